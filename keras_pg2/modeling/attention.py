@@ -1,0 +1,145 @@
+"""Attention: a pure function, and the decoder's grouped-query layer around it.
+
+Axes: B batch, T query length, S key length, N query heads, K key/value heads,
+G = N // K, H head_dim, D hidden_dim.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_pg2.modeling.kv_cache import LayerCache, write
+from keras_pg2.modeling.rotary import apply_rotary
+
+Tensor = Any
+
+
+def soft_cap(x: Tensor, cap: float | None) -> Tensor:
+    """Squeezes `x` smoothly into (-cap, cap); None leaves it (Gemma 2, section 2)."""
+    return x if cap is None else ops.tanh(x / cap) * cap
+
+
+def dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scale: float,
+    logit_soft_cap: float | None = None,
+) -> Tensor:
+    """Grouped-query attention; the softmax is computed in float32.
+
+    Args:
+        query: float[B, T, N, H].
+        key: float[B, S, K, H], K dividing N.
+        value: float[B, S, K, H].
+        mask: bool[B, T, S], True where the query may attend; None for all.
+        scale: factor on the queries.
+        logit_soft_cap: cap of the attention logits, None for no cap.
+
+    Returns:
+        float[B, T, N, H].
+    """
+    batch, length, num_heads, head_dim = ops.shape(query)
+    num_groups = key.shape[2]
+    # [B, T, K, G, H]: query head n reads key head n // G.
+    grouped = (batch, length, num_groups, num_heads // num_groups, head_dim)
+    query = ops.reshape(query * ops.cast(scale, query.dtype), grouped)
+    # [B, K, G, T, S]
+    logits = ops.cast(ops.einsum("btkgh,bskh->bkgts", query, key), "float32")
+    logits = soft_cap(logits, logit_soft_cap)
+    if mask is not None:
+        logits = ops.where(mask[:, None, None], logits, -1e30)
+    weights = ops.cast(ops.softmax(logits, axis=-1), value.dtype)
+    # [B, T, K, G, H]
+    output = ops.einsum("bkgts,bskh->btkgh", weights, value)
+    return ops.reshape(output, (batch, length, num_heads, head_dim))
+
+
+class GroupedQueryAttention(keras.layers.Layer):
+    """Rotary self-attention of a Gemma decoder block.
+
+    Projections are plain `Dense` layers and heads are made by reshape, so a
+    Hugging Face weight is one transpose away.
+
+    Args:
+        num_query_heads: N.
+        num_key_value_heads: K, dividing N.
+        head_dim: H, even; N * H need not be D.
+        hidden_dim: D.
+        query_pre_attn_scalar: queries are multiplied by this number ** -0.5.
+        logit_soft_cap: cap of the attention logits, None for none.
+    """
+
+    def __init__(
+        self,
+        num_query_heads: int,
+        num_key_value_heads: int,
+        head_dim: int,
+        hidden_dim: int,
+        query_pre_attn_scalar: float,
+        logit_soft_cap: float | None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.head_dim = head_dim
+        self.hidden_dim = hidden_dim
+        self.scale = query_pre_attn_scalar**-0.5
+        self.logit_soft_cap = logit_soft_cap
+
+        def dense(units: int, name: str) -> keras.layers.Dense:
+            return keras.layers.Dense(
+                units, use_bias=False, dtype=self.dtype_policy, name=name
+            )
+
+        self.query_dense = dense(num_query_heads * head_dim, "query_dense")
+        self.key_dense = dense(num_key_value_heads * head_dim, "key_dense")
+        self.value_dense = dense(num_key_value_heads * head_dim, "value_dense")
+        self.output_dense = dense(hidden_dim, "output_dense")
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        for layer in (self.query_dense, self.key_dense, self.value_dense):
+            layer.build((None, None, self.hidden_dim))
+        self.output_dense.build((None, None, self.query_dense.units))
+
+    def call(
+        self,
+        x: Tensor,
+        positions: Tensor,
+        mask: Tensor,
+        cache: LayerCache | None = None,
+        cache_index: Tensor = 0,
+    ) -> tuple[Tensor, LayerCache | None]:
+        """Attends within `x`, or within a cache that `x` is first written to.
+
+        Args:
+            x: float[B, T, D].
+            positions: int32[B, T].
+            mask: bool[B, T, S]; S is T without a cache.
+            cache: what earlier tokens left, or None.
+            cache_index: int32 scalar, the slot of the first token of `x`.
+
+        Returns:
+            float[B, T, D], and the cache with `x` in it (None for None).
+        """
+        query = apply_rotary(self._split_heads(self.query_dense(x)), positions)
+        key = apply_rotary(self._split_heads(self.key_dense(x)), positions)
+        value = self._split_heads(self.value_dense(x))
+        if cache is not None:
+            cache = write(cache, key, value, cache_index)
+            key, value = cache
+        output = dot_product_attention(
+            query, key, value, mask, self.scale, self.logit_soft_cap
+        )
+        batch, length = ops.shape(x)[:2]
+        output = ops.reshape(output, (batch, length, self.query_dense.units))
+        return self.output_dense(output), cache
+
+    def _split_heads(self, x: Tensor) -> Tensor:
+        """[B, T, heads * H] -> [B, T, heads, H]"""
+        batch, length = ops.shape(x)[:2]
+        num_heads = x.shape[-1] // self.head_dim
+        return ops.reshape(x, (batch, length, num_heads, self.head_dim))

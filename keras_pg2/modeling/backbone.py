@@ -1,0 +1,132 @@
+"""Image encoder, projection and decoder as one KerasHub backbone.
+
+Axes: B batch, M images of an example, I image tokens per image, T text length,
+D hidden_dim, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import keras_hub
+from keras import ops
+
+from keras_pg2.modeling.gemma2 import Gemma2Decoder
+from keras_pg2.modeling.siglip import SigLIPEncoder
+
+Tensor = Any
+
+
+def with_image_axis(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Gives `images` of one picture an example, [B, h, w, 3], their M axis."""
+    images = inputs["images"]
+    if len(images.shape) == 4:
+        return {**inputs, "images": ops.expand_dims(images, axis=1)}
+    return inputs
+
+
+@keras.saving.register_keras_serializable(package="keras_pg2")
+class PaliGemma2Backbone(keras_hub.models.Backbone):
+    """PaliGemma 2, and PaliGemma 1 by its numbers, without the output projection.
+
+    Inputs, as a dictionary:
+
+    - `images`: float32[B, image_size, image_size, 3] or float32[B, M,
+      image_size, image_size, 3] in [-1, 1]; the tokens of M images follow one
+      another, M may be 0;
+    - `token_ids`: int32[B, T];
+    - `padding_mask`: bool[B, T], True at real tokens;
+    - `response_mask`: bool[B, T], True at response tokens (all after the prompt).
+
+    Output: float[B, M * I + T, D], hidden states after the final norm.
+
+    Args:
+        vision_encoder: the numbers of a `SigLIPEncoder`, by name.
+        text_decoder: the numbers of a `Gemma2Decoder`, by name.
+        dtype: dtype policy of all layers.
+
+    Raises:
+        TypeError: when a number is missing or unknown.
+        ValueError: when sizes do not fit each other.
+    """
+
+    def __init__(
+        self,
+        vision_encoder: dict[str, Any],
+        text_decoder: dict[str, Any],
+        dtype: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        policy = {"dtype": dtype}
+        self.vision_encoder = SigLIPEncoder(
+            **vision_encoder, **policy, name="vision_encoder"
+        )
+        self.text_decoder = Gemma2Decoder(**text_decoder, **policy, name="text_decoder")
+        self.vision_projection = keras.layers.Dense(
+            self.text_decoder.hidden_dim, **policy, name="vision_projection"
+        )
+        size = self.vision_encoder.image_size
+        images = keras.Input((None, size, size, 3), dtype="float32", name="images")
+        token_ids = keras.Input((None,), dtype="int32", name="token_ids")
+        padding_mask = keras.Input((None,), dtype="bool", name="padding_mask")
+        response_mask = keras.Input((None,), dtype="bool", name="response_mask")
+        hidden = self.text_decoder(
+            self.encode_images(images), token_ids, padding_mask, response_mask
+        )
+        super().__init__(
+            inputs={
+                "images": images,
+                "token_ids": token_ids,
+                "padding_mask": padding_mask,
+                "response_mask": response_mask,
+            },
+            outputs=hidden,
+            dtype=dtype,
+            **kwargs,
+        )
+        # Images may come with or without their M axis; `call` sees to it.
+        self.input_spec = None
+        self.token_embedding = self.text_decoder.token_embedding
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of the square input images in pixels."""
+        return self.vision_encoder.image_size
+
+    @property
+    def num_image_tokens(self) -> int:
+        """Number of decoder tokens one image becomes."""
+        return self.vision_encoder.num_image_tokens
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of rows of the token embedding."""
+        return self.text_decoder.vocabulary_size
+
+    def call(self, inputs: dict[str, Tensor], **kwargs: Any) -> Tensor:
+        return super().call(with_image_axis(inputs), **kwargs)
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """float32[B, M, h, w, 3] in [-1, 1] -> float[B, M * I, D] for the decoder."""
+        return self.vision_projection(self.vision_encoder(images))
+
+    def project_to_vocabulary(self, hidden: Tensor) -> Tensor:
+        """float[..., D] -> float32[..., V] logits, soft cap applied."""
+        return self.text_decoder.project_to_vocabulary(hidden)
+
+    def default_lora_layer_names(self) -> list[str]:
+        return ["query_dense", "value_dense"]
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "vision_encoder": _numbers(self.vision_encoder),
+            "text_decoder": _numbers(self.text_decoder),
+        }
+
+
+def _numbers(layer: keras.layers.Layer) -> dict[str, Any]:
+    """A layer's own arguments, without what every Keras layer has."""
+    common = keras.layers.Layer.get_config(layer)
+    return {k: v for k, v in layer.get_config().items() if k not in common}

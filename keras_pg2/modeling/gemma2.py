@@ -1,0 +1,340 @@
+"""The Gemma 2 decoder, and Gemma 1 by its numbers.
+
+What is unusual about it (Gemma 2 report, arXiv 2408.00118, section 2):
+
+- RMSNorm with a zero-centred weight, before *and after* attention and MLP
+  (`has_post_norms`; Gemma 1 has only the norms before);
+- soft caps on attention logits (50) and on vocabulary logits (30);
+- a sliding window in the layers of even index;
+- a query scale that is a number of its own (256, 256 and 144, not head_dim);
+- token embeddings multiplied by sqrt(D), and tied to the output projection.
+
+Axes: B batch, I image tokens, T text length, S key length, D hidden_dim,
+F intermediate_dim, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_pg2.modeling.attention import GroupedQueryAttention, soft_cap
+from keras_pg2.modeling.attention_mask import (
+    AttentionMasks,
+    attention_masks,
+    token_layout,
+)
+from keras_pg2.modeling.kv_cache import KVCache, LayerCache, empty_cache
+
+Tensor = Any
+
+RMS_NORM_EPSILON = 1e-6
+
+
+class RMSNorm(keras.layers.Layer):
+    """`x / rms(x) * (1 + scale)` in float32, returned in the compute dtype."""
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.scale = self.add_weight(
+            shape=(input_shape[-1],), initializer="zeros", name="scale"
+        )
+
+    def call(self, x: Tensor) -> Tensor:
+        x = ops.cast(x, "float32")
+        mean_square = ops.mean(ops.square(x), axis=-1, keepdims=True)
+        x = x * ops.rsqrt(mean_square + RMS_NORM_EPSILON)
+        x = x * (1.0 + ops.cast(self.scale, "float32"))
+        return ops.cast(x, self.compute_dtype)
+
+
+class GatedMLP(keras.layers.Layer):
+    """`down(gelu(gate(x)) * up(x))`, GELU by its tanh formula."""
+
+    def __init__(self, hidden_dim: int, intermediate_dim: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.hidden_dim = hidden_dim
+
+        def dense(units: int, name: str) -> keras.layers.Dense:
+            return keras.layers.Dense(
+                units, use_bias=False, dtype=self.dtype_policy, name=name
+            )
+
+        self.gate_dense = dense(intermediate_dim, "gate_dense")
+        self.up_dense = dense(intermediate_dim, "up_dense")
+        self.down_dense = dense(hidden_dim, "down_dense")
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.gate_dense.build((None, None, self.hidden_dim))
+        self.up_dense.build((None, None, self.hidden_dim))
+        self.down_dense.build((None, None, self.up_dense.units))
+
+    def call(self, x: Tensor) -> Tensor:
+        gate = ops.gelu(self.gate_dense(x), approximate=True)
+        return self.down_dense(gate * self.up_dense(x))
+
+
+class Gemma2Block(keras.layers.Layer):
+    """Attention and MLP, each `x += post_norm(f(pre_norm(x)))`.
+
+    Without post-norms (Gemma 1) the residual is `x += f(pre_norm(x))`.
+    """
+
+    def __init__(
+        self,
+        attention: dict[str, Any],
+        intermediate_dim: int,
+        has_post_norms: bool,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        dtype = self.dtype_policy
+        self.hidden_dim = attention["hidden_dim"]
+        self.pre_attention_norm = RMSNorm(dtype=dtype, name="pre_attention_norm")
+        self.attention = GroupedQueryAttention(
+            **attention, dtype=dtype, name="attention"
+        )
+        self.pre_mlp_norm = RMSNorm(dtype=dtype, name="pre_mlp_norm")
+        self.mlp = GatedMLP(self.hidden_dim, intermediate_dim, dtype=dtype, name="mlp")
+        # An identity is a post-norm that does nothing, so `call` has no branch.
+        post_norm = RMSNorm if has_post_norms else keras.layers.Identity
+        self.post_attention_norm = post_norm(dtype=dtype, name="post_attention_norm")
+        self.post_mlp_norm = post_norm(dtype=dtype, name="post_mlp_norm")
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        shape = (None, None, self.hidden_dim)
+        for layer in (
+            self.pre_attention_norm,
+            self.attention,
+            self.post_attention_norm,
+            self.pre_mlp_norm,
+            self.mlp,
+            self.post_mlp_norm,
+        ):
+            layer.build(shape)
+
+    def call(
+        self,
+        x: Tensor,
+        positions: Tensor,
+        mask: Tensor,
+        cache: LayerCache | None = None,
+        cache_index: Tensor = 0,
+    ) -> tuple[Tensor, LayerCache | None]:
+        attended, cache = self.attention(
+            self.pre_attention_norm(x),
+            positions,
+            mask,
+            cache=cache,
+            cache_index=cache_index,
+        )
+        x = x + self.post_attention_norm(attended)
+        return x + self.post_mlp_norm(self.mlp(self.pre_mlp_norm(x))), cache
+
+
+@keras.saving.register_keras_serializable(package="keras_pg2")
+class Gemma2Decoder(keras.layers.Layer):
+    """Token embeddings, decoder blocks, final norm and tied vocabulary.
+
+    Args:
+        vocabulary_size: V.
+        num_layers: number of decoder blocks.
+        num_query_heads: N.
+        num_key_value_heads: K, dividing N.
+        head_dim: H, even.
+        hidden_dim: D.
+        intermediate_dim: F, the true width of the gated MLP.
+        query_pre_attn_scalar: queries are scaled by this number ** -0.5 (256,
+            256 and 144 for PaliGemma 2 3B, 10B and 28B).
+        attention_logit_soft_cap: 50 in Gemma 2; None for none.
+        final_logit_soft_cap: 30 in Gemma 2; None for none.
+        sliding_window: window of the even layers, 4096 in Gemma 2; None for
+            none, as in big_vision, which trained the released weights.
+        has_post_norms: whether blocks have norms after attention and MLP (True
+            in Gemma 2, False in Gemma 1).
+
+    Raises:
+        ValueError: when `num_key_value_heads` does not divide `num_query_heads`
+            or `head_dim` is odd.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        num_layers: int,
+        num_query_heads: int,
+        num_key_value_heads: int,
+        head_dim: int,
+        hidden_dim: int,
+        intermediate_dim: int,
+        query_pre_attn_scalar: float,
+        attention_logit_soft_cap: float | None = 50.0,
+        final_logit_soft_cap: float | None = 30.0,
+        sliding_window: int | None = 4096,
+        has_post_norms: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if num_query_heads % num_key_value_heads or head_dim % 2:
+            raise ValueError(
+                "Expected num_query_heads to be a multiple of num_key_value_heads "
+                f"and head_dim to be even. Received: {num_query_heads=}, "
+                f"{num_key_value_heads=}, {head_dim=}."
+            )
+        self.vocabulary_size = vocabulary_size
+        self.num_layers = num_layers
+        self.num_query_heads = num_query_heads
+        self.num_key_value_heads = num_key_value_heads
+        self.head_dim = head_dim
+        self.hidden_dim = hidden_dim
+        self.intermediate_dim = intermediate_dim
+        self.query_pre_attn_scalar = query_pre_attn_scalar
+        self.attention_logit_soft_cap = attention_logit_soft_cap
+        self.final_logit_soft_cap = final_logit_soft_cap
+        self.sliding_window = sliding_window
+        self.has_post_norms = has_post_norms
+        dtype = self.dtype_policy
+        self.token_embedding = keras.layers.ReversibleEmbedding(
+            vocabulary_size,
+            hidden_dim,
+            embeddings_initializer=keras.initializers.RandomNormal(stddev=0.02),
+            dtype=dtype,
+            name="token_embedding",
+        )
+        attention = {
+            "num_query_heads": num_query_heads,
+            "num_key_value_heads": num_key_value_heads,
+            "head_dim": head_dim,
+            "hidden_dim": hidden_dim,
+            "query_pre_attn_scalar": query_pre_attn_scalar,
+            "logit_soft_cap": attention_logit_soft_cap,
+        }
+        self.blocks = [
+            Gemma2Block(
+                attention,
+                intermediate_dim,
+                has_post_norms,
+                dtype=dtype,
+                name=f"block_{i}",
+            )
+            for i in range(num_layers)
+        ]
+        self.final_norm = RMSNorm(dtype=dtype, name="final_norm")
+
+    def build(self, input_shape: Any = None) -> None:
+        self.token_embedding.build((None, None))
+        for layer in (*self.blocks, self.final_norm):
+            layer.build((None, None, self.hidden_dim))
+
+    def call(
+        self,
+        image_embeddings: Tensor,
+        token_ids: Tensor,
+        padding_mask: Tensor,
+        response_mask: Tensor,
+    ) -> Tensor:
+        """Runs image and text through the decoder, with no cache.
+
+        Args:
+            image_embeddings: float[B, I, D], in the decoder's own space.
+            token_ids: int32[B, T].
+            padding_mask: bool[B, T], True at real tokens.
+            response_mask: bool[B, T], True at response tokens.
+
+        Returns:
+            float[B, I + T, D], hidden states after the final norm.
+        """
+        x = self.join(image_embeddings, token_ids)
+        layout = token_layout(
+            *prepend_image(image_embeddings, padding_mask, response_mask)
+        )
+        masks = attention_masks(layout, layout, self.sliding_window)
+        return self.run_layers(x, layout.positions, masks)[0]
+
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """int32[B, T] -> float[B, T, D], scaled by sqrt(D) in the compute dtype."""
+        x = self.token_embedding(token_ids)
+        return x * ops.cast(self.hidden_dim**0.5, x.dtype)
+
+    def join(self, image_embeddings: Tensor, token_ids: Tensor) -> Tensor:
+        """Puts the image before the text: float[B, I + T, D].
+
+        Image embeddings are not scaled by sqrt(D) (big_vision `paligemma.py`).
+        """
+        text = self.embed(token_ids)
+        return ops.concatenate([ops.cast(image_embeddings, text.dtype), text], axis=1)
+
+    def run_layers(
+        self,
+        x: Tensor,
+        positions: Tensor,
+        masks: AttentionMasks,
+        cache: KVCache | None = None,
+        cache_index: Tensor = 0,
+    ) -> tuple[Tensor, KVCache | None]:
+        """The one way through the decoder, for training, prefill and decoding.
+
+        Args:
+            x: float[B, T, D], embedded tokens.
+            positions: int32[B, T].
+            masks: bool[B, T, S]; S is T without a cache, its length with one.
+            cache: what earlier tokens left, or None.
+            cache_index: int32 scalar, the cache slot of the first token of `x`.
+
+        Returns:
+            float[B, T, D] after the final norm, and the cache with `x` in it
+            (None for None).
+        """
+        layer_caches: list[LayerCache | None] = []
+        for i, block in enumerate(self.blocks):
+            mask = masks.windowed if i % 2 == 0 else masks.full
+            layer_cache = None if cache is None else cache[i]
+            x, layer_cache = block(
+                x, positions, mask, cache=layer_cache, cache_index=cache_index
+            )
+            layer_caches.append(layer_cache)
+        return self.final_norm(x), None if cache is None else tuple(layer_caches)
+
+    def project_to_vocabulary(self, hidden: Tensor) -> Tensor:
+        """float[..., D] -> float32[..., V], soft cap applied."""
+        logits = ops.cast(self.token_embedding(hidden, reverse=True), "float32")
+        return soft_cap(logits, self.final_logit_soft_cap)
+
+    def empty_cache(self, batch_size: int, length: int) -> KVCache:
+        """A cache of zeros for `length` tokens (image included) in each row."""
+        shape = (batch_size, length, self.num_key_value_heads, self.head_dim)
+        return empty_cache(self.num_layers, shape, self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "vocabulary_size": self.vocabulary_size,
+            "num_layers": self.num_layers,
+            "num_query_heads": self.num_query_heads,
+            "num_key_value_heads": self.num_key_value_heads,
+            "head_dim": self.head_dim,
+            "hidden_dim": self.hidden_dim,
+            "intermediate_dim": self.intermediate_dim,
+            "query_pre_attn_scalar": self.query_pre_attn_scalar,
+            "attention_logit_soft_cap": self.attention_logit_soft_cap,
+            "final_logit_soft_cap": self.final_logit_soft_cap,
+            "sliding_window": self.sliding_window,
+            "has_post_norms": self.has_post_norms,
+        }
+
+
+def prepend_image(image_embeddings: Tensor, *masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Extends (padding_mask, response_mask), bool[B, T], over the image tokens.
+
+    Image tokens are real tokens and belong to the prefix.
+
+    Returns:
+        padding_mask and response_mask, bool[B, I + T].
+    """
+    padding_mask, response_mask = (ops.cast(mask, "bool") for mask in masks)
+    image = ops.ones_like(image_embeddings[:, :, 0], dtype="bool")
+    return (
+        ops.concatenate([image, padding_mask], axis=1),
+        ops.concatenate([ops.logical_not(image), response_mask], axis=1),
+    )
