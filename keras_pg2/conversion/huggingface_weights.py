@@ -1,0 +1,206 @@
+"""The weight table of Hugging Face checkpoints, and the names they have gone by.
+
+The table is written in the hub's layout. transformers has renamed modules since
+and saves under other names; `hub_key` undoes the renaming, so there is one table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_pg2.conversion.safetensors_files import FLOAT_TYPES, SafetensorsSource
+from keras_pg2.conversion.weight_table import (
+    CONV,
+    TRANSPOSE,
+    Row,
+    expand_layers,
+    first_rows,
+)
+
+TOKEN_TABLE = "language_model.model.embed_tokens.weight"
+OUTPUT_TABLE = "language_model.lm_head.weight"
+TEXT_LAYER = "language_model.model.layers.{}."
+VISION = "vision_tower.vision_model."
+
+IGNORABLE = {
+    re.escape(OUTPUT_TABLE): "tied to the token embedding",
+    r".*\.position_ids": "a constant buffer of old transformers",
+    r".*\.rotary_emb\.inv_freq": "a constant buffer of old transformers",
+    r"vision_tower\.vision_model\.head\..*": "PaliGemma does not pool image tokens",
+}
+
+_RENAMED = (
+    (r"^model\.", ""),
+    (r"^lm_head\.", "language_model.lm_head."),
+    (r"^language_model\.(embed_tokens|layers|norm)\.", r"language_model.model.\1."),
+    (r"^vision_tower\.(embeddings|encoder|post_layernorm|head)\.", VISION + r"\1."),
+)
+
+
+def hub_key(key: str) -> str:
+    """The hub's name of a tensor: what any transformers version made of it, undone.
+
+    Known layouts: the hub's own; `model.language_model.*` and `model.vision_tower.*`
+    (transformers 4.52 on); `vision_tower.*` without `vision_model` (transformers 5).
+    """
+    for pattern, replacement in _RENAMED:
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
+class HuggingFaceSource:
+    """The tensors of a directory under the hub's names.
+
+    Args:
+        directory: holds safetensors files of any layout.
+
+    Raises:
+        ValueError: when two tensors of the files have the same name on the hub.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._files = SafetensorsSource(directory)
+        self._names: dict[str, str] = {}
+        for name in self._files.keys():  # noqa: SIM118 (no mapping)
+            key = hub_key(name)
+            if key in self._names:
+                raise ValueError(
+                    f"Expected one tensor for {key}, received two: "
+                    f"{self._names[key]} and {name}. Remove one of them."
+                )
+            self._names[key] = name
+
+    def keys(self) -> Iterable[str]:
+        return self._names.keys()
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        return self._files.shape(self._names[key])
+
+    def read(self, key: str, rows: slice = slice(None)) -> np.ndarray:
+        return self._files.read(self._names[key], rows)
+
+    def check_float(self, rows: Iterable[Row]) -> None:
+        """Raises ValueError when a tensor of the table is no float."""
+        types = {row.theirs: self._files.dtype(self._names[row.theirs]) for row in rows}
+        wrong = [f"{k} {t}" for k, t in types.items() if t not in FLOAT_TYPES]
+        if wrong:
+            raise ValueError(
+                f"Expected tensors of types {', '.join(FLOAT_TYPES)}. Received: "
+                f"{', '.join(wrong[:8])} ({len(wrong)} such). Load the checkpoint "
+                "that was not quantised."
+            )
+
+    def check_tied(self, rows_at_once: int = 8192) -> None:
+        """Raises ValueError when there is an output projection of its own."""
+        if OUTPUT_TABLE not in self._names:
+            return
+        for start in range(0, self.shape(TOKEN_TABLE)[0], rows_at_once):
+            rows = slice(start, start + rows_at_once)
+            if not np.array_equal(
+                self.read(TOKEN_TABLE, rows), self.read(OUTPUT_TABLE, rows)
+            ):
+                raise ValueError(
+                    f"Expected {self._names[OUTPUT_TABLE]} to be equal to "
+                    f"{self._names[TOKEN_TABLE]}, as PaliGemma's output projection is "
+                    f"tied to its embedding. Received tables that differ in rows from "
+                    f"{start} on: this checkpoint was trained untied."
+                )
+
+
+def weight_rows(
+    vision_encoder: Mapping[str, Any], text_decoder: Mapping[str, Any]
+) -> list[Row]:
+    """The table of a network of the given numbers, in the hub's layout."""
+    return [
+        *_vision_rows(vision_encoder["num_layers"]),
+        *_affine("vision_projection", "multi_modal_projector.linear", TRANSPOSE),
+        Row(
+            "text_decoder/token_embedding/embeddings",
+            TOKEN_TABLE,
+            first_rows(text_decoder["vocabulary_size"]),
+        ),
+        *expand_layers(
+            _text_layer(text_decoder["has_post_norms"]),
+            text_decoder["num_layers"],
+            "text_decoder/block_{}/",
+            TEXT_LAYER,
+        ),
+        Row("text_decoder/final_norm/scale", "language_model.model.norm.weight"),
+    ]
+
+
+def _vision_rows(num_layers: int) -> list[Row]:
+    layer = [
+        *_norm("attention_norm", "layer_norm1"),
+        *_affine("attention/query_dense", "self_attn.q_proj", TRANSPOSE),
+        *_affine("attention/key_dense", "self_attn.k_proj", TRANSPOSE),
+        *_affine("attention/value_dense", "self_attn.v_proj", TRANSPOSE),
+        *_affine("attention/output_dense", "self_attn.out_proj", TRANSPOSE),
+        *_norm("mlp_norm", "layer_norm2"),
+        *_affine("mlp_up", "mlp.fc1", TRANSPOSE),
+        *_affine("mlp_down", "mlp.fc2", TRANSPOSE),
+    ]
+    ours, theirs = "vision_encoder/", VISION
+    return [
+        *_affine(ours + "patch_embedding", theirs + "embeddings.patch_embedding", CONV),
+        Row(
+            ours + "position_embedding/embeddings",
+            theirs + "embeddings.position_embedding.weight",
+        ),
+        *expand_layers(
+            layer, num_layers, ours + "block_{}/", theirs + "encoder.layers.{}."
+        ),
+        *_norm(ours + "final_norm", theirs + "post_layernorm"),
+    ]
+
+
+def _text_layer(has_post_norms: bool) -> list[Row]:
+    """One decoder layer.
+
+    The trap in the names: `post_attention_layernorm` comes before the MLP in Gemma
+    1, where no norm follows the attention, and after the attention in Gemma 2.
+    """
+    if has_post_norms:
+        norms = [
+            Row("post_attention_norm/scale", "post_attention_layernorm.weight"),
+            Row("pre_mlp_norm/scale", "pre_feedforward_layernorm.weight"),
+            Row("post_mlp_norm/scale", "post_feedforward_layernorm.weight"),
+        ]
+    else:
+        norms = [Row("pre_mlp_norm/scale", "post_attention_layernorm.weight")]
+    kernels = {
+        "attention/query_dense": "self_attn.q_proj",
+        "attention/key_dense": "self_attn.k_proj",
+        "attention/value_dense": "self_attn.v_proj",
+        "attention/output_dense": "self_attn.o_proj",
+        "mlp/gate_dense": "mlp.gate_proj",
+        "mlp/up_dense": "mlp.up_proj",
+        "mlp/down_dense": "mlp.down_proj",
+    }
+    return [
+        Row("pre_attention_norm/scale", "input_layernorm.weight"),
+        *norms,
+        *(
+            Row(f"{ours}/kernel", f"{theirs}.weight", TRANSPOSE)
+            for ours, theirs in kernels.items()
+        ),
+    ]
+
+
+def _affine(ours: str, theirs: str, transform: Any) -> list[Row]:
+    return [
+        Row(f"{ours}/kernel", f"{theirs}.weight", transform),
+        Row(f"{ours}/bias", f"{theirs}.bias"),
+    ]
+
+
+def _norm(ours: str, theirs: str) -> list[Row]:
+    return [
+        Row(f"{ours}/gamma", f"{theirs}.weight"),
+        Row(f"{ours}/beta", f"{theirs}.bias"),
+    ]

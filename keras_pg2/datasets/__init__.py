@@ -1,0 +1,1 @@
+"""Training rows for PaliGemma: annotation files read in, pictures drawn on demand."""

@@ -1,0 +1,238 @@
+"""Pictures of any kind to the model's square float images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import keras_hub
+import numpy as np
+
+from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.preprocessing.images import (
+    ARRAY_FORMS,
+    check_image_file,
+    float_range_factor,
+    is_array,
+    is_path,
+    load_rgb,
+    to_numpy,
+)
+from keras_pg2.preprocessing.resizing import (
+    INTERPOLATIONS,
+    LEVELS_TO_INPUT,
+    stretch,
+    to_model_input,
+)
+
+
+@keras.saving.register_keras_serializable(package="keras_pg2")
+class PaliGemma2ImageConverter(keras_hub.layers.ImageConverter):
+    """Stretch pictures to `image_size` and map their levels to [-1, 1].
+
+    Returns `float32[h, w, 3]` for one picture, `[B, h, w, 3]` for an array of rank 4 or
+    a list of pictures (of any sizes), `[B, M, h, w, 3]` for rank 5 or a list of lists.
+    A picture is a path, a PIL image, or an array of levels 0..255; see
+    `images.load_rgb` for modes, transparency, float ranges and the errors raised.
+
+    The picture is never cropped or padded: PaliGemma was trained on stretched ones
+    (arXiv:2407.07726 section 3.1), and boxes refer to the whole picture. With the
+    defaults, uint8 pictures give the very numbers of transformers'
+    `SiglipImageProcessorPil`; big_vision's own recipes resize "bilinear".
+
+    Inside `tf.data` arrays are resized by `tf.image.resize` with the same filters.
+    Pillow rounds uint8 pictures between the passes over rows and columns, tf.image
+    only at the end, so values may differ by one level (2/255), by a few in pure noise;
+    floats agree to 2e-5. Files are read and resized by the same code in both places.
+
+    Args:
+        image_size: (height, width) in pixels, or one number for a square.
+        interpolation: "bicubic" or "bilinear".
+        antialias: whether shrinking averages over all the pixels it drops.
+
+    Raises:
+        ValueError: for sizes, filters, or a `scale` and `offset` that are not these.
+    """
+
+    backbone_cls = PaliGemma2Backbone
+
+    def __init__(
+        self,
+        image_size: int | Sequence[int] = (224, 224),
+        interpolation: str = "bicubic",
+        antialias: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        if interpolation not in INTERPOLATIONS:
+            raise ValueError(
+                f"Expected interpolation 'bicubic' or 'bilinear', received "
+                f"{interpolation!r}."
+            )
+        _check_scaling(kwargs.pop("scale", None), kwargs.pop("offset", None))
+        # Configs saved by KerasHub say crop_to_aspect_ratio=True, its class default,
+        # though the model never saw a cropped picture.
+        kwargs.pop("crop_to_aspect_ratio", None)
+        kwargs.pop("pad_to_aspect_ratio", None)
+        super().__init__(
+            image_size=_check_size(image_size),
+            scale=1 / 127.5,
+            offset=-1.0,
+            crop_to_aspect_ratio=False,
+            pad_to_aspect_ratio=False,
+            interpolation=interpolation,
+            antialias=bool(antialias),
+            **kwargs,
+        )
+
+    def call(self, inputs: Any) -> Any:
+        """float32 in [-1, 1]; see the class for the shapes taken and given."""
+        if self._use_tf_workflow():
+            return self._convert_in_graph(inputs)
+        self._check_files(inputs)
+        return self._convert(inputs, name="image")
+
+    def _check_files(self, inputs: Any) -> None:
+        """Missing files are reported before any picture is decoded."""
+        if is_path(inputs):
+            check_image_file(inputs)
+        elif isinstance(inputs, (list, tuple)):
+            for item in inputs:
+                self._check_files(item)
+
+    def _convert(self, inputs: Any, name: str, depth: int = 0) -> np.ndarray:
+        if is_array(inputs):
+            inputs = to_numpy(inputs)
+            if inputs.dtype.kind in "OSU":  # An array of paths.
+                return self._convert(inputs.tolist(), name, depth)
+            if inputs.ndim > 5 - depth:
+                raise ValueError(
+                    f"Expected pictures {ARRAY_FORMS}, with a batch and an images-per-"
+                    f"example axis at most; received shape {inputs.shape}."
+                )
+            inputs = list(inputs) if inputs.ndim > 3 else inputs
+        if not isinstance(inputs, (list, tuple)):
+            image = stretch(
+                load_rgb(inputs, name),
+                self.image_size,
+                self.interpolation,
+                self.antialias,
+            )
+            return to_model_input(image)
+        if depth == 2:
+            raise ValueError(
+                "Expected a picture, a list of pictures, or a list of lists of "
+                "pictures; received lists nested deeper."
+            )
+        names = (f"{name} {i}" for i in range(len(inputs)))
+        images = [self._convert(*pair, depth + 1) for pair in zip(inputs, names)]
+        return _stack(images, self.image_size)
+
+    def _convert_in_graph(self, inputs: Any) -> Any:
+        import tensorflow as tf
+
+        images = tf.convert_to_tensor(inputs)
+        rank = images.shape.rank
+        if images.dtype == tf.string:
+            converted = tf.numpy_function(
+                lambda paths: self._convert(paths, "image"), [images], tf.float32
+            )
+            return tf.ensure_shape(converted, (*images.shape, *self.image_size, 3))
+        if rank is None or not 2 <= rank <= 5:
+            raise ValueError(
+                f"Expected pictures {ARRAY_FORMS}, alone, in a batch [B, ...] or "
+                f"[B, M, ...]; received a tensor of shape {images.shape}."
+            )
+        if rank == 2:
+            images = images[..., None]
+        if rank < 5:
+            return self._resize_in_graph(images)
+        leading = tf.shape(images)[:2]
+        flat = tf.reshape(images, tf.concat([[-1], tf.shape(images)[2:]], axis=0))
+        flat = self._resize_in_graph(tf.ensure_shape(flat, (None, *images.shape[2:])))
+        whole = tf.reshape(flat, tf.concat([leading, [*self.image_size, 3]], axis=0))
+        return tf.ensure_shape(whole, (*images.shape[:2], *self.image_size, 3))
+
+    def _resize_in_graph(self, images: Any) -> Any:
+        """float32 [..., h, w, 3] of a symbolic [H, W, C] or [N, H, W, C]."""
+        import tensorflow as tf
+
+        is_integer = images.dtype.is_integer
+        levels = tf.cast(images, tf.float32)
+        if images.dtype == tf.uint16:
+            levels = tf.round(levels / 257)
+        if not is_integer:
+            levels = self._scale_floats_in_graph(levels)
+        channels = images.shape[-1]
+        if channels == 1:
+            levels = tf.image.grayscale_to_rgb(levels)
+        elif channels == 4:
+            alpha = levels[..., 3:] / 255
+            levels = alpha * levels[..., :3] + (1 - alpha) * 255
+            levels = tf.round(levels) if is_integer else levels
+        levels = tf.ensure_shape(levels, (*levels.shape[:-1], 3))
+        levels = tf.image.resize(
+            levels, self.image_size, self.interpolation, antialias=self.antialias
+        )
+        levels = tf.clip_by_value(levels, 0, 255)
+        if not is_integer:
+            return levels / 127.5 - 1
+        return tf.gather(LEVELS_TO_INPUT, tf.cast(levels + 0.5, tf.int32))
+
+    def _scale_floats_in_graph(self, levels: Any) -> Any:
+        import tensorflow as tf
+
+        def check(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+            if not np.isfinite([low, high]).all():
+                raise ValueError("Expected images of finite values, received NaN.")
+            pairs = zip(low.ravel(), high.ravel())
+            factors = [float_range_factor(float(a), float(b)) for a, b in pairs]
+            return np.reshape(np.asarray(factors, np.float32), low.shape)
+
+        low = tf.reduce_min(levels, axis=(-3, -2, -1), keepdims=True)
+        high = tf.reduce_max(levels, axis=(-3, -2, -1), keepdims=True)
+        factor = tf.numpy_function(check, [low, high], tf.float32)
+        factor = tf.ensure_shape(factor, low.shape)
+        return tf.clip_by_value(levels * factor, 0, 255)
+
+
+def _stack(images: list[np.ndarray], image_size: tuple[int, int]) -> np.ndarray:
+    if not images:
+        return np.zeros((0, *image_size, 3), np.float32)
+    shapes = sorted({image.shape for image in images})
+    if len(shapes) > 1:
+        raise ValueError(
+            "Expected the same number of images for every example of a batch, "
+            f"received converted shapes {shapes}. Batch examples of one kind together."
+        )
+    return np.stack(images)
+
+
+def _check_size(image_size: int | Sequence[int]) -> tuple[int, int]:
+    if isinstance(image_size, int):
+        image_size = (image_size, image_size)
+    try:
+        height, width = (int(length) for length in image_size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise ValueError(
+            f"Expected image_size (height, width) in pixels, received {image_size!r}."
+        )
+    return height, width
+
+
+def _check_scaling(scale: Any, offset: Any) -> None:
+    def is_all(value: Any, expected: float) -> bool:
+        values = value if isinstance(value, (list, tuple)) else [value]
+        return all(math.isclose(v, expected, rel_tol=1e-6) for v in values)
+
+    if (scale is not None and not is_all(scale, 1 / 127.5)) or (
+        offset is not None and not is_all(offset, -1.0)
+    ):
+        raise ValueError(
+            "Expected scale 1/127.5 and offset -1 (levels 0..255 to [-1, 1], what "
+            f"SigLIP was trained on); received scale={scale}, offset={offset}. "
+            "Leave both out."
+        )

@@ -1,0 +1,272 @@
+r"""Examples to model inputs: `[bos] prompt [separator] response [eos] padding`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import keras_hub
+import numpy as np
+
+from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.preprocessing.examples import Examples, check_keys, normalize_examples
+from keras_pg2.preprocessing.image_converter import PaliGemma2ImageConverter
+from keras_pg2.preprocessing.images import to_numpy
+from keras_pg2.preprocessing.packing import (
+    PackedRows,
+    check_prompt_length,
+    pad_rows,
+    shift_by_one,
+)
+from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
+
+
+@keras.saving.register_keras_serializable(package="keras_pg2")
+class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
+    r"""Pictures, prompts and responses to the inputs of `PaliGemma2CausalLM`.
+
+    A call prepares training: from a dict of "images", "prompts" and "responses" (one
+    example or a batch, see `examples.normalize_examples`) it makes `(x, y,
+    sample_weight)` of numpy arrays, without the batch axis for one example:
+
+    - `x["images"]`: float32 [B, h, w, 3], or [B, M, h, w, 3] for several images per
+      example; [B, 0, h, w, 3] for text only.
+    - `x["token_ids"]`: int32 [B, T]; `x["padding_mask"]`, `x["response_mask"]`: bool
+      [B, T], True on real tokens and on response tokens (eos among them).
+    - `y`: int32 [B, T], the next token at each place.
+    - `sample_weight`: float32 [B, T], 1 where `y` is a response token, times the
+      weight of the example if one is given.
+
+    The separator is tokenised by itself, so it never merges with its neighbours, and
+    one separator at the end of a prompt is dropped: "caption en\n" is "caption en".
+    Source: arXiv:2407.07726 section 3.1; big_vision `configs/proj/paligemma/
+    transfers/common.py:combine_and_keep_train`.
+
+    Nothing is cut in silence. A prompt that does not fit is an error. A response that
+    does not fit is cut and gets no eos, so the model does not learn to stop in
+    mid-sentence; `num_cut_responses` counts them and the first one warns.
+
+    The same call works inside `tf.data.Dataset.map` and in Grain pipelines.
+
+    Args:
+        tokenizer: a `PaliGemma2Tokenizer`.
+        image_converter: a `PaliGemma2ImageConverter`; None takes images as they are,
+            float32 in [-1, 1] and of the model's size.
+        sequence_length: T, the number of text tokens; image tokens are not counted.
+        separator: the text between prompt and response; "" for none.
+        add_start_token: whether bos comes first.
+        add_end_token: whether eos ends a response.
+    """
+
+    backbone_cls = PaliGemma2Backbone
+    tokenizer_cls = PaliGemma2Tokenizer
+    image_converter_cls = PaliGemma2ImageConverter
+
+    def __init__(
+        self,
+        tokenizer: PaliGemma2Tokenizer,
+        image_converter: PaliGemma2ImageConverter | None = None,
+        sequence_length: int = 1024,
+        separator: str = "\n",
+        add_start_token: bool = True,
+        add_end_token: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            tokenizer=tokenizer,
+            sequence_length=sequence_length,
+            add_start_token=add_start_token,
+            add_end_token=add_end_token,
+            **kwargs,
+        )
+        self.image_converter = image_converter
+        self.separator = separator
+        self.num_cut_responses = 0
+
+    def build(self, input_shape: Any = None) -> None:
+        """Nothing to build; KerasHub's packer is not used."""
+        self.built = True
+
+    def call(
+        self,
+        x: Mapping[str, Any],
+        y: Any = None,
+        sample_weight: Any = None,
+        sequence_length: int | None = None,
+    ) -> tuple[dict[str, Any], Any, Any]:
+        """Prepare training examples; see the class.
+
+        Args:
+            x: dict of "images" (optional), "prompts" and "responses".
+            y: must be None: the labels are made of the responses.
+            sample_weight: one weight per example, or None.
+            sequence_length: T for this call; None takes the layer's.
+
+        Raises:
+            TypeError: if a prompt or response is not text.
+            ValueError: if a key is missing, counts do not match, a prompt is too long,
+                or a picture is bad.
+        """
+        if y is not None:
+            raise ValueError(
+                "Expected y=None, received labels. Pass the wanted answers as "
+                'x["responses"]: the labels are made of them.'
+            )
+        check_keys(x, needed=("prompts", "responses"))
+        length = sequence_length or self.sequence_length
+        if self._use_tf_workflow():
+            return self._call_in_graph(x, sample_weight, length)
+        examples = normalize_examples(x)
+        inputs, labels, weights = shift_by_one(self._pack_training(examples, length))
+        weights = weights.astype(np.float32)
+        inputs["images"] = self._convert_images(examples.images, len(labels))
+        if not examples.is_batched:
+            inputs = {key: value[0] for key, value in inputs.items()}
+            labels, weights = labels[0], weights[0]
+        if sample_weight is not None:
+            weights = weights * to_numpy(sample_weight)[..., None].astype(np.float32)
+        return inputs, labels, weights
+
+    def _call_in_graph(
+        self, x: Mapping[str, Any], sample_weight: Any, length: int
+    ) -> tuple[dict[str, Any], Any, Any]:
+        """`call` on symbolic TensorFlow tensors; ids come from the same Python code."""
+        import tensorflow as tf
+
+        prompts = tf.convert_to_tensor(x["prompts"])
+        responses = tf.convert_to_tensor(x["responses"])
+        ranks = (prompts.shape.rank, responses.shape.rank)
+        if ranks not in ((0, 0), (1, 1)):
+            raise ValueError(
+                "Expected prompts and responses both of shape [] or [B] in tf.data, "
+                f"received {prompts.shape} and {responses.shape}."
+            )
+
+        def pack(prompts: Any, responses: Any) -> tuple[np.ndarray, ...]:
+            examples = normalize_examples({"prompts": prompts, "responses": responses})
+            packed = self._pack_training(examples, length)
+            return packed if examples.is_batched else tuple(a[0] for a in packed)
+
+        types = (tf.int32, tf.bool, tf.bool)
+        arrays = tf.numpy_function(pack, [prompts, responses], types)
+        shape = (*prompts.shape, length + 1)
+        packed = PackedRows(*(tf.ensure_shape(array, shape) for array in arrays))
+        inputs, labels, weights = shift_by_one(packed)
+        weights = tf.cast(weights, tf.float32)
+        if sample_weight is not None:
+            weights *= tf.cast(sample_weight, tf.float32)[..., None]
+        images = x.get("images")
+        if images is None:
+            empty = tf.concat([tf.shape(prompts), [0, *self._image_shape()]], axis=0)
+            inputs["images"] = tf.zeros(empty)
+        elif self.image_converter is not None:
+            inputs["images"] = self.image_converter(images)
+        else:
+            inputs["images"] = images
+        return inputs, labels, weights
+
+    def generate_preprocess(
+        self, x: Any, sequence_length: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """Prepare prompts for generation; nothing is padded beyond the longest one.
+
+        Args:
+            x: a prompt, prompts, or a dict of "images", "prompts" and "responses"; the
+                responses here are the beginnings the answers must have.
+            sequence_length: the most tokens a prompt with its forced beginning may
+                have; None for no limit.
+
+        Returns:
+            dict of `images` float32 [B, h, w, 3] or [B, M, h, w, 3], `token_ids` int32
+            [B, P], `padding_mask` and `response_mask` bool [B, P], always with a batch
+            axis, padded on the right.
+
+        Raises:
+            TypeError, ValueError: as `call`.
+        """
+        examples = normalize_examples(x)
+        heads = self._tokenize_prompts(examples.prompts)
+        tails: list[list[int]] = [[] for _ in heads]
+        if examples.responses is not None:
+            tails = self.tokenizer.tokenize(examples.responses)
+        rows = [[*head, *tail] for head, tail in zip(heads, tails)]
+        for i, row in enumerate(rows):
+            check_prompt_length(i, len(row), sequence_length)
+        length = max(len(row) for row in rows)
+        packed = pad_rows(rows, heads, length, self.tokenizer.pad_token_id)
+        images = self._convert_images(examples.images, len(rows))
+        return {"images": images, **packed._asdict()}
+
+    def generate_postprocess(self, x: Mapping[str, Any]) -> list[str]:
+        """Texts of `{"token_ids": int[B, L], "padding_mask": bool[B, L]}`.
+
+        Tokens where the mask is False, special tokens and ids beyond the vocabulary
+        are left out; `<loc....>` and `<seg...>` are kept.
+        """
+        tokenizer = self.tokenizer
+        token_ids = np.atleast_2d(to_numpy(x["token_ids"]))
+        padding_mask = np.atleast_2d(to_numpy(x["padding_mask"])).astype(bool)
+        known = range(tokenizer.vocabulary_size())
+        special = set(tokenizer.special_token_ids)
+        rows = [
+            [
+                token
+                for token in row[mask].tolist()
+                if token in known and token not in special
+            ]
+            for row, mask in zip(token_ids, padding_mask)
+        ]
+        return [str(text) for text in tokenizer.detokenize(rows)] if rows else []
+
+    def _tokenize_prompts(self, prompts: list[str]) -> list[list[int]]:
+        """`[bos] prompt [separator]` of each prompt."""
+        start = [self.tokenizer.start_token_id] if self.add_start_token else []
+        end: list[int] = []
+        if self.separator:
+            prompts = [prompt.removesuffix(self.separator) for prompt in prompts]
+            [end] = self.tokenizer.tokenize([self.separator])
+        return [[*start, *ids, *end] for ids in self.tokenizer.tokenize(prompts)]
+
+    def _pack_training(self, examples: Examples, length: int) -> PackedRows:
+        """Rows of `length + 1`, because inputs and labels are one token apart."""
+        heads = self._tokenize_prompts(examples.prompts)
+        end = [self.tokenizer.end_token_id] if self.add_end_token else []
+        rows = []
+        num_cut = 0
+        for i, tail in enumerate(self.tokenizer.tokenize(examples.responses)):
+            check_prompt_length(i, len(heads[i]), length)
+            row = [*heads[i], *tail, *end]
+            num_cut += len(row) > length + 1
+            rows.append(row[: length + 1])
+        self._report_cut(num_cut, length)
+        return pad_rows(rows, heads, length + 1, self.tokenizer.pad_token_id)
+
+    def _report_cut(self, num_cut: int, length: int) -> None:
+        if num_cut and not self.num_cut_responses:
+            warnings.warn(
+                f"{num_cut} of the responses did not fit in sequence_length={length} "
+                "and were cut (without an end token). Raise sequence_length to keep "
+                "them whole; preprocessor.num_cut_responses counts them from here on.",
+                stacklevel=2,
+            )
+        self.num_cut_responses += num_cut
+
+    def _convert_images(self, images: list[Any] | None, num_rows: int) -> np.ndarray:
+        if images is None:
+            return np.zeros((num_rows, 0, *self._image_shape()), np.float32)
+        if len(images) > 1 and all(entry is images[0] for entry in images):
+            # One picture, several prompts: convert it once.
+            return np.repeat(self._convert_images(images[:1], 1), num_rows, axis=0)
+        if self.image_converter is not None:
+            return self.image_converter(images)
+        return np.stack([to_numpy(image) for image in images]).astype(np.float32)
+
+    def _image_shape(self) -> tuple[int, int, int]:
+        height, width = self.image_size or (0, 0)
+        return height, width, 3
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, for saving."""
+        return {**super().get_config(), "separator": self.separator}

@@ -1,0 +1,151 @@
+r"""The prompts PaliGemma was trained on, one function each.
+
+Every function returns the bare prompt: the preprocessor adds bos before it and the
+newline after it. `{lang}` is a language code of `LANGUAGES`.
+
+| function        | prompt                      | answer                      | source |
+|-----------------|-----------------------------|-----------------------------|--------|
+| `short_caption` | `cap {lang}`                | raw short caption (pt)      | [1]    |
+| `caption`       | `caption {lang}`            | COCO-like caption           | [1, 2] |
+| `describe`      | `describe {lang}`           | longer description          | [1, 3] |
+| `ocr`           | `ocr`                       | all text, in reading order  | [1, 2] |
+| `answer`        | `answer {lang} {question}`  | the answer                  | [1, 2] |
+| `question`      | `question {lang} {answer}`  | a question for that answer  | [1, 2] |
+| `detect`        | `detect {a} ; {b}`          | 4 `<loc....>` and the label | [1, 2] |
+| `segment`       | `segment {a} ; {b}`         | the same, 16 `<seg...>` too | [1, 2] |
+
+[1] ai.google.dev/gemma/docs/paligemma/prompt-system-instructions; it lists `cap`,
+`describe`, `ocr` and `question` for pretrained checkpoints only. [2] PaliGemma,
+arXiv:2407.07726 section 3.2.5. [3] huggingface.co/blog/paligemma2mix, which lists
+`describe`, `ocr` and `question` for mix checkpoints too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+# The languages of Crossmodal-3600 (arXiv:2205.12522), as that data set writes them.
+# fmt: off
+LANGUAGES = (
+    "ar", "bn", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fil", "fr", "hi", "hr",
+    "hu", "id", "it", "iw", "ja", "ko", "mi", "nl", "no", "pl", "pt", "quz", "ro", "ru",
+    "sv", "sw", "te", "th", "tr", "uk", "vi", "zh",
+)
+# fmt: on
+
+
+def short_caption(language: str = "en") -> str:
+    """`cap {lang}`: a short caption in the style of image alt texts."""
+    return f"cap {_check_language(language)}"
+
+
+def caption(language: str = "en") -> str:
+    """`caption {lang}`: one COCO-like sentence."""
+    return f"caption {_check_language(language)}"
+
+
+def describe(language: str = "en") -> str:
+    """`describe {lang}`: a longer description."""
+    return f"describe {_check_language(language)}"
+
+
+def ocr() -> str:
+    """`ocr`: the text in the picture, in reading order."""
+    return "ocr"
+
+
+def answer(question: str, language: str = "en") -> str:
+    """`answer {lang} {question}`; the answer comes in `language`.
+
+    Raises:
+        ValueError: if the question is empty, has several lines or holds tokens, or
+            the language is not one of `LANGUAGES`.
+    """
+    text = _check_text(question, "question")
+    return f"answer {_check_language(language)} {text}"
+
+
+def question(answer: str, language: str = "en") -> str:
+    """`question {lang} {answer}`: asks for a question that has this answer.
+
+    Raises:
+        ValueError: as for `answer`.
+    """
+    text = _check_text(answer, "answer")
+    return f"question {_check_language(language)} {text}"
+
+
+def detect(*labels: str | Iterable[str]) -> str:
+    """`detect {a} ; {b}`: boxes of each named thing; names apart or as one list.
+
+    Raises:
+        ValueError: if there is no label, or one is empty, is given twice, or holds
+            ";", a line break or a `<loc....>`, `<seg...>` or other token.
+    """
+    return "detect " + _join_labels(labels)
+
+
+def segment(*labels: str | Iterable[str]) -> str:
+    """`segment {a} ; {b}`: boxes and masks of each named thing.
+
+    Raises:
+        ValueError: as for `detect`.
+    """
+    return "segment " + _join_labels(labels)
+
+
+def _join_labels(labels: tuple[str | Iterable[str], ...]) -> str:
+    flat: list[str] = []
+    for item in labels:
+        flat.extend([item] if isinstance(item, str) else item)
+    if not flat:
+        raise ValueError(
+            "Expected the names of the things to look for, received none. Write for "
+            'example detect("cat", "dog").'
+        )
+    names = [_check_text(label, "label") for label in flat]
+    for name in names:
+        if ";" in name:
+            raise ValueError(
+                f"Expected one thing per label, received {name!r}: ';' separates "
+                "labels. Pass several labels instead."
+            )
+        if names.count(name) > 1:
+            raise ValueError(
+                f"Expected each label once, received {name!r} {names.count(name)} "
+                "times. One label finds all its instances."
+            )
+    return " ; ".join(names)
+
+
+def _check_text(text: str, kind: str) -> str:
+    if not isinstance(text, str):
+        raise TypeError(
+            f"Expected the {kind} as text (str), received {type(text).__name__}."
+        )
+    stripped = text.strip()
+    if not stripped:
+        raise ValueError(f"Expected a {kind}, received an empty text.")
+    if "\n" in stripped or "\r" in stripped:
+        raise ValueError(
+            f"Expected the {kind} on one line, received {stripped!r}: a line break "
+            "ends the prompt. Write spaces instead."
+        )
+    for token in ("<loc", "<seg", "<bos>", "<eos>", "<pad>", "<image>"):
+        if token in stripped:
+            raise ValueError(
+                f"Expected the {kind} in plain words, received {stripped!r}. Remove "
+                f"{token!r}: such tokens are added where they belong."
+            )
+    return stripped
+
+
+def _check_language(language: str) -> str:
+    if language not in LANGUAGES:
+        hint = {"he": "iw", "tl": "fil", "nb": "no", "qu": "quz"}.get(language)
+        advice = f" Write {hint!r} for it." if hint else ""
+        raise ValueError(
+            f"Expected a language code of {', '.join(LANGUAGES)}; received "
+            f"{language!r}.{advice}"
+        )
+    return language

@@ -1,0 +1,109 @@
+"""From the name or directory of a preset to a backbone and a preprocessor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from keras_pg2 import presets
+from keras_pg2.conversion import huggingface
+from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
+
+
+def load_parts(
+    preset: str, load_weights: bool = True, dtype: Any = None, **overrides: Any
+) -> tuple[PaliGemma2Backbone, PaliGemma2CausalLMPreprocessor]:
+    """Loads what a task is made of.
+
+    Args:
+        preset: name of a bundled preset, directory of ours or of Hugging Face.
+        load_weights: False leaves the weights random.
+        dtype: dtype policy; None for Keras' own.
+        **overrides: numbers of the vision encoder or text decoder, by name.
+
+    Raises:
+        ValueError: for an unknown preset or a directory of another model.
+        FileNotFoundError: when a file is missing.
+        OSError: when a weight file is truncated or not readable.
+        TypeError: for a number that neither part has.
+    """
+    directory = presets.resolve_directory(preset)
+    if huggingface.is_huggingface_directory(directory):
+        backbone = huggingface.load_backbone(
+            directory, load_weights=load_weights, dtype=dtype, **overrides
+        )
+        return backbone, huggingface.load_preprocessor(directory)
+    config = check_preset_directory(directory, load_weights)
+    numbers = presets.override_numbers(config["config"], **overrides)
+    if dtype is not None:
+        numbers["dtype"] = dtype
+    backbone = PaliGemma2Backbone.from_preset(
+        str(directory), load_weights=load_weights, **numbers
+    )
+    preprocessor = PaliGemma2CausalLMPreprocessor.from_preset(str(directory))
+    return backbone, preprocessor
+
+
+def check_preset_directory(directory: Path, load_weights: bool) -> dict[str, Any]:
+    """Makes sure, before long work, that a directory is a whole preset of ours.
+
+    Returns:
+        The content of its `config.json`.
+
+    Raises:
+        ValueError, FileNotFoundError, OSError: as for `load_parts`.
+    """
+    path = directory / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected a preset directory with a config.json. Received: {directory}. "
+            "Pass a directory written by save_to_preset or of a Hugging Face "
+            "PaliGemma checkpoint."
+        )
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"Expected JSON in {path}. Received: {error}.") from error
+    registered_name = config.get("registered_name")
+    if registered_name != "keras_pg2>PaliGemma2Backbone":
+        raise ValueError(
+            "Expected a preset of keras_pg2 (registered name "
+            f"'keras_pg2>PaliGemma2Backbone') or a Hugging Face PaliGemma directory. "
+            f"Received: {directory} with registered name {registered_name!r}."
+        )
+    if load_weights:
+        for weights_path in _weight_files(directory):
+            _check_weight_file(weights_path)
+    return config
+
+
+def _weight_files(directory: Path) -> list[Path]:
+    """The one weight file, or the shards that the index names."""
+    index = directory / "model.weights.json"
+    if not index.is_file():
+        return [directory / "model.weights.h5"]
+    names: set[str] = set()
+    for files in json.loads(index.read_text("utf-8"))["weight_map"].values():
+        names.update([files] if isinstance(files, str) else files)
+    return [directory / name for name in sorted(names)]
+
+
+def _check_weight_file(path: Path) -> None:
+    """Opens the file: HDF5 compares its size with the one it was written with."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected the weight file {path}, which is missing. Copy the preset "
+            "again, or pass load_weights=False for random weights."
+        )
+    try:
+        with h5py.File(path, "r"):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"Expected a whole HDF5 weight file at {path}, which is truncated or "
+            f"damaged ({error}). Copy the preset again."
+        ) from error

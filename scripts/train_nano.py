@@ -1,0 +1,454 @@
+"""Trains the bundled nano preset from scratch on procedural scenes.
+
+    python scripts/train_nano.py --output presets/pali_gemma2_nano_84 --minutes 100
+
+JAX only, on whatever device JAX finds. Scenes are drawn ahead by a second
+process into the work folder; checkpoints are written there every few minutes,
+and `--resume` goes on from the last one. What makes it fast enough for two CPU
+cores:
+
+- the encoder first learns dense targets for each patch (shape, colour, box,
+  letter), and keeps them beside the text loss;
+- location tokens begin as smooth functions of their coordinate, and a target
+  bin shares its label mass with its neighbours;
+- one pass of the encoder serves all prompts of a scene, and examples of like
+  length go together.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+os.environ["KERAS_BACKEND"] = "jax"
+
+import jax
+import jax.numpy as jnp
+import keras
+import nano_data
+import numpy as np
+import typer
+
+from keras_pg2.datasets import scenes
+from keras_pg2.modeling import PaliGemma2Backbone
+
+VISION_ENCODER = {
+    "image_size": scenes.CANVAS_SIZE,
+    "patch_size": nano_data.PATCH_SIZE,
+    "num_layers": 4,
+    "num_heads": 4,
+    "hidden_dim": 128,
+    "intermediate_dim": 512,
+}
+TEXT_DECODER = {
+    "num_layers": 4,
+    "num_query_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "hidden_dim": 160,
+    "intermediate_dim": 576,
+    "query_pre_attn_scalar": 32,
+    "attention_logit_soft_cap": 50.0,
+    "final_logit_soft_cap": 30.0,
+    "sliding_window": 4096,
+}
+HEADS = {
+    "shape": len(nano_data.SHAPE_CLASSES),
+    "color": len(nano_data.COLOR_CLASSES),
+    "box": 4,
+    "character": len(nano_data.CHARACTER_CLASSES),
+}
+"""Outputs of each dense head; the heads are thrown away after training."""
+
+IMAGES_PER_STEP = {"dense": 128, "short": 48, "middle": 56, "long": 96}
+PEAK_LEARNING_RATE = 2e-3
+WEIGHT_DECAY = 0.05
+LOCATION_SPREAD = 6.0
+"""Standard deviation, in bins, of the label mass around a location bin."""
+ENCODER_SHARE = 0.08
+"""Share of the training that the encoder spends on dense targets alone."""
+DECAY_SHARE = 0.35
+"""Share of the training, at its end, in which the learning rate falls to 0."""
+
+
+def make_backbone(vocabulary_size: int, seed: int) -> PaliGemma2Backbone:
+    """A random backbone whose location tokens are smooth in their coordinate."""
+    keras.utils.set_random_seed(seed)
+    backbone = PaliGemma2Backbone(
+        VISION_ENCODER, {"vocabulary_size": vocabulary_size, **TEXT_DECODER}
+    )
+    rng = np.random.default_rng(seed)
+    width = TEXT_DECODER["hidden_dim"]
+    table = rng.normal(0, 0.05, (vocabulary_size, width))
+    frequencies = np.exp(rng.uniform(np.log(0.5), np.log(16), width))
+    phases = rng.uniform(0, 2 * np.pi, width)
+    coordinate = np.linspace(0, 1, 1024)[:, None]
+    waves = np.sqrt(2) * np.cos(2 * np.pi * frequencies * coordinate + phases)
+    first = first_location(vocabulary_size)
+    table[first : first + 1024] = 0.05 * waves
+    backbone.token_embedding.embeddings.assign(table.astype("float32"))
+    return backbone
+
+
+def first_location(vocabulary_size: int) -> int:
+    """Id of `<loc0000>`; locations and 128 segment tokens close the vocabulary."""
+    return vocabulary_size - 1024 - 128
+
+
+class Losses:
+    """Loss functions of the values of the backbone's variables."""
+
+    def __init__(self, backbone: PaliGemma2Backbone) -> None:
+        self.backbone = backbone
+        self.variables = backbone.trainable_variables
+        first = first_location(backbone.vocabulary_size)
+        self.locations = slice(first, first + 1024)
+        distance = np.arange(1024)[:, None] - np.arange(1024)[None]
+        spread = np.exp(-0.5 * (distance / LOCATION_SPREAD) ** 2)
+        self.spread = jnp.asarray(spread / spread.sum(1, keepdims=True), jnp.float32)
+
+    def dense(self, params: dict, batch: dict) -> tuple[jax.Array, dict]:
+        """The encoder's loss on dense targets alone."""
+        with self._scope(params):
+            features = self.backbone.vision_encoder(_to_pixels(batch["images"]))
+        loss = self._dense_loss(params["heads"], features, batch)
+        return loss, {"dense": loss}
+
+    def joint(self, params: dict, batch: dict) -> tuple[jax.Array, dict]:
+        """Cross-entropy of response tokens, beside the dense loss."""
+        with self._scope(params):
+            features = self.backbone.vision_encoder(_to_pixels(batch["images"]))
+            logits, targets, weights = self._logits(features, batch)
+        text = self._text_loss(logits, targets, weights)
+        dense = self._dense_loss(params["heads"], features, batch)
+        hit = (jnp.argmax(logits, -1) == targets) | (weights == 0)
+        metrics = {"text": text, "dense": dense, "exact": hit.all(-1).mean()}
+        return text + 0.3 * dense, metrics
+
+    def predict(self, params: dict, batch: dict) -> tuple[jax.Array, jax.Array]:
+        """Likeliest tokens and the wanted ones (-1 outside responses), [B, Q, T]."""
+        with self._scope(params):
+            features = self.backbone.vision_encoder(_to_pixels(batch["images"]))
+            logits, targets, weights = self._logits(features, batch)
+        shape = batch["ids"].shape[:2] + (-1,)
+        tokens = jnp.argmax(logits, -1).reshape(shape)
+        return tokens, jnp.where(weights > 0, targets, -1).reshape(shape)
+
+    def _scope(self, params: dict) -> keras.StatelessScope:
+        mapping = list(zip(self.variables, params["backbone"], strict=True))
+        return keras.StatelessScope(state_mapping=mapping)
+
+    def _logits(self, features: jax.Array, batch: dict) -> tuple:
+        """[B * Q, T - 1, V] logits, with the targets and their weights."""
+        ids = batch["ids"].astype("int32")
+        num_prompts, length = ids.shape[1:]
+        image = self.backbone.vision_projection(features)
+        image = jnp.repeat(image, num_prompts, axis=0)
+        ids = ids.reshape(-1, length)
+        starts = batch["starts"].reshape(-1, 1)
+        place = jnp.arange(length)[None]
+        is_token = ids != 0
+        is_response = is_token & (place >= starts)
+        inputs = (ids[:, :-1], is_token[:, :-1], is_response[:, :-1])
+        hidden = self.backbone.text_decoder(image, *inputs)
+        hidden = hidden[:, image.shape[1] :]
+        logits = self.backbone.project_to_vocabulary(hidden)
+        return logits, ids[:, 1:], is_response[:, 1:].astype("float32")
+
+    def _text_loss(self, logits: jax.Array, targets: jax.Array, weights: jax.Array):
+        log_probs = jax.nn.log_softmax(logits)
+        hard = jnp.take_along_axis(log_probs, targets[..., None], -1)[..., 0]
+        bins = targets - self.locations.start
+        is_location = (bins >= 0) & (bins < 1024)
+        spread = self.spread[jnp.clip(bins, 0, 1023)]
+        soft = (spread * log_probs[..., self.locations]).sum(-1)
+        picked = jnp.where(is_location, soft, hard)
+        return -(picked * weights).sum() / weights.sum()
+
+    def _dense_loss(self, heads: dict, features: jax.Array, batch: dict) -> jax.Array:
+        out = {name: features @ w + b for name, (w, b) in heads.items()}
+        is_object = (batch["shape"] > 0).astype("float32")
+        count = is_object.sum() + 1.0
+        shape = _cross_entropy(out["shape"], batch["shape"]).mean()
+        color = (_cross_entropy(out["color"], batch["color"]) * is_object).sum() / count
+        error = jnp.abs(out["box"] - batch["box"]).sum(-1) * is_object
+        letters = _cross_entropy(out["character"], batch["character"])
+        is_letter = batch["character"] > 0
+        # Most patches hold no letter: each kind of patch has half of the weight.
+        letter = jnp.where(is_letter, letters, 0).sum() / (is_letter.sum() + 1)
+        blank = jnp.where(is_letter, 0, letters).sum() / ((~is_letter).sum() + 1)
+        return shape + color + 4 * error.sum() / count + letter + blank
+
+
+def _to_pixels(images: jax.Array) -> jax.Array:
+    """uint8[B, h, w, 3] -> float32[B, 1, h, w, 3] in [-1, 1]."""
+    return images.astype("float32")[:, None] / 127.5 - 1.0
+
+
+def _cross_entropy(logits: jax.Array, classes: jax.Array) -> jax.Array:
+    log_probs = jax.nn.log_softmax(logits)
+    return -jnp.take_along_axis(log_probs, classes[..., None], -1)[..., 0]
+
+
+def make_step(loss_function: Any) -> Any:
+    """One compiled AdamW step: (params, moments, lr, step, batch) -> the same."""
+
+    def update(params: Any, moments: Any, rate: jax.Array, step: jax.Array, batch: dict):
+        gradient = jax.grad(loss_function, has_aux=True)
+        grads, metrics = gradient(params, batch)
+        norm = jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(grads)))
+        scale = jnp.minimum(1.0, 1.0 / (norm + 1e-6))
+
+        def moved(p: jax.Array, g: jax.Array, m: jax.Array, v: jax.Array) -> tuple:
+            g = g * scale
+            m = 0.9 * m + 0.1 * g
+            v = 0.98 * v + 0.02 * g**2
+            m_hat, v_hat = m / (1 - 0.9**step), v / (1 - 0.98**step)
+            decay = WEIGHT_DECAY * p if p.ndim > 1 else 0.0
+            return p - rate * (m_hat / (jnp.sqrt(v_hat) + 1e-8) + decay), m, v
+
+        moves = jax.tree.map(moved, params, grads, *moments)
+        params, *moments = jax.tree.transpose(
+            jax.tree.structure(params), jax.tree.structure((0, 0, 0)), moves
+        )
+        return params, tuple(moments), metrics
+
+    return jax.jit(update, donate_argnums=(0, 1))
+
+
+def learning_rate(progress: float, step: int) -> float:
+    """Warm-up over 300 steps, constant, then down to 0 at the end."""
+    warm = min(1.0, step / 300)
+    decay = min(1.0, (1.0 - progress) / DECAY_SHARE)
+    return PEAK_LEARNING_RATE * warm * max(decay, 0.0)
+
+
+def choose_group(progress: float, rng: np.random.Generator) -> str:
+    """Which group of tasks the next step trains on."""
+    if progress < ENCODER_SHARE:
+        return "dense"
+    shares = [0.55, 0.4, 0.05] if progress < 0.4 else [0.4, 0.45, 0.15]
+    return str(rng.choice(["short", "middle", "long"], p=shares))
+
+
+class Shards:
+    """Batches out of the shards that are there, a random shard at a time."""
+
+    def __init__(self, directory: Path, rng: np.random.Generator) -> None:
+        self.directory = directory
+        self.rng = rng
+        self.unread: list[Path] = []
+        self.rows = np.zeros(0, int)
+
+    def batch(self, group: str) -> dict[str, np.ndarray]:
+        """The next scenes, with the examples of `group`."""
+        size = IMAGES_PER_STEP[group]
+        if len(self.rows) < size:
+            self._open_next()
+        rows, self.rows = self.rows[:size], self.rows[size:]
+        return select(self.shard, rows, group)
+
+    def _open_next(self) -> None:
+        if not self.unread:
+            self.unread = sorted(self.directory.glob("shard_????.npz"))
+            self.rng.shuffle(self.unread)
+        self.shard = dict(np.load(self.unread.pop()))
+        self.rows = self.rng.permutation(len(self.shard["images"]))
+
+
+def select(shard: dict, rows: np.ndarray, group: str) -> dict[str, np.ndarray]:
+    """Rows of a shard as a batch for `group`."""
+    names = {"images": "images", **{name: name for name in HEADS}}
+    if group != "dense":
+        names |= {"ids": f"{group}_ids", "starts": f"{group}_starts"}
+    return {name: shard[column][rows] for name, column in names.items()}
+
+
+def validate(predict: Any, params: Any, shard: dict, first: int) -> dict[str, float]:
+    """Share of exactly right responses per task; for boxes, of IoU >= 0.5.
+
+    With the right tokens before it, every token of a response is predicted; all
+    are right just when greedy decoding gives the response.
+    """
+    scores = {}
+    rows = np.arange(len(shard["images"]))
+    for group, names in {
+        "short": ["answer"] * 5 + ["ocr"],
+        "middle": ["caption", "detect", "detect"],
+        "long": ["describe"],
+    }.items():
+        parts = [predict(params, select(shard, part, group)) for part in rows.reshape(-1, 64)]
+        tokens, targets = (np.concatenate([p[i] for p in parts]) for i in range(2))
+        right = ((tokens == targets) | (targets < 0)).all(-1)
+        for name in dict.fromkeys(names):
+            columns = [i for i, other in enumerate(names) if other == name]
+            scores[name] = float(right[:, columns].mean())
+        if group == "middle":
+            scores["box_iou50"] = _box_recall(tokens[:, 1:], targets[:, 1:], first)
+    return scores
+
+
+def _box_recall(tokens: np.ndarray, targets: np.ndarray, first: int) -> float:
+    """Share of target boxes whose predicted box has IoU >= 0.5."""
+    hits = []
+    for row, target in zip(tokens.reshape(-1, tokens.shape[-1]), targets.reshape(-1, targets.shape[-1])):
+        places = np.flatnonzero((target >= first) & (target < first + 1024))
+        for box in places.reshape(-1, 4):
+            a, b = row[box] - first, target[box] - first
+            low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
+            overlap = np.prod(np.maximum(high - low, 0))
+            union = np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - overlap
+            hits.append(overlap >= 0.5 * union)
+    return float(np.mean(hits))
+
+
+def save_checkpoint(path: Path, params: Any, moments: Any, state: dict) -> None:
+    """Writes everything needed to go on; a broken write leaves the old file."""
+    leaves = {f"p{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(params))}
+    for k, moment in enumerate(moments):
+        leaves |= {f"m{k}_{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(moment))}
+    partial = path.with_suffix(".partial.npz")
+    np.savez(partial, state=json.dumps(state), **leaves)
+    partial.rename(path)
+
+
+def load_checkpoint(path: Path, params: Any, moments: Any) -> tuple[Any, Any, dict]:
+    """The inverse of `save_checkpoint`, in the structure of the given values."""
+    file = np.load(path)
+    structure = jax.tree.structure(params)
+    count = structure.num_leaves
+
+    def read(prefix: str) -> Any:
+        return structure.unflatten([jnp.asarray(file[f"{prefix}{i}"]) for i in range(count)])
+
+    moments = tuple(read(f"m{k}_") for k in range(len(moments)))
+    return read("p"), moments, json.loads(str(file["state"]))
+
+
+def initial_params(backbone: PaliGemma2Backbone, seed: int) -> dict[str, Any]:
+    """The backbone's weights and random dense heads."""
+    rng = np.random.default_rng(seed)
+    width = VISION_ENCODER["hidden_dim"]
+    heads = {
+        name: (
+            jnp.asarray(rng.normal(0, width**-0.5, (width, size)), jnp.float32),
+            jnp.zeros(size),
+        )
+        for name, size in HEADS.items()
+    }
+    weights = [jnp.array(v.value) for v in backbone.trainable_variables]
+    return {"backbone": weights, "heads": heads}
+
+
+def write_preset(backbone: PaliGemma2Backbone, vocabulary: Path, output: Path) -> None:
+    """Writes the preset: bfloat16 weights, tokenizer and image converter."""
+    from keras_pg2 import (
+        PaliGemma2CausalLM,
+        PaliGemma2CausalLMPreprocessor,
+        PaliGemma2ImageConverter,
+        PaliGemma2Tokenizer,
+    )
+
+    preprocessor = PaliGemma2CausalLMPreprocessor(
+        PaliGemma2Tokenizer(vocabulary),
+        PaliGemma2ImageConverter(image_size=backbone.image_size),
+        sequence_length=64,
+    )
+    PaliGemma2CausalLM(backbone, preprocessor).save_to_preset(str(output))
+
+
+def run(
+    output: Path, work: Path, minutes: float, shards: int, seed: int, resume: bool
+) -> None:
+    """Trains for `minutes` of wall time and writes the preset to `output`."""
+    work.mkdir(parents=True, exist_ok=True)
+    vocabulary_path = work / "vocabulary.spm"
+    if not vocabulary_path.exists():
+        vocabulary_path.write_bytes(nano_data.train_vocabulary())
+    vocabulary = vocabulary_path.read_bytes()
+    drawing = multiprocessing.get_context("spawn").Process(
+        target=nano_data.draw_shards, args=(vocabulary, work, shards), daemon=True
+    )
+    drawing.start()
+    vocabulary_size = nano_data.Packer(vocabulary).processor.vocab_size()
+    backbone = make_backbone(vocabulary_size, seed)
+    losses = Losses(backbone)
+    params = initial_params(backbone, seed)
+    moments = tuple(jax.tree.map(jnp.zeros_like, params) for _ in range(2))
+    state = {"step": 0, "seconds": 0.0, "examples": 0}
+    checkpoint = work / "checkpoint.npz"
+    if resume and checkpoint.exists():
+        params, moments, state = load_checkpoint(checkpoint, params, moments)
+    validation = nano_data.make_shard(vocabulary, nano_data.VALIDATION_SEED, 0, 512)
+    while not nano_data.shard_path(work, 0).exists():
+        time.sleep(1)
+    rng = np.random.default_rng([seed, state["step"]])
+    batches = Shards(work, rng)
+    steps = {
+        "dense": make_step(losses.dense),
+        "text": make_step(losses.joint),
+    }
+    predict = jax.jit(losses.predict)
+    total = minutes * 60
+    first = first_location(vocabulary_size)
+    curve = work / "curve.jsonl"
+    last_print = last_save = time.time()
+    start = time.time() - state["seconds"]
+    next_validation = state["seconds"] + total * 0.1
+    while state["seconds"] < total:
+        progress = state["seconds"] / total
+        group = choose_group(progress, rng)
+        batch = batches.batch(group)
+        state["step"] += 1
+        rate = learning_rate(progress, state["step"])
+        kind = "dense" if group == "dense" else "text"
+        params, moments, metrics = steps[kind](
+            params, moments, rate, float(state["step"]), batch
+        )
+        state["examples"] += batch["ids"].shape[0] * batch["ids"].shape[1] if "ids" in batch else 0
+        state["seconds"] = time.time() - start
+        if time.time() - last_print > 15:
+            last_print = time.time()
+            shown = " ".join(f"{k} {float(v):.3f}" for k, v in metrics.items())
+            left = (total - state["seconds"]) / 60
+            print(
+                f"step {state['step']} {group}: {shown} | lr {rate:.1e}, "
+                f"{state['examples'] / max(state['seconds'], 1):.0f} examples/s, "
+                f"{left:.1f} min left",
+                flush=True,
+            )
+        if state["seconds"] > next_validation or state["seconds"] >= total:
+            next_validation += total * 0.06
+            scores = validate(predict, params, validation, first)
+            line = {"minutes": round(state["seconds"] / 60, 1), **state, **scores}
+            print(json.dumps(line), flush=True)
+            with curve.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        if time.time() - last_save > 180 or state["seconds"] >= total:
+            last_save = time.time()
+            save_checkpoint(checkpoint, params, moments, state)
+    for variable, value in zip(losses.variables, params["backbone"], strict=True):
+        variable.assign(value)
+    write_preset(backbone, vocabulary_path, output)
+
+
+def main(
+    output: Annotated[Path, typer.Option(help="Directory of the preset to write.")],
+    work: Annotated[
+        Path, typer.Option(help="Folder for scenes, checkpoints and the curve.")
+    ] = Path("nano-work"),
+    minutes: Annotated[float, typer.Option(help="Wall time to train for.")] = 100.0,
+    shards: Annotated[int, typer.Option(help="Shards of 4096 scenes to draw.")] = 40,
+    seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
+) -> None:
+    """Trains the nano preset from scratch on procedural scenes."""
+    run(output, work, minutes, shards, seed, resume)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from keras_pg2.conversion.huggingface import (
+    is_huggingface_directory,
+    load_backbone,
+    load_image_converter,
+    load_preprocessor,
+    load_tokenizer,
+)
+
+# The lists of keys and shapes are in conftest.py.
+CONFIG = {
+    "model_type": "paligemma",
+    "text_config": {"model_type": "gemma2"},
+    "vision_config": {"model_type": "siglip_vision_model", "image_size": 224},
+}
+EMBEDDINGS = "language_model.model.embed_tokens.weight"
+LAYOUTS: dict[str, Callable[[str], str]] = {
+    "hub": lambda key: key,
+    "transformers_4_52": lambda key: (
+        "model." + key.replace("language_model.model.", "language_model.")
+    ),
+    "without_vision_model": lambda key: (
+        "model."
+        + key.replace("language_model.model.", "language_model.").replace(
+            "vision_tower.vision_model.", "vision_tower."
+        )
+    ),
+    "saved_by_transformers_5": lambda key: key.replace(
+        "vision_tower.vision_model.", "vision_tower."
+    ),
+}
+Tensors = dict[str, np.ndarray]
+Write = Callable[..., Path]
+
+
+def values(backbone: keras.Model) -> dict[str, np.ndarray]:
+    return {v.path: keras.ops.convert_to_numpy(v) for v in backbone.variables}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_of_keys(layout: str, tensors: Tensors, write: Write) -> None:
+    renamed = {LAYOUTS[layout](key): value for key, value in tensors.items()}
+    loaded = values(load_backbone(write(renamed)))
+    kernel = loaded["text_decoder/block_1/attention/query_dense/kernel"]
+    theirs = tensors["language_model.model.layers.1.self_attn.q_proj.weight"]
+    np.testing.assert_array_equal(kernel, theirs.T)
+    # The mean square of all weights together: every tensor arrived once.
+    expected = {**tensors, EMBEDDINGS: tensors[EMBEDDINGS][:40]}
+    assert sum(v.size for v in loaded.values()) == sum(
+        v.size for v in expected.values()
+    )
+    np.testing.assert_allclose(
+        sum(np.square(v, dtype=float).sum() for v in loaded.values()),
+        sum(np.square(v, dtype=float).sum() for v in expected.values()),
+        rtol=1e-6,
+    )
+
+
+def test_norms_of_gemma_2_by_name(tensors: Tensors, write: Write) -> None:
+    loaded = values(load_backbone(write(tensors)))
+    names = {
+        "pre_attention_norm": "input_layernorm",
+        "post_attention_norm": "post_attention_layernorm",
+        "pre_mlp_norm": "pre_feedforward_layernorm",
+        "post_mlp_norm": "post_feedforward_layernorm",
+    }
+    for ours, theirs in names.items():
+        np.testing.assert_array_equal(
+            loaded[f"text_decoder/block_0/{ours}/scale"],
+            tensors[f"language_model.model.layers.0.{theirs}.weight"],
+        )
+
+
+def test_rows_of_the_image_token_are_cut(tensors: Tensors, write: Write) -> None:
+    backbone = load_backbone(write(tensors))
+    assert backbone.vocabulary_size == 40
+    table = values(backbone)["text_decoder/token_embedding/embeddings"]
+    np.testing.assert_array_equal(table, tensors[EMBEDDINGS][:40])
+
+
+def test_table_without_extra_rows(tensors: Tensors, write: Write) -> None:
+    tensors[EMBEDDINGS] = tensors[EMBEDDINGS][:40].copy()
+    assert load_backbone(write(tensors)).vocabulary_size == 40
+
+
+def test_shards(tensors: Tensors, write: Write) -> None:
+    loaded = values(load_backbone(write(tensors, num_shards=3)))
+    np.testing.assert_array_equal(
+        loaded["vision_projection/kernel"],
+        tensors["multi_modal_projector.linear.weight"].T,
+    )
+
+
+@pytest.mark.parametrize("file_type", [ml_dtypes.bfloat16, np.float16])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_types(file_type: type, dtype: str, tensors: Tensors, write: Write) -> None:
+    cast = {key: value.astype(file_type) for key, value in tensors.items()}
+    backbone = load_backbone(write(cast), dtype=dtype)
+    kernel = backbone.vision_projection.kernel
+    assert kernel.dtype == dtype
+    expected = cast["multi_modal_projector.linear.weight"].T.astype("float32")
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(kernel).astype("float32"), expected, rtol=2**-8
+    )
+
+
+def test_tied_output_and_constant_buffers_are_left_out(
+    tensors: Tensors, write: Write
+) -> None:
+    tensors["lm_head.weight"] = tensors[EMBEDDINGS].copy()
+    tensors["vision_tower.vision_model.embeddings.position_ids"] = np.arange(4)
+    tensors["vision_tower.vision_model.head.probe"] = np.zeros(3, "float32")
+    load_backbone(write(tensors))
+
+
+def test_output_of_its_own_is_an_error(tensors: Tensors, write: Write) -> None:
+    tensors["language_model.lm_head.weight"] = tensors[EMBEDDINGS] + 1
+    with pytest.raises(ValueError, match="trained untied"):
+        load_backbone(write(tensors))
+
+
+def test_overrides(tensors: Tensors, write: Write) -> None:
+    directory = write(tensors)
+    assert load_backbone(directory).text_decoder.sliding_window == 4096
+    changed = load_backbone(directory, sliding_window=None, final_logit_soft_cap=7.0)
+    assert changed.text_decoder.sliding_window is None
+    assert changed.text_decoder.final_logit_soft_cap == 7.0
+    with pytest.raises(TypeError, match="received slide"):
+        load_backbone(directory, slide=3)
+
+
+def test_without_weights(tensors: Tensors, write: Write) -> None:
+    directory = write(tensors)
+    (directory / "model.safetensors").unlink()
+    assert load_backbone(directory, load_weights=False).vocabulary_size == 40
+
+
+def test_missing_and_unexpected_keys(tensors: Tensors, write: Write) -> None:
+    removed = "language_model.model.layers.1.pre_feedforward_layernorm.weight"
+    del tensors[removed]
+    tensors["language_model.model.layers.2.input_layernorm.weight"] = np.zeros(12)
+    with pytest.raises(ValueError, match=re.escape(removed)) as error:
+        load_backbone(write(tensors))
+    assert "layers.2.input_layernorm" in str(error.value)
+
+
+def test_wrong_shape(tensors: Tensors, write: Write) -> None:
+    key = "language_model.model.layers.0.mlp.up_proj.weight"
+    tensors[key] = np.zeros((21, 12), "float32")
+    with pytest.raises(ValueError, match=r"up_proj.weight \(21, 12\)"):
+        load_backbone(write(tensors))
+
+
+def test_too_few_embedding_rows(tensors: Tensors, write: Write) -> None:
+    tensors[EMBEDDINGS] = tensors[EMBEDDINGS][:39].copy()
+    with pytest.raises(ValueError, match=r"embed_tokens.weight \(39, 12\)"):
+        load_backbone(write(tensors))
+
+
+def test_same_tensor_under_two_names(tensors: Tensors, write: Write) -> None:
+    tensors["model.language_model.norm.weight"] = np.zeros(12, "float32")
+    with pytest.raises(ValueError, match="received two"):
+        load_backbone(write(tensors))
+
+
+def test_integer_weights(tensors: Tensors, write: Write) -> None:
+    key = "language_model.model.layers.0.mlp.up_proj.weight"
+    tensors[key] = tensors[key].astype("int8")
+    with pytest.raises(ValueError, match="up_proj.weight I8"):
+        load_backbone(write(tensors))
+
+
+def test_missing_shard(tensors: Tensors, write: Write) -> None:
+    directory = write(tensors, num_shards=3)
+    (directory / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="missing: model-00002-of-00003"):
+        load_backbone(directory)
+
+
+@pytest.mark.parametrize("size", [0, 5, 500, -4])
+def test_file_cut_off(size: int, tensors: Tensors, write: Write) -> None:
+    directory = write(tensors)
+    path = directory / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ValueError, match=r"model.safetensors \(\d+ bytes\) is cut off"):
+        load_backbone(directory)
+
+
+def test_git_lfs_pointer(tensors: Tensors, write: Write) -> None:
+    directory = write(tensors)
+    (directory / "model.safetensors").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    )
+    with pytest.raises(ValueError, match="git lfs pull"):
+        load_backbone(directory)
+
+
+def test_no_weights(tensors: Tensors, write: Write) -> None:
+    directory = write(tensors)
+    (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
+    with pytest.raises(FileNotFoundError, match=r"Save pytorch_model.bin as safe"):
+        load_backbone(directory)
+
+
+def test_directory_without_config(tmp_path: Path) -> None:
+    assert not is_huggingface_directory(tmp_path)
+    with pytest.raises(FileNotFoundError, match="Download the whole repository"):
+        load_backbone(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match="PEFT adapter"):
+        load_backbone(tmp_path)
+
+
+def test_broken_config(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": ')
+    with pytest.raises(ValueError, match=r"Expected JSON in .*config.json"):
+        load_backbone(tmp_path)
+
+
+def test_is_huggingface_directory(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "paligemma"}))
+    assert is_huggingface_directory(tmp_path)
+    assert is_huggingface_directory(str(tmp_path))
+    path.write_text(json.dumps({"registered_name": "keras_pg2>PaliGemma2Backbone"}))
+    assert not is_huggingface_directory(tmp_path)
+    assert not is_huggingface_directory(tmp_path / "nowhere")
+
+
+def write_configs(directory: Path, **files: dict) -> Path:
+    (directory / "config.json").write_text(json.dumps(CONFIG))
+    for name, content in files.items():
+        (directory / f"{name}.json").write_text(json.dumps(content))
+    return directory
+
+
+def processor(**changes: object) -> dict:
+    return {
+        "size": {"height": 224, "width": 224},
+        "resample": 2,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "rescale_factor": 0.00392156862745098,
+        **changes,
+    }
+
+
+def test_image_converter(tmp_path: Path) -> None:
+    by_default = load_image_converter(write_configs(tmp_path))
+    assert tuple(by_default.image_size) == (224, 224)
+    assert by_default.interpolation == "bicubic"
+    nested = {"image_processor": processor()}
+    write_configs(tmp_path, processor_config=nested)
+    assert load_image_converter(tmp_path).interpolation == "bilinear"
+    write_configs(tmp_path, preprocessor_config=processor(resample=3))
+    assert load_image_converter(tmp_path).interpolation == "bicubic"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": {"height": 448, "width": 448}}, "images of 224 x 224"),
+        ({"resample": 0}, "resample 2 .*bilinear"),
+        ({"image_mean": [0.48, 0.46, 0.41]}, "Expected image_mean 0.5"),
+    ],
+)
+def test_image_processor_of_another_model(
+    changes: dict, message: str, tmp_path: Path
+) -> None:
+    write_configs(tmp_path, preprocessor_config=processor(**changes))
+    with pytest.raises(ValueError, match=message):
+        load_image_converter(tmp_path)
+
+
+def test_tokenizer_json_alone_is_not_enough(tmp_path: Path) -> None:
+    write_configs(tmp_path, tokenizer={})
+    with pytest.raises(FileNotFoundError, match=r"Only tokenizer.json is there"):
+        load_tokenizer(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"tokenizer.model"):
+        load_preprocessor(tmp_path)
+
+
+def test_tensor_in_two_files(tensors: Tensors, write: Write) -> None:
+    directory = write(tensors, num_shards=2)
+    first = dict(list(tensors.items())[:1])
+    index_path = directory / "model.safetensors.index.json"
+    index = json.loads(index_path.read_text())
+    index["weight_map"]["another"] = "extra.safetensors"
+    index_path.write_text(json.dumps(index))
+    save_file(first, directory / "extra.safetensors")
+    with pytest.raises(ValueError, match="is in two"):
+        load_backbone(directory)

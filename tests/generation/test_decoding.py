@@ -1,0 +1,150 @@
+"""Cached generation against the plain forward pass, and batches against rows alone."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_pg2.generation.compilation import bucket_length, compile_function
+from keras_pg2.generation.decoding import decode_step, generate_tokens, prefill
+from keras_pg2.generation.samplers import Sampler
+from keras_pg2.modeling.backbone import with_image_axis
+from tests.tiny_networks import random_backbone, random_inputs, randomize
+
+NUM_STEPS = 6
+
+
+@functools.cache
+def compiled(backbone, num_steps):
+    """`prefill` and `decode_step`, compiled once for all calls of the same shape."""
+
+    def start(inputs):
+        return tuple(prefill(backbone, inputs, num_steps))
+
+    def step(token, slot, cache, layout):
+        return decode_step(backbone, token, slot, cache, layout)
+
+    return compile_function(start, backbone), compile_function(step, backbone)
+
+
+def greedy_steps(backbone, inputs, num_steps=NUM_STEPS):
+    """Greedy tokens int[B, N] and the logits float[N, B, V] they were chosen from."""
+    start, step = compiled(backbone, num_steps)
+    logits, cache, layout = start(with_image_axis(inputs))
+    first_slot = layout.positions.shape[1] - num_steps
+    tokens, all_logits = [], []
+    for i in range(num_steps):
+        token = ops.cast(ops.argmax(logits, axis=-1), "int32")
+        tokens.append(ops.convert_to_numpy(token))
+        all_logits.append(ops.convert_to_numpy(logits))
+        slot = ops.convert_to_tensor(first_slot + i, dtype="int32")
+        logits, cache = step(token, slot, cache, layout)
+    return np.stack(tokens, axis=1), np.stack(all_logits)
+
+
+def pad_to_bucket(inputs):
+    extra = bucket_length(inputs["token_ids"].shape[1]) - inputs["token_ids"].shape[1]
+    return {
+        name: value if name == "images" else np.pad(value, ((0, 0), (0, extra)))
+        for name, value in inputs.items()
+    }
+
+
+def row_alone(inputs, i):
+    """Row i without its padding, padded to its own bucket."""
+    length = int(inputs["padding_mask"][i].sum())
+    return pad_to_bucket(
+        {
+            name: value[i : i + 1] if name == "images" else value[i : i + 1, :length]
+            for name, value in inputs.items()
+        }
+    )
+
+
+@pytest.mark.parametrize("num_responses", [0, 2])
+def test_cached_steps_equal_the_uncached_forward(backbone, num_responses):
+    inputs = random_inputs([7], num_responses=num_responses)
+    tokens, logits = greedy_steps(backbone, inputs)
+    token_ids = np.concatenate([inputs["token_ids"], tokens[:, :-1]], axis=1)
+    place = np.arange(token_ids.shape[1])[None]
+    hidden = backbone(
+        {
+            "images": inputs["images"],
+            "token_ids": token_ids,
+            "padding_mask": np.ones_like(token_ids, bool),
+            "response_mask": place >= 7 - num_responses,
+        }
+    )
+    expected = ops.convert_to_numpy(backbone.project_to_vocabulary(hidden))
+    expected = expected[0, -NUM_STEPS:]
+    np.testing.assert_allclose(logits[:, 0], expected, atol=1e-5 * abs(expected).max())
+    np.testing.assert_array_equal(tokens[0], expected.argmax(axis=-1))
+
+
+def test_each_row_of_a_ragged_batch_gets_what_it_gets_alone():
+    backbone = random_backbone()
+    rng = np.random.default_rng(5)
+    for batch in range(20):
+        randomize(backbone, seed=batch)
+        lengths = rng.permutation(np.arange(2, 30))[:8].tolist()
+        inputs = random_inputs(lengths, seed=batch)
+        tokens, logits = greedy_steps(backbone, pad_to_bucket(inputs))
+        for i in range(8):
+            alone_tokens, alone_logits = greedy_steps(backbone, row_alone(inputs, i))
+            np.testing.assert_array_equal(tokens[i], alone_tokens[0])
+            scale = abs(alone_logits).max()
+            np.testing.assert_allclose(
+                logits[:, i], alone_logits[:, 0], atol=1e-5 * scale
+            )
+
+
+def run_loop(backbone, inputs, limits, stop, num_new=8, sampler=None):
+    sampler = sampler or Sampler()
+    batch_size = len(inputs["token_ids"])
+    tokens, counts = generate_tokens(
+        backbone,
+        sampler,
+        {k: ops.convert_to_tensor(v) for k, v in with_image_axis(inputs).items()},
+        ops.convert_to_tensor(sampler.draw_uniforms(batch_size, num_new)),
+        ops.convert_to_tensor(np.array(limits, "int32")),
+        ops.convert_to_tensor(np.array(stop, "int32")),
+    )
+    return ops.convert_to_numpy(tokens), ops.convert_to_numpy(counts)
+
+
+def test_loop_gives_the_greedy_tokens_up_to_each_limit(backbone):
+    inputs = random_inputs([3, 6, 4])
+    expected, _ = greedy_steps(backbone, inputs, 8)
+    tokens, counts = run_loop(backbone, inputs, [8, 2, 5], [])
+    assert counts.tolist() == [8, 2, 5]
+    for i, count in enumerate(counts):
+        np.testing.assert_array_equal(tokens[i, :count], expected[i, :count])
+        assert not tokens[i, count:].any()
+
+
+def test_loop_stops_each_row_at_its_stop_token(backbone):
+    inputs = random_inputs([3, 6, 4])
+    expected, _ = greedy_steps(backbone, inputs, 8)
+    stop = [int(expected[0, 2]), int(expected[1, 4])]
+    tokens, counts = run_loop(backbone, inputs, [8, 8, 8], stop)
+    for i in range(3):
+        first = next((t for t in range(8) if expected[i, t] in stop), 7)
+        assert counts[i] == first + 1
+        np.testing.assert_array_equal(tokens[i, : first + 1], expected[i, : first + 1])
+
+
+def test_padding_of_the_prompt_changes_nothing(backbone):
+    inputs = random_inputs([3, 6])
+    expected, expected_logits = greedy_steps(backbone, inputs)
+    tokens, logits = greedy_steps(backbone, pad_to_bucket(inputs))
+    np.testing.assert_array_equal(tokens, expected)
+    scale = abs(expected_logits).max()
+    np.testing.assert_allclose(logits, expected_logits, atol=1e-5 * scale)
+
+
+def test_bucket_length():
+    buckets = [bucket_length(n) for n in (1, 16, 17, 100, 1024)]
+    assert buckets == [16, 16, 32, 128, 1024]

@@ -1,0 +1,98 @@
+"""Samplers against hand-computed choices and known distributions."""
+
+from __future__ import annotations
+
+import keras_hub
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_pg2.generation import samplers
+from keras_pg2.generation.samplers import Sampler
+
+PROBABILITIES = np.array([0.1, 0.4, 0.2, 0.3])
+LOGITS = np.log(PROBABILITIES).astype("float32")
+
+
+def choose(sampler: Sampler, uniforms: list[float]) -> list[int]:
+    logits = np.repeat(LOGITS[None], len(uniforms), 0)
+    tokens = sampler(
+        ops.convert_to_tensor(logits), ops.convert_to_tensor(uniforms, "float32")
+    )
+    return ops.convert_to_numpy(tokens).tolist()
+
+
+@pytest.mark.parametrize(
+    ("sampler", "expected"),
+    [
+        # Likeliest first, the cumulative sums are 0.4, 0.7, 0.9, 1.0.
+        (Sampler(), [1, 1, 1, 1, 1]),
+        (Sampler(temperature=1.0), [1, 1, 3, 2, 0]),
+        # 0.4 and 0.3 of 0.7: token 1 below 0.571, token 3 above.
+        (Sampler(temperature=1.0, top_k=2), [1, 1, 1, 3, 3]),
+        (Sampler(temperature=1.0, top_k=1), [1, 1, 1, 1, 1]),
+        (Sampler(temperature=1.0, top_k=99), [1, 1, 3, 2, 0]),
+        # 0.4 + 0.3 crosses 0.5: the same two tokens.
+        (Sampler(temperature=1.0, top_p=0.5), [1, 1, 1, 3, 3]),
+        (Sampler(temperature=1.0, top_p=0.3), [1, 1, 1, 1, 1]),
+        # Squared probabilities 0.16, 0.09, 0.04, 0.01 of 0.30.
+        (Sampler(temperature=0.5), [1, 1, 1, 3, 0]),
+    ],
+)
+def test_choice_is_the_inverse_of_the_cumulative_distribution(sampler, expected):
+    assert choose(sampler, [0.0, 0.3, 0.5, 0.8, 0.97]) == expected
+
+
+def test_sampled_frequencies_follow_the_probabilities():
+    uniforms = Sampler(temperature=1.0, seed=3).draw_uniforms(20_000, 1)[:, 0]
+    tokens = choose(Sampler(temperature=1.0), uniforms)
+    frequencies = np.bincount(tokens, minlength=4) / len(tokens)
+    np.testing.assert_allclose(frequencies, PROBABILITIES, atol=0.012)
+
+
+def test_largest_uniform_never_chooses_a_filtered_token():
+    almost_one = float(np.nextafter(np.float32(1), np.float32(0)))
+    assert choose(Sampler(temperature=1.0, top_p=0.5), [almost_one]) == [3]
+
+
+def test_seed_reproduces_and_differs():
+    sampler = Sampler(temperature=1.0, seed=1)
+    first = sampler.draw_uniforms(2, 3)
+    np.testing.assert_array_equal(first, sampler.draw_uniforms(2, 3))
+    np.testing.assert_array_equal(first, sampler.draw_uniforms(2, 5)[:, :3])
+    assert not np.array_equal(first, sampler.draw_uniforms(2, 3, seed=2))
+
+
+@pytest.mark.parametrize(
+    ("identifier", "expected"),
+    [
+        ("greedy", Sampler()),
+        ("top_k", Sampler(temperature=1.0, top_k=5)),
+        (keras_hub.samplers.GreedySampler(), Sampler()),
+        (
+            keras_hub.samplers.TopKSampler(k=7, temperature=0.5, seed=1),
+            Sampler(temperature=0.5, top_k=7, seed=1),
+        ),
+        (
+            keras_hub.samplers.TopPSampler(p=0.2, k=9, seed=2),
+            Sampler(temperature=1.0, top_k=9, top_p=0.2, seed=2),
+        ),
+        (keras_hub.samplers.RandomSampler(seed=4), Sampler(temperature=1.0, seed=4)),
+    ],
+)
+def test_names_and_kerashub_samplers(identifier, expected):
+    assert samplers.get(identifier) == expected
+
+
+@pytest.mark.parametrize("identifier", ["best", 3, keras_hub.samplers.BeamSampler()])
+def test_unknown_sampler(identifier):
+    with pytest.raises(ValueError, match="Expected a sampler"):
+        samplers.get(identifier)
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"temperature": -1.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}]
+)
+def test_numbers_out_of_range(numbers):
+    with pytest.raises(ValueError, match=next(iter(numbers))):
+        Sampler(**numbers)

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import keras_hub
+import pytest
+
+from keras_pg2 import presets
+from keras_pg2.modeling import PaliGemma2Backbone
+from keras_pg2.presets import (
+    PRESETS,
+    Preset,
+    count_parameters,
+    override_numbers,
+    resolve,
+    resolve_directory,
+)
+from tests.tiny_networks import TEXT_DECODER, VISION_ENCODER
+
+NUMBERS = {
+    "vision_encoder": VISION_ENCODER,
+    "text_decoder": {
+        **TEXT_DECODER,
+        "attention_logit_soft_cap": 50.0,
+        "final_logit_soft_cap": 30.0,
+        "has_post_norms": True,
+    },
+}
+
+# KerasHub lists the size of the 224-pixel model for all 28B ones; the position
+# table grows by (1024 - 256) * 1152 and (4096 - 256) * 1152 rows.
+WRONG_IN_KERAS_HUB = {
+    "pali_gemma2_pt_28b_448": 27_651_076_848,
+    "pali_gemma2_mix_28b_448": 27_651_076_848,
+    "pali_gemma2_pt_28b_896": 27_654_615_792,
+}
+
+# As the Hugging Face blog and KerasHub's metadata have them.
+PARAMETERS = {
+    "pali_gemma2_pt_3b_224": 3_032_094_960,
+    "pali_gemma2_pt_3b_448": 3_032_979_696,
+    "pali_gemma2_pt_3b_896": 3_036_518_640,
+    "pali_gemma2_pt_10b_224": 9_662_409_456,
+    "pali_gemma2_pt_10b_448": 9_663_294_192,
+    "pali_gemma2_pt_10b_896": 9_666_833_136,
+    "pali_gemma2_pt_28b_224": 27_650_192_112,
+    "pali_gemma_3b_224": 2_923_335_408,
+    "pali_gemma_3b_448": 2_924_220_144,
+    "pali_gemma_3b_896": 2_927_759_088,
+}
+
+
+def test_catalogue_has_the_released_checkpoints() -> None:
+    assert len(PRESETS) == 22
+    assert sum(name.startswith("pali_gemma2_") for name in PRESETS) == 17
+    for name, count in PARAMETERS.items():
+        assert PRESETS[name].num_parameters == count
+
+
+def test_every_preset_of_keras_hub_is_known_and_equal() -> None:
+    theirs = keras_hub.models.PaliGemmaBackbone.presets
+    assert len(theirs) == 22
+    for name, record in theirs.items():
+        ours = resolve(name)
+        assert isinstance(ours, Preset)
+        assert ours.kaggle_handle == record["kaggle_handle"]
+        expected = WRONG_IN_KERAS_HUB.get(name, record["metadata"]["params"])
+        assert ours.num_parameters == expected, name
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [
+        ("google/paligemma2-3b-ft-docci-448", "pali_gemma2_ft_docci_3b_448"),
+        ("pali_gemma_2_ft_docci_3b_448", "pali_gemma2_ft_docci_3b_448"),
+        ("hf://google/paligemma2-28b-pt-896", "pali_gemma2_pt_28b_896"),
+        ("pali_gemma2_28b_mix_448", "pali_gemma2_mix_28b_448"),
+        (
+            "kaggle://keras/paligemma2/keras/pali_gemma2_pt_10b_448",
+            "pali_gemma2_pt_10b_448",
+        ),
+        ("google/paligemma-3b-mix-224", "pali_gemma_3b_mix_224"),
+        ("google/paligemma-3b-pt-896", "pali_gemma_3b_896"),
+    ],
+)
+def test_aliases(alias: str, name: str) -> None:
+    assert resolve(alias) is PRESETS[name]
+
+
+def test_numbers_of_28b() -> None:
+    text = PRESETS["pali_gemma2_pt_28b_224"].text_decoder
+    assert text["query_pre_attn_scalar"] == text["hidden_dim"] // 32 == 144
+    assert text["head_dim"] == 128
+
+
+def test_text_lengths() -> None:
+    lengths = {name: preset.sequence_length for name, preset in PRESETS.items()}
+    assert lengths["pali_gemma2_pt_3b_224"] == 128
+    assert lengths["pali_gemma_3b_mix_224"] == 256
+    assert lengths["pali_gemma2_pt_10b_896"] == 512
+
+
+def test_unknown_name_suggests_near_ones() -> None:
+    with pytest.raises(ValueError, match="pali_gemma2_mix_3b_224") as error:
+        resolve("pali_gemma2_3b_mix_224")
+    assert "keras-pg2 presets" in str(error.value)
+
+
+def test_directory_and_uri(tmp_path: Path) -> None:
+    assert resolve(tmp_path) == tmp_path
+    assert resolve_directory(str(tmp_path)) == tmp_path
+    assert resolve("hf://someone/their-model") == "hf://someone/their-model"
+    with pytest.raises(FileNotFoundError, match="hf download"):
+        resolve_directory("hf://someone/their-model")
+
+
+def test_released_checkpoint_says_how_to_get_it() -> None:
+    with pytest.raises(FileNotFoundError, match="hf download google/paligemma2-3b-pt"):
+        resolve_directory("pali_gemma2_pt_3b_224")
+
+
+def test_bundled_presets_and_the_newest_nano(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dates = {"pali_gemma2_nano_224": "2026-01-02", "pali_gemma2_nano_112": "2026-03-01"}
+    for name, date in {**dates, "other": "2027-01-01"}.items():
+        directory = tmp_path / "presets" / name
+        directory.mkdir(parents=True)
+        (directory / "config.json").write_text("{}")
+        (directory / "metadata.json").write_text(json.dumps({"date_saved": date}))
+    (tmp_path / "presets" / "no_preset").mkdir()
+    monkeypatch.setattr(presets, "__file__", str(tmp_path / "keras_pg2" / "presets.py"))
+    root = tmp_path / "presets"
+    assert resolve("pali_gemma2_nano") == root / "pali_gemma2_nano_112"
+    assert resolve("other") == root / "other"
+    with pytest.raises(ValueError, match="Expected the name of a preset"):
+        resolve("no_preset")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {},
+        {"has_post_norms": False, "num_key_value_heads": 1},
+        {"head_dim": 2, "vision_encoder": {"num_layers": 1, "image_size": 42}},
+        {"vocabulary_size": 61, "text_decoder": {"num_layers": 3, "hidden_dim": 30}},
+    ],
+    ids=str,
+)
+def test_count_parameters_is_that_of_the_built_network(override: dict) -> None:
+    numbers = override_numbers(NUMBERS, **override)
+    backbone = PaliGemma2Backbone(**numbers)
+    assert count_parameters(**numbers) == backbone.count_params()
+
+
+def test_override_numbers_changes_a_copy() -> None:
+    changed = override_numbers(
+        NUMBERS, sliding_window=None, patch_size=7, text_decoder={"num_layers": 5}
+    )
+    assert changed["text_decoder"]["sliding_window"] is None
+    assert changed["text_decoder"]["num_layers"] == 5
+    assert changed["vision_encoder"]["patch_size"] == 7
+    assert changed["vision_encoder"]["num_layers"] == 2
+    assert NUMBERS["text_decoder"]["sliding_window"] == 4
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"sliding_windows": 3}, "received sliding_windows.*sliding_window"),
+        ({"text_decoder": {"patch_size": 3}}, "received patch_size"),
+        ({"num_layers": 3}, "Both the vision encoder and the text decoder"),
+    ],
+)
+def test_override_numbers_rejects(override: dict, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        override_numbers(NUMBERS, **override)
