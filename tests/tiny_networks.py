@@ -40,10 +40,13 @@ def randomize(backbone: PaliGemma2Backbone, seed: int) -> None:
     """Gives every weight a new random value."""
     rng = np.random.default_rng(seed)
     for weight in backbone.weights:
-        scale = 1.0 / np.sqrt(weight.shape[0]) if len(weight.shape) > 1 else 0.3
-        if weight.path.endswith("embeddings"):
-            scale = 1.0
-        weight.assign(rng.normal(0, 2 * scale, weight.shape).astype("float32"))
+        scale = 2.0 / np.sqrt(weight.shape[0]) if len(weight.shape) > 1 else 0.6
+        # Small embeddings, so that what a token predicts is not mainly itself,
+        # and a large final norm, so that logits reach their cap all the same.
+        mean = 8.0 if weight.path.endswith("text_decoder/final_norm/scale") else 0.0
+        if weight.path.endswith("token_embedding/embeddings"):
+            scale = 0.2
+        weight.assign(rng.normal(mean, scale, weight.shape).astype("float32"))
 
 
 def random_inputs(

@@ -94,7 +94,7 @@ def load_tokenizer(directory: str | Path) -> PaliGemma2Tokenizer:
             + "Take tokenizer.model from the repository the model was tuned from, "
             "such as google/paligemma2-3b-pt-224: all PaliGemmas share it."
         )
-    return PaliGemma2Tokenizer(proto=str(path))
+    return PaliGemma2Tokenizer(proto=path.read_bytes())
 
 
 def load_image_converter(directory: str | Path) -> PaliGemma2ImageConverter:

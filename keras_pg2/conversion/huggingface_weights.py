@@ -99,11 +99,17 @@ class HuggingFaceSource:
         """Raises ValueError when there is an output projection of its own."""
         if OUTPUT_TABLE not in self._names:
             return
-        for start in range(0, self.shape(TOKEN_TABLE)[0], rows_at_once):
-            rows = slice(start, start + rows_at_once)
-            if not np.array_equal(
-                self.read(TOKEN_TABLE, rows), self.read(OUTPUT_TABLE, rows)
-            ):
+        if self.shape(OUTPUT_TABLE) != self.shape(TOKEN_TABLE):
+            raise ValueError(
+                f"Expected {self._names[OUTPUT_TABLE]} to have the shape of "
+                f"{self._names[TOKEN_TABLE]}, {self.shape(TOKEN_TABLE)}. Received: "
+                f"{self.shape(OUTPUT_TABLE)}."
+            )
+        num_rows = self.shape(TOKEN_TABLE)[0]
+        for start in range(0, num_rows, rows_at_once):
+            rows = slice(start, min(start + rows_at_once, num_rows))
+            table, output = self.read(TOKEN_TABLE, rows), self.read(OUTPUT_TABLE, rows)
+            if not np.array_equal(table, output):
                 raise ValueError(
                     f"Expected {self._names[OUTPUT_TABLE]} to be equal to "
                     f"{self._names[TOKEN_TABLE]}, as PaliGemma's output projection is "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -27,7 +28,7 @@ class SafetensorsSource:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._files = {}
+        self._files: dict[str, Any] = {}
         for path in weight_files(directory):
             file = _open(path)
             for key in file.keys():  # noqa: SIM118 (the file is no mapping)

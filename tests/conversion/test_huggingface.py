@@ -18,6 +18,7 @@ from keras_pg2.conversion.huggingface import (
     load_preprocessor,
     load_tokenizer,
 )
+from tests.tiny_vocabulary import gemma_like_proto
 
 # The lists of keys and shapes are in conftest.py.
 CONFIG = {
@@ -178,7 +179,7 @@ def test_same_tensor_under_two_names(tensors: Tensors, write: Write) -> None:
 def test_integer_weights(tensors: Tensors, write: Write) -> None:
     key = "language_model.model.layers.0.mlp.up_proj.weight"
     tensors[key] = tensors[key].astype("int8")
-    with pytest.raises(ValueError, match="up_proj.weight I8"):
+    with pytest.raises(ValueError, match=r"up_proj\.weight I8"):
         load_backbone(write(tensors))
 
 
@@ -289,6 +290,22 @@ def test_tokenizer_json_alone_is_not_enough(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"Only tokenizer.json is there"):
         load_tokenizer(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"tokenizer.model"):
+        load_preprocessor(tmp_path)
+
+
+def test_preprocessor(tmp_path: Path) -> None:
+    config = {**CONFIG, "image_token_index": 1552}
+    config["text_config"] = {"model_type": "gemma2", "vocab_size": 1616}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "tokenizer.model").write_bytes(gemma_like_proto())
+    preprocessor = load_preprocessor(tmp_path)
+    assert preprocessor.sequence_length == 128
+    assert preprocessor.tokenizer.vocabulary_size() == 1552
+    assert tuple(preprocessor.image_converter.image_size) == (224, 224)
+    assert load_preprocessor(tmp_path, sequence_length=7).sequence_length == 7
+    config["image_token_index"], config["text_config"]["vocab_size"] = 1500, 1536
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="tokenizer of at most 1500 pieces"):
         load_preprocessor(tmp_path)
 
 

@@ -127,7 +127,7 @@ def test_numbers_bite(
 ) -> None:
     """Without one of them the comparisons above would fail by far."""
     _, backbone, directory = pair
-    ((name, value),) = override.items()
+    (name,) = override
     if getattr(backbone.text_decoder, name) is None:
         pytest.skip(f"{name} is off here")
     batch = random_batch(*BATCHES["response"])

@@ -1,0 +1,61 @@
+# Two commands set themselves up on a machine with Python 3.11+ and make:
+#   make demo   the main job on a picture file, with JAX and the bundled preset
+#   make test   all tests on JAX, TensorFlow and PyTorch, and without TensorFlow
+
+PYTHON ?= python3
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check -c constraints.txt
+SOURCES = pyproject.toml constraints.txt requirements-light.txt
+# XLA and PyTorch oversubscribe the cores when two test runs share them.
+TEST_ENV = OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3 PYTHONHASHSEED=0
+LIGHT_TESTS = tests/light tests/generation tests/tasks
+
+.PHONY: demo test test-jax test-tensorflow test-torch test-light-jax \
+	test-light-torch lint format clean
+
+demo: .venv-demo/ready
+	KERAS_BACKEND=jax .venv-demo/bin/keras-pg2 demo --output demo-output
+
+test: .venv/ready .venv-light/ready
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target \
+		test-jax test-tensorflow test-torch test-light-jax test-light-torch
+
+test-jax test-tensorflow test-torch: test-%: .venv/ready
+	$(TEST_ENV) KERAS_BACKEND=$* .venv/bin/python -m pytest --quiet tests
+
+test-light-jax test-light-torch: test-light-%: .venv-light/ready
+	$(TEST_ENV) KERAS_BACKEND=$* .venv-light/bin/python -m pytest --quiet $(LIGHT_TESTS)
+
+lint: .venv/ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+format: .venv/ready
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+# Everything: three backends, the tests' oracles, the tools. torch comes first
+# and pinned: other packages would pull in a newer build with CUDA.
+.venv/ready: $(SOURCES)
+	$(PYTHON) -m venv .venv
+	.venv/bin/python $(PIP_INSTALL) torch
+	.venv/bin/python $(PIP_INSTALL) --editable '.[jax,tensorflow,torch,dev]'
+	touch $@
+
+# One light backend and no TensorFlow.
+.venv-demo/ready: $(SOURCES)
+	$(PYTHON) -m venv .venv-demo
+	.venv-demo/bin/python $(PIP_INSTALL) -r requirements-light.txt jax
+	.venv-demo/bin/python $(PIP_INSTALL) --no-deps keras-hub --editable .
+	touch $@
+
+# JAX and PyTorch where TensorFlow is not installed, for the tests of just that.
+.venv-light/ready: $(SOURCES)
+	$(PYTHON) -m venv .venv-light
+	.venv-light/bin/python $(PIP_INSTALL) torch
+	.venv-light/bin/python $(PIP_INSTALL) -r requirements-light.txt jax protobuf pytest
+	.venv-light/bin/python $(PIP_INSTALL) --no-deps keras-hub --editable .
+	touch $@
+
+clean:
+	rm -rf .venv .venv-demo .venv-light demo-output

@@ -1,0 +1,155 @@
+"""From picture files and prompts to the model's answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import typer
+
+from keras_pg2 import presets
+from keras_pg2.cli.messages import notice, progress
+from keras_pg2.cli.options import Settings
+
+if TYPE_CHECKING:
+    from keras_pg2.tasks import PaliGemma2CausalLM
+
+
+class Answer(NamedTuple):
+    """What the model said to one prompt about one picture (None: no picture)."""
+
+    image: Path | None
+    prompt: str
+    text: str
+
+
+def check_pictures(paths: Sequence[Path]) -> None:
+    """Decodes every file once, so that a bad one is told before the model loads.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when a file is no picture, or damaged.
+    """
+    from keras_pg2.preprocessing.images import read_image
+
+    for path in paths:
+        read_image(path)
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """uint8[H, W, 3] of a file, upright, transparency over white."""
+    from keras_pg2.preprocessing.images import load_rgb
+
+    return np.round(load_rgb(path)).astype(np.uint8)
+
+
+def load_model(settings: Settings) -> PaliGemma2CausalLM:
+    """Loads the model and sets its sampler; says so when it is the default one.
+
+    Raises:
+        ValueError, FileNotFoundError, OSError: as `PaliGemma2CausalLM.from_preset`.
+    """
+    directory = presets.resolve_directory(settings.preset)
+    if settings.preset == presets.NANO_ALIAS:
+        notice(
+            f"Using the bundled preset {directory.name}, which knows only drawn scenes "
+            "of coloured shapes and a short text. For photographs pass --preset; "
+            "`keras-pg2 presets` lists the released models."
+        )
+    with progress(f"Loading {directory.name}"):
+        from keras_pg2.generation import Sampler
+        from keras_pg2.tasks import PaliGemma2CausalLM
+
+        model = PaliGemma2CausalLM.from_preset(
+            settings.preset, dtype=settings.dtype and settings.dtype.value
+        )
+        sampler = Sampler(settings.temperature, settings.top_k, settings.top_p)
+        model.compile(sampler=sampler)
+    return model
+
+
+def ask_model(
+    model: PaliGemma2CausalLM,
+    images: Sequence[Path | None],
+    prompts: Sequence[str],
+    settings: Settings,
+) -> Iterator[Answer]:
+    """Asks every prompt about every picture, and gives each answer as it comes.
+
+    Args:
+        model: the model.
+        images: picture files; None asks without a picture.
+        prompts: the raw prompts.
+        settings: limits and seed.
+
+    Raises:
+        ValueError: when a prompt is too long.
+    """
+    for i, image in enumerate(images):
+        inputs: dict[str, object] = {"prompts": list(prompts)}
+        if image is not None:
+            inputs["images"] = read_picture(image)
+        place = f" ({i + 1} of {len(images)})" if len(images) > 1 else ""
+        with progress(f"Answering{f' about {image}' if image else ''}{place}"):
+            texts = model.generate(
+                inputs,
+                strip_prompt=True,
+                max_new_tokens=settings.max_new_tokens,
+                seed=settings.seed,
+            )
+        for prompt, text in zip(prompts, texts):
+            yield Answer(image, prompt, text)
+
+
+def split_question(
+    arguments: Sequence[str], questions: list[str]
+) -> tuple[list[Path], list[str]]:
+    """Picture files and questions; the last argument is the question by default.
+
+    Raises:
+        ValueError: when there is no question, or no picture.
+    """
+    if questions:
+        return [Path(argument) for argument in arguments], questions
+    *paths, question = arguments
+    if Path(question).is_file():
+        raise ValueError(
+            f"Expected a question after the picture files, received the file "
+            f"{question!r} last. Write for example: keras-pg2 ask {question} "
+            '"how many objects are there?"'
+        )
+    if not paths:
+        raise ValueError(
+            f"Expected a picture file and then a question, received only {question!r}. "
+            'Write for example: keras-pg2 ask scene.png "how many objects are there?"'
+        )
+    return [Path(path) for path in paths], [question]
+
+
+def print_answers(
+    images: Sequence[Path], prompts: dict[str, str], settings: Settings, as_json: bool
+) -> None:
+    """Asks and prints. One answer is printed alone, several say what they are of.
+
+    Args:
+        images: picture files; none to ask without a picture.
+        prompts: raw prompts, and for each what it is called in the output.
+        settings: model and limits.
+        as_json: whether to print one JSON document in the end.
+    """
+    check_pictures(images)
+    model = load_model(settings)
+    records = []
+    for answer in ask_model(model, images or [None], list(prompts), settings):
+        image = None if answer.image is None else str(answer.image)
+        records.append({"image": image, "prompt": answer.prompt, "text": answer.text})
+        if as_json:
+            continue
+        origin = [image] if image and len(images) > 1 else []
+        origin += [prompts[answer.prompt]] if len(prompts) > 1 else []
+        typer.echo(": ".join([*origin, answer.text]))
+    if as_json:
+        typer.echo(json.dumps(records, indent=2, ensure_ascii=False))

@@ -1,0 +1,289 @@
+"""The commands of `keras-pg2`.
+
+Every command checks its input first, then loads the model, then prints each
+result as soon as it is there.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_pg2.cli import catalogue, options
+from keras_pg2.cli.answering import (
+    ask_model,
+    check_pictures,
+    load_model,
+    print_answers,
+    split_question,
+)
+from keras_pg2.cli.backends import use_backend
+from keras_pg2.cli.demo import run_demo
+from keras_pg2.cli.detecting import detect_in, format_record, plan_outputs
+from keras_pg2.cli.messages import reported_errors, silence_libraries
+from keras_pg2.cli.options import Settings
+from keras_pg2.presets import NANO_ALIAS
+
+app = typer.Typer(
+    name="keras-pg2",
+    help="PaliGemma 2 on JAX, TensorFlow or PyTorch: captions, answers, boxes.",
+    epilog="Each command has its own help and examples: keras-pg2 detect --help",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """The entry point of the console script."""
+    silence_libraries()
+    app()
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"keras-pg2 {version('keras-pg2')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_print_version),
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "keras-pg2 caption scene.png\n\n"
+    "keras-pg2 caption photos/*.jpg --preset pg2-mix --dtype bfloat16 --language de\n\n"
+    "keras-pg2 caption scene.png --long --json"
+)
+def caption(
+    images: options.Images,
+    long: Annotated[
+        bool, typer.Option("--long", help="A longer description (`describe`).")
+    ] = False,
+    language: options.Language = "en",
+    preset: options.PresetName = NANO_ALIAS,
+    backend: options.BackendName = None,
+    dtype: options.DTypeName = None,
+    max_new_tokens: options.MaxNewTokens = None,
+    temperature: options.Temperature = 0.0,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    seed: options.Seed = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Say in a sentence what is in a picture."""
+    with reported_errors():
+        settings = Settings(
+            preset, dtype, max_new_tokens, temperature, top_k, top_p, seed
+        )
+        use_backend(backend)
+        from keras_pg2.preprocessing import prompts
+
+        prompt = prompts.describe(language) if long else prompts.caption(language)
+        print_answers(images, {prompt: prompt}, settings, as_json)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    'keras-pg2 ask scene.png "how many objects are there?"\n\n'
+    'keras-pg2 ask a.png b.png -q "what color is the star?" -q "is there a circle?"'
+)
+def ask(
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE|QUESTION",
+            help="Picture files, and last the question unless --question is given.",
+            show_default=False,
+        ),
+    ],
+    question: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--question",
+            "-q",
+            help="A question; several may be given.",
+            show_default=False,
+        ),
+    ] = None,
+    language: options.Language = "en",
+    preset: options.PresetName = NANO_ALIAS,
+    backend: options.BackendName = None,
+    dtype: options.DTypeName = None,
+    max_new_tokens: options.MaxNewTokens = None,
+    temperature: options.Temperature = 0.0,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    seed: options.Seed = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Answer questions about a picture."""
+    with reported_errors():
+        settings = Settings(
+            preset, dtype, max_new_tokens, temperature, top_k, top_p, seed
+        )
+        paths, questions = split_question(images, question or [])
+        use_backend(backend)
+        from keras_pg2.preprocessing import prompts
+
+        asked = {prompts.answer(text, language): text for text in questions}
+        print_answers(paths, asked, settings, as_json)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    'keras-pg2 detect scene.png --label "red circle" --label star\n\n'
+    "keras-pg2 detect photos/*.jpg -l cat -l dog --preset pg2-mix --output boxes/\n\n"
+    "keras-pg2 detect scene.png -l star --json --no-draw"
+)
+def detect(
+    images: options.Images,
+    labels: Annotated[
+        list[str],
+        typer.Option(
+            "--label",
+            "--labels",
+            "-l",
+            help="A thing to look for; several may be given.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder, or file for one picture, of the pictures with boxes. "
+            "Default: NAME_boxes.png beside each picture.",
+            show_default=False,
+        ),
+    ] = None,
+    draw: Annotated[bool, typer.Option(help="Write pictures with boxes.")] = True,
+    preset: options.PresetName = NANO_ALIAS,
+    backend: options.BackendName = None,
+    dtype: options.DTypeName = None,
+    max_new_tokens: options.MaxNewTokens = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Find things in a picture: boxes in its pixels, also drawn into a copy."""
+    with reported_errors():
+        settings = Settings(preset, dtype, max_new_tokens)
+        use_backend(backend)
+        from keras_pg2.preprocessing import prompts
+
+        prompt = prompts.detect(labels)
+        check_pictures(images)
+        targets = plan_outputs(images, output) if draw else [None] * len(images)
+        model = load_model(settings)
+        records = []
+        answers = ask_model(model, images, [prompt], settings)
+        for answer, target in zip(answers, targets):
+            records.append(detect_in(answer, target))
+            if not as_json:
+                typer.echo(format_record(records[-1]))
+        if as_json:
+            typer.echo(json.dumps(records, indent=2, ensure_ascii=False))
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    'keras-pg2 generate scene.png --prompt "ocr"\n\n'
+    'keras-pg2 generate scene.png -p "describe en" --temperature 0.8 --seed 1\n\n'
+    'keras-pg2 generate --prompt "caption en" --max-new-tokens 16'
+)
+def generate(
+    prompt: Annotated[
+        list[str],
+        typer.Option(
+            "--prompt",
+            "-p",
+            help="A prompt; several may be given.",
+            show_default=False,
+        ),
+    ],
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="IMAGE",
+            help="Picture files; none for text alone.",
+            show_default=False,
+        ),
+    ] = None,
+    preset: options.PresetName = NANO_ALIAS,
+    backend: options.BackendName = None,
+    dtype: options.DTypeName = None,
+    max_new_tokens: options.MaxNewTokens = None,
+    temperature: options.Temperature = 0.0,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    seed: options.Seed = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Continue a raw prompt, with a picture or without one."""
+    with reported_errors():
+        settings = Settings(
+            preset, dtype, max_new_tokens, temperature, top_k, top_p, seed
+        )
+        use_backend(backend)
+        print_answers(images or [], {text: text for text in prompt}, settings, as_json)
+
+
+@app.command(epilog="Examples:\n\nkeras-pg2 presets\n\nkeras-pg2 presets --json")
+def presets(as_json: options.AsJson = False) -> None:
+    """List the presets: what is bundled, and what can be downloaded."""
+    records = catalogue.list_presets()
+    if as_json:
+        typer.echo(json.dumps(records, indent=2))
+    else:
+        catalogue.print_presets(records)
+
+
+@app.command(
+    epilog="Examples:\n\nkeras-pg2 demo\n\n"
+    "keras-pg2 demo --image photo.jpg -l cat --preset pg2-mix --dtype bfloat16"
+)
+def demo(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the pictures.")
+    ] = Path("demo-output"),
+    image: Annotated[
+        Path | None,
+        typer.Option(
+            help="A picture file of your own. Default: a scene is drawn.",
+            show_default=False,
+        ),
+    ] = None,
+    scene: Annotated[
+        int, typer.Option(min=0, help="Which scene of the held-out series to draw.")
+    ] = 0,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            "--labels",
+            "-l",
+            help="A thing to look for. Default: shapes that are in the scene.",
+            show_default=False,
+        ),
+    ] = None,
+    preset: options.PresetName = NANO_ALIAS,
+    backend: options.BackendName = None,
+    dtype: options.DTypeName = None,
+) -> None:
+    """Caption, answers, text and boxes of one picture, step by step."""
+    with reported_errors():
+        use_backend(backend)
+        run_demo(Settings(preset, dtype), output, image, scene, labels)

@@ -1,0 +1,123 @@
+"""The main job on one picture, step by step, with what each step took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import typer
+from PIL import Image
+
+from keras_pg2.cli.answering import ask_model, check_pictures, load_model
+from keras_pg2.cli.detecting import detect_in, format_record, plan_outputs
+from keras_pg2.cli.options import Settings
+from keras_pg2.datasets import scenes
+
+HELD_OUT_SEED = 3
+"""A series of scenes that the bundled preset was not trained on."""
+PICTURE_SIZE = 448
+
+
+class Clock:
+    """Prints lines with the seconds since the line before."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def report(self, step: str, result: str) -> None:
+        """Prints one step, its result and its seconds."""
+        now = time.perf_counter()
+        typer.echo(f"[{now - self._last:5.1f} s] {step}: {result}")
+        self._last = now
+
+
+def run_demo(
+    settings: Settings,
+    output: Path,
+    image: Path | None,
+    scene_index: int,
+    labels: Sequence[str] | None,
+) -> None:
+    """Caption, answers, text and boxes of a picture.
+
+    Args:
+        settings: model.
+        output: folder for the drawn scene and the picture with boxes.
+        image: a picture file; None draws a scene, whose right answers are known
+            and printed beside the model's.
+        scene_index: which scene to draw.
+        labels: what to look for; None for shapes (those in the scene).
+
+    Raises:
+        ValueError, OSError: for bad input, before the model is loaded.
+    """
+    from keras_pg2.preprocessing import prompts
+
+    clock = Clock()
+    output.mkdir(parents=True, exist_ok=True)
+    if image is None:
+        image, asked, names = draw_scene(output, scene_index)
+        clock.report("Draw a scene", str(image))
+    else:
+        check_pictures([image])
+        asked, names = _open_questions(), list(scenes.SHAPES[:2])
+    detection = prompts.detect(labels or names)
+    [target] = plan_outputs([image], output)
+    model = load_model(settings)
+    parameters = f"{model.count_params():,} parameters"
+    clock.report("Load the model", f"{settings.preset}, {parameters}")
+    for prompt, right_answer in asked.items():
+        [answer] = ask_model(model, [image], [prompt], settings)
+        clock.report(prompt, _judge(answer.text, right_answer))
+    [answer] = ask_model(model, [image], [detection], settings)
+    clock.report(detection, format_record(detect_in(answer, target)))
+
+
+def draw_scene(
+    output: Path, scene_index: int
+) -> tuple[Path, dict[str, str | None], list[str]]:
+    """Draws a held-out scene into `scene.png`.
+
+    Returns:
+        The file; prompts with their right answers; two names of shapes in it.
+    """
+    rng = scenes.scene_generator(HELD_OUT_SEED, scene_index)
+    scene = scenes.sample_scene(rng)
+    path = output / "scene.png"
+    Image.fromarray(scenes.render(scene, PICTURE_SIZE)).save(path)
+    asked: dict[str, str | None] = {"caption en": scenes.caption(scene)}
+    for question in _three_questions(scene, rng):
+        asked[f"answer en {question.question}"] = question.answer
+    asked["ocr"] = scenes.ocr_text(scene)
+    shapes = sorted({item.shape for item in scene.objects})
+    return path, asked, shapes[:2]
+
+
+def _three_questions(
+    scene: scenes.Scene, rng: np.random.Generator
+) -> list[scenes.Question]:
+    """How many, where, and what colour or whether, each with one right answer."""
+    by_kind = {question.kind: question for question in scenes.questions(scene, rng)}
+    third = by_kind.get("color", by_kind["existence"])
+    return [by_kind["count"], by_kind["position"], third]
+
+
+def _open_questions() -> dict[str, str | None]:
+    """What can be asked about any picture; nobody knows the right answers."""
+    return {
+        "caption en": None,
+        "answer en how many objects are there?": None,
+        "ocr": None,
+    }
+
+
+def _judge(text: str, right_answer: str | None) -> str:
+    """The answer, and whether it is right where that is known."""
+    shown = text or "(no text)"
+    if right_answer is None:
+        return shown
+    if text == right_answer:
+        return f"{shown}  (right)"
+    return f"{shown}  (right would be: {right_answer or '(no text)'})"

@@ -1,0 +1,144 @@
+"""The options that commands share, each described once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_pg2.cli.backends import Backend
+from keras_pg2.presets import NANO_ALIAS
+
+MODEL = "Model"
+ANSWERS = "Answers"
+
+
+class DType(StrEnum):
+    """Types that weights and activations may have."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+Images = Annotated[
+    list[Path],
+    typer.Argument(metavar="IMAGE", help="Picture files.", show_default=False),
+]
+PresetName = Annotated[
+    str,
+    typer.Option(
+        help="Name of a bundled preset, a directory written by save_to_preset, or a "
+        "downloaded Hugging Face directory of PaliGemma or PaliGemma 2.",
+        rich_help_panel=MODEL,
+    ),
+]
+BackendName = Annotated[
+    Backend | None,
+    typer.Option(
+        help="Backend of Keras. Default: KERAS_BACKEND, else the first installed.",
+        rich_help_panel=MODEL,
+        show_default=False,
+    ),
+]
+DTypeName = Annotated[
+    DType | None,
+    typer.Option(
+        "--dtype",
+        help="Type of the weights; bfloat16 halves the memory. Default: float32.",
+        rich_help_panel=MODEL,
+        show_default=False,
+    ),
+]
+Language = Annotated[
+    str,
+    typer.Option(help="Language code of the answer.", rich_help_panel=ANSWERS),
+]
+MaxNewTokens = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Most tokens of an answer. Default: as many as the preset was made for.",
+        rich_help_panel=ANSWERS,
+        show_default=False,
+    ),
+]
+Temperature = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        help="0 takes the likeliest token; 1 draws by the model's probabilities.",
+        rich_help_panel=ANSWERS,
+    ),
+]
+TopK = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Draw among the K likeliest tokens.",
+        rich_help_panel=ANSWERS,
+        show_default=False,
+    ),
+]
+TopP = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Draw among the likeliest tokens that together reach probability P.",
+        rich_help_panel=ANSWERS,
+        show_default=False,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Seed of the draws: the same seed gives the same answers.",
+        rich_help_panel=ANSWERS,
+        show_default=False,
+    ),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document and nothing else.")
+]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Which model answers, and how.
+
+    Attributes:
+        preset: name or directory.
+        dtype: dtype policy; None for Keras' own.
+        max_new_tokens: most tokens of an answer; None for the preset's length.
+        temperature: 0 takes the likeliest token.
+        top_k: draw among so many tokens; None for all.
+        top_p: draw among tokens of this probability together; None for all.
+        seed: of the draws; None for a fresh one.
+
+    Raises:
+        ValueError: when an option is given that has no effect.
+    """
+
+    preset: str = NANO_ALIAS
+    dtype: DType | None = None
+    max_new_tokens: int | None = None
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("top_k", "top_p", "seed"):
+            value = getattr(self, name)
+            if value is not None and self.temperature == 0:
+                option = f"--{name.replace('_', '-')}"
+                raise ValueError(
+                    f"Expected --temperature above 0 together with {option} {value}: "
+                    "at 0 the likeliest token is taken and nothing is drawn. Add "
+                    "--temperature 1."
+                )

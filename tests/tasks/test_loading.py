@@ -1,0 +1,96 @@
+"""Presets that are whole, changed on the way, or broken."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_pg2 import PaliGemma2CausalLM
+from tests.tiny_models import random_task
+from tests.tiny_networks import random_inputs
+
+
+@pytest.fixture
+def preset(tmp_path):
+    directory = tmp_path / "preset"
+    random_task().save_to_preset(str(directory))
+    return directory
+
+
+def test_numbers_and_dtype_can_be_overridden(preset):
+    task = PaliGemma2CausalLM.from_preset(
+        str(preset), dtype="bfloat16", final_logit_soft_cap=None, sliding_window=None
+    )
+    decoder = task.backbone.text_decoder
+    assert decoder.final_logit_soft_cap is None
+    assert decoder.sliding_window is None
+    assert decoder.attention_logit_soft_cap == 50.0
+    assert {v.dtype for v in task.backbone.weights} == {"bfloat16"}
+
+
+def test_an_override_changes_what_it_should(preset):
+    # The window spares the prefix, so most tokens are a response.
+    inputs = random_inputs([9], num_responses=7)
+    outputs = [
+        ops.convert_to_numpy(PaliGemma2CausalLM.from_preset(str(preset), **change)(inputs))
+        for change in ({}, {"final_logit_soft_cap": None}, {"sliding_window": None})
+    ]
+    capped = 30 * np.tanh(outputs[1] / 30)
+    np.testing.assert_allclose(capped, outputs[0], atol=1e-4)
+    assert abs(outputs[2] - outputs[0]).max() > 1e-3
+
+
+def test_without_weights(preset):
+    (preset / "model.weights.h5").unlink()
+    task = PaliGemma2CausalLM.from_preset(str(preset), load_weights=False)
+    assert isinstance(task, PaliGemma2CausalLM)
+
+
+def test_unknown_number(preset):
+    with pytest.raises(TypeError, match="final_soft_cap"):
+        PaliGemma2CausalLM.from_preset(str(preset), final_soft_cap=None)
+
+
+def test_missing_weight_file(preset):
+    (preset / "model.weights.h5").unlink()
+    with pytest.raises(FileNotFoundError, match="model.weights.h5"):
+        PaliGemma2CausalLM.from_preset(str(preset))
+
+
+def test_truncated_weight_file(preset):
+    path = preset / "model.weights.h5"
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(OSError, match="truncated or damaged"):
+        PaliGemma2CausalLM.from_preset(str(preset))
+
+
+def test_missing_shard(tmp_path):
+    directory = tmp_path / "preset"
+    random_task().save_to_preset(str(directory), max_shard_size=0.0002)
+    shards = sorted(directory.glob("model_*.weights.h5"))
+    assert len(shards) > 1
+    PaliGemma2CausalLM.from_preset(str(directory))
+    shards[-1].unlink()
+    with pytest.raises(FileNotFoundError, match=shards[-1].name):
+        PaliGemma2CausalLM.from_preset(str(directory))
+
+
+def test_directory_of_another_kind(tmp_path, preset):
+    with pytest.raises(FileNotFoundError, match="config.json"):
+        PaliGemma2CausalLM.from_preset(str(tmp_path))
+    config = preset / "config.json"
+    content = json.loads(config.read_text())
+    config.write_text(json.dumps({**content, "registered_name": "keras_hub>Bert"}))
+    with pytest.raises(ValueError, match="keras_hub>Bert"):
+        PaliGemma2CausalLM.from_preset(str(preset))
+    config.write_text("{")
+    with pytest.raises(ValueError, match="JSON"):
+        PaliGemma2CausalLM.from_preset(str(preset))
+
+
+def test_unknown_name_has_near_matches():
+    with pytest.raises(ValueError, match="pali_gemma2_mix_3b_224"):
+        PaliGemma2CausalLM.from_preset("pali_gema2_mix_3b_224")

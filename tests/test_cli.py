@@ -1,0 +1,346 @@
+"""The commands on a tiny random preset, and what they say to bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2.cli import app, backends
+from keras_pg2.presets import PRESETS
+from tests.tiny_models import random_task
+
+WIDTH, HEIGHT = 200, 100
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("presets") / "tiny"
+    random_task().save_to_preset(str(directory))
+    return directory
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "scene.png"
+    levels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3))
+    Image.fromarray(levels.astype(np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def run(preset: Path) -> Callable[..., Result]:
+    """Runs a command on the tiny preset, which random weights make fast and silly."""
+
+    def run(command: str, *arguments: object) -> Result:
+        words = [command, *map(str, arguments)]
+        if command != "presets" and "--preset" not in words:
+            words += ["--preset", str(preset)]
+        result = CliRunner().invoke(app, words)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return run
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
+    """Answers "<number of the prompt>" or the boxes of a star; keeps what was asked."""
+    calls: list[dict] = []
+
+    def generate(self: PaliGemma2CausalLM, inputs: dict, **options: object) -> list:
+        calls.append({**inputs, **options})
+        star = "<loc0000><loc0000><loc1023><loc0511> star ; <loc0100><loc0200> odd"
+        return [
+            star if prompt.startswith("detect") else str(i)
+            for i, prompt in enumerate(inputs["prompts"])
+        ]
+
+    monkeypatch.setattr(PaliGemma2CausalLM, "generate", generate)
+    return calls
+
+
+def assert_fails(result: Result, message: str) -> None:
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("Error: ") == 1
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_caption_is_what_generate_says(run, preset, picture) -> None:
+    result = run("caption", picture, "--max-new-tokens", 4, "--json")
+    model = PaliGemma2CausalLM.from_preset(str(preset))
+    text = model.generate(
+        {"images": str(picture), "prompts": "caption en"},
+        max_new_tokens=4,
+        strip_prompt=True,
+    )
+    record = {"image": str(picture), "prompt": "caption en", "text": text}
+    assert json.loads(result.stdout) == [record]
+
+
+def test_a_seed_fixes_what_is_drawn_without_a_picture(run) -> None:
+    options = ("--prompt", "a", "--temperature", 1, "--max-new-tokens", 6, "--seed")
+    first, again, other = (run("generate", *options, seed) for seed in (1, 1, 2))
+    assert first.stdout == again.stdout != other.stdout
+
+
+def test_one_answer_is_printed_alone(run, picture, asked) -> None:
+    result = run("caption", picture, "--long", "--language", "de")
+    assert result.stdout == "0\n"
+    assert asked[0]["prompts"] == ["describe de"]
+    assert asked[0]["images"].shape == (HEIGHT, WIDTH, 3)
+
+
+def test_several_answers_say_what_they_are_of(run, picture, asked) -> None:
+    result = run("ask", picture, picture, "-q", "how many?", "-q", "where?")
+    lines = [f"{picture}: how many?: 0", f"{picture}: where?: 1"]
+    assert result.stdout.splitlines() == lines * 2
+    assert [c["prompts"] for c in asked] == [
+        ["answer en how many?", "answer en where?"]
+    ] * 2
+
+
+def test_question_as_last_argument(run, picture, asked) -> None:
+    assert run("ask", picture, "how many?").stdout == "0\n"
+    assert asked[0]["prompts"] == ["answer en how many?"]
+
+
+def test_detect_gives_pixels_and_draws(run, picture, asked, tmp_path) -> None:
+    before = picture.read_bytes()
+    output = tmp_path / "boxes" / "new"
+    result = run("detect", picture, "-l", "star", "-l", "dog", "-o", output, "--json")
+    [record] = json.loads(result.stdout)
+    assert asked[0]["prompts"] == ["detect star ; dog"]
+    # x2 = 511 / 1023 of 200 pixels.
+    assert record["detections"] == [{"label": "star", "box_xyxy": [0, 0, 99.9, 100]}]
+    assert record["unread"] == ["<loc0100><loc0200>", "odd"]
+    assert (record["width"], record["height"]) == (WIDTH, HEIGHT)
+    drawn = np.asarray(Image.open(record["annotated"]))
+    assert Path(record["annotated"]) == output / "scene_boxes.png"
+    assert drawn.shape == (HEIGHT, WIDTH, 3)
+    is_changed = (drawn != np.asarray(Image.open(picture))).any(axis=-1)
+    assert is_changed[:, 99].all()
+    assert not is_changed[:, 110:].any()
+    assert picture.read_bytes() == before
+
+
+def test_detect_for_people(run, picture, asked) -> None:
+    lines = run("detect", picture, "-l", "star").stdout.splitlines()
+    assert lines[0] == f"{picture} (200 x 100 pixels): 1 found"
+    assert lines[2].split() == ["star", "0.0", "0.0", "99.9", "100.0"]
+    beside = picture.with_name("scene_boxes.png")
+    assert lines[-1] == f"  drawn into {beside}"
+    assert beside.is_file()
+
+
+def test_detect_without_drawing(run, picture, asked) -> None:
+    run("detect", picture, "-l", "star", "--no-draw")
+    assert list(picture.parent.iterdir()) == [picture]
+
+
+def test_detect_never_writes_over_a_picture(run, picture, tmp_path) -> None:
+    result = run("detect", picture, "-l", "star", "--output", picture)
+    assert_fails(result, "which is one of them")
+    other = tmp_path / "other" / "scene.png"
+    other.parent.mkdir()
+    other.write_bytes(picture.read_bytes())
+    pair = ("detect", picture, other, "-l", "star", "--output")
+    assert_fails(run(*pair, tmp_path), "would both be drawn to")
+    assert_fails(run(*pair, tmp_path / "one.png"), "to be a folder for 2 pictures")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("missing.png", None, "does not exist"),
+        ("text.png", b"no picture", "not one or is damaged"),
+        ("cut.png", "half", "not one or is damaged"),
+    ],
+)
+def test_bad_pictures_end_before_the_model_loads(
+    name, content, message, run, picture, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(PaliGemma2CausalLM, "from_preset", None)
+    bad = tmp_path / name
+    if content:
+        half = picture.read_bytes()[: picture.stat().st_size // 2]
+        bad.write_bytes(half if content == "half" else content)
+    assert_fails(run("caption", picture, bad), message)
+    assert_fails(run("ask", bad, "how many?"), message)
+    assert_fails(run("detect", bad, "-l", "star"), message)
+    assert_fails(run("generate", bad, "-p", "ocr"), message)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("ask", "PICTURE"), "Expected a question after the picture files"),
+        (("ask", "how many?"), "Expected a picture file and then a question"),
+        (("ask", "PICTURE", " "), "received an empty text"),
+        (("caption", "PICTURE", "--language", "he"), "Write 'iw' for it"),
+        (("detect", "PICTURE", "-l", "cat ; dog"), "Pass several labels"),
+        (("caption", "PICTURE", "--seed", 1), "Add --temperature 1"),
+        (("caption", "PICTURE", "--preset", "pali_gemma2_nona"), "pali_gemma2_nano"),
+        (
+            ("caption", "PICTURE", "--preset", "pali_gemma2_mix_3b_224"),
+            "hf download google/paligemma2-3b-mix-224",
+        ),
+        (("generate", "-p", "word " * 300), "Shorten the prompt"),
+        (("generate", "-p", "<image>ocr"), "Remove it"),
+    ],
+)
+def test_bad_words(arguments, message, run, picture) -> None:
+    words = [picture if word == "PICTURE" else word for word in arguments]
+    assert_fails(run(*words), message)
+
+
+def test_directory_of_another_model(run, tmp_path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    result = run("generate", "-p", "a", "--preset", tmp_path)
+    assert_fails(result, "'llama'")
+
+
+def test_truncated_weights(run, preset, tmp_path) -> None:
+    for path in preset.rglob("*.*"):
+        target = tmp_path / path.relative_to(preset)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    weights = tmp_path / "model.weights.h5"
+    weights.write_bytes(weights.read_bytes()[:2000])
+    result = run("generate", "-p", "a", "--preset", tmp_path)
+    assert_fails(result, "truncated or damaged")
+
+
+def test_backend_that_is_unknown(run, picture) -> None:
+    result = run("caption", picture, "--backend", "mxnet")
+    assert result.exit_code == 2
+    assert "mxnet" in result.stderr
+
+
+def test_backend_that_is_not_installed(run, picture, monkeypatch) -> None:
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    result = run("caption", picture, "--backend", "torch")
+    assert_fails(result, "pip install 'keras-pg2[torch]'")
+
+
+def test_backend_after_keras_has_started(run, picture) -> None:
+    running = keras.config.backend()
+    other = "jax" if running == "torch" else "torch"
+    result = run("caption", picture, "--backend", other)
+    assert_fails(result, f"Set KERAS_BACKEND={other}")
+
+
+def test_backend_of_the_environment(monkeypatch) -> None:
+    monkeypatch.setattr(backends, "_running", lambda: None)
+    monkeypatch.setenv("KERAS_BACKEND", "theano")
+    with pytest.raises(ValueError, match=r"jax, torch, tensorflow.*'theano'"):
+        backends.use_backend(None)
+    monkeypatch.delenv("KERAS_BACKEND")
+    monkeypatch.setattr(backends, "find_spec", lambda name: name == "torch" or None)
+    assert backends.use_backend(None) == "torch"
+    monkeypatch.delenv("KERAS_BACKEND")
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"keras-pg2\[jax\]"):
+        backends.use_backend(None)
+
+
+def test_out_of_memory_is_told(run, monkeypatch) -> None:
+    def fill_memory(*_: object, **__: object) -> None:
+        raise RuntimeError("RESOURCE_EXHAUSTED: allocating 9 GB\nstack")
+
+    monkeypatch.setattr(PaliGemma2CausalLM, "generate", fill_memory)
+    assert_fails(run("generate", "-p", "a"), "--dtype bfloat16")
+
+
+def test_a_defect_keeps_its_traceback(run, monkeypatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(PaliGemma2CausalLM, "generate", fail)
+    with pytest.raises(RuntimeError, match="a defect"):
+        run("generate", "-p", "a")
+
+
+def test_presets(run) -> None:
+    records = json.loads(run("presets", "--json").stdout)
+    assert set(PRESETS) <= {record["name"] for record in records}
+    by_name = {record["name"]: record for record in records}
+    mix = by_name["pali_gemma2_mix_10b_448"]
+    assert mix["source"] == "google/paligemma2-10b-mix-448"
+    assert (mix["image_size"], mix["parameters"]) == (448, 9_663_294_192)
+    table = run("presets").stdout
+    assert all(name in table for name in by_name)
+    assert "9.66 B" in table
+
+
+@pytest.mark.parametrize("command", ["caption", "ask", "detect", "generate", "demo"])
+def test_help_has_an_example(command) -> None:
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert f"keras-pg2 {command}" in result.stdout
+    assert "--preset" in result.stdout
+
+
+def test_demo_on_a_drawn_scene(run, asked, tmp_path) -> None:
+    result = run("demo", "--output", tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"scene.png", "scene_boxes.png"}
+    assert "caption en: 0  (right would be: a" in result.stdout
+    assert "1 found" in result.stdout
+    assert len(asked) == 6
+
+
+def test_demo_on_a_picture_of_ones_own(run, asked, picture, tmp_path) -> None:
+    output = tmp_path / "out"
+    run("demo", "--image", picture, "--output", output, "-l", "cat")
+    assert [path.name for path in output.iterdir()] == ["scene_boxes.png"]
+    assert asked[-1]["prompts"] == ["detect cat"]
+
+
+def run_script(*words: str, **environment: str) -> subprocess.CompletedProcess:
+    script = Path(sys.executable).with_name("keras-pg2")
+    return subprocess.run(
+        [sys.executable, str(script), *words],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, **environment},
+    )
+
+
+def test_process_prints_nothing_but_the_result(preset) -> None:
+    options = ("--max-new-tokens", "2", "--json", "--preset", str(preset))
+    done = run_script("generate", "--prompt", "caption en", *options)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) == 1
+    assert done.stderr == ""
+
+
+def test_process_with_bad_input() -> None:
+    done = run_script("caption", "missing.png")
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: Expected an image file, but 'missing.png'")
+    assert done.stderr.count("\n") == 1
+
+
+def test_process_starts_without_keras() -> None:
+    # At level 0 messages of libraries, and so Python's list of imports, are kept.
+    verbose = {"PYTHONPROFILEIMPORTTIME": "1", "TF_CPP_MIN_LOG_LEVEL": "0"}
+    done = run_script("presets", "--json", **verbose)
+    assert len(json.loads(done.stdout)) >= len(PRESETS)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "keras_pg2.presets" in imported
+    assert not imported & {"keras", "jax", "torch", "tensorflow"}
