@@ -64,9 +64,10 @@ HEADS = {
 }
 """Outputs of each dense head; the heads are thrown away after training."""
 
-IMAGES_PER_STEP = {"dense": 128, "short": 48, "middle": 56, "long": 96}
-PEAK_LEARNING_RATE = 2e-3
+IMAGES_PER_STEP = {"dense": 128, "short": 20, "middle": 28, "long": 48}
+PEAK_LEARNING_RATE = 1.5e-3
 WEIGHT_DECAY = 0.05
+DENSE_WEIGHT = 0.3
 LOCATION_SPREAD = 6.0
 """Standard deviation, in bins, of the label mass around a location bin."""
 ENCODER_SHARE = 0.08
@@ -115,8 +116,7 @@ class Losses:
         """The encoder's loss on dense targets alone."""
         with self._scope(params):
             features = self.backbone.vision_encoder(_to_pixels(batch["images"]))
-        loss = self._dense_loss(params["heads"], features, batch)
-        return loss, {"dense": loss}
+        return self._dense_loss(params["heads"], features, batch)
 
     def joint(self, params: dict, batch: dict) -> tuple[jax.Array, dict]:
         """Cross-entropy of response tokens, beside the dense loss."""
@@ -124,10 +124,10 @@ class Losses:
             features = self.backbone.vision_encoder(_to_pixels(batch["images"]))
             logits, targets, weights = self._logits(features, batch)
         text = self._text_loss(logits, targets, weights)
-        dense = self._dense_loss(params["heads"], features, batch)
+        dense, metrics = self._dense_loss(params["heads"], features, batch)
         hit = (jnp.argmax(logits, -1) == targets) | (weights == 0)
-        metrics = {"text": text, "dense": dense, "exact": hit.all(-1).mean()}
-        return text + 0.3 * dense, metrics
+        metrics |= {"text": text, "exact": hit.all(-1).mean()}
+        return text + DENSE_WEIGHT * dense, metrics
 
     def predict(self, params: dict, batch: dict) -> tuple[jax.Array, jax.Array]:
         """Likeliest tokens and the wanted ones (-1 outside responses), [B, Q, T]."""
@@ -169,7 +169,9 @@ class Losses:
         picked = jnp.where(is_location, soft, hard)
         return -(picked * weights).sum() / weights.sum()
 
-    def _dense_loss(self, heads: dict, features: jax.Array, batch: dict) -> jax.Array:
+    def _dense_loss(
+        self, heads: dict, features: jax.Array, batch: dict
+    ) -> tuple[jax.Array, dict]:
         out = {name: features @ w + b for name, (w, b) in heads.items()}
         is_object = (batch["shape"] > 0).astype("float32")
         count = is_object.sum() + 1.0
@@ -181,7 +183,9 @@ class Losses:
         # Most patches hold no letter: each kind of patch has half of the weight.
         letter = jnp.where(is_letter, letters, 0).sum() / (is_letter.sum() + 1)
         blank = jnp.where(is_letter, 0, letters).sum() / ((~is_letter).sum() + 1)
-        return shape + color + 4 * error.sum() / count + letter + blank
+        box = error.sum() / count
+        metrics = {"shape": shape, "color": color, "box": box, "letter": letter}
+        return shape + color + 4 * box + letter + blank, metrics
 
 
 def _to_pixels(images: jax.Array) -> jax.Array:
