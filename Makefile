@@ -7,7 +7,8 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check -c constraints.
 SOURCES = pyproject.toml constraints.txt requirements-light.txt
 # XLA and PyTorch oversubscribe the cores when two test runs share them.
 TEST_ENV = OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3 PYTHONHASHSEED=0
-LIGHT_TESTS = tests/light tests/generation tests/tasks
+LIGHT_TESTS = tests/light tests/generation tests/tasks/test_causal_lm.py \
+	tests/tasks/test_loading.py
 
 .PHONY: demo test test-jax test-tensorflow test-torch test-light-jax \
 	test-light-torch lint format clean

@@ -47,10 +47,14 @@ def generate_ours(task: PaliGemma2CausalLM, inputs: dict) -> list[list[int]]:
     return [row[keep].tolist() for row, keep in zip(ids, mask, strict=True)]
 
 
-def generate_keras_hub(task: keras_hub.models.CausalLM, inputs: dict) -> list[list[int]]:
+def generate_keras_hub(
+    task: keras_hub.models.CausalLM, inputs: dict
+) -> list[list[int]]:
     """The same of KerasHub, which fills all rows to `TOTAL`."""
     lengths = inputs["padding_mask"].sum(axis=1)
-    as_integers = {k: v.astype("int32") if "mask" in k else v for k, v in inputs.items()}
+    as_integers = {
+        k: v.astype("int32") if "mask" in k else v for k, v in inputs.items()
+    }
     result = task.generate(pad(as_integers), stop_token_ids=None)
     ids = keras.ops.convert_to_numpy(result["token_ids"])
     return [
@@ -66,7 +70,9 @@ def count_differing_rows(generate, task, batches: list[dict]) -> int:
         for i, row in enumerate(together):
             length = int(inputs["padding_mask"][i].sum())
             alone = {
-                name: value[i : i + 1] if name == "images" else value[i : i + 1, :length]
+                name: value[i : i + 1]
+                if name == "images"
+                else value[i : i + 1, :length]
                 for name, value in inputs.items()
             }
             count += generate(task, alone)[0] != row

@@ -79,7 +79,9 @@ def train_vocabulary(num_scenes: int = 4000, vocabulary_size: int = 500) -> byte
     )
     model = sentencepiece_model_pb2.ModelProto()
     model.ParseFromString(stream.getvalue())
-    added = [f"<loc{i:04d}>" for i in range(1024)] + [f"<seg{i:03d}>" for i in range(128)]
+    added = [f"<loc{i:04d}>" for i in range(1024)] + [
+        f"<seg{i:03d}>" for i in range(128)
+    ]
     for piece in added:
         model.pieces.add(
             piece=piece,

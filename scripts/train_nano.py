@@ -59,10 +59,15 @@ TEXT_DECODER = {
 HEADS = {
     "shape": len(nano_data.SHAPE_CLASSES),
     "color": len(nano_data.COLOR_CLASSES),
-    "box": 4,
+    "box": 4 * TEXT_DECODER["hidden_dim"],
     "character": len(nano_data.CHARACTER_CLASSES),
 }
 """Outputs of each dense head; the heads are thrown away after training."""
+
+_STEPS = (np.arange(nano_data.GRID) + 0.5) / nano_data.GRID
+_YS, _XS = np.meshgrid(_STEPS, _STEPS, indexing="ij")
+PATCH_CENTERS = np.stack([_YS, _XS, _YS, _XS], -1).reshape(-1, 4).astype("float32")
+"""Centre of each patch as (y, x, y, x) in [0, 1]."""
 
 IMAGES_PER_STEP = {"dense": 128, "short": 20, "middle": 28, "long": 48}
 PEAK_LEARNING_RATE = 1.5e-3
@@ -106,6 +111,8 @@ class Losses:
     def __init__(self, backbone: PaliGemma2Backbone) -> None:
         self.backbone = backbone
         self.variables = backbone.trainable_variables
+        paths = [variable.path for variable in self.variables]
+        self.embedding_index = paths.index(backbone.token_embedding.embeddings.path)
         first = first_location(backbone.vocabulary_size)
         self.locations = slice(first, first + 1024)
         distance = np.arange(1024)[:, None] - np.arange(1024)[None]
@@ -116,7 +123,7 @@ class Losses:
         """The encoder's loss on dense targets alone."""
         with self._scope(params):
             features = self.backbone.vision_encoder(_to_pixels(batch["images"]))
-        return self._dense_loss(params["heads"], features, batch)
+        return self._dense_loss(params, features, batch)
 
     def joint(self, params: dict, batch: dict) -> tuple[jax.Array, dict]:
         """Cross-entropy of response tokens, beside the dense loss."""
@@ -124,7 +131,7 @@ class Losses:
             features = self.backbone.vision_encoder(_to_pixels(batch["images"]))
             logits, targets, weights = self._logits(features, batch)
         text = self._text_loss(logits, targets, weights)
-        dense, metrics = self._dense_loss(params["heads"], features, batch)
+        dense, metrics = self._dense_loss(params, features, batch)
         hit = (jnp.argmax(logits, -1) == targets) | (weights == 0)
         metrics |= {"text": text, "exact": hit.all(-1).mean()}
         return text + DENSE_WEIGHT * dense, metrics
@@ -170,14 +177,26 @@ class Losses:
         return -(picked * weights).sum() / weights.sum()
 
     def _dense_loss(
-        self, heads: dict, features: jax.Array, batch: dict
+        self, params: dict, features: jax.Array, batch: dict
     ) -> tuple[jax.Array, dict]:
+        """The encoder's loss; boxes are asked for in the words of the decoder.
+
+        The box head points each patch of an object at the embeddings of its four
+        location tokens, so that the decoder finds them ready to be copied.
+        """
+        heads = params["heads"]
+        locations = params["backbone"][self.embedding_index][self.locations]
         out = {name: features @ w + b for name, (w, b) in heads.items()}
         is_object = (batch["shape"] > 0).astype("float32")
         count = is_object.sum() + 1.0
         shape = _cross_entropy(out["shape"], batch["shape"]).mean()
         color = (_cross_entropy(out["color"], batch["color"]) * is_object).sum() / count
-        error = jnp.abs(out["box"] - batch["box"]).sum(-1) * is_object
+        # [B, patches, 4, D] -> [B, patches, 4, 1024]
+        pointers = out["box"].reshape(*out["box"].shape[:2], 4, -1)
+        log_probs = jax.nn.log_softmax(pointers @ locations.T)
+        bins = jnp.round((batch["box"] + PATCH_CENTERS) * 1023).astype("int32")
+        spread = self.spread[jnp.clip(bins, 0, 1023)]
+        error = -(spread * log_probs).sum(-1).mean(-1) * is_object
         letters = _cross_entropy(out["character"], batch["character"])
         is_letter = batch["character"] > 0
         # Most patches hold no letter: each kind of patch has half of the weight.
@@ -185,7 +204,7 @@ class Losses:
         blank = jnp.where(is_letter, 0, letters).sum() / ((~is_letter).sum() + 1)
         box = error.sum() / count
         metrics = {"shape": shape, "color": color, "box": box, "letter": letter}
-        return shape + color + 4 * box + letter + blank, metrics
+        return shape + color + box + letter + blank, metrics
 
 
 def _to_pixels(images: jax.Array) -> jax.Array:
@@ -201,7 +220,9 @@ def _cross_entropy(logits: jax.Array, classes: jax.Array) -> jax.Array:
 def make_step(loss_function: Any) -> Any:
     """One compiled AdamW step: (params, moments, lr, step, batch) -> the same."""
 
-    def update(params: Any, moments: Any, rate: jax.Array, step: jax.Array, batch: dict):
+    def update(
+        params: Any, moments: Any, rate: jax.Array, step: jax.Array, batch: dict
+    ):
         gradient = jax.grad(loss_function, has_aux=True)
         grads, metrics = gradient(params, batch)
         norm = jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(grads)))
@@ -235,7 +256,7 @@ def choose_group(progress: float, rng: np.random.Generator) -> str:
     """Which group of tasks the next step trains on."""
     if progress < ENCODER_SHARE:
         return "dense"
-    shares = [0.55, 0.4, 0.05] if progress < 0.4 else [0.4, 0.45, 0.15]
+    shares = [0.55, 0.4, 0.05] if progress < 0.4 else [0.35, 0.5, 0.15]
     return str(rng.choice(["short", "middle", "long"], p=shares))
 
 
@@ -285,7 +306,9 @@ def validate(predict: Any, params: Any, shard: dict, first: int) -> dict[str, fl
         "middle": ["caption", "detect", "detect"],
         "long": ["describe"],
     }.items():
-        parts = [predict(params, select(shard, part, group)) for part in rows.reshape(-1, 64)]
+        parts = [
+            predict(params, select(shard, part, group)) for part in rows.reshape(-1, 64)
+        ]
         tokens, targets = (np.concatenate([p[i] for p in parts]) for i in range(2))
         right = ((tokens == targets) | (targets < 0)).all(-1)
         for name in dict.fromkeys(names):
@@ -299,13 +322,16 @@ def validate(predict: Any, params: Any, shard: dict, first: int) -> dict[str, fl
 def _box_recall(tokens: np.ndarray, targets: np.ndarray, first: int) -> float:
     """Share of target boxes whose predicted box has IoU >= 0.5."""
     hits = []
-    for row, target in zip(tokens.reshape(-1, tokens.shape[-1]), targets.reshape(-1, targets.shape[-1])):
+    for row, target in zip(
+        tokens.reshape(-1, tokens.shape[-1]), targets.reshape(-1, targets.shape[-1])
+    ):
         places = np.flatnonzero((target >= first) & (target < first + 1024))
         for box in places.reshape(-1, 4):
             a, b = row[box] - first, target[box] - first
             low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
             overlap = np.prod(np.maximum(high - low, 0))
-            union = np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - overlap
+            area = np.prod(np.maximum(a[2:] - a[:2], 0))
+            union = area + np.prod(b[2:] - b[:2]) - overlap
             hits.append(overlap >= 0.5 * union)
     return float(np.mean(hits))
 
@@ -314,7 +340,9 @@ def save_checkpoint(path: Path, params: Any, moments: Any, state: dict) -> None:
     """Writes everything needed to go on; a broken write leaves the old file."""
     leaves = {f"p{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(params))}
     for k, moment in enumerate(moments):
-        leaves |= {f"m{k}_{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(moment))}
+        leaves |= {
+            f"m{k}_{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(moment))
+        }
     partial = path.with_suffix(".partial.npz")
     np.savez(partial, state=json.dumps(state), **leaves)
     partial.rename(path)
@@ -327,7 +355,9 @@ def load_checkpoint(path: Path, params: Any, moments: Any) -> tuple[Any, Any, di
     count = structure.num_leaves
 
     def read(prefix: str) -> Any:
-        return structure.unflatten([jnp.asarray(file[f"{prefix}{i}"]) for i in range(count)])
+        return structure.unflatten(
+            [jnp.asarray(file[f"{prefix}{i}"]) for i in range(count)]
+        )
 
     moments = tuple(read(f"m{k}_") for k in range(len(moments)))
     return read("p"), moments, json.loads(str(file["state"]))
@@ -349,7 +379,7 @@ def initial_params(backbone: PaliGemma2Backbone, seed: int) -> dict[str, Any]:
 
 
 def write_preset(backbone: PaliGemma2Backbone, vocabulary: Path, output: Path) -> None:
-    """Writes the preset: bfloat16 weights, tokenizer and image converter."""
+    """Writes the preset: float32 weights, tokenizer and image converter."""
     from keras_pg2 import (
         PaliGemma2CausalLM,
         PaliGemma2CausalLMPreprocessor,
@@ -413,7 +443,9 @@ def run(
         params, moments, metrics = steps[kind](
             params, moments, rate, float(state["step"]), batch
         )
-        state["examples"] += batch["ids"].shape[0] * batch["ids"].shape[1] if "ids" in batch else 0
+        state["examples"] += (
+            batch["ids"].shape[0] * batch["ids"].shape[1] if "ids" in batch else 0
+        )
         state["seconds"] = time.time() - start
         if time.time() - last_print > 15:
             last_print = time.time()
@@ -448,7 +480,9 @@ def main(
     minutes: Annotated[float, typer.Option(help="Wall time to train for.")] = 100.0,
     shards: Annotated[int, typer.Option(help="Shards of 4096 scenes to draw.")] = 40,
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
-    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
+    resume: Annotated[
+        bool, typer.Option(help="Go on from the last checkpoint.")
+    ] = False,
 ) -> None:
     """Trains the nano preset from scratch on procedural scenes."""
     run(output, work, minutes, shards, seed, resume)

@@ -233,7 +233,7 @@ def test_backend_that_is_unknown(run, picture) -> None:
 def test_backend_that_is_not_installed(run, picture, monkeypatch) -> None:
     monkeypatch.setattr(backends, "find_spec", lambda name: None)
     result = run("caption", picture, "--backend", "torch")
-    assert_fails(result, "pip install 'keras-pg2[torch]'")
+    assert_fails(result, "pip install torch")
 
 
 def test_backend_after_keras_has_started(run, picture) -> None:
@@ -253,7 +253,7 @@ def test_backend_of_the_environment(monkeypatch) -> None:
     assert backends.use_backend(None) == "torch"
     monkeypatch.delenv("KERAS_BACKEND")
     monkeypatch.setattr(backends, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"keras-pg2\[jax\]"):
+    with pytest.raises(ImportError, match="pip install jax"):
         backends.use_backend(None)
 
 

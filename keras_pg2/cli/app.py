@@ -268,7 +268,7 @@ def demo(
     ] = None,
     scene: Annotated[
         int, typer.Option(min=0, help="Which scene of the held-out series to draw.")
-    ] = 0,
+    ] = 27,
     labels: Annotated[
         list[str] | None,
         typer.Option(

@@ -33,7 +33,7 @@ def use_backend(wanted: Backend | None) -> Backend:
     if find_spec(backend) is None:
         raise ImportError(
             f"Expected the package {backend!s} for the backend of that name, which is "
-            f"not installed. Run: pip install 'keras-pg2[{backend!s}]'"
+            f"not installed. Run: pip install {backend!s}"
         )
     if running not in (None, backend):
         raise ValueError(
@@ -63,7 +63,7 @@ def _first_installed() -> Backend:
             return backend
     raise ImportError(
         "Expected a backend for Keras, found none of "
-        f"{', '.join(Backend)}. Run: pip install 'keras-pg2[jax]'"
+        f"{', '.join(Backend)}. Run: pip install jax"
     )
 
 

@@ -10,11 +10,14 @@ from rich.table import Table
 
 from keras_pg2 import presets
 
-_KINDS = {
-    "pt": "pt: to be fine-tuned",
-    "mix": "mix: many tasks",
-    "ft_docci": "ft_docci: long captions",
-}
+_LEGEND = """
+px: height and width of the pictures inside. kind: "scenes" knows only drawn scenes,
+"pt" is to be fine-tuned, "mix" does many tasks, "ft_docci" writes long captions.
+
+To use a released model, accept its licence at its page, download it and name the
+directory:
+  hf download google/paligemma2-3b-mix-224 --local-dir pg2-mix
+  keras-pg2 caption photo.jpg --preset pg2-mix --dtype bfloat16"""
 
 
 def list_presets() -> list[dict[str, Any]]:
@@ -25,7 +28,7 @@ def list_presets() -> list[dict[str, Any]]:
         numbers = presets.override_numbers(config)
         record = {
             "name": name,
-            "kind": "drawn scenes only",
+            "kind": "scenes",
             "parameters": presets.count_parameters(**numbers),
             "image_size": numbers["vision_encoder"]["image_size"],
             "is_bundled": True,
@@ -35,7 +38,7 @@ def list_presets() -> list[dict[str, Any]]:
     released = [
         {
             "name": preset.name,
-            "kind": _KINDS[preset.kind],
+            "kind": preset.kind,
             "parameters": preset.num_parameters,
             "image_size": preset.image_size,
             "is_bundled": False,
@@ -49,30 +52,25 @@ def list_presets() -> list[dict[str, Any]]:
 def print_presets(records: list[dict[str, Any]]) -> None:
     """Prints records as a table, with how to get what is not bundled."""
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 120
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    # Wide enough for every row in a pipe, and every row fits in a terminal of 80.
+    console.width = max(console.width, 80)
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("name", no_wrap=True)
-    table.add_column("parameters", justify="right", no_wrap=True)
-    table.add_column("pixels", justify="right", no_wrap=True)
-    table.add_column("kind")
-    table.add_column("where", overflow="fold")
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("px", justify="right", no_wrap=True)
+    table.add_column("kind", no_wrap=True)
+    table.add_column("at hf.co/google/", no_wrap=True)
     for record in records:
+        place = "(bundled)" if record["is_bundled"] else record["source"]
         table.add_row(
             record["name"],
             _in_words(record["parameters"]),
             str(record["image_size"]),
             record["kind"],
-            "bundled" if record["is_bundled"] else f"hf: {record['source']}",
+            place.removeprefix("google/"),
         )
     console.print(table)
-    console.print(
-        "\nTo use a released model, accept its licence at huggingface.co/<hf name>, "
-        "download it and name the directory:\n"
-        "  hf download google/paligemma2-3b-mix-224 --local-dir pg2-mix\n"
-        "  keras-pg2 caption photo.jpg --preset pg2-mix --dtype bfloat16",
-        soft_wrap=True,
-    )
+    console.print(_LEGEND, soft_wrap=True)
 
 
 def _in_words(count: int) -> str:

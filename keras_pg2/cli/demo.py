@@ -29,7 +29,7 @@ class Clock:
     def report(self, step: str, result: str) -> None:
         """Prints one step, its result and its seconds."""
         now = time.perf_counter()
-        typer.echo(f"[{now - self._last:5.1f} s] {step}: {result}")
+        typer.echo(f"[{now - self._last:6.2f} s] {step}: {result}")
         self._last = now
 
 

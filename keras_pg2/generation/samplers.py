@@ -47,9 +47,7 @@ class Sampler:
         if self.top_k is not None and self.top_k < 1:
             raise ValueError(f"Expected top_k >= 1. Received: top_k={self.top_k}.")
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ValueError(
-                f"Expected 0 < top_p <= 1. Received: top_p={self.top_p}."
-            )
+            raise ValueError(f"Expected 0 < top_p <= 1. Received: top_p={self.top_p}.")
 
     def __call__(self, logits: Tensor, uniforms: Tensor) -> Tensor:
         """Chooses one token a row.

@@ -179,9 +179,7 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
         if hasattr(inputs, "as_numpy_iterator"):
             options = (max_length, stop_token_ids, strip_prompt)
             batches = [
-                self.generate(
-                    batch, *options, max_new_tokens=max_new_tokens, seed=seed
-                )
+                self.generate(batch, *options, max_new_tokens=max_new_tokens, seed=seed)
                 for batch in inputs.as_numpy_iterator()
             ]
             return [text for batch in batches for text in batch]

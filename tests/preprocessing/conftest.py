@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from keras_pg2.preprocessing import PaliGemma2ImageConverter, PaliGemma2Tokenizer
+from keras_pg2.preprocessing.image_converter import PaliGemma2ImageConverter
+from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
 from tests.tiny_vocabulary import gemma_like_proto
+
 
 @pytest.fixture(scope="session")
 def make_proto() -> Callable[..., bytes]:

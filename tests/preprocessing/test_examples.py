@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_pg2.preprocessing import normalize_examples
+from keras_pg2.preprocessing.examples import normalize_examples
 
 PICTURE = np.zeros((8, 6, 3), np.uint8)
 

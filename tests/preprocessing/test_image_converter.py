@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_pg2.preprocessing import PaliGemma2ImageConverter
+from keras_pg2.preprocessing.image_converter import PaliGemma2ImageConverter
 
 SIZE = (28, 28)
 

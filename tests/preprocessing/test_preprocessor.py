@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_pg2.preprocessing import (
-    PaliGemma2CausalLMPreprocessor,
-    PaliGemma2ImageConverter,
-    PaliGemma2Tokenizer,
-)
+from keras_pg2.preprocessing.image_converter import PaliGemma2ImageConverter
+from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
+from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
 
 PAD, EOS, BOS = 0, 1, 2
 

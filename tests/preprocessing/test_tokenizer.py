@@ -9,7 +9,7 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_pg2.preprocessing import PaliGemma2Tokenizer
+from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
 
 TEXTS = [
     "caption en",

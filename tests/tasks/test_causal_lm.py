@@ -78,7 +78,9 @@ def test_mixed_sizes_and_modes_in_a_batch_equal_each_alone(task, pixels):
 def test_one_image_with_several_prompts(task, pixels):
     prompts = ["ocr", "answer en what is this?"]
     together = task.generate({"images": pixels, "prompts": prompts}, **OPTIONS)
-    alone = [task.generate({"images": pixels, "prompts": p}, **OPTIONS) for p in prompts]
+    alone = [
+        task.generate({"images": pixels, "prompts": p}, **OPTIONS) for p in prompts
+    ]
     assert together == alone
 
 
@@ -115,7 +117,9 @@ def test_generation_stops_at_the_end_token(task, pixels):
     inputs = {"images": pixels, "prompts": "caption en"}
     raw = PaliGemma2CausalLM(task.backbone)
     arrays = task.preprocessor.generate_preprocess(inputs)
-    free = raw.generate(arrays, max_new_tokens=8, stop_token_ids=None, strip_prompt=True)
+    free = raw.generate(
+        arrays, max_new_tokens=8, stop_token_ids=None, strip_prompt=True
+    )
     tokens = free["token_ids"][0].tolist()
     stop = tokens[4]
     stopped = raw.generate(

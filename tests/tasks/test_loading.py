@@ -35,7 +35,9 @@ def test_an_override_changes_what_it_should(preset):
     # The window spares the prefix, so most tokens are a response.
     inputs = random_inputs([9], num_responses=7)
     outputs = [
-        ops.convert_to_numpy(PaliGemma2CausalLM.from_preset(str(preset), **change)(inputs))
+        ops.convert_to_numpy(
+            PaliGemma2CausalLM.from_preset(str(preset), **change)(inputs)
+        )
         for change in ({}, {"final_logit_soft_cap": None}, {"sliding_window": None})
     ]
     capped = 30 * np.tanh(outputs[1] / 30)

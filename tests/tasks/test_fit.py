@@ -1,0 +1,47 @@
+"""Training through `fit`, from pictures and text."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from PIL import Image
+
+from tests.tiny_models import random_task
+
+
+def test_fit_takes_files_and_texts(tmp_path):
+    rng = np.random.default_rng(0)
+    paths = []
+    for i, size in enumerate([(40, 60, 3), (30, 20, 3)]):
+        path = tmp_path / f"{i}.png"
+        Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(path)
+        paths.append(str(path))
+    task = random_task(sequence_length=24)
+    task.compile(optimizer=keras.optimizers.Adam(1e-3))
+    data = {
+        "images": paths,
+        "prompts": ["caption en", "answer en what is this?"],
+        "responses": ["a red ball", "blue"],
+    }
+    history = task.fit(data, batch_size=2, epochs=4, verbose=0, shuffle=False)
+    losses = history.history["loss"]
+    assert losses[-1] < losses[0]
+    assert np.isfinite(losses).all()
+
+
+def test_lora_trains_only_its_factors():
+    task = random_task(sequence_length=24)
+    task.backbone.enable_lora(2)
+    names = {variable.name for variable in task.trainable_variables}
+    assert names == {"lora_kernel_a", "lora_kernel_b"}
+    before = [np.array(v) for v in map(keras.ops.convert_to_numpy, task.weights)]
+    task.compile(optimizer=keras.optimizers.SGD(0.1))
+    data = {"prompts": ["caption en"] * 2, "responses": ["a red ball", "blue"]}
+    task.fit(data, batch_size=2, epochs=2, verbose=0)
+    changed = {
+        variable.name
+        for variable, old in zip(task.weights, before, strict=True)
+        if not np.array_equal(keras.ops.convert_to_numpy(variable), old)
+    }
+    assert changed <= names
+    assert "lora_kernel_b" in changed
