@@ -141,7 +141,7 @@ class Losses:
         with self._scope(params):
             features = self.backbone.vision_encoder(_to_pixels(batch["images"]))
             logits, targets, weights = self._logits(features, batch)
-        shape = batch["ids"].shape[:2] + (-1,)
+        shape = (*batch["ids"].shape[:2], -1)
         tokens = jnp.argmax(logits, -1).reshape(shape)
         return tokens, jnp.where(weights > 0, targets, -1).reshape(shape)
 

@@ -93,7 +93,7 @@ class Scene:
     objects: tuple[SceneObject, ...]
     text: str
     text_box_xyxy: tuple[int, int, int, int] | None
-    background: tuple[tuple[int, int, int], tuple[int, int, int]]
+    background: tuple[tuple[int, ...], ...]
     is_gradient_vertical: bool
 
 

@@ -102,7 +102,7 @@ _BY_NAME = {
 """KerasHub's names, with the numbers its samplers default to."""
 
 
-def get(identifier: str | Sampler | keras_hub.samplers.Sampler) -> Sampler:
+def get(identifier: Any) -> Sampler:
     """Makes a `Sampler` of a name, a `Sampler` or a KerasHub sampler.
 
     Raises:
@@ -110,9 +110,10 @@ def get(identifier: str | Sampler | keras_hub.samplers.Sampler) -> Sampler:
     """
     if isinstance(identifier, Sampler):
         return identifier
-    if isinstance(identifier, str) and identifier in _BY_NAME:
-        return _BY_NAME[identifier]
-    if isinstance(identifier, keras_hub.samplers.GreedySampler):
+    if isinstance(identifier, str):
+        if identifier in _BY_NAME:
+            return _BY_NAME[identifier]
+    elif type(identifier) is keras_hub.samplers.GreedySampler:
         return Sampler()
     for kind in ("RandomSampler", "TopKSampler", "TopPSampler"):
         if type(identifier) is getattr(keras_hub.samplers, kind):

@@ -224,8 +224,9 @@ class Gemma2Decoder(keras.layers.Layer):
 
     def build(self, input_shape: Any = None) -> None:
         self.token_embedding.build((None, None))
-        for layer in (*self.blocks, self.final_norm):
-            layer.build((None, None, self.hidden_dim))
+        for block in self.blocks:
+            block.build((None, None, self.hidden_dim))
+        self.final_norm.build((None, None, self.hidden_dim))
 
     def call(
         self,
@@ -272,7 +273,7 @@ class Gemma2Decoder(keras.layers.Layer):
         masks: AttentionMasks,
         cache: KVCache | None = None,
         cache_index: Tensor = 0,
-    ) -> tuple[Tensor, KVCache | None]:
+    ) -> tuple[Tensor, Any]:
         """The one way through the decoder, for training, prefill and decoding.
 
         Args:

@@ -151,8 +151,9 @@ class SigLIPEncoder(keras.layers.Layer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.patch_embedding.build((None, self.image_size, self.image_size, 3))
         self.position_embedding.build((None,))
-        for layer in (*self.blocks, self.final_norm):
-            layer.build((None, None, self.hidden_dim))
+        for block in self.blocks:
+            block.build((None, None, self.hidden_dim))
+        self.final_norm.build((None, None, self.hidden_dim))
 
     def call(self, images: Tensor) -> Tensor:
         """Encodes each image by itself and joins the tokens of an example.

@@ -55,6 +55,7 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
 
     backbone_cls = PaliGemma2Backbone
     preprocessor_cls = PaliGemma2CausalLMPreprocessor
+    generate_function: Any = None
 
     def __init__(
         self,
@@ -241,12 +242,13 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
     ) -> np.ndarray:
         """How many tokens each row may generate, int32[B]."""
         lengths = padding_mask.astype(bool).sum(axis=1)
-        if max_length is None and self.preprocessor is None:
-            max_length = padding_mask.shape[1]
-            if max_new_tokens is not None:
+        if max_length is None:
+            if self.preprocessor is not None:
+                max_length = self.preprocessor.sequence_length
+            elif max_new_tokens is not None:
                 max_length = int(lengths.max()) + max_new_tokens
-        elif max_length is None:
-            max_length = self.preprocessor.sequence_length
+            else:
+                max_length = padding_mask.shape[1]
         limits = max_length - lengths
         if max_new_tokens is not None:
             limits = np.minimum(limits, max_new_tokens)

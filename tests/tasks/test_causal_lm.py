@@ -161,6 +161,7 @@ def test_a_training_step_lowers_the_loss_of_its_batch(pixels):
         {"images": [pixels], "prompts": ["ocr"], "responses": ["blue"]},
         sequence_length=16,
     )
+    task = PaliGemma2CausalLM(task.backbone)  # Takes the arrays as they are.
     task.compile(optimizer=keras.optimizers.Adam(1e-4))
     losses = [
         float(task.train_on_batch(x, y, sample_weight, return_dict=True)["loss"])

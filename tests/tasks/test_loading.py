@@ -58,7 +58,7 @@ def test_unknown_number(preset):
 
 def test_missing_weight_file(preset):
     (preset / "model.weights.h5").unlink()
-    with pytest.raises(FileNotFoundError, match="model.weights.h5"):
+    with pytest.raises(FileNotFoundError, match=r"model\.weights\.h5"):
         PaliGemma2CausalLM.from_preset(str(preset))
 
 
@@ -81,7 +81,7 @@ def test_missing_shard(tmp_path):
 
 
 def test_directory_of_another_kind(tmp_path, preset):
-    with pytest.raises(FileNotFoundError, match="config.json"):
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
         PaliGemma2CausalLM.from_preset(str(tmp_path))
     config = preset / "config.json"
     content = json.loads(config.read_text())
