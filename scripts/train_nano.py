@@ -204,7 +204,7 @@ class Losses:
         blank = jnp.where(is_letter, 0, letters).sum() / ((~is_letter).sum() + 1)
         box = error.sum() / count
         metrics = {"shape": shape, "color": color, "box": box, "letter": letter}
-        return shape + color + box + letter + blank, metrics
+        return shape + color + 3 * box + letter + blank, metrics
 
 
 def _to_pixels(images: jax.Array) -> jax.Array:
