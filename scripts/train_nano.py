@@ -61,8 +61,12 @@ HEADS = {
     "color": len(nano_data.COLOR_CLASSES),
     "box": 4 * TEXT_DECODER["hidden_dim"],
     "character": len(nano_data.CHARACTER_CLASSES),
+    "order": 1 + scenes.MAX_CHARACTERS,
+    "place": len(scenes.POSITIONS) ** 2,
 }
 """Outputs of each dense head; the heads are thrown away after training."""
+TARGETS = ("shape", "color", "box", "character")
+"""Columns of a shard that the dense targets are made of."""
 
 _STEPS = (np.arange(nano_data.GRID) + 0.5) / nano_data.GRID
 _YS, _XS = np.meshgrid(_STEPS, _STEPS, indexing="ij")
@@ -199,12 +203,20 @@ class Losses:
         error = -(spread * log_probs).sum(-1).mean(-1) * is_object
         letters = _cross_entropy(out["character"], batch["character"])
         is_letter = batch["character"] > 0
+        # Texts are one line, so patches in reading order count its letters.
+        order = jnp.cumsum(is_letter, axis=1) * is_letter
+        orders = jnp.where(is_letter, _cross_entropy(out["order"], order), 0)
+        corners = (batch["box"] + PATCH_CENTERS).reshape(*is_letter.shape, 2, 2)
+        ninth = jnp.clip(corners.mean(2) * 3, 0, 2).astype("int32")
+        places = _cross_entropy(out["place"], 3 * ninth[..., 0] + ninth[..., 1])
+        place = (places * is_object).sum() / count
         # Most patches hold no letter: each kind of patch has half of the weight.
         letter = jnp.where(is_letter, letters, 0).sum() / (is_letter.sum() + 1)
         blank = jnp.where(is_letter, 0, letters).sum() / ((~is_letter).sum() + 1)
         box = error.sum() / count
-        metrics = {"shape": shape, "color": color, "box": box, "letter": letter}
-        return shape + color + 3 * box + letter + blank, metrics
+        turn = orders.sum() / (is_letter.sum() + 1)
+        metrics = {"shape": shape, "box": box, "turn": turn, "place": place}
+        return shape + color + 3 * box + letter + blank + turn + place, metrics
 
 
 def _to_pixels(images: jax.Array) -> jax.Array:
@@ -287,7 +299,7 @@ class Shards:
 
 def select(shard: dict, rows: np.ndarray, group: str) -> dict[str, np.ndarray]:
     """Rows of a shard as a batch for `group`."""
-    names = {"images": "images", **{name: name for name in HEADS}}
+    names = {"images": "images", **{name: name for name in TARGETS}}
     if group != "dense":
         names |= {"ids": f"{group}_ids", "starts": f"{group}_starts"}
     return {name: shard[column][rows] for name, column in names.items()}
