@@ -36,7 +36,8 @@ format: .venv/ready
 	.venv/bin/ruff format .
 
 # Everything: three backends, the tests' oracles, the tools. torch comes first
-# and pinned: other packages would pull in a newer build with CUDA.
+# and pinned, so that no other package brings a newer build; for the small CPU build
+# where pip's index has the CUDA one: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 .venv/ready: $(SOURCES)
 	$(PYTHON) -m venv .venv
 	.venv/bin/python $(PIP_INSTALL) torch

@@ -56,8 +56,9 @@ def resolve(name_or_path: str | Path) -> Preset | Path | str:
     nanos = [path for key, path in bundled.items() if key.startswith(NANO_ALIAS)]
     if name == NANO_ALIAS and nanos:
         return nanos[-1]
-    if Path(name).expanduser().is_dir():
-        return Path(name).expanduser()
+    directory = _as_directory(name)
+    if directory is not None:
+        return directory
     if "://" in name:
         return name
     near = _near_names(name, [*bundled, NANO_ALIAS, *PRESETS])
@@ -78,6 +79,15 @@ def _near_names(name: str, known: list[str]) -> list[str]:
 
 def _sorted_words(name: str) -> str:
     return " ".join(sorted(re.findall("[a-z0-9]+", name.lower())))
+
+
+def _as_directory(name: str) -> Path | None:
+    """The directory of that name; None for what names none, or cannot."""
+    try:
+        path = Path(name).expanduser()
+        return path if path.is_dir() else None
+    except (OSError, RuntimeError):  # A name too long, or the home of nobody.
+        return None
 
 
 def resolve_directory(name_or_path: str | Path) -> Path:

@@ -268,7 +268,7 @@ def choose_group(progress: float, rng: np.random.Generator) -> str:
     """Which group of tasks the next step trains on."""
     if progress < ENCODER_SHARE:
         return "dense"
-    shares = [0.55, 0.4, 0.05] if progress < 0.4 else [0.35, 0.5, 0.15]
+    shares = [0.55, 0.4, 0.05] if progress < 0.4 else [0.25, 0.45, 0.3]
     return str(rng.choice(["short", "middle", "long"], p=shares))
 
 

@@ -163,6 +163,98 @@ def test_detect_never_writes_over_a_picture(run, picture, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("out.psd", "ends in .png, .jpg, .jpeg, .webp, .bmp, .tif, .tiff"),
+        ("out.h5", "ends in .png"),
+        ("out.txt", "ends in .png"),
+        ("plain", "is none"),
+        ("plain/boxes", "Not a directory"),
+        ("taken", "a folder of that name is there"),
+        ("/proc/x/y.png", "'/proc/x' (No such file or directory)"),
+        ("n" * 300 + ".png", "(File name too long)"),
+        ("n" * 300, "(File name too long)"),
+    ],
+)
+def test_bad_outputs_end_before_the_model_loads(
+    output, message, run, picture, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(PaliGemma2CausalLM, "from_preset", None)
+    (tmp_path / "plain").write_text("text of the user")
+    (tmp_path / "taken" / "scene_boxes.png").mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    result = run("detect", picture, "-l", "star", "-o", tmp_path / output)
+    assert_fails(result, message)
+    assert "[Errno" not in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("ending", [".png", ".JPG", ".jpeg", ".webp", ".bmp", ".tiff"])
+def test_detect_writes_every_ending_it_names(
+    ending, run, picture, asked, tmp_path
+) -> None:
+    output = tmp_path / f"out{ending}"
+    output.write_text("replaced")
+    assert run("detect", picture, "-l", "star", "-o", output).exit_code == 0
+    with Image.open(output) as drawn:
+        assert drawn.size == (WIDTH, HEIGHT)
+    assert sorted(tmp_path.iterdir()) == sorted([output, picture])
+
+
+def test_a_folder_may_have_a_dot_in_its_name(run, picture, asked, tmp_path) -> None:
+    folder = tmp_path / "boxes.v2"
+    folder.mkdir()
+    assert run("detect", picture, "-l", "star", "-o", folder).exit_code == 0
+    assert [path.name for path in folder.iterdir()] == ["scene_boxes.png"]
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_old_one(
+    run, picture, asked, tmp_path, monkeypatch
+) -> None:
+    def fill_disk(self: Image.Image, path: Path, **options: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    output = tmp_path / "out.png"
+    output.write_text("old")
+    monkeypatch.setattr(Image.Image, "save", fill_disk)
+    result = run("detect", picture, "-l", "star", "-o", output)
+    assert_fails(result, "No space left on device")
+    assert output.read_text() == "old"
+    assert sorted(tmp_path.iterdir()) == sorted([output, picture])
+
+
+def test_detect_says_that_it_replaces() -> None:
+    help_text = " ".join(CliRunner().invoke(app, ["detect", "--help"]).stdout.split())
+    assert "replaced" in help_text
+
+
+def test_question_longer_than_a_file_name(run, picture, asked) -> None:
+    question = "how many? " * 30
+    assert run("ask", picture, question).stdout == "0\n"
+    assert_fails(run("ask", question), "Expected a picture file and then a question")
+
+
+def test_the_same_prompt_twice_is_answered_twice(run, picture, asked) -> None:
+    lines = run("ask", picture, "-q", "where?", "-q", "where?").stdout.splitlines()
+    assert lines == ["where?: 0", "where?: 1"]
+    records = json.loads(run("generate", "-p", "a", "-p", "a", "--json").stdout)
+    assert [record["text"] for record in records] == ["0", "1"]
+
+
+def test_home_folder(run, picture, asked, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run("caption", "~/scene.png").stdout == "0\n"
+    assert run("ask", "~/scene.png", "how many?").stdout == "0\n"
+    assert_fails(run("ask", "~/scene.png"), "Expected a question after")
+    found = run("detect", "~/scene.png", "-l", "star", "-o", "~/out", "--json")
+    [record] = json.loads(found.stdout)
+    assert record["image"] == str(picture)
+    assert record["annotated"] == str(tmp_path / "out" / "scene_boxes.png")
+    assert_fails(run("caption", "~nobody_of_that_name/a.png"), "does not exist")
+
+
+@pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("missing.png", None, "does not exist"),
@@ -198,13 +290,18 @@ def test_bad_pictures_end_before_the_model_loads(
             ("caption", "PICTURE", "--preset", "pali_gemma2_mix_3b_224"),
             "hf download google/paligemma2-3b-mix-224",
         ),
-        (("generate", "-p", "word " * 300), "Shorten the prompt"),
         (("generate", "-p", "<image>ocr"), "Remove it"),
     ],
 )
 def test_bad_words(arguments, message, run, picture) -> None:
     words = [picture if word == "PICTURE" else word for word in arguments]
     assert_fails(run(*words), message)
+
+
+def test_prompt_that_is_too_long(run) -> None:
+    result = run("generate", "-p", "word " * 300)
+    assert_fails(result, "horten")
+    assert "None" not in result.stderr
 
 
 def test_directory_of_another_model(run, tmp_path) -> None:
@@ -257,6 +354,24 @@ def test_backend_of_the_environment(monkeypatch) -> None:
         backends.use_backend(None)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("Expected this."),
+        TypeError("Expected this."),
+        FileNotFoundError("Expected this."),
+        OSError("Expected this."),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "Expected this."),
+    ],
+)
+def test_what_loading_raises_is_told(error, run, monkeypatch) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(PaliGemma2CausalLM, "from_preset", load)
+    assert_fails(run("generate", "-p", "a"), "Expected this.")
+
+
 def test_out_of_memory_is_told(run, monkeypatch) -> None:
     def fill_memory(*_: object, **__: object) -> None:
         raise RuntimeError("RESOURCE_EXHAUSTED: allocating 9 GB\nstack")
@@ -297,7 +412,7 @@ def test_help_has_an_example(command) -> None:
 def test_demo_on_a_drawn_scene(run, asked, tmp_path) -> None:
     result = run("demo", "--output", tmp_path / "out")
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"scene.png", "scene_boxes.png"}
+    assert names == {"demo_scene_27.png", "demo_scene_27_boxes.png"}
     assert "caption en: 0  (right would be: a" in result.stdout
     assert "1 found" in result.stdout
     assert len(asked) == 6
@@ -308,6 +423,27 @@ def test_demo_on_a_picture_of_ones_own(run, asked, picture, tmp_path) -> None:
     run("demo", "--image", picture, "--output", output, "-l", "cat")
     assert [path.name for path in output.iterdir()] == ["scene_boxes.png"]
     assert asked[-1]["prompts"] == ["detect cat"]
+
+
+def test_demo_keeps_what_it_has_not_drawn(
+    run, asked, picture, tmp_path, monkeypatch
+) -> None:
+    output = tmp_path / "out"
+    assert run("demo", "--output", output).exit_code == 0
+    assert run("demo", "--output", output).exit_code == 0  # Its own are no obstacle.
+    monkeypatch.setattr(PaliGemma2CausalLM, "from_preset", None)
+    scene = output / "demo_scene_27.png"
+    for content in (picture.read_bytes(), b"no picture"):
+        scene.write_bytes(content)
+        assert_fails(run("demo", "--output", output), "something else is there")
+        assert scene.read_bytes() == content
+
+
+def test_demo_needs_a_folder(run, picture, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(PaliGemma2CausalLM, "from_preset", None)
+    assert_fails(run("demo", "-o", tmp_path / "out.png"), "named like a file")
+    assert_fails(run("demo", "-o", picture), "is none")
+    assert list(tmp_path.iterdir()) == [picture]
 
 
 def run_script(*words: str, **environment: str) -> subprocess.CompletedProcess:

@@ -176,3 +176,9 @@ def test_override_numbers_changes_a_copy() -> None:
 def test_override_numbers_rejects(override: dict, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         override_numbers(NUMBERS, **override)
+
+
+@pytest.mark.parametrize("name", ["~nobody_of_that_name/preset", "x" * 5000])
+def test_a_name_that_cannot_be_a_path(name: str) -> None:
+    with pytest.raises(ValueError, match="keras-pg2 presets"):
+        presets.resolve(name)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +15,7 @@ import typer
 from keras_pg2 import presets
 from keras_pg2.cli.messages import notice, progress
 from keras_pg2.cli.options import Settings
+from keras_pg2.cli.outputs import expand_user
 
 if TYPE_CHECKING:
     from keras_pg2.tasks import PaliGemma2CausalLM
@@ -26,8 +29,11 @@ class Answer(NamedTuple):
     text: str
 
 
-def check_pictures(paths: Sequence[Path]) -> None:
+def check_pictures(paths: Sequence[Path]) -> list[Path]:
     """Decodes every file once, so that a bad one is told before the model loads.
+
+    Returns:
+        The paths, with `~` replaced.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -35,8 +41,10 @@ def check_pictures(paths: Sequence[Path]) -> None:
     """
     from keras_pg2.preprocessing.images import read_image
 
-    for path in paths:
+    expanded = [expand_user(path) for path in paths]
+    for path in expanded:
         read_image(path)
+    return expanded
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -115,7 +123,8 @@ def split_question(
     if questions:
         return [Path(argument) for argument in arguments], questions
     *paths, question = arguments
-    if Path(question).is_file():
+    # Unlike Path.is_file, this takes a text too long for a file name for no file.
+    if os.path.isfile(expand_user(question)):
         raise ValueError(
             f"Expected a question after the picture files, received the file "
             f"{question!r} last. Write for example: keras-pg2 ask {question} "
@@ -130,26 +139,31 @@ def split_question(
 
 
 def print_answers(
-    images: Sequence[Path], prompts: dict[str, str], settings: Settings, as_json: bool
+    images: Sequence[Path],
+    prompts: Sequence[tuple[str, str]],
+    settings: Settings,
+    as_json: bool,
 ) -> None:
     """Asks and prints. One answer is printed alone, several say what they are of.
 
     Args:
         images: picture files; none to ask without a picture.
-        prompts: raw prompts, and for each what it is called in the output.
+        prompts: each raw prompt and what it is called in the output.
         settings: model and limits.
         as_json: whether to print one JSON document in the end.
     """
-    check_pictures(images)
+    images = check_pictures(images)
     model = load_model(settings)
     records = []
-    for answer in ask_model(model, images or [None], list(prompts), settings):
+    raw_prompts = [prompt for prompt, _ in prompts]
+    answers = ask_model(model, images or [None], raw_prompts, settings)
+    for answer, (_, name) in zip(answers, cycle(prompts)):
         image = None if answer.image is None else str(answer.image)
         records.append({"image": image, "prompt": answer.prompt, "text": answer.text})
         if as_json:
             continue
         origin = [image] if image and len(images) > 1 else []
-        origin += [prompts[answer.prompt]] if len(prompts) > 1 else []
+        origin += [name] if len(prompts) > 1 else []
         typer.echo(": ".join([*origin, answer.text]))
     if as_json:
         typer.echo(json.dumps(records, indent=2, ensure_ascii=False))

@@ -23,9 +23,10 @@ from keras_pg2.cli.answering import (
 )
 from keras_pg2.cli.backends import use_backend
 from keras_pg2.cli.demo import run_demo
-from keras_pg2.cli.detecting import detect_in, format_record, plan_outputs
+from keras_pg2.cli.detecting import detect_in, format_record
 from keras_pg2.cli.messages import reported_errors, silence_libraries
 from keras_pg2.cli.options import Settings
+from keras_pg2.cli.outputs import ENDINGS, plan_outputs
 from keras_pg2.presets import NANO_ALIAS
 
 app = typer.Typer(
@@ -93,7 +94,7 @@ def caption(
         from keras_pg2.preprocessing import prompts
 
         prompt = prompts.describe(language) if long else prompts.caption(language)
-        print_answers(images, {prompt: prompt}, settings, as_json)
+        print_answers(images, [(prompt, prompt)], settings, as_json)
 
 
 @app.command(
@@ -139,7 +140,7 @@ def ask(
         use_backend(backend)
         from keras_pg2.preprocessing import prompts
 
-        asked = {prompts.answer(text, language): text for text in questions}
+        asked = [(prompts.answer(text, language), text) for text in questions]
         print_answers(paths, asked, settings, as_json)
 
 
@@ -166,8 +167,9 @@ def detect(
         typer.Option(
             "--output",
             "-o",
-            help="Folder, or file for one picture, of the pictures with boxes. "
-            "Default: NAME_boxes.png beside each picture.",
+            help="Folder of the pictures with boxes, or for one picture a file that "
+            f"ends in {', '.join(ENDINGS)}. Default: NAME_boxes.png beside each "
+            "picture. A file of that name is replaced.",
             show_default=False,
         ),
     ] = None,
@@ -185,7 +187,7 @@ def detect(
         from keras_pg2.preprocessing import prompts
 
         prompt = prompts.detect(labels)
-        check_pictures(images)
+        images = check_pictures(images)
         targets = plan_outputs(images, output) if draw else [None] * len(images)
         model = load_model(settings)
         records = []
@@ -238,7 +240,8 @@ def generate(
             preset, dtype, max_new_tokens, temperature, top_k, top_p, seed
         )
         use_backend(backend)
-        print_answers(images or [], {text: text for text in prompt}, settings, as_json)
+        asked = [(text, text) for text in prompt]
+        print_answers(images or [], asked, settings, as_json)
 
 
 @app.command(epilog="Examples:\n\nkeras-pg2 presets\n\nkeras-pg2 presets --json")
@@ -257,7 +260,13 @@ def presets(as_json: options.AsJson = False) -> None:
 )
 def demo(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the pictures.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for the drawn scene and the picture with boxes, "
+            "NAME_boxes.png, which is replaced if it is there.",
+        ),
     ] = Path("demo-output"),
     image: Annotated[
         Path | None,

@@ -10,9 +10,10 @@ import numpy as np
 import typer
 from PIL import Image
 
-from keras_pg2.cli.answering import ask_model, check_pictures, load_model
-from keras_pg2.cli.detecting import detect_in, format_record, plan_outputs
+from keras_pg2.cli.answering import ask_model, check_pictures, load_model, read_picture
+from keras_pg2.cli.detecting import detect_in, format_record
 from keras_pg2.cli.options import Settings
+from keras_pg2.cli.outputs import plan_outputs, prepare_folder, save_picture
 from keras_pg2.datasets import scenes
 
 HELD_OUT_SEED = 3
@@ -56,12 +57,12 @@ def run_demo(
     from keras_pg2.preprocessing import prompts
 
     clock = Clock()
-    output.mkdir(parents=True, exist_ok=True)
+    output = prepare_folder(output)
     if image is None:
         image, asked, names = draw_scene(output, scene_index)
         clock.report("Draw a scene", str(image))
     else:
-        check_pictures([image])
+        [image] = check_pictures([image])
         asked, names = _open_questions(), list(scenes.SHAPES[:2])
     detection = prompts.detect(labels or names)
     [target] = plan_outputs([image], output)
@@ -78,21 +79,43 @@ def run_demo(
 def draw_scene(
     output: Path, scene_index: int
 ) -> tuple[Path, dict[str, str | None], list[str]]:
-    """Draws a held-out scene into `scene.png`.
+    """Draws a held-out scene into `demo_scene_<index>.png`.
 
     Returns:
         The file; prompts with their right answers; two names of shapes in it.
+
+    Raises:
+        ValueError: when something else has that name.
+        OSError: when it cannot be written.
     """
     rng = scenes.scene_generator(HELD_OUT_SEED, scene_index)
     scene = scenes.sample_scene(rng)
-    path = output / "scene.png"
-    Image.fromarray(scenes.render(scene, PICTURE_SIZE)).save(path)
+    path = output / f"demo_scene_{scene_index}.png"
+    _write_scene(scenes.render(scene, PICTURE_SIZE), path)
     asked: dict[str, str | None] = {"caption en": scenes.caption(scene)}
     for question in _three_questions(scene, rng):
         asked[f"answer en {question.question}"] = question.answer
     asked["ocr"] = scenes.ocr_text(scene)
     shapes = sorted({item.shape for item in scene.objects})
     return path, asked, shapes[:2]
+
+
+def _write_scene(levels: np.ndarray, path: Path) -> None:
+    """Writes a scene, unless it is there already."""
+    if not path.exists():
+        save_picture(Image.fromarray(levels), path)
+    elif not _is_picture_of(levels, path):
+        raise ValueError(
+            f"Expected {str(path)!r} to be free for the scene, but something else is "
+            "there. Choose another --output."
+        )
+
+
+def _is_picture_of(levels: np.ndarray, path: Path) -> bool:
+    try:
+        return np.array_equal(read_picture(path), levels)
+    except ValueError:  # No picture at all.
+        return False
 
 
 def _three_questions(

@@ -50,7 +50,7 @@ def reported_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, OSError, ImportError, MemoryError) as error:
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         if os.environ.get("KERAS_PG2_DEBUG"):
             raise
         fail(str(error) or type(error).__name__)
@@ -75,7 +75,10 @@ def silence_libraries() -> None:
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8")
+    # As Python's own stderr, it takes file names that are not UTF-8.
+    sys.stderr = os.fdopen(
+        os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace"
+    )
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     os.close(nowhere)

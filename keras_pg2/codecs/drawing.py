@@ -9,6 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from keras_pg2.codecs.parsing import Detections
+from keras_pg2.preprocessing.image_files import is_path
+from keras_pg2.preprocessing.images import open_image
 
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -28,7 +30,7 @@ PALETTE = (
 
 
 def draw_boxes(
-    image: Image.Image | np.ndarray,
+    image: Image.Image | np.ndarray | Any,
     detections: Detections,
     font: Font | None = None,
 ) -> Image.Image:
@@ -38,16 +40,19 @@ def draw_boxes(
     plates that stay within the picture, so both can be read on any background.
 
     Args:
-        image: a PIL image, or `uint8[H, W, 3]` (grey and RGBA work too).
-        detections: boxes in pixels of this picture.
+        image: a PIL image, or an array `uint8[H, W, 3]` or another that
+            `preprocessing.images.load_rgb` takes. A photograph that is stored turned
+            (EXIF orientation) is drawn upright, as the model sees it.
+        detections: boxes in pixels of this picture, upright.
         font: for the names; None takes Pillow's own, scaled to the picture, which
             knows Latin letters only.
 
     Returns:
-        An RGB picture of the same size.
+        An RGB picture of the upright picture's size, transparency over white.
 
     Raises:
         TypeError: if `image` is neither a PIL image nor an array.
+        ValueError: if the array is of another shape or range.
     """
     picture = _to_picture(image)
     draw = ImageDraw.Draw(picture)
@@ -83,14 +88,14 @@ def _further_color(i: int) -> tuple[int, ...]:
 
 
 def _to_picture(image: Any) -> Image.Image:
-    if isinstance(image, np.ndarray):
-        image = Image.fromarray(np.squeeze(image))
-    if not isinstance(image, Image.Image):
+    """A new RGB picture, upright."""
+    if is_path(image):
         raise TypeError(
             "Expected a PIL image or a uint8 array [H, W, 3], received "
-            f"{type(image).__name__}. Open files with PIL.Image.open first."
+            f"{type(image).__name__}. Open files with "
+            "keras_pg2.preprocessing.images.open_image first."
         )
-    return image.copy() if image.mode == "RGB" else image.convert("RGB")
+    return open_image(image)
 
 
 def _draw_frame(

@@ -34,7 +34,8 @@ class Detections:
 
     Attributes:
         labels: N names; "" where the model gave none.
-        boxes_xyxy: float32[N, 4], pixels of the caller's picture, x1 <= x2, y1 <= y2.
+        boxes_xyxy: float32[N, 4], pixels of the caller's picture, upright; x1 <= x2,
+            y1 <= y2.
         unread: the pieces of the text that are no instance.
     """
 
@@ -56,8 +57,11 @@ def parse_detections(text: str, width: int, height: int) -> Detections:
 
     Args:
         text: the answer, of any content.
-        width: width of the caller's picture in pixels.
-        height: its height in pixels.
+        width: width of the caller's picture in pixels, upright as the model saw it.
+            `PIL.Image.open` gives the stored size, which is swapped for photographs
+            that are stored turned; `keras_pg2.preprocessing.images.open_image` turns
+            them upright.
+        height: its height in pixels, likewise.
 
     Raises:
         TypeError: if `text` is not `str`.

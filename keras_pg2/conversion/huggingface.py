@@ -8,7 +8,6 @@ transformers are not needed.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from keras_pg2.conversion.huggingface_weights import (
     weight_rows,
 )
 from keras_pg2.conversion.weight_table import assign, check_keys
+from keras_pg2.json_files import read_json
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.preprocessing.image_converter import PaliGemma2ImageConverter
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
@@ -35,7 +35,7 @@ def is_huggingface_directory(path: str | Path) -> bool:
     config = Path(path) / "config.json"
     if not config.is_file():
         return False
-    content = _read_json(config)
+    content = read_json(config)
     return "model_type" in content and "registered_name" not in content
 
 
@@ -172,7 +172,7 @@ def load_preprocessor(
 def _read_config(directory: Path) -> dict[str, Any]:
     path = directory / "config.json"
     if path.is_file():
-        return _read_json(path)
+        return read_json(path)
     is_adapter = (directory / "adapter_config.json").is_file()
     raise FileNotFoundError(
         f"Expected a Hugging Face PaliGemma directory with a config.json. Received: "
@@ -189,14 +189,7 @@ def _image_processor_config(directory: Path) -> dict[str, Any]:
     """transformers 5 nests it in `processor_config.json`; the hub's is by itself."""
     own, nested = directory / "preprocessor_config.json", "processor_config.json"
     if own.is_file():
-        return _read_json(own)
+        return read_json(own)
     if (directory / nested).is_file():
-        return _read_json(directory / nested).get("image_processor", {})
+        return read_json(directory / nested).get("image_processor", {})
     return {}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"Expected JSON in {path}. Received: {error}.") from error

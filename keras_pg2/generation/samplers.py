@@ -44,10 +44,20 @@ class Sampler:
             raise ValueError(
                 f"Expected temperature >= 0. Received: temperature={self.temperature}."
             )
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"Expected top_k >= 1. Received: top_k={self.top_k}.")
+        if self.top_k is not None and not (
+            isinstance(self.top_k, int) and self.top_k >= 1
+        ):
+            raise ValueError(
+                f"Expected top_k as a whole number >= 1. Received: top_k={self.top_k}."
+            )
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ValueError(f"Expected 0 < top_p <= 1. Received: top_p={self.top_p}.")
+        if self.temperature == 0 and (self.top_k, self.top_p) != (None, None):
+            raise ValueError(
+                "Expected a temperature above 0 together with top_k or top_p: at 0 the "
+                "likeliest token is taken and nothing is drawn. Received: "
+                f"{self}. Pass temperature=1.0."
+            )
 
     def __call__(self, logits: Tensor, uniforms: Tensor) -> Tensor:
         """Chooses one token a row.
@@ -59,13 +69,16 @@ class Sampler:
         Returns:
             int32[B] token ids.
         """
-        if self.temperature == 0 or self.top_k == 1:
+        # Below that, differences of logits overflow when divided.
+        if self.temperature < 1e-6 or self.top_k == 1:
             return ops.cast(ops.argmax(logits, axis=-1), "int32")
         # Likeliest first, so that both filters keep a head of each row.
         limit = logits.shape[-1] if self.top_k is None else self.top_k
         sorted_logits, token_ids = ops.top_k(
-            logits / self.temperature, min(limit, logits.shape[-1])
+            logits - ops.max(logits, axis=-1, keepdims=True),
+            min(limit, logits.shape[-1]),
         )
+        sorted_logits = sorted_logits / self.temperature
         weights = ops.softmax(sorted_logits, axis=-1)
         cumulative = ops.cumsum(weights, axis=-1)
         if self.top_p is not None:
@@ -84,13 +97,16 @@ class Sampler:
     ) -> np.ndarray:
         """The noise of one call, float32[B, N] in [0, 1).
 
+        A row's noise depends on the seed and its place alone, not on B or N.
+
         Args:
             batch_size: B.
             num_steps: N.
             seed: used instead of the sampler's own seed when given.
         """
-        rng = np.random.default_rng(self.seed if seed is None else seed)
-        return rng.random((num_steps, batch_size), dtype=np.float32).T
+        sequence = np.random.SeedSequence(self.seed if seed is None else seed)
+        rows = [np.random.default_rng(s) for s in sequence.spawn(batch_size)]
+        return np.stack([rng.random(num_steps, dtype=np.float32) for rng in rows])
 
 
 _BY_NAME = {

@@ -155,8 +155,8 @@ class Gemma2Decoder(keras.layers.Layer):
             in Gemma 2, False in Gemma 1).
 
     Raises:
-        ValueError: when `num_key_value_heads` does not divide `num_query_heads`
-            or `head_dim` is odd.
+        ValueError: when `num_key_value_heads` does not divide `num_query_heads`,
+            `head_dim` is odd or `sliding_window` is below 1.
     """
 
     def __init__(
@@ -181,6 +181,11 @@ class Gemma2Decoder(keras.layers.Layer):
                 "Expected num_query_heads to be a multiple of num_key_value_heads "
                 f"and head_dim to be even. Received: {num_query_heads=}, "
                 f"{num_key_value_heads=}, {head_dim=}."
+            )
+        if sliding_window is not None and sliding_window < 1:
+            raise ValueError(
+                "Expected sliding_window as a number of tokens >= 1, or None for no "
+                f"window. Received: {sliding_window=}."
             )
         self.vocabulary_size = vocabulary_size
         self.num_layers = num_layers

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from keras_pg2.preprocessing.images import is_array, is_path, to_numpy
+from keras_pg2.preprocessing.image_files import is_path
+from keras_pg2.preprocessing.images import is_array, to_numpy
 
 KEYS = ("images", "prompts", "responses")
 
@@ -36,7 +37,8 @@ def normalize_examples(inputs: Any) -> Examples:
 
     Raises:
         TypeError: if a prompt or response is not text.
-        ValueError: if keys are missing or unknown, or the counts do not match.
+        ValueError: if keys are missing or unknown, the counts do not match, or a text
+            is not valid Unicode.
     """
     if not isinstance(inputs, Mapping):
         inputs = {"prompts": inputs}
@@ -72,7 +74,12 @@ def check_keys(
         )
     received = ", ".join(repr(key) for key in inputs)
     for key in needed:
-        if inputs.get(key) is None:
+        if key in inputs and inputs[key] is None:
+            raise ValueError(
+                f"Expected {key} as text (str) or a list of texts, received None. "
+                "Pass a text; it may be empty."
+            )
+        if key not in inputs:
             raise ValueError(
                 f"Expected the key {key!r} in the inputs, received only "
                 f"{received or 'none'}. Pass a dict of {', '.join(KEYS)}."
@@ -92,16 +99,42 @@ def _texts(value: Any, key: str) -> tuple[list[str], bool]:
     several = isinstance(value, (list, tuple))
     texts = list(value) if several else [value]
     for i, text in enumerate(texts):
-        if isinstance(text, bytes):
-            texts[i] = text.decode("utf-8")
-        elif not isinstance(text, str):
+        place = f" at position {i}" if several else ""
+        if isinstance(text, (str, bytes)):
+            texts[i] = _valid_text(text, key, place)
+        else:
             raise TypeError(
                 f"Expected {key} as text (str) or a list of texts, received "
-                f"{type(text).__name__}"
-                + (f" at position {i}." if several else ".")
-                + ' Pass for example {"images": image, "prompts": "caption en"}.'
+                f"{type(text).__name__}{place}."
+                ' Pass for example {"images": image, "prompts": "caption en"}.'
             )
-    return [str(text) for text in texts], several
+    return texts, several
+
+
+def _valid_text(text: str | bytes, key: str, place: str) -> str:
+    """The text as `str`, once it is sure that UTF-8 can hold it."""
+    try:
+        if isinstance(text, bytes):
+            return text.decode("utf-8")
+        text.encode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"Expected {key} as text or UTF-8 bytes, received {_around(error)!r}"
+            f"{place}, which is not UTF-8 at byte {error.start}. Decode it with the "
+            "encoding it has, and pass str."
+        ) from error
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"Expected {key} as valid Unicode text, received {_around(error)!r}{place} "
+            f"with half a character (a lone surrogate) at index {error.start}. Read "
+            "the text anew with the right encoding, or leave it out."
+        ) from error
+    return str(text)
+
+
+def _around(error: UnicodeDecodeError | UnicodeEncodeError) -> str | bytes:
+    """The text near the error, as prompts may be long."""
+    return error.object[max(0, error.start - 20) : error.start + 20]
 
 
 def _images(value: Any, num_prompts: int, is_batched: bool) -> list[Any] | None:

@@ -11,12 +11,11 @@ import keras_hub
 import numpy as np
 
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.preprocessing.image_files import check_image_file, is_path
 from keras_pg2.preprocessing.images import (
     ARRAY_FORMS,
-    check_image_file,
     float_range_factor,
     is_array,
-    is_path,
     load_rgb,
     to_numpy,
 )
@@ -90,6 +89,18 @@ class PaliGemma2ImageConverter(keras_hub.layers.ImageConverter):
         """float32 in [-1, 1]; see the class for the shapes taken and given."""
         if self._use_tf_workflow():
             return self._convert_in_graph(inputs)
+        return self.convert(inputs)
+
+    def convert(self, inputs: Any) -> np.ndarray:
+        """The same as a call outside `tf.data`, with errors as they were raised.
+
+        Keras puts its own text and a print of the whole input around errors of a call.
+
+        Raises:
+            FileNotFoundError, PermissionError, TypeError, ValueError: as
+                `images.load_rgb`; ValueError too for arrays of too many axes, lists
+                nested deeper than two and examples of unequal numbers of images.
+        """
         self._check_files(inputs)
         return self._convert(inputs, name="image")
 

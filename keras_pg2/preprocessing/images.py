@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import os
 import warnings
-from pathlib import Path
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from keras_pg2.preprocessing.image_files import is_path, read_image
 
 # A path, a PIL image, or an array (numpy, JAX, PyTorch, TensorFlow).
 ImageInput: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray | Any"
 
 ARRAY_FORMS = "[H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (channels last)"
-
-
-def is_path(value: Any) -> TypeGuard[str | bytes | os.PathLike[str]]:
-    """True for what names a file: `str`, `Path`, and the `bytes` of tf.data."""
-    return isinstance(value, (str, bytes, os.PathLike))
 
 
 def is_array(value: Any) -> bool:
@@ -36,51 +32,25 @@ def to_numpy(array: Any) -> np.ndarray:
     return array.numpy() if hasattr(array, "numpy") else np.asarray(array)
 
 
-def check_image_file(path: str | bytes | os.PathLike[str]) -> Path:
-    """The path, once it is sure that a file lies there.
+def open_image(image: ImageInput, name: str = "image") -> Image.Image:
+    """RGB picture, upright, with the pixels that the model is shown.
+
+    Photographs are often stored turned, with a note of how to turn them (EXIF
+    orientation). `PIL.Image.open` leaves them so, and swaps their width and height
+    for boxes, which are of the upright picture. The result has no such note.
+
+    Args:
+        image: a path, a PIL image, or an array, as for `load_rgb`.
+        name: what error messages call the picture when it has no file name.
+
+    Returns:
+        A new picture of mode "RGB"; float arrays are rounded to whole levels.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it is a folder or a web address.
+        FileNotFoundError, PermissionError, TypeError, ValueError: as `load_rgb`.
     """
-    text = os.fsdecode(path)
-    if text.startswith(("http://", "https://")):
-        raise ValueError(
-            f"Expected the path of an image file, received the address {text!r}. "
-            "Download the picture first, or pass a PIL image."
-        )
-    found = Path(text)
-    if found.is_dir():
-        raise ValueError(
-            f"Expected an image file, but {text!r} is a folder. Pass the paths of "
-            "the files in it."
-        )
-    if not found.is_file():
-        raise FileNotFoundError(
-            f"Expected an image file, but {text!r} does not exist (working folder: "
-            f"{os.getcwd()}). Check the spelling, or pass an absolute path."
-        )
-    return found
-
-
-def read_image(path: str | bytes | os.PathLike[str]) -> Image.Image:
-    """Decode an image file wholly, so that a broken file fails here.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if Pillow cannot decode it.
-    """
-    found = check_image_file(path)
-    try:
-        with Image.open(found) as image:
-            image.load()
-            return image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"Expected an image that Pillow can read, but {str(found)!r} "
-            f"({found.stat().st_size} bytes) is not one or is damaged: {error}. "
-            "Open it in a viewer, and save it again as PNG or JPEG."
-        ) from error
+    levels = load_rgb(image, name)
+    return Image.fromarray(np.round(levels).astype(np.uint8))
 
 
 def load_rgb(image: ImageInput, name: str = "image") -> np.ndarray:
@@ -102,6 +72,7 @@ def load_rgb(image: ImageInput, name: str = "image") -> np.ndarray:
 
     Raises:
         FileNotFoundError: if the path names no file.
+        PermissionError: if the file may not be read.
         TypeError: if `image` is no kind of picture.
         ValueError: if the file cannot be decoded, or the array has a wrong shape, no
             pixels, values that are not finite, or integers outside 0..255.

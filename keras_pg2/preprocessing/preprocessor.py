@@ -58,6 +58,9 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         separator: the text between prompt and response; "" for none.
         add_start_token: whether bos comes first.
         add_end_token: whether eos ends a response.
+
+    Raises:
+        TypeError: if `image_converter` is of another class.
     """
 
     backbone_cls = PaliGemma2Backbone
@@ -74,6 +77,11 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         add_end_token: bool = True,
         **kwargs: Any,
     ) -> None:
+        if not isinstance(image_converter, PaliGemma2ImageConverter | None):
+            raise TypeError(
+                "Expected image_converter as a PaliGemma2ImageConverter or None, "
+                f"received {type(image_converter).__name__}."
+            )
         super().__init__(
             tokenizer=tokenizer,
             sequence_length=sequence_length,
@@ -108,6 +116,7 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
             TypeError: if a prompt or response is not text.
             ValueError: if a key is missing, counts do not match, a prompt is too long,
                 or a picture is bad.
+            FileNotFoundError, PermissionError: if a file is not there or not readable.
         """
         if y is not None:
             raise ValueError(
@@ -184,7 +193,8 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
             axis, padded on the right.
 
         Raises:
-            TypeError, ValueError: as `call`.
+            TypeError, ValueError, OSError: as `call`, and as they were raised, while
+                Keras puts its own text around the errors of a call.
         """
         examples = normalize_examples(x)
         heads = self._tokenize_prompts(examples.prompts)
@@ -260,7 +270,8 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
             # One picture, several prompts: convert it once.
             return np.repeat(self._convert_images(images[:1], 1), num_rows, axis=0)
         if self.image_converter is not None:
-            return self.image_converter(images)
+            # Not a call: Keras would wrap the error about a bad picture.
+            return self.image_converter.convert(images)
         return np.stack([to_numpy(image) for image in images]).astype(np.float32)
 
     def _image_shape(self) -> tuple[int, int, int]:

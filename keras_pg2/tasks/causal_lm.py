@@ -11,10 +11,9 @@ from typing import Any
 
 import keras
 import keras_hub
-import numpy as np
 from keras import ops
 
-from keras_pg2.generation import samplers
+from keras_pg2.generation import rows, samplers
 from keras_pg2.generation.compilation import bucket_length, compile_function
 from keras_pg2.generation.decoding import generate_tokens
 from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
@@ -25,6 +24,7 @@ from keras_pg2.tasks.loading import load_parts
 Tensor = Any
 
 
+@keras.saving.register_keras_serializable(package="keras_pg2")
 class KeepText(keras.layers.Layer):
     """float[B, I + T, D] hidden states, int32[B, T] ids -> float[B, T, D] of the text.
 
@@ -88,12 +88,13 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
                 `save_to_preset`, or a Hugging Face directory of PaliGemma or
                 PaliGemma 2.
             load_weights: False builds the model with random weights.
-            **kwargs: `dtype`, and any number of the vision encoder or text
-                decoder by its name, as `final_logit_soft_cap=None`.
+            **kwargs: `dtype`, `sequence_length`, and any number of the vision
+                encoder or text decoder by its name, as
+                `final_logit_soft_cap=None`.
 
         Raises:
-            ValueError: for an unknown preset (with near matches) or a directory
-                of another model.
+            ValueError: for an unknown preset (with near matches), a directory
+                of another model, or numbers that do not fit the weights.
             FileNotFoundError: when a file of the preset is missing.
             OSError: when a weight file is truncated or not readable.
             TypeError: for a number that neither part has.
@@ -156,11 +157,13 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
                 in the entry of an example for several) and `prompts` (a text or
                 a list of texts), also `responses` that the answers must begin
                 with; a prompt or prompts alone for text without a picture; or
-                an iterable of such batches (`tf.data.Dataset`). Without a
-                preprocessor: the backbone's inputs, padded on the right.
+                a `tf.data.Dataset` of such dicts. Without a preprocessor: the
+                backbone's inputs, padded on the right (no `response_mask` means
+                no response yet).
             max_length: most text tokens of prompt and answer together; None for
-                the preprocessor's `sequence_length`. Without a preprocessor:
-                the length of the given `token_ids`.
+                the preprocessor's `sequence_length` (without a preprocessor:
+                the length of the given `token_ids`), which an answer may
+                outgrow, a prompt not, where `max_new_tokens` is given.
             stop_token_ids: tokens that end an answer; "auto" is the end token,
                 None is none.
             strip_prompt: whether to leave the prompt out of the result.
@@ -168,9 +171,10 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
             seed: seed of the sampler's noise for this call.
 
         Returns:
-            A text for one prompt, a list of texts for a list. Without a
-            preprocessor a dict of `token_ids` int32[B, L] and `padding_mask`
-            bool[B, L], each row's tokens first.
+            A text for one prompt, a list of texts for a list or a dataset.
+            Without a preprocessor a dict of `token_ids` int32[B, L] and
+            `padding_mask` bool[B, L], each row's tokens first (for a dataset a
+            list of such dicts, one a batch).
 
         Raises:
             TypeError: when a prompt is not text.
@@ -183,112 +187,55 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
                 self.generate(batch, *options, max_new_tokens=max_new_tokens, seed=seed)
                 for batch in inputs.as_numpy_iterator()
             ]
+            if batches and not isinstance(batches[0], list):
+                return batches
             return [text for batch in batches for text in batch]
         if self.preprocessor is None:
-            arrays, is_batched = dict(inputs), True
+            arrays, is_batched = rows.check_arrays(inputs), True
         else:
             is_batched = normalize_examples(inputs).is_batched
             arrays = self.preprocessor.generate_preprocess(
-                inputs, sequence_length=max_length
+                inputs,
+                sequence_length=max_length or self.preprocessor.sequence_length,
             )
         arrays = {name: ops.convert_to_numpy(value) for name, value in arrays.items()}
-        limits = self._token_limits(arrays["padding_mask"], max_length, max_new_tokens)
-        tokens, num_generated = self._generate_arrays(
-            arrays, limits, self._stop_token_ids(stop_token_ids), seed
+        if max_length is None and max_new_tokens is None:
+            max_length = self._default_length(arrays)
+        lengths = arrays["padding_mask"].astype(bool).sum(axis=1)
+        limits = rows.token_limits(lengths, max_length, max_new_tokens)
+        uniforms = self.sampler.draw_uniforms(
+            len(limits), bucket_length(int(limits.max())), seed
         )
-        result = _join_rows(arrays, tokens, num_generated, strip_prompt)
+        tokens, num_generated = self.make_generate_function()(
+            with_image_axis(rows.pad_to_bucket(arrays)),
+            uniforms,
+            limits,
+            rows.as_token_ids(self._resolve_stop_tokens(stop_token_ids)),
+        )
+        result = rows.join_rows(
+            arrays,
+            ops.convert_to_numpy(tokens),
+            ops.convert_to_numpy(num_generated),
+            strip_prompt,
+        )
         if self.preprocessor is None:
             return result
         texts = self.preprocessor.generate_postprocess(result)
         return texts if is_batched else texts[0]
 
-    def _generate_arrays(
-        self,
-        arrays: dict[str, np.ndarray],
-        token_limits: np.ndarray,
-        stop_token_ids: np.ndarray,
-        seed: int | None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Pads to the buckets and runs the compiled loop.
+    def _default_length(self, arrays: dict[str, Any]) -> int:
+        """Most text tokens where the caller says nothing."""
+        if self.preprocessor is None:
+            return arrays["padding_mask"].shape[1]
+        return self.preprocessor.sequence_length
 
-        Returns:
-            int32[B, N] tokens and int32[B], how many each row generated.
-        """
-        num_rows = len(token_limits)
-        length = int(arrays["padding_mask"].sum(axis=1).max())
-        prompt_length = bucket_length(length)
-        inputs = {"images": np.asarray(arrays["images"], np.float32)}
-        for name, dtype in (
-            ("token_ids", np.int32),
-            ("padding_mask", bool),
-            ("response_mask", bool),
-        ):
-            padded = np.zeros((num_rows, prompt_length), dtype)
-            padded[:, :length] = arrays[name][:, :length]
-            inputs[name] = padded
-        uniforms = self.sampler.draw_uniforms(
-            num_rows, bucket_length(int(token_limits.max())), seed
-        )
-        tokens, num_generated = self.make_generate_function()(
-            with_image_axis(inputs), uniforms, token_limits, stop_token_ids
-        )
-        return ops.convert_to_numpy(tokens), ops.convert_to_numpy(num_generated)
-
-    def _token_limits(
-        self,
-        padding_mask: np.ndarray,
-        max_length: int | None,
-        max_new_tokens: int | None,
-    ) -> np.ndarray:
-        """How many tokens each row may generate, int32[B]."""
-        lengths = padding_mask.astype(bool).sum(axis=1)
-        if max_length is None:
-            if self.preprocessor is not None:
-                max_length = self.preprocessor.sequence_length
-            elif max_new_tokens is not None:
-                max_length = int(lengths.max()) + max_new_tokens
-            else:
-                max_length = padding_mask.shape[1]
-        limits = max_length - lengths
-        if max_new_tokens is not None:
-            limits = np.minimum(limits, max_new_tokens)
-        if limits.min() < 1:
-            row = int(limits.argmin())
+    def _resolve_stop_tokens(self, stop_token_ids: Any) -> Any:
+        """The end token for "auto", else what was given."""
+        if not isinstance(stop_token_ids, str) or stop_token_ids != "auto":
+            return stop_token_ids
+        if self.preprocessor is None:
             raise ValueError(
-                "Expected room for at least one new token in every row. Received: row "
-                f"{row} with {lengths[row]} prompt tokens, {max_length=}, "
-                f"{max_new_tokens=}. Shorten the prompt or raise the limit."
+                'Expected stop_token_ids as a list or None, received "auto" and there '
+                "is no preprocessor to take the end token from."
             )
-        return limits.astype(np.int32)
-
-    def _stop_token_ids(self, stop_token_ids: Any) -> np.ndarray:
-        """int32[number of stop tokens]."""
-        if stop_token_ids == "auto":
-            if self.preprocessor is None:
-                raise ValueError(
-                    'Expected stop_token_ids as a list or None, received "auto" and '
-                    "there is no preprocessor to take the end token from."
-                )
-            stop_token_ids = [self.preprocessor.tokenizer.end_token_id]
-        return np.asarray(stop_token_ids or [], np.int32)
-
-
-def _join_rows(
-    arrays: dict[str, np.ndarray],
-    tokens: np.ndarray,
-    num_generated: np.ndarray,
-    strip_prompt: bool,
-) -> dict[str, np.ndarray]:
-    """Each row's prompt and answer without a gap, padded on the right."""
-    rows = []
-    for i, new_tokens in enumerate(tokens):
-        prompt = arrays["token_ids"][i][arrays["padding_mask"][i].astype(bool)]
-        answer = new_tokens[: num_generated[i]]
-        rows.append(answer if strip_prompt else np.concatenate([prompt, answer]))
-    length = max(len(row) for row in rows)
-    token_ids = np.zeros((len(rows), length), np.int32)
-    padding_mask = np.zeros((len(rows), length), bool)
-    for i, row in enumerate(rows):
-        token_ids[i, : len(row)] = row
-        padding_mask[i, : len(row)] = True
-    return {"token_ids": token_ids, "padding_mask": padding_mask}
+        return [self.preprocessor.tokenizer.end_token_id]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,24 @@ import h5py
 
 from keras_pg2 import presets
 from keras_pg2.conversion import huggingface
+from keras_pg2.json_files import read_json
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 
+PREPROCESSOR_FILES = (
+    "preprocessor.json",
+    "tokenizer.json",
+    "image_converter.json",
+    "assets/tokenizer/vocabulary.spm",
+)
+
 
 def load_parts(
-    preset: str, load_weights: bool = True, dtype: Any = None, **overrides: Any
+    preset: str,
+    load_weights: bool = True,
+    dtype: Any = None,
+    sequence_length: int | None = None,
+    **overrides: Any,
 ) -> tuple[PaliGemma2Backbone, PaliGemma2CausalLMPreprocessor]:
     """Loads what a task is made of.
 
@@ -23,29 +34,69 @@ def load_parts(
         preset: name of a bundled preset, directory of ours or of Hugging Face.
         load_weights: False leaves the weights random.
         dtype: dtype policy; None for Keras' own.
+        sequence_length: text tokens of the preprocessor; None for the preset's.
         **overrides: numbers of the vision encoder or text decoder, by name.
 
     Raises:
-        ValueError: for an unknown preset or a directory of another model.
+        ValueError: for an unknown preset, a directory of another model, or numbers
+            that do not fit the weights.
         FileNotFoundError: when a file is missing.
         OSError: when a weight file is truncated or not readable.
         TypeError: for a number that neither part has.
     """
     directory = presets.resolve_directory(preset)
+    # The preprocessor first: it is quick, and its files may be broken too.
     if huggingface.is_huggingface_directory(directory):
+        preprocessor = huggingface.load_preprocessor(directory)
         backbone = huggingface.load_backbone(
             directory, load_weights=load_weights, dtype=dtype, **overrides
         )
-        return backbone, huggingface.load_preprocessor(directory)
-    config = check_preset_directory(directory, load_weights)
-    numbers = presets.override_numbers(config["config"], **overrides)
-    if dtype is not None:
-        numbers["dtype"] = dtype
-    backbone = PaliGemma2Backbone.from_preset(
-        str(directory), load_weights=load_weights, **numbers
-    )
-    preprocessor = PaliGemma2CausalLMPreprocessor.from_preset(str(directory))
+    else:
+        config = check_preset_directory(directory, load_weights)
+        numbers = presets.override_numbers(config["config"], **overrides)
+        if load_weights:
+            _check_count(directory, numbers)
+        preprocessor = PaliGemma2CausalLMPreprocessor.from_preset(str(directory))
+        backbone = _load_backbone(directory, load_weights, dtype, numbers)
+    if preprocessor.image_converter is not None:
+        preprocessor.image_converter.image_size = (backbone.image_size,) * 2
+    if sequence_length is not None:
+        preprocessor.sequence_length = sequence_length
     return backbone, preprocessor
+
+
+def _load_backbone(
+    directory: Path, load_weights: bool, dtype: Any, numbers: dict[str, Any]
+) -> PaliGemma2Backbone:
+    policy = {} if dtype is None else {"dtype": dtype}
+    try:
+        return PaliGemma2Backbone.from_preset(
+            str(directory), load_weights=load_weights, **numbers, **policy
+        )
+    except (KeyError, RuntimeError) as error:
+        raise OSError(
+            f"Expected weights in {directory} that fit its config.json. They could not "
+            f"be read: {error}. Copy the preset again."
+        ) from error
+
+
+def _check_count(directory: Path, numbers: dict[str, Any]) -> None:
+    """Compares the number of weights with the one noted when they were saved.
+
+    Raises:
+        ValueError: when they differ: Keras would leave weights out in silence.
+    """
+    path = directory / "metadata.json"
+    if not path.is_file():
+        return
+    saved = read_json(path).get("parameter_count")
+    count = presets.count_parameters(**numbers)
+    if saved is not None and saved != count:
+        raise ValueError(
+            f"Expected numbers that make {saved:,} weights, as are saved in "
+            f"{directory}. Received numbers that make {count:,}. Undo the change of "
+            "config.json, or pass load_weights=False for random weights."
+        )
 
 
 def check_preset_directory(directory: Path, load_weights: bool) -> dict[str, Any]:
@@ -64,10 +115,7 @@ def check_preset_directory(directory: Path, load_weights: bool) -> dict[str, Any
             "Pass a directory written by save_to_preset or of a Hugging Face "
             "PaliGemma checkpoint."
         )
-    try:
-        config = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"Expected JSON in {path}. Received: {error}.") from error
+    config = read_json(path)
     registered_name = config.get("registered_name")
     if registered_name != "keras_pg2>PaliGemma2Backbone":
         raise ValueError(
@@ -75,6 +123,14 @@ def check_preset_directory(directory: Path, load_weights: bool) -> dict[str, Any
             f"'keras_pg2>PaliGemma2Backbone') or a Hugging Face PaliGemma directory. "
             f"Received: {directory} with registered name {registered_name!r}."
         )
+    for name in PREPROCESSOR_FILES:
+        file = directory / name
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"Expected the file {file}, which is missing. Copy the preset again."
+            )
+        if file.suffix == ".json":
+            read_json(file)
     if load_weights:
         for weights_path in _weight_files(directory):
             _check_weight_file(weights_path)
@@ -87,7 +143,7 @@ def _weight_files(directory: Path) -> list[Path]:
     if not index.is_file():
         return [directory / "model.weights.h5"]
     names: set[str] = set()
-    for files in json.loads(index.read_text("utf-8"))["weight_map"].values():
+    for files in read_json(index)["weight_map"].values():
         names.update([files] if isinstance(files, str) else files)
     return [directory / name for name in sorted(names)]
 

@@ -83,6 +83,44 @@ def test_kinds_of_pictures_and_boxes_over_the_border(picture):
     assert (drawn.mode, drawn.size) == ("RGB", (50, 40))
 
 
+@pytest.mark.parametrize("size", [(1, 40), (40, 1), (1, 1)])
+@pytest.mark.parametrize("axes", [(), (1,), (3,), (4,)])
+def test_pictures_of_one_row_or_column(size, axes):
+    width, height = size
+    picture = np.zeros((height, width, *axes), np.uint8)
+    assert draw_boxes(picture, detections()).size == size
+    assert draw_boxes(picture, detections(("x", [0, 0, 1, 1]))).size == size
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint16"])
+def test_arrays_of_other_kinds_hold_levels(dtype):
+    top = 257 if dtype == "uint16" else 1
+    picture = np.full((40, 50, 3), 99 * top).astype(dtype)
+    drawn = draw_boxes(picture, detections())
+    assert drawn.getcolors() == [(2000, (99, 99, 99))]
+    assert (picture == 99 * top).all()
+
+
+def test_photographs_stored_turned_are_drawn_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Turn by 90 degrees clockwise to see it.
+    Image.new("RGB", (200, 100)).save(tmp_path / "stored.png", exif=exif)
+    found = detections(("cat", [10, 100, 90, 180]))
+    with Image.open(tmp_path / "stored.png") as stored:
+        drawn = draw_boxes(stored, found)
+    assert drawn.size == (100, 200)
+    color = label_colors(found.labels)["cat"]
+    assert drawn.getpixel((50, 180)) == color
+    drawn.save(tmp_path / "drawn.png")
+    with Image.open(tmp_path / "drawn.png") as again:
+        assert 0x0112 not in again.getexif()
+        assert again.size == (100, 200)
+
+
 def test_no_picture():
-    with pytest.raises(TypeError, match="received str"):
+    with pytest.raises(TypeError, match=r"received str.*open_image"):
         draw_boxes("cat.png", detections())
+    with pytest.raises(TypeError, match="received int"):
+        draw_boxes(3, detections())
+    with pytest.raises(ValueError, match=r"received shape \(1, 4, 5, 3\)"):
+        draw_boxes(np.zeros((1, 4, 5, 3), np.uint8), detections())

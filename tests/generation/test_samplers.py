@@ -32,6 +32,8 @@ def choose(sampler: Sampler, uniforms: list[float]) -> list[int]:
         (Sampler(temperature=1.0, top_k=2), [1, 1, 1, 3, 3]),
         (Sampler(temperature=1.0, top_k=1), [1, 1, 1, 1, 1]),
         (Sampler(temperature=1.0, top_k=99), [1, 1, 3, 2, 0]),
+        (Sampler(temperature=1e-5), [1, 1, 1, 1, 1]),
+        (Sampler(temperature=1e-40), [1, 1, 1, 1, 1]),
         # 0.4 + 0.3 crosses 0.5: the same two tokens.
         (Sampler(temperature=1.0, top_p=0.5), [1, 1, 1, 3, 3]),
         (Sampler(temperature=1.0, top_p=0.3), [1, 1, 1, 1, 1]),
@@ -60,6 +62,7 @@ def test_seed_reproduces_and_differs():
     first = sampler.draw_uniforms(2, 3)
     np.testing.assert_array_equal(first, sampler.draw_uniforms(2, 3))
     np.testing.assert_array_equal(first, sampler.draw_uniforms(2, 5)[:, :3])
+    np.testing.assert_array_equal(first, sampler.draw_uniforms(7, 3)[:2])
     assert not np.array_equal(first, sampler.draw_uniforms(2, 3, seed=2))
 
 
@@ -91,7 +94,15 @@ def test_unknown_sampler(identifier):
 
 
 @pytest.mark.parametrize(
-    "numbers", [{"temperature": -1.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}]
+    "numbers",
+    [
+        {"temperature": -1.0},
+        {"top_k": 0, "temperature": 1.0},
+        {"top_k": 2.5, "temperature": 1.0},
+        {"top_p": 0.0, "temperature": 1.0},
+        {"top_p": 1.5, "temperature": 1.0},
+        {"top_k": 5},
+    ],
 )
 def test_numbers_out_of_range(numbers):
     with pytest.raises(ValueError, match=next(iter(numbers))):

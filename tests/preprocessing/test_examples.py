@@ -73,8 +73,28 @@ def test_pictures_of_a_batch_and_of_one_example():
 @pytest.mark.parametrize("prompts", [3, None, [3], ["a", 1.5], {"a": 1}, np.zeros(2)])
 def test_a_prompt_that_is_no_text(prompts):
     error = ValueError if prompts is None else TypeError
-    with pytest.raises(error, match="prompts"):
-        normalize_examples({"prompts": prompts})
+    with pytest.raises(error, match="Expected prompts as text") as caught:
+        normalize_examples({"prompts": prompts, "images": PICTURE})
+    assert "received only" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("answer en \ud83d?", r"valid Unicode text, received 'answer en \\ud83d\?'"),
+        (b"ocr \xff", r"UTF-8 bytes, received b'ocr \\xff'.* at byte 4\."),
+        ("a" * 5000 + "\udc00", r"received 'a{20}\\udc00'.* at index 5000\."),
+    ],
+)
+@pytest.mark.parametrize("key", ["prompts", "responses"])
+def test_texts_that_are_not_unicode(text, message, key):
+    texts = {"prompts": "a", "responses": "b"}
+    with pytest.raises(ValueError, match=f"Expected {key} as .*{message}") as caught:
+        normalize_examples({**texts, key: text})
+    assert type(caught.value) is ValueError
+    lists = {name: ["a", text if name == key else "b"] for name in texts}
+    with pytest.raises(ValueError, match="at position 1"):
+        normalize_examples(lists)
 
 
 @pytest.mark.parametrize(

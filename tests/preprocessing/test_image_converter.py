@@ -160,6 +160,15 @@ def test_the_bad_picture_of_a_batch_is_named(image_converter):
         image_converter([[[good]]])
 
 
+def test_convert_is_a_call_without_the_words_of_keras(image_converter):
+    image = levels(10, 20, 3)
+    np.testing.assert_array_equal(
+        image_converter.convert([image]), image_converter([image])
+    )
+    with pytest.raises(ValueError, match=r"^Expected image as an array .*\(5,\)\.$"):
+        image_converter.convert(np.zeros(5, np.uint8))
+
+
 def test_config_comes_back():
     converter = PaliGemma2ImageConverter((14, 42), "bilinear", antialias=False)
     config = keras.saving.serialize_keras_object(converter)

@@ -295,6 +295,29 @@ def test_wrong_inputs(preprocessor, x, error, message):
         preprocessor(x)
 
 
+@pytest.mark.parametrize(
+    ("images", "error", "start"),
+    [
+        ("nowhere.png", FileNotFoundError, "Expected an image file, but 'nowhere.png'"),
+        (np.zeros((5, 5, 2), np.uint8), ValueError, "Expected image 0 as an array"),
+        (3, TypeError, "Expected image 0 to be a path"),
+    ],
+)
+def test_errors_of_generation_are_our_own(preprocessor, images, error, start):
+    with pytest.raises(error) as caught:
+        preprocessor.generate_preprocess({"images": images, "prompts": "ocr"})
+    assert type(caught.value) is error
+    assert str(caught.value).startswith(start)
+    assert "Exception encountered" not in str(caught.value)
+    assert "Arguments received" not in str(caught.value)
+
+
+def test_a_converter_of_another_class(tokenizer):
+    other = keras_hub.layers.ImageConverter(image_size=(28, 28))
+    with pytest.raises(TypeError, match=r"ImageConverter or None, received"):
+        PaliGemma2CausalLMPreprocessor(tokenizer, other)
+
+
 def test_labels_are_made_here(preprocessor):
     with pytest.raises(ValueError, match="Expected y=None"):
         preprocessor({"prompts": "a", "responses": "b"}, y=[1])

@@ -176,7 +176,10 @@ def test_a_training_step_lowers_the_loss_of_its_batch(pixels):
         ({"prompts": 3}, {}, TypeError, "text"),
         ({"images": None}, {}, ValueError, "prompts"),
         ("ocr " * 80, {}, ValueError, "token"),
-        ("ocr", {"max_length": 2}, ValueError, "Shorten the prompt|is never cut"),
+        ("ocr " * 80, {"max_new_tokens": 4}, ValueError, "is never cut"),
+        ("ocr", {"max_length": 2}, ValueError, "is never cut"),
+        ("ocr", {"max_new_tokens": 3.5}, ValueError, "whole number"),
+        ("ocr", {"stop_token_ids": ["a"]}, ValueError, "stop_token_ids"),
         ("ocr", {"max_new_tokens": 0}, ValueError, "at least one new token"),
         (
             {"prompts": "ocr", "images": "/missing.png"},
@@ -189,6 +192,35 @@ def test_a_training_step_lowers_the_loss_of_its_batch(pixels):
 def test_bad_inputs(task, inputs, options, error, message):
     with pytest.raises(error, match=message):
         task.generate(inputs, **options)
+
+
+def test_an_answer_may_outgrow_the_sequence_length(task):
+    length = task.preprocessor.sequence_length
+    raw = PaliGemma2CausalLM(task.backbone)
+    arrays = task.preprocessor.generate_preprocess("ocr")
+    options = {"stop_token_ids": None, "max_new_tokens": length + 6}
+    expected = raw.generate(arrays, **options)
+    assert expected["padding_mask"].sum() == arrays["padding_mask"].sum() + length + 6
+    text = task.generate("ocr", **options)
+    assert text == task.preprocessor.generate_postprocess(expected)[0]
+
+
+def test_arrays_without_a_preprocessor_are_checked(task):
+    raw = PaliGemma2CausalLM(task.backbone)
+    inputs = random_inputs([3, 5])
+    options = {"max_new_tokens": 2, "stop_token_ids": np.array([1, 2])}
+    whole = raw.generate(inputs, **options)
+    del inputs["response_mask"]
+    np.testing.assert_array_equal(
+        raw.generate(inputs, **options)["token_ids"], whole["token_ids"]
+    )
+    with pytest.raises(ValueError, match="padding_mask"):
+        raw.generate({"images": inputs["images"]}, **options)
+    with pytest.raises(TypeError, match="str"):
+        raw.generate("ocr", **options)
+    left = {**inputs, "padding_mask": inputs["padding_mask"][:, ::-1]}
+    with pytest.raises(ValueError, match="padded on the right"):
+        raw.generate(left, **options)
 
 
 def test_stop_tokens_need_a_preprocessor(task):

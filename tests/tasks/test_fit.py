@@ -50,3 +50,15 @@ def test_lora_trains_only_its_layers():
     }
     assert changed <= names
     assert "lora_kernel_b" in changed
+
+
+def test_generate_takes_a_dataset_of_batches_or_of_examples():
+    import tensorflow as tf
+
+    task = random_task()
+    options = {"max_new_tokens": 3, "stop_token_ids": None}
+    prompts = ["ocr", "caption en", "describe en"]
+    expected = [task.generate(prompt, **options) for prompt in prompts]
+    examples = tf.data.Dataset.from_tensor_slices({"prompts": prompts})
+    assert task.generate(examples, **options) == expected
+    assert task.generate(examples.batch(2), **options) == expected

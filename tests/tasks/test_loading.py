@@ -93,6 +93,44 @@ def test_directory_of_another_kind(tmp_path, preset):
         PaliGemma2CausalLM.from_preset(str(preset))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "preprocessor.json",
+        "tokenizer.json",
+        "image_converter.json",
+        "assets/tokenizer/vocabulary.spm",
+    ],
+)
+def test_missing_preprocessor_file(preset, name):
+    (preset / name).unlink()
+    with pytest.raises(FileNotFoundError, match=name.replace(".", r"\.")):
+        PaliGemma2CausalLM.from_preset(str(preset))
+
+
+def test_numbers_that_do_not_fit_the_weights(preset):
+    fewer = {"text_decoder": {"num_layers": 1}}
+    with pytest.raises(ValueError, match="load_weights=False"):
+        PaliGemma2CausalLM.from_preset(str(preset), **fewer)
+    with pytest.raises(ValueError, match="load_weights=False"):
+        PaliGemma2CausalLM.from_preset(str(preset), image_size=56)
+    task = PaliGemma2CausalLM.from_preset(
+        str(preset), load_weights=False, image_size=56, sequence_length=32
+    )
+    assert task.backbone.num_image_tokens == 16
+    assert tuple(task.preprocessor.image_converter.image_size) == (56, 56)
+    assert task.preprocessor.sequence_length == 32
+
+
+def test_damaged_weight_file(preset):
+    path = preset / "model.weights.h5"
+    content = bytearray(path.read_bytes())
+    content[2000:40000] = b"\0" * 38000
+    path.write_bytes(content)
+    with pytest.raises((OSError, ValueError)):
+        PaliGemma2CausalLM.from_preset(str(preset))
+
+
 def test_unknown_name_has_near_matches():
     with pytest.raises(ValueError, match="pali_gemma2_mix_3b_224"):
         PaliGemma2CausalLM.from_preset("pali_gema2_mix_3b_224")

@@ -1,0 +1,151 @@
+"""Where pictures are written: decided before long work, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import uuid4
+
+from PIL import Image
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+"""Kinds of files that hold an RGB picture as it is."""
+
+
+def expand_user(path: str | os.PathLike[str]) -> Path:
+    """A path with its leading `~` replaced; unchanged where nobody is of that name."""
+    return Path(os.path.expanduser(path))
+
+
+def plan_outputs(images: Sequence[Path], output: Path | None) -> list[Path]:
+    """Where each annotated picture will be written; never over a picture that is read.
+
+    Args:
+        images: the picture files.
+        output: a file (one picture, a name with one of `ENDINGS`), a folder, or None
+            for `NAME_boxes.png` beside each picture.
+
+    Raises:
+        ValueError: when two pictures would be written to one file, an input would be
+            overwritten, one file is named for several pictures, or the name has an
+            ending that is none of `ENDINGS`.
+        OSError: when a folder cannot be made or written to, or stands in the place of
+            a file.
+    """
+    output = output and expand_user(output)
+    if output is not None and output.suffix and not os.path.isdir(output):
+        _check_ending(output)
+        if len(images) > 1:
+            raise ValueError(
+                f"Expected --output to be a folder for {len(images)} pictures, "
+                f"received the file {str(output)!r}. Name a folder."
+            )
+        targets = [output]
+    else:
+        folders = [output or image.parent for image in images]
+        targets = [
+            folder / f"{image.stem}_boxes.png" for folder, image in zip(folders, images)
+        ]
+    _check_targets(images, targets)
+    for folder in dict.fromkeys(target.parent for target in targets):
+        _make_folder(folder)
+    for target in targets:
+        _check_place(target)
+    return targets
+
+
+def prepare_folder(output: Path) -> Path:
+    """Makes a folder for pictures.
+
+    Raises:
+        ValueError: when it is named like a file.
+        OSError: when it cannot be made or written to.
+    """
+    output = expand_user(output)
+    if output.suffix and not os.path.lexists(output):
+        raise ValueError(
+            f"Expected --output to be a folder, received {str(output)!r}, which is "
+            "named like a file. Name a folder, or make this one first."
+        )
+    _make_folder(output)
+    return output
+
+
+def save_picture(picture: Image.Image, target: Path) -> None:
+    """Writes a picture, replacing the file of that name once it is whole.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
+    part = target.with_name(f".{uuid4().hex}{target.suffix}")
+    try:
+        picture.save(part)
+        part.replace(target)
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"Expected to write a picture of {picture.width} x {picture.height} pixels "
+            f"to {str(target)!r}, but: {error}. Pass another --output."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _check_ending(output: Path) -> None:
+    if output.suffix.lower() not in ENDINGS:
+        raise ValueError(
+            "Expected --output to be a folder, or a picture file that ends in "
+            f"{', '.join(ENDINGS)}. Received: {str(output)!r}. Choose one of these "
+            "endings; a folder of this name has to be made first."
+        )
+
+
+def _check_targets(images: Sequence[Path], targets: Sequence[Path]) -> None:
+    inputs = {os.path.realpath(image) for image in images}
+    for i, target in enumerate(targets):
+        if os.path.realpath(target) in inputs:
+            raise ValueError(
+                f"Expected --output apart from the pictures that are read, received "
+                f"{str(target)!r}, which is one of them. Choose another name."
+            )
+        if target in targets[:i]:
+            first = images[targets.index(target)]
+            raise ValueError(
+                f"Expected pictures of different names, but {first} and {images[i]} "
+                f"would both be drawn to {target}. Detect in one of them at a time."
+            )
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder and tries to write to it, which permissions alone do not tell."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise OSError(
+            f"Expected a folder to write pictures to, but {str(folder)!r} is none. "
+            "Pass another --output."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            "Expected a folder that can be made and written to, received "
+            f"{str(folder)!r} ({error.strerror}). Pass another --output."
+        ) from error
+
+
+def _check_place(target: Path) -> None:
+    """Makes sure that nothing but a file is in the way."""
+    try:
+        is_folder = target.is_dir()
+    except OSError as error:
+        raise OSError(
+            f"Expected a file name to write a picture to, received {str(target)!r} "
+            f"({error.strerror}). Pass another --output."
+        ) from error
+    if is_folder:
+        raise OSError(
+            f"Expected to write the picture {str(target)!r}, but a folder of that name "
+            "is there. Pass another --output, or move the folder."
+        )
