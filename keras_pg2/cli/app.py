@@ -284,7 +284,7 @@ def demo(
             "--label",
             "--labels",
             "-l",
-            help="A thing to look for. Default: shapes that are in the scene.",
+            help="A thing to look for. Default: things that are in the scene.",
             show_default=False,
         ),
     ] = None,

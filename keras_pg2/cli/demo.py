@@ -49,7 +49,7 @@ def run_demo(
         image: a picture file; None draws a scene, whose right answers are known
             and printed beside the model's.
         scene_index: which scene to draw.
-        labels: what to look for; None for shapes (those in the scene).
+        labels: what to look for; None for things in the scene.
 
     Raises:
         ValueError, OSError: for bad input, before the model is loaded.
@@ -82,7 +82,7 @@ def draw_scene(
     """Draws a held-out scene into `demo_scene_<index>.png`.
 
     Returns:
-        The file; prompts with their right answers; two names of shapes in it.
+        The file; prompts with their right answers; two names of things in it.
 
     Raises:
         ValueError: when something else has that name.
@@ -96,8 +96,7 @@ def draw_scene(
     for question in _three_questions(scene, rng):
         asked[f"answer en {question.question}"] = question.answer
     asked["ocr"] = scenes.ocr_text(scene)
-    shapes = sorted({item.shape for item in scene.objects})
-    return path, asked, shapes[:2]
+    return path, asked, [item.name for item in scene.objects][:2]
 
 
 def _write_scene(levels: np.ndarray, path: Path) -> None:
