@@ -55,7 +55,7 @@ format: .venv/ready
 .venv-light/ready: $(SOURCES)
 	$(PYTHON) -m venv .venv-light
 	.venv-light/bin/python $(PIP_INSTALL) torch
-	.venv-light/bin/python $(PIP_INSTALL) -r requirements-light.txt jax protobuf pytest
+	.venv-light/bin/python $(PIP_INSTALL) -r requirements-light.txt jax pytest
 	.venv-light/bin/python $(PIP_INSTALL) --no-deps keras-hub --editable .
 	touch $@
 

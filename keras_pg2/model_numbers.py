@@ -1,7 +1,8 @@
-"""The numbers of a network: changing single ones, and counting weights from them."""
+"""The numbers of a network: changing single ones, and the weights they make."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,36 +45,95 @@ def override_numbers(
     return result
 
 
+def variable_shapes(
+    vision_encoder: Mapping[str, Any], text_decoder: Mapping[str, Any]
+) -> dict[str, tuple[int, ...]]:
+    """Shape of every weight of a backbone by its path, from its numbers alone."""
+    projection = _dense(vision_encoder["hidden_dim"], text_decoder["hidden_dim"])
+    return {
+        **_under("vision_encoder/", _vision_shapes(**vision_encoder)),
+        **_under("vision_projection/", projection),
+        **_under("text_decoder/", _text_shapes(text_decoder)),
+    }
+
+
 def count_parameters(
     vision_encoder: Mapping[str, Any], text_decoder: Mapping[str, Any]
 ) -> int:
     """Number of weights of a backbone, from its numbers alone."""
-    decoder_dim = text_decoder["hidden_dim"]
-    projection = (vision_encoder["hidden_dim"] + 1) * decoder_dim
-    return _count_vision(**vision_encoder) + projection + _count_text(text_decoder)
+    return sum(map(math.prod, variable_shapes(vision_encoder, text_decoder).values()))
 
 
-def _count_vision(
+Shapes = dict[str, tuple[int, ...]]
+
+
+def _vision_shapes(
     image_size: int,
     patch_size: int,
     num_layers: int,
     num_heads: int,
     hidden_dim: int,
     intermediate_dim: int,
-) -> int:
-    patches = (3 * patch_size**2 + 1) * hidden_dim
-    positions = (image_size // patch_size) ** 2 * hidden_dim
-    norm = 2 * hidden_dim
-    attention = 4 * (hidden_dim + 1) * hidden_dim
-    mlp = 2 * hidden_dim * intermediate_dim + intermediate_dim + hidden_dim
-    return patches + positions + num_layers * (2 * norm + attention + mlp) + norm
+) -> Shapes:
+    norm: Shapes = {"gamma": (hidden_dim,), "beta": (hidden_dim,)}
+    block: Shapes = {
+        **_under("attention_norm/", norm),
+        **_under("attention/query_dense/", _dense(hidden_dim, hidden_dim)),
+        **_under("attention/key_dense/", _dense(hidden_dim, hidden_dim)),
+        **_under("attention/value_dense/", _dense(hidden_dim, hidden_dim)),
+        **_under("attention/output_dense/", _dense(hidden_dim, hidden_dim)),
+        **_under("mlp_norm/", norm),
+        **_under("mlp_up/", _dense(hidden_dim, intermediate_dim)),
+        **_under("mlp_down/", _dense(intermediate_dim, hidden_dim)),
+    }
+    num_patches = (image_size // patch_size) ** 2
+    return {
+        "patch_embedding/kernel": (patch_size, patch_size, 3, hidden_dim),
+        "patch_embedding/bias": (hidden_dim,),
+        "position_embedding/embeddings": (num_patches, hidden_dim),
+        **_blocks(num_layers, block),
+        **_under("final_norm/", norm),
+    }
 
 
-def _count_text(numbers: Mapping[str, Any]) -> int:
-    width = numbers["hidden_dim"]
-    num_heads = 2 * (numbers["num_query_heads"] + numbers["num_key_value_heads"])
-    attention = num_heads * numbers["head_dim"] * width
-    mlp = 3 * width * numbers["intermediate_dim"]
-    norms = (4 if numbers["has_post_norms"] else 2) * width
-    block = attention + mlp + norms
-    return (numbers["vocabulary_size"] + 1) * width + numbers["num_layers"] * block
+def _text_shapes(numbers: Mapping[str, Any]) -> Shapes:
+    width, inner = numbers["hidden_dim"], numbers["intermediate_dim"]
+    queries = numbers["num_query_heads"] * numbers["head_dim"]
+    keys = numbers["num_key_value_heads"] * numbers["head_dim"]
+    post_norms: Shapes = {
+        "post_attention_norm/scale": (width,),
+        "post_mlp_norm/scale": (width,),
+    }
+    block = {
+        "pre_attention_norm/scale": (width,),
+        "attention/query_dense/kernel": (width, queries),
+        "attention/key_dense/kernel": (width, keys),
+        "attention/value_dense/kernel": (width, keys),
+        "attention/output_dense/kernel": (queries, width),
+        "pre_mlp_norm/scale": (width,),
+        "mlp/gate_dense/kernel": (width, inner),
+        "mlp/up_dense/kernel": (width, inner),
+        "mlp/down_dense/kernel": (inner, width),
+        **(post_norms if numbers["has_post_norms"] else {}),
+    }
+    return {
+        "token_embedding/embeddings": (numbers["vocabulary_size"], width),
+        **_blocks(numbers["num_layers"], block),
+        "final_norm/scale": (width,),
+    }
+
+
+def _dense(inputs: int, outputs: int) -> Shapes:
+    return {"kernel": (inputs, outputs), "bias": (outputs,)}
+
+
+def _blocks(num_layers: int, block: Shapes) -> Shapes:
+    return {
+        path: shape
+        for i in range(num_layers)
+        for path, shape in _under(f"block_{i}/", block).items()
+    }
+
+
+def _under(prefix: str, shapes: Shapes) -> Shapes:
+    return {prefix + path: shape for path, shape in shapes.items()}

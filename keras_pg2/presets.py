@@ -15,6 +15,9 @@ from keras_pg2.released_models import text_length as text_length
 NANO_ALIAS = "pali_gemma2_nano"
 """Stands for the newest bundled preset of the small trained model."""
 
+WEIGHT_FILES = (".npz", ".sbs")
+"""Endings of files that are a model by themselves."""
+
 _ALIASES = {alias: p.name for p in PRESETS.values() for alias in p.aliases}
 
 
@@ -38,11 +41,12 @@ def resolve(name_or_path: str | Path) -> Preset | Path | str:
     """Finds what a user's word for a model stands for.
 
     Args:
-        name_or_path: a preset's name or alias, a directory, or a URI.
+        name_or_path: a preset's name or alias, a directory, a .npz or .sbs file, or
+            a URI.
 
     Returns:
         The record of a released checkpoint, the directory of a bundled preset or
-        of the user's own, or a URI of another model, unchanged.
+        a path of the user's own, or a URI of another model, unchanged.
 
     Raises:
         ValueError: when it is none of these.
@@ -56,14 +60,15 @@ def resolve(name_or_path: str | Path) -> Preset | Path | str:
     nanos = [path for key, path in bundled.items() if key.startswith(NANO_ALIAS)]
     if name == NANO_ALIAS and nanos:
         return nanos[-1]
-    directory = _as_directory(name)
-    if directory is not None:
-        return directory
+    path = _as_path(name)
+    if path is not None:
+        return path
     if "://" in name:
         return name
     near = _near_names(name, [*bundled, NANO_ALIAS, *PRESETS])
     raise ValueError(
-        "Expected the name of a preset, an existing directory, or a URI such as "
+        "Expected the name of a preset, an existing directory or .npz or .sbs file, or "
+        "a URI such as "
         f"'hf://organisation/model'. Received: {name!r}. "
         + (f"Did you mean {' or '.join(map(repr, near))}? " if near else "")
         + "The command `keras-pg2 presets` lists all presets."
@@ -81,34 +86,36 @@ def _sorted_words(name: str) -> str:
     return " ".join(sorted(re.findall("[a-z0-9]+", name.lower())))
 
 
-def _as_directory(name: str) -> Path | None:
-    """The directory of that name; None for what names none, or cannot."""
+def _as_path(name: str) -> Path | None:
+    """The directory or weight file of that name; None where there is none."""
     try:
         path = Path(name).expanduser()
-        return path if path.is_dir() else None
+        is_file = path.is_file() and path.suffix in WEIGHT_FILES
+        return path if is_file or path.is_dir() else None
     except (OSError, RuntimeError):  # A name too long, or the home of nobody.
         return None
 
 
-def resolve_directory(name_or_path: str | Path) -> Path:
-    """As `resolve`, for a model whose files are on this machine.
+def locate(name_or_path: str | Path) -> Path:
+    """The files of a model on this machine, downloaded if they are not there yet.
+
+    A released checkpoint comes from Hugging Face, unless it is named by its
+    `kaggle://` handle. Downloads go through the caches of huggingface_hub and
+    kagglehub, are resumed, and use the tokens of their own logins.
+
+    Args:
+        name_or_path: as for `resolve`.
 
     Raises:
-        FileNotFoundError: for a released checkpoint or a URI, which has to be
-            downloaded first; says how.
         ValueError: when the name stands for nothing.
+        PermissionError, FileNotFoundError, ConnectionError: see `hub.download`.
     """
     found = resolve(name_or_path)
     if isinstance(found, Path):
         return found
-    if isinstance(found, Preset):
-        raise FileNotFoundError(
-            f"Expected the files of {found.name} on this machine. Accept the licence "
-            f"at https://huggingface.co/{found.huggingface_id}, run `hf download "
-            f"{found.huggingface_id} --local-dir DIRECTORY`, and pass that directory "
-            f"instead of {str(name_or_path)!r}."
-        )
-    raise FileNotFoundError(
-        f"Expected a directory on this machine, received the URI {found!r}. Download "
-        "it (`hf download`, `kaggle models`) and pass the directory."
-    )
+    uri = str(name_or_path)
+    if isinstance(found, Preset) and "://" not in uri:
+        uri = f"hf://{found.huggingface_id}"
+    from keras_pg2.hub import download
+
+    return download(uri)

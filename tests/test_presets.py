@@ -6,15 +6,16 @@ from pathlib import Path
 import keras_hub
 import pytest
 
-from keras_pg2 import presets
+from keras_pg2 import hub, presets
+from keras_pg2.model_numbers import variable_shapes
 from keras_pg2.modeling import PaliGemma2Backbone
 from keras_pg2.presets import (
     PRESETS,
     Preset,
     count_parameters,
+    locate,
     override_numbers,
     resolve,
-    resolve_directory,
 )
 from tests.tiny_networks import TEXT_DECODER, VISION_ENCODER
 
@@ -109,15 +110,38 @@ def test_unknown_name_suggests_near_ones() -> None:
 
 def test_directory_and_uri(tmp_path: Path) -> None:
     assert resolve(tmp_path) == tmp_path
-    assert resolve_directory(str(tmp_path)) == tmp_path
+    assert locate(str(tmp_path)) == tmp_path
     assert resolve("hf://someone/their-model") == "hf://someone/their-model"
-    with pytest.raises(FileNotFoundError, match="hf download"):
-        resolve_directory("hf://someone/their-model")
 
 
-def test_released_checkpoint_says_how_to_get_it() -> None:
-    with pytest.raises(FileNotFoundError, match="hf download google/paligemma2-3b-pt"):
-        resolve_directory("pali_gemma2_pt_3b_224")
+@pytest.mark.parametrize(
+    ("name", "uri"),
+    [
+        ("pali_gemma2_pt_3b_224", "hf://google/paligemma2-3b-pt-224"),
+        ("google/paligemma2-3b-pt-224", "hf://google/paligemma2-3b-pt-224"),
+        (
+            "kaggle://keras/paligemma2/keras/pali_gemma2_pt_10b_448",
+            "kaggle://keras/paligemma2/keras/pali_gemma2_pt_10b_448",
+        ),
+        ("hf://someone/model@main", "hf://someone/model@main"),
+    ],
+)
+def test_what_is_not_here_is_downloaded(
+    name: str, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(hub, "download", lambda uri: asked.append(uri) or tmp_path)
+    assert locate(name) == tmp_path
+    assert asked == [uri]
+
+
+def test_files_are_models(tmp_path: Path) -> None:
+    for name in ("model.npz", "model.sbs", "model.txt"):
+        (tmp_path / name).touch()
+    assert resolve(tmp_path / "model.npz") == tmp_path / "model.npz"
+    assert resolve(tmp_path / "model.sbs") == tmp_path / "model.sbs"
+    with pytest.raises(ValueError, match=r"\.npz or \.sbs"):
+        resolve(tmp_path / "model.txt")
 
 
 def test_bundled_presets_and_the_newest_nano(
@@ -152,6 +176,8 @@ def test_count_parameters_is_that_of_the_built_network(override: dict) -> None:
     numbers = override_numbers(NUMBERS, **override)
     backbone = PaliGemma2Backbone(**numbers)
     assert count_parameters(**numbers) == backbone.count_params()
+    shapes = {v.path: tuple(v.shape) for v in backbone.variables}
+    assert variable_shapes(**numbers) == shapes
 
 
 def test_override_numbers_changes_a_copy() -> None:

@@ -60,7 +60,7 @@ def load_model(settings: Settings) -> PaliGemma2CausalLM:
     Raises:
         ValueError, FileNotFoundError, OSError: as `PaliGemma2CausalLM.from_preset`.
     """
-    directory = presets.resolve_directory(settings.preset)
+    directory = presets.locate(settings.preset)
     if settings.preset == presets.NANO_ALIAS:
         notice(
             f"Using the bundled preset {directory.name}, which knows only drawn scenes "
@@ -72,7 +72,7 @@ def load_model(settings: Settings) -> PaliGemma2CausalLM:
         from keras_pg2.tasks import PaliGemma2CausalLM
 
         model = PaliGemma2CausalLM.from_preset(
-            settings.preset, dtype=settings.dtype and settings.dtype.value
+            str(directory), dtype=settings.dtype and settings.dtype.value
         )
         sampler = Sampler(settings.temperature, settings.top_k, settings.top_p)
         model.compile(sampler=sampler)

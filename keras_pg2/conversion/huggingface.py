@@ -2,8 +2,8 @@
 
 The directory is what `hf download google/paligemma2-3b-pt-224` or transformers'
 `save_pretrained` leaves: `config.json`, safetensors files and, for the
-preprocessor, `tokenizer.model` and `preprocessor_config.json`. PyTorch and
-transformers are not needed.
+preprocessor, `tokenizer.model` or `tokenizer.json` and `preprocessor_config.json`.
+PyTorch and transformers are not needed.
 """
 
 from __future__ import annotations
@@ -11,22 +11,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from keras_pg2.conversion.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.huggingface_config import read_numbers
 from keras_pg2.conversion.huggingface_weights import (
     IGNORABLE,
     HuggingFaceSource,
     weight_rows,
 )
-from keras_pg2.conversion.weight_table import assign, check_keys
+from keras_pg2.conversion.tokenizer_files import to_sentencepiece
 from keras_pg2.json_files import read_json
-from keras_pg2.modeling.backbone import PaliGemma2Backbone
-from keras_pg2.preprocessing.image_converter import PaliGemma2ImageConverter
-from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
-from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
-from keras_pg2.presets import override_numbers, text_length
+from keras_pg2.released_models import text_length
 
 # Pillow's numbers of resampling filters, as `preprocessor_config.json` has them.
-_RESAMPLE = {2: "bilinear", 3: "bicubic"}
+RESAMPLE = {2: "bilinear", 3: "bicubic"}
 _LEVELS = {"image_mean": 0.5, "image_std": 0.5, "rescale_factor": 1 / 255}
 
 
@@ -39,75 +36,56 @@ def is_huggingface_directory(path: str | Path) -> bool:
     return "model_type" in content and "registered_name" not in content
 
 
-def load_backbone(
-    directory: str | Path,
-    load_weights: bool = True,
-    dtype: Any = None,
-    **overrides: Any,
-) -> PaliGemma2Backbone:
-    """Builds a backbone from `config.json` and fills it from the weights.
+def read_huggingface_numbers(directory: Path) -> dict[str, dict[str, Any]]:
+    """The numbers of `config.json` alone; no weights need be there.
+
+    Raises:
+        FileNotFoundError: when there is no `config.json`.
+        ValueError: when it is of another model.
+    """
+    return read_numbers(_read_config(directory))
+
+
+def open_huggingface(directory: Path) -> Checkpoint:
+    """Opens a Hugging Face directory.
 
     All layouts of keys that transformers has written are read, in one file or in
-    shards, of float32, bfloat16 or float16. Tensors pass to their variables one at
-    a time. The embedding rows of `<image>` and of padding are left out.
-
-    Args:
-        directory: a Hugging Face directory.
-        load_weights: False leaves the weights random; no weight files are needed.
-        dtype: dtype policy of the backbone; None for Keras' own.
-        **overrides: numbers of the vision encoder or text decoder by name, as in
-            `presets.override_numbers`.
+    shards, of float32, bfloat16 or float16. The embedding rows of `<image>` and of
+    padding are left out.
 
     Raises:
         FileNotFoundError: when `config.json`, the weights or a shard is missing.
         ValueError: when the directory holds another model, a file is cut off, or
             keys or shapes of the weights do not fit; before tensors are read.
-        TypeError: for an override no part has.
     """
-    directory = Path(directory)
-    numbers = override_numbers(read_numbers(_read_config(directory)), **overrides)
-    if not load_weights:
-        return PaliGemma2Backbone(**numbers, dtype=dtype)
+    numbers = read_huggingface_numbers(directory)
     source = HuggingFaceSource(directory)
-    rows = weight_rows(**numbers)
-    check_keys(rows, source.keys(), IGNORABLE)
-    source.check_float(rows)
+    checkpoint = Checkpoint(
+        "huggingface",
+        directory,
+        numbers,
+        weight_rows(**numbers),
+        source,
+        read_huggingface_preprocessing(directory, numbers),
+        IGNORABLE,
+    )
+    checkpoint.check()
+    source.check_float(checkpoint.rows)
     source.check_tied()
-    backbone = PaliGemma2Backbone(**numbers, dtype=dtype)
-    assign(rows, source, {v.path: v for v in backbone.variables})
-    return backbone
+    return checkpoint
 
 
-def load_tokenizer(directory: str | Path) -> PaliGemma2Tokenizer:
-    """Reads `tokenizer.model`; a `tokenizer.json` alone is not enough.
+def read_huggingface_preprocessing(
+    directory: Path, numbers: dict[str, dict[str, Any]]
+) -> Preprocessing:
+    """Reads tokenizer, and the filter from the preprocessor's or processor's config.
 
-    Raises:
-        FileNotFoundError: when there is no `tokenizer.model`.
-        ValueError: when it lacks the location and segment pieces.
-    """
-    path = Path(directory) / "tokenizer.model"
-    if not path.is_file():
-        other = Path(directory) / "tokenizer.json"
-        raise FileNotFoundError(
-            f"Expected the SentencePiece file tokenizer.model in {directory}. "
-            + ("Only tokenizer.json is there, which is not read. " * other.is_file())
-            + "Take tokenizer.model from the repository the model was tuned from, "
-            "such as google/paligemma2-3b-pt-224: all PaliGemmas share it."
-        )
-    return PaliGemma2Tokenizer(proto=path.read_bytes())
-
-
-def load_image_converter(directory: str | Path) -> PaliGemma2ImageConverter:
-    """Reads image size and filter from the preprocessor's or processor's config.
-
-    Without these files: the size of `config.json`, bicubic.
+    Without these files: no tokenizer, bicubic. The text length is what models of
+    this image size were trained with (128 at 224 pixels, 256 for mix, else 512).
 
     Raises:
-        FileNotFoundError: when there is no `config.json`.
         ValueError: when the files say what the model's images are not.
     """
-    directory = Path(directory)
-    numbers = read_numbers(_read_config(directory))
     side = numbers["vision_encoder"]["image_size"]
     config = _image_processor_config(directory)
     size = config.get("size", {"height": side, "width": side})
@@ -117,7 +95,7 @@ def load_image_converter(directory: str | Path) -> PaliGemma2ImageConverter:
             f"config.json. Received: size {size} in the preprocessor's config."
         )
     resample = config.get("resample", 3)
-    if resample not in _RESAMPLE:
+    if resample not in RESAMPLE:
         raise ValueError(
             "Expected resample 2 (bilinear) or 3 (bicubic) in the preprocessor's "
             f"config. Received: {resample!r}."
@@ -130,43 +108,21 @@ def load_image_converter(directory: str | Path) -> PaliGemma2ImageConverter:
                 f"Expected {name} {expected} in the preprocessor's config, which maps "
                 f"levels to [-1, 1] as PaliGemma takes them. Received: {value}."
             )
-    return PaliGemma2ImageConverter(
-        image_size=(side, side), interpolation=_RESAMPLE[resample]
+    kind = "mix" if "mix" in directory.name else "pt"
+    return Preprocessing(
+        _read_tokenizer(directory, numbers["text_decoder"]["vocabulary_size"]),
+        text_length(kind, side),
+        RESAMPLE[resample],
     )
 
 
-def load_preprocessor(
-    directory: str | Path, sequence_length: int | None = None, **kwargs: Any
-) -> PaliGemma2CausalLMPreprocessor:
-    """Reads tokenizer and image sizes into a preprocessor.
-
-    Args:
-        directory: a Hugging Face directory.
-        sequence_length: number of text tokens; None for what models of this image
-            size were trained with (128 at 224 pixels, else 512).
-        **kwargs: further arguments of `PaliGemma2CausalLMPreprocessor`.
-
-    Raises:
-        FileNotFoundError: when a file is missing.
-        ValueError: when a file is not that of a PaliGemma, or the tokenizer has
-            more pieces than the model has embeddings.
-    """
-    directory = Path(directory)
-    numbers = read_numbers(_read_config(directory))
-    image_converter = load_image_converter(directory)
-    tokenizer = load_tokenizer(directory)
-    num_rows = numbers["text_decoder"]["vocabulary_size"]
-    if tokenizer.vocabulary_size() > num_rows:
-        raise ValueError(
-            f"Expected a tokenizer of at most {num_rows} pieces, the vocabulary of "
-            f"config.json. Received: {tokenizer.vocabulary_size()} pieces in "
-            f"{directory / 'tokenizer.model'}, so it belongs to another model."
-        )
-    if sequence_length is None:
-        sequence_length = text_length("pt", numbers["vision_encoder"]["image_size"])
-    return PaliGemma2CausalLMPreprocessor(
-        tokenizer, image_converter, sequence_length=sequence_length, **kwargs
-    )
+def _read_tokenizer(directory: Path, num_pieces: int) -> bytes | None:
+    sentencepiece, content = directory / "tokenizer.model", directory / "tokenizer.json"
+    if sentencepiece.is_file():
+        return sentencepiece.read_bytes()
+    if content.is_file():
+        return to_sentencepiece(read_json(content), num_pieces)
+    return None
 
 
 def _read_config(directory: Path) -> dict[str, Any]:

@@ -64,7 +64,7 @@ _TEXT_DEFAULTS: dict[str, dict[str, Any]] = {
     },
 }
 
-MAX_EXTRA_ROWS = 64
+NUM_EXTRA_ROWS = 64
 """Rows the released tables have beyond the vocabulary: `<image>` and padding."""
 
 # What the network has built in; another value would be another network.
@@ -162,7 +162,7 @@ def _text_numbers(given: Config, image_token: int) -> dict[str, Any]:
 
 def _vocabulary_size(num_rows: int, image_token: int) -> int:
     """Cuts `<image>` and the padding after it: the network has no such token."""
-    return image_token if 0 <= num_rows - image_token <= MAX_EXTRA_ROWS else num_rows
+    return image_token if 0 <= num_rows - image_token <= NUM_EXTRA_ROWS else num_rows
 
 
 def _sliding_window(config: Config) -> int | None:
@@ -203,3 +203,81 @@ def _check_fixed(part: str, given: Config, fixed: Mapping[str, tuple]) -> None:
             f"Expected {part} of a PaliGemma in config.json. Received: "
             f"{', '.join(wrong)}, which this network does not have."
         )
+
+
+def write_config(numbers: Mapping[str, Config], dtype: str) -> dict[str, Any]:
+    """Writes a `config.json`, with everything that any reader of it may miss.
+
+    Args:
+        numbers: arguments of a `PaliGemma2Backbone`.
+        dtype: "float32", "bfloat16" or "float16", of the weights.
+
+    Returns:
+        The content of the file, as those of google/paligemma2-* on the hub.
+    """
+    vision, text = numbers["vision_encoder"], numbers["text_decoder"]
+    num_image_tokens = (vision["image_size"] // vision["patch_size"]) ** 2
+    types = {"torch_dtype": dtype, "dtype": dtype}
+    width = text["hidden_dim"]
+    is_second = text["has_post_norms"]
+    text_config = {
+        "model_type": "gemma2" if is_second else "gemma",
+        "vocab_size": text["vocabulary_size"] + NUM_EXTRA_ROWS,
+        "hidden_size": width,
+        "intermediate_size": text["intermediate_dim"],
+        "num_hidden_layers": text["num_layers"],
+        "num_attention_heads": text["num_query_heads"],
+        "num_key_value_heads": text["num_key_value_heads"],
+        "head_dim": text["head_dim"],
+        "hidden_act": "gelu_pytorch_tanh",
+        "hidden_activation": "gelu_pytorch_tanh",
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10_000.0,
+        "max_position_embeddings": 8192,
+        "attention_bias": False,
+        "num_image_tokens": num_image_tokens,
+        **types,
+    }
+    if is_second:
+        window = text["sliding_window"]
+        text_config |= {
+            "query_pre_attn_scalar": text["query_pre_attn_scalar"],
+            "attn_logit_softcapping": text["attention_logit_soft_cap"],
+            "final_logit_softcapping": text["final_logit_soft_cap"],
+            # Not null: transformers' own mask needs a number.
+            "sliding_window": 4096 if window is None else window,
+            "layer_types": [
+                "full_attention" if window is None or i % 2 else "sliding_attention"
+                for i in range(text["num_layers"])
+            ],
+        }
+    return {
+        "architectures": ["PaliGemmaForConditionalGeneration"],
+        "model_type": "paligemma",
+        "bos_token_id": 2,
+        "eos_token_id": 1,
+        "pad_token_id": 0,
+        "image_token_index": text["vocabulary_size"],
+        "hidden_size": width,
+        "projection_dim": width,
+        "tie_word_embeddings": True,
+        "num_hidden_layers": text["num_layers"],
+        **types,
+        "text_config": text_config,
+        "vision_config": {
+            "model_type": "siglip_vision_model",
+            "image_size": vision["image_size"],
+            "patch_size": vision["patch_size"],
+            "hidden_size": vision["hidden_dim"],
+            "intermediate_size": vision["intermediate_dim"],
+            "num_hidden_layers": vision["num_layers"],
+            "num_attention_heads": vision["num_heads"],
+            "num_image_tokens": num_image_tokens,
+            "num_positions": num_image_tokens,
+            "projection_dim": width,
+            "hidden_act": "gelu_pytorch_tanh",
+            "layer_norm_eps": 1e-6,
+            "vision_use_head": False,
+            **types,
+        },
+    }

@@ -13,14 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_pg2.conversion.huggingface_config import NUM_EXTRA_ROWS
 from keras_pg2.conversion.safetensors_files import FLOAT_TYPES, SafetensorsSource
-from keras_pg2.conversion.weight_table import (
-    CONV,
-    TRANSPOSE,
-    Row,
-    expand_layers,
-    first_rows,
-)
+from keras_pg2.conversion.transforms import CONV, TRANSPOSE, Shape, Transform
+from keras_pg2.conversion.weight_table import Part, Row, expand_layers
 
 TOKEN_TABLE = "language_model.model.embed_tokens.weight"
 OUTPUT_TABLE = "language_model.lm_head.weight"
@@ -78,15 +74,20 @@ class HuggingFaceSource:
     def keys(self) -> Iterable[str]:
         return self._names.keys()
 
-    def shape(self, key: str) -> tuple[int, ...]:
+    def shape(self, key: str) -> Shape:
         return self._files.shape(self._names[key])
 
-    def read(self, key: str, rows: slice = slice(None)) -> np.ndarray:
-        return self._files.read(self._names[key], rows)
+    def dtype(self, key: str) -> np.dtype:
+        return self._files.dtype(self._names[key])
+
+    def read(self, key: str, part: Part | None = None) -> np.ndarray:
+        return self._files.read(self._names[key], part)
 
     def check_float(self, rows: Iterable[Row]) -> None:
         """Raises ValueError when a tensor of the table is no float."""
-        types = {row.theirs: self._files.dtype(self._names[row.theirs]) for row in rows}
+        types = {
+            row.theirs: self._files.type_name(self._names[row.theirs]) for row in rows
+        }
         wrong = [f"{k} {t}" for k, t in types.items() if t not in FLOAT_TYPES]
         if wrong:
             raise ValueError(
@@ -106,10 +107,10 @@ class HuggingFaceSource:
                 f"{self.shape(OUTPUT_TABLE)}."
             )
         num_rows = self.shape(TOKEN_TABLE)[0]
+        table, output = self.read(TOKEN_TABLE), self.read(OUTPUT_TABLE)
         for start in range(0, num_rows, rows_at_once):
-            rows = slice(start, min(start + rows_at_once, num_rows))
-            table, output = self.read(TOKEN_TABLE, rows), self.read(OUTPUT_TABLE, rows)
-            if not np.array_equal(table, output):
+            rows = slice(start, start + rows_at_once)
+            if not np.array_equal(table[rows], output[rows]):
                 raise ValueError(
                     f"Expected {self._names[OUTPUT_TABLE]} to be equal to "
                     f"{self._names[TOKEN_TABLE]}, as PaliGemma's output projection is "
@@ -128,7 +129,7 @@ def weight_rows(
         Row(
             "text_decoder/token_embedding/embeddings",
             TOKEN_TABLE,
-            first_rows(text_decoder["vocabulary_size"]),
+            padded_table(text_decoder["vocabulary_size"]),
         ),
         *expand_layers(
             _text_layer(text_decoder["has_post_norms"]),
@@ -138,6 +139,29 @@ def weight_rows(
         ),
         Row("text_decoder/final_norm/scale", "language_model.model.norm.weight"),
     ]
+
+
+def padded_table(vocabulary_size: int) -> Transform:
+    """Drops the rows of `<image>` and of padding; writes the mean row in their place.
+
+    No text has these tokens. The released tables have random rows around the mean
+    there (transformers `convert_paligemma2_weights_to_hf.py`); a row of zeros could
+    win against all negative logits, the mean hardly can.
+    """
+    return Transform(
+        f"first {vocabulary_size} rows",
+        lambda table: table[:vocabulary_size],
+        lambda table: (table, np.tile(_mean_row(table), (NUM_EXTRA_ROWS, 1))),
+        lambda shape: (vocabulary_size + NUM_EXTRA_ROWS, *shape[1:]),
+    )
+
+
+def _mean_row(table: np.ndarray, rows_at_once: int = 8192) -> np.ndarray:
+    total = np.zeros(table.shape[1], np.float64)
+    for start in range(0, len(table), rows_at_once):
+        rows = table[start : start + rows_at_once].astype(np.float32)
+        total += rows.sum(axis=0, dtype=np.float64)
+    return (total / len(table)).astype(table.dtype)
 
 
 def _vision_rows(num_layers: int) -> list[Row]:

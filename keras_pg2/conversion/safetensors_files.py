@@ -1,18 +1,51 @@
-"""The safetensors files of a directory as one source of tensors."""
+"""safetensors files: their headers, and writing them tensor by tensor.
+
+A file is 8 bytes of header length, a JSON header {key: {dtype, shape,
+data_offsets}} and the tensors (github.com/huggingface/safetensors, "Format"). Its
+own library maps files into memory, which then counts as memory of the process, and
+writes only what is in memory as a whole.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
-from safetensors import SafetensorError, safe_open
+
+from keras_pg2.conversion.blocks import Block
+from keras_pg2.conversion.memory_order import as_bytes
+from keras_pg2.conversion.outgoing import Outgoing
+from keras_pg2.conversion.transforms import Shape
+from keras_pg2.conversion.weight_table import Part
+from keras_pg2.json_files import read_json
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
-FLOAT_TYPES = ("F32", "BF16", "F16")
+FLOAT_TYPES = {
+    "F32": np.dtype(np.float32),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F16": np.dtype(np.float16),
+}
+_OTHER_TYPES = {
+    "F64": 8,
+    "I64": 8,
+    "I32": 4,
+    "I16": 2,
+    "I8": 1,
+    "U8": 1,
+    "BOOL": 1,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+}
+_NAMES = {dtype: name for name, dtype in FLOAT_TYPES.items()}
+
+# What transformers writes by default ("5GB").
+MAX_SHARD_BYTES = 5_000_000_000
 
 
 class SafetensorsSource:
@@ -23,35 +56,49 @@ class SafetensorsSource:
 
     Raises:
         FileNotFoundError: when there are no weights, or a shard is missing.
-        ValueError: when a file is cut off or no safetensors file, or two files
-            hold the same tensor.
+        ValueError: when a file is cut off or no safetensors file, two files hold the
+            same tensor, or the index names one that is not in its file.
     """
 
     def __init__(self, directory: Path) -> None:
-        self._files: dict[str, Any] = {}
+        self._blocks: dict[str, Block] = {}
+        self._types: dict[str, str] = {}
         for path in weight_files(directory):
-            file = _open(path)
-            for key in file.keys():  # noqa: SIM118 (the file is no mapping)
-                if key in self._files:
+            for key, (type_name, block) in read_header(path).items():
+                if key in self._blocks:
                     raise ValueError(
                         f"Expected each tensor in one file of {directory}, but "
                         f"{key!r} is in two. Remove weights of another download."
                     )
-                self._files[key] = file
+                self._blocks[key] = block
+                self._types[key] = type_name
+        self._check_index(directory)
+
+    def _check_index(self, directory: Path) -> None:
+        if not (directory / INDEX_FILE).exists():
+            return
+        for key, name in read_json(directory / INDEX_FILE)["weight_map"].items():
+            if key not in self._blocks or self._blocks[key].path.name != name:
+                raise ValueError(
+                    f"Expected {key} in {directory / name}, as {INDEX_FILE} says. It "
+                    "is not there. Download both files again."
+                )
 
     def keys(self) -> Iterable[str]:
-        return self._files.keys()
+        return self._blocks.keys()
 
-    def shape(self, key: str) -> tuple[int, ...]:
-        return tuple(self._files[key].get_slice(key).get_shape())
+    def shape(self, key: str) -> Shape:
+        return self._blocks[key].shape
 
-    def dtype(self, key: str) -> str:
+    def dtype(self, key: str) -> np.dtype:
+        return self._blocks[key].dtype
+
+    def type_name(self, key: str) -> str:
         """safetensors' name of a tensor's type, such as "BF16"."""
-        return self._files[key].get_slice(key).get_dtype()
+        return self._types[key]
 
-    def read(self, key: str, rows: slice = slice(None)) -> np.ndarray:
-        """A tensor, or some of its rows, in the file's own type."""
-        return self._files[key].get_slice(key)[rows]
+    def read(self, key: str, part: Part | None = None) -> np.ndarray:
+        return self._blocks[key].read(part)
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -59,6 +106,7 @@ def weight_files(directory: Path) -> list[Path]:
 
     Raises:
         FileNotFoundError: when there are none, or shards of the index are missing.
+        ValueError: when the index is no index.
     """
     single, index = directory / SINGLE_FILE, directory / INDEX_FILE
     if not index.exists():
@@ -69,7 +117,10 @@ def weight_files(directory: Path) -> list[Path]:
             f"Expected {SINGLE_FILE} or {INDEX_FILE} in {directory}, found neither. "
             + (f"Save {', '.join(other)} as safetensors first." if other else "")
         )
-    names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise ValueError(f"Expected a weight_map in {index}. Download it again.")
+    names = sorted(set(weight_map.values()))
     missing = [name for name in names if not (directory / name).exists()]
     if missing:
         raise FileNotFoundError(
@@ -80,19 +131,105 @@ def weight_files(directory: Path) -> list[Path]:
     return [directory / name for name in names]
 
 
-def _open(path: Path) -> safe_open:
-    """Opens a file, which also checks its header against its size."""
+def read_header(path: Path) -> dict[str, tuple[str, Block]]:
+    """The tensors of a file: safetensors' name of the type, and the place.
+
+    Tensors that are no floats have a dtype of raw bytes.
+
+    Raises:
+        ValueError: when the file is cut off, or is no safetensors file.
+    """
+    size = path.stat().st_size
     with path.open("rb") as file:
-        if file.read(20).startswith(b"version https://git"):
+        start = file.read(8)
+        if start == b"version ":
             raise ValueError(
                 f"Expected weights in {path}, found a Git LFS pointer to them. Run "
                 "`git lfs pull` in the repository."
             )
-    try:
-        return safe_open(path, framework="numpy")
-    except SafetensorError as error:
-        size = path.stat().st_size
-        raise ValueError(
-            f"Expected a complete safetensors file, but {path} ({size} bytes) is cut "
-            f"off or is none. Download it again. ({error})"
-        ) from error
+        length = int.from_bytes(start, "little")
+        try:
+            if not 2 <= length <= min(size - 8, 100_000_000):
+                raise ValueError(f"the header would have {length} bytes")
+            header = json.loads(file.read(length))
+            header.pop("__metadata__", None)
+            found = {
+                key: _entry(path, 8 + length, entry) for key, entry in header.items()
+            }
+            end = max((b.offset + b.num_bytes for _, b in found.values()), default=0)
+            if end > size:
+                raise ValueError(f"its tensors would end at byte {end}")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"Expected a complete safetensors file, but {path} ({size} bytes) is "
+                f"cut off or is none: {error}. Download it again."
+            ) from error
+    return found
+
+
+def _entry(path: Path, start: int, entry: dict[str, Any]) -> tuple[str, Block]:
+    name, shape = entry["dtype"], tuple(entry["shape"])
+    first, last = entry["data_offsets"]
+    dtype = FLOAT_TYPES.get(name) or np.dtype(f"V{_OTHER_TYPES.get(name, 1)}")
+    block = Block(path, start + first, shape, dtype)
+    if name in FLOAT_TYPES and block.num_bytes != last - first:
+        raise ValueError(f"{last - first} bytes for a {name} tensor of shape {shape}")
+    return name, block
+
+
+def write_safetensors(
+    directory: Path, tensors: Sequence[Outgoing], advance: Callable[[int], None]
+) -> None:
+    """Writes tensors as the hub has them: one file, or shards and an index.
+
+    Args:
+        directory: where to; it exists.
+        tensors: what to write, in this order.
+        advance: told the bytes of each block when it is written.
+    """
+    shards: list[list[Outgoing]] = [[]]
+    for tensor in tensors:
+        size = sum(other.num_bytes for other in shards[-1])
+        if shards[-1] and size + tensor.num_bytes > MAX_SHARD_BYTES:
+            shards.append([])
+        shards[-1].append(tensor)
+    if len(shards) == 1:
+        _write_file(directory / SINGLE_FILE, tensors, advance)
+        return
+    weight_map = {}
+    for i, shard in enumerate(shards):
+        name = f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors"
+        _write_file(directory / name, shard, advance)
+        weight_map.update({tensor.key: name for tensor in shard})
+    total = sum(tensor.num_bytes for tensor in tensors)
+    index = {
+        "metadata": {
+            "total_parameters": sum(math.prod(t.shape) for t in tensors),
+            "total_size": total,
+        },
+        "weight_map": dict(sorted(weight_map.items())),
+    }
+    (directory / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _write_file(
+    path: Path, tensors: Sequence[Outgoing], advance: Callable[[int], None]
+) -> None:
+    # transformers refuses files that do not say who they are for.
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    offset = 0
+    for tensor in tensors:
+        header[tensor.key] = {
+            "dtype": _NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + tensor.num_bytes],
+        }
+        offset += tensor.num_bytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # Tensors begin at a multiple of 8 bytes.
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors:
+            for block in tensor.blocks():
+                file.write(as_bytes(block))
+                advance(block.nbytes)

@@ -2,50 +2,51 @@
 
 A format is described by its rows alone. Reading goes through them in one
 direction (`Transform.forward`), writing in the other (`Transform.inverse`). All
-rows are checked against the file and the backbone before the first tensor is
-read, and tensors pass one at a time from the file to their variable.
+rows are checked against the file and the network before the first tensor is
+read, and tensors pass one at a time.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+
+from keras_pg2.conversion.number_types import is_finite
+from keras_pg2.conversion.transforms import IDENTITY, Shape, Transform
 
 MAX_NAMES_IN_ERROR = 8
 
 
 @dataclass(frozen=True)
-class Transform:
-    """How a tensor of a file becomes the value of a variable, and back.
+class Part:
+    """The place of one variable in a tensor that holds several.
 
     Attributes:
-        name: for reports.
-        forward: file to variable.
-        inverse: variable to file.
+        shape: of the whole tensor in the file.
+        index: of the variable in it, one entry for each of the first axes. Parts
+            that are whole numbers only, as of layers stacked on the first axis,
+            stand one after another in the file.
+        view: the shape that the tensor is given before it is indexed; None for its
+            own.
     """
 
-    name: str
-    forward: Callable[[np.ndarray], np.ndarray]
-    inverse: Callable[[np.ndarray], np.ndarray]
+    shape: Shape
+    index: tuple[int | slice, ...]
+    view: Shape | None = None
 
+    def take(self, tensor: np.ndarray) -> np.ndarray:
+        """The variable's part of the whole tensor (a view of it)."""
+        return tensor.reshape(self.view or self.shape)[self.index]
 
-IDENTITY = Transform("identity", lambda x: x, lambda x: x)
-TRANSPOSE = Transform("transpose", np.transpose, np.transpose)
-CONV = Transform(
-    "convolution",  # [out, in, height, width] <-> [height, width, in, out]
-    lambda x: np.transpose(x, (2, 3, 1, 0)),
-    lambda x: np.transpose(x, (3, 2, 0, 1)),
-)
-
-
-def first_rows(count: int) -> Transform:
-    """Takes the first `count` rows; the way back adds none."""
-    return Transform(f"first {count} rows", lambda x: x[:count], lambda x: x)
+    def part_shape(self) -> Shape:
+        """Shape of the part."""
+        return self.take(np.broadcast_to(np.int8(0), self.shape)).shape
 
 
 class Row(NamedTuple):
@@ -55,11 +56,14 @@ class Row(NamedTuple):
         ours: path of the variable in the backbone.
         theirs: key of the tensor in the file.
         transform: what lies between them.
+        part: where in the tensor it is, if the tensor holds several variables;
+            `transform` is then of the part.
     """
 
     ours: str
     theirs: str
     transform: Transform = IDENTITY
+    part: Part | None = None
 
 
 class TensorSource(Protocol):
@@ -68,11 +72,14 @@ class TensorSource(Protocol):
     def keys(self) -> Iterable[str]:
         """Names of all tensors."""
 
-    def shape(self, key: str) -> tuple[int, ...]:
+    def shape(self, key: str) -> Shape:
         """Shape of a tensor, without reading it."""
 
-    def read(self, key: str) -> np.ndarray:
-        """A tensor's values, in the file's own type."""
+    def dtype(self, key: str) -> np.dtype:
+        """Type of a tensor's numbers as `read` gives them, without reading it."""
+
+    def read(self, key: str, part: Part | None = None) -> np.ndarray:
+        """A tensor's values, or those of a part of it."""
 
 
 def expand_layers(
@@ -88,7 +95,9 @@ def expand_layers(
     """
     templates = list(templates)
     return [
-        Row(ours.format(i) + row.ours, theirs.format(i) + row.theirs, row.transform)
+        row._replace(
+            ours=ours.format(i) + row.ours, theirs=theirs.format(i) + row.theirs
+        )
         for i in range(num_layers)
         for row in templates
     ]
@@ -110,29 +119,54 @@ def check_keys(
     Raises:
         ValueError: naming all missing and all unexpected keys.
     """
-    needed = Counter(row.theirs for row in rows)
+    needed = {row.theirs for row in rows}
     present = set(keys)
     ignored = {
         key: reason
-        for key in sorted(present - needed.keys())
+        for key in sorted(present - needed)
         for pattern, reason in ignorable.items()
         if re.fullmatch(pattern, key)
     }
     problems = {
-        "missing from the file": sorted(needed.keys() - present),
-        "in the file, but not of this model": sorted(
-            present - needed.keys() - ignored.keys()
-        ),
-        "asked for more than once": [k for k, count in needed.items() if count > 1],
+        "missing from the file": sorted(needed - present),
+        "in the file, but not of this model": sorted(present - needed - ignored.keys()),
+        "not read exactly once": _read_twice_or_in_part(rows),
     }
     _raise_if_any("the tensors of the file to be those of the model", problems)
     return ignored
 
 
-def check_variables(
-    rows: Sequence[Row], source: TensorSource, variables: Mapping[str, Any]
+def _read_twice_or_in_part(rows: Sequence[Row]) -> list[str]:
+    """Keys whose rows do not cover their tensor exactly once."""
+    by_key: dict[str, list[Part | None]] = {}
+    for row in rows:
+        by_key.setdefault(row.theirs, []).append(row.part)
+    return [key for key, parts in by_key.items() if not _covers_once(parts)]
+
+
+def _covers_once(parts: list[Part | None]) -> bool:
+    if None in parts or len(parts) == 1:
+        return len(parts) == 1 and (parts[0] is None or _is_whole(parts[0]))
+    known = [part for part in parts if part is not None]
+    sizes = sum(math.prod(part.part_shape()) for part in known)
+    return len({str(part.index) for part in known}) == len(known) and all(
+        sizes == math.prod(part.shape) for part in known
+    )
+
+
+def _is_whole(part: Part) -> bool:
+    return math.prod(part.part_shape()) == math.prod(part.shape)
+
+
+def check_shapes(
+    rows: Sequence[Row], source: TensorSource, shapes: Mapping[str, Shape]
 ) -> None:
     """Checks that every variable is written once, by a tensor of its shape.
+
+    Args:
+        rows: the table.
+        source: the file.
+        shapes: shape of every variable of the network by its path.
 
     Raises:
         ValueError: naming all variables and shapes that do not fit.
@@ -140,40 +174,41 @@ def check_variables(
     written = Counter(row.ours for row in rows)
     misfits = []
     for row in rows:
-        shape = source.shape(row.theirs)
+        shape = tuple(source.shape(row.theirs))
+        if row.part is not None and shape != row.part.shape:
+            misfits.append(f"{row.theirs} {shape} (expected {row.part.shape})")
+            continue
+        part_shape = shape if row.part is None else row.part.part_shape()
         # A view of one zero: a shape to transform that takes no memory.
-        becomes = row.transform.forward(np.broadcast_to(np.float32(0), shape)).shape
-        expected = variables[row.ours].shape if row.ours in variables else becomes
-        if tuple(becomes) != tuple(expected):
+        becomes = row.transform.forward(np.broadcast_to(np.int8(0), part_shape)).shape
+        expected = tuple(shapes.get(row.ours, becomes))
+        if becomes != expected:
             misfits.append(
-                f"{row.theirs} {tuple(shape)} ({row.transform.name} gives "
-                f"{tuple(becomes)}, {row.ours} is {tuple(expected)})"
+                f"{row.theirs} {part_shape} ({row.transform.name} gives {becomes}, "
+                f"{row.ours} is {expected})"
             )
     problems = {
-        "variables no tensor is for": sorted(variables.keys() - written.keys()),
-        "tensors for no variable": sorted(written.keys() - variables.keys()),
+        "variables no tensor is for": sorted(shapes.keys() - written.keys()),
+        "tensors for no variable": sorted(written.keys() - shapes.keys()),
         "variables written more than once": [k for k, c in written.items() if c > 1],
         "of another shape": misfits,
     }
-    _raise_if_any("the tensors of the file to fit the backbone", problems)
+    _raise_if_any("the tensors of the file to fit the network", problems)
 
 
-def assign(
-    rows: Sequence[Row], source: TensorSource, variables: Mapping[str, Any]
-) -> None:
-    """Fills variables from a file, one tensor at a time.
-
-    Args:
-        rows: the table.
-        source: the file.
-        variables: the backbone's variables by path; each casts to its own type.
+def read_variable(source: TensorSource, row: Row) -> np.ndarray:
+    """The value of a row's variable, in the file's type.
 
     Raises:
-        ValueError: before anything is assigned, when a tensor does not fit.
+        ValueError: when a number is NaN or infinite.
     """
-    check_variables(rows, source, variables)
-    for row in rows:
-        variables[row.ours].assign(row.transform.forward(source.read(row.theirs)))
+    tensor = source.read(row.theirs, row.part)
+    if not is_finite(tensor):
+        raise ValueError(
+            f"Expected finite numbers. Received: NaN or infinity in {row.theirs}. "
+            "The checkpoint is damaged, or its training diverged."
+        )
+    return row.transform.forward(tensor)
 
 
 def _raise_if_any(expected: str, problems: Mapping[str, list[str]]) -> None:

@@ -7,12 +7,14 @@ tokens, D hidden_dim, V vocabulary.
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
 import keras_hub
 from keras import ops
 
+from keras_pg2.conversion.from_model import write_model
 from keras_pg2.generation import rows, samplers
 from keras_pg2.generation.compilation import bucket_length, compile_function
 from keras_pg2.generation.decoding import generate_tokens
@@ -84,23 +86,46 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
         """Loads a model with its preprocessor.
 
         Args:
-            preset: name of a bundled preset, a directory written by
-                `save_to_preset`, or a Hugging Face directory of PaliGemma or
-                PaliGemma 2.
-            load_weights: False builds the model with random weights.
-            **kwargs: `dtype`, `sequence_length`, and any number of the vision
-                encoder or text decoder by its name, as
-                `final_logit_soft_cap=None`.
+            preset: name of a preset (ours, KerasHub's, or a Hugging Face id), a URI
+                (`hf://organisation/model[@revision]`, `kaggle://...`), a
+                directory (written by `save_to_preset`, of KerasHub or of Hugging
+                Face), or a file (.npz of big_vision, .sbs of gemma.cpp). What is
+                not on this machine is downloaded.
+            load_weights: False builds the model with random weights; for a
+                released name offline, without a preprocessor.
+            **kwargs: `dtype`, `sequence_length`, `tokenizer` (a SentencePiece file
+                for a .npz, which has none inside), and any number of the vision
+                encoder or text decoder by its name, as `final_logit_soft_cap=None`.
 
         Raises:
-            ValueError: for an unknown preset (with near matches), a directory
-                of another model, or numbers that do not fit the weights.
+            ValueError: for an unknown preset (with near matches), another model,
+                numbers that do not fit the weights, NaN among the weights.
             FileNotFoundError: when a file of the preset is missing.
             OSError: when a weight file is truncated or not readable.
+            PermissionError, ConnectionError: when a download is not allowed (says
+                how to get access) or not possible.
             TypeError: for a number that neither part has.
         """
         backbone, preprocessor = load_parts(preset, load_weights, **kwargs)
         return cls(backbone, preprocessor)
+
+    def export_to_transformers(
+        self, path: str | Path, dtype: str | None = None
+    ) -> Path:
+        """Writes a Hugging Face directory that transformers, vLLM and MLX read.
+
+        LoRA is merged into the kernels. The other formats: `conversion.write_model`.
+
+        Args:
+            path: a directory that is not there yet.
+            dtype: "float32", "bfloat16" or "float16"; None for that of the weights.
+
+        Raises:
+            FileExistsError: when there is something at the path.
+            ValueError: when the model is quantised, or no network of transformers.
+            OSError: when the disk is full; nothing is left behind.
+        """
+        return write_model(self, path, "hf", dtype)
 
     def compile(
         self,

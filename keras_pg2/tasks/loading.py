@@ -1,17 +1,108 @@
-"""From the name or directory of a preset to a backbone and a preprocessor."""
+"""From a user's word for a model to a backbone and a preprocessor."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from keras_pg2 import presets
 from keras_pg2.conversion import huggingface
+from keras_pg2.conversion.checkpoint import Checkpoint, Numbers, Preprocessing
+from keras_pg2.conversion.formats import open_checkpoint
+from keras_pg2.conversion.preset import is_preset, is_quantized
+from keras_pg2.conversion.to_preprocessor import build_preprocessor
 from keras_pg2.json_files import read_json
+from keras_pg2.model_numbers import variable_shapes
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
+from keras_pg2.tasks.filling import build_backbone
+
+Preprocessor = PaliGemma2CausalLMPreprocessor | None
+
+
+def load_parts(
+    preset: str,
+    load_weights: bool = True,
+    dtype: Any = None,
+    sequence_length: int | None = None,
+    tokenizer: str | Path | None = None,
+    **overrides: Any,
+) -> tuple[PaliGemma2Backbone, Preprocessor]:
+    """Loads what a task is made of; see `PaliGemma2CausalLM.from_preset`."""
+    found = presets.resolve(preset)
+    if not load_weights and isinstance(found, presets.Preset):
+        numbers = presets.override_numbers(dataclasses.asdict(found), **overrides)
+        return PaliGemma2Backbone(**numbers, dtype=dtype), None
+    path = presets.locate(preset)
+    if path.is_dir() and is_preset(path):
+        backbone, preprocessor = _load_preset(path, load_weights, dtype, overrides)
+    elif not load_weights and huggingface.is_huggingface_directory(path):
+        read = huggingface.read_huggingface_numbers(path)
+        numbers = presets.override_numbers(read, **overrides)
+        preprocessing = huggingface.read_huggingface_preprocessing(path, numbers)
+        backbone = PaliGemma2Backbone(**numbers, dtype=dtype)
+        preprocessor = _preprocessor(preprocessing, numbers, path)
+    else:
+        checkpoint = _with_numbers(open_checkpoint(path, tokenizer), overrides)
+        numbers = presets.override_numbers(checkpoint.numbers)
+        preprocessor = _preprocessor(checkpoint.preprocessing, numbers, path)
+        backbone = (
+            build_backbone(checkpoint, dtype)
+            if load_weights
+            else PaliGemma2Backbone(**numbers, dtype=dtype)
+        )
+    if preprocessor is not None:
+        if preprocessor.image_converter is not None:
+            preprocessor.image_converter.image_size = (backbone.image_size,) * 2
+        if sequence_length is not None:
+            preprocessor.sequence_length = sequence_length
+    return backbone, preprocessor
+
+
+def _preprocessor(
+    preprocessing: Preprocessing, numbers: Numbers, path: Path
+) -> Preprocessor:
+    if preprocessing.tokenizer is None:
+        return None
+    return build_preprocessor(preprocessing, numbers, path)
+
+
+def _load_preset(
+    directory: Path, load_weights: bool, dtype: Any, overrides: dict[str, Any]
+) -> tuple[PaliGemma2Backbone, Preprocessor]:
+    """A preset of ours: Keras reads its preprocessor, and quantised weights."""
+    check_preprocessor_files(directory)
+    preprocessor = PaliGemma2CausalLMPreprocessor.from_preset(str(directory))
+    config = read_json(directory / "config.json")["config"]
+    numbers = presets.override_numbers(config, **overrides)
+    if load_weights and is_quantized(directory):
+        policy = {} if dtype is None else {"dtype": dtype}
+        backbone = PaliGemma2Backbone.from_preset(str(directory), **numbers, **policy)
+        return backbone, preprocessor
+    if not load_weights:
+        return PaliGemma2Backbone(**numbers, dtype=dtype), preprocessor
+    checkpoint = _with_numbers(open_checkpoint(directory), overrides)
+    return build_backbone(checkpoint, dtype), preprocessor
+
+
+def _with_numbers(checkpoint: Checkpoint, overrides: dict[str, Any]) -> Checkpoint:
+    """Changes numbers that weights do not depend on.
+
+    Raises:
+        TypeError: for a number that neither part has.
+        ValueError: when the changed network would have other weights.
+    """
+    numbers = presets.override_numbers(checkpoint.numbers, **overrides)
+    if variable_shapes(**numbers) != variable_shapes(**checkpoint.numbers):
+        changes = ", ".join(f"{name}={value!r}" for name, value in overrides.items())
+        raise ValueError(
+            f"Expected numbers that fit the weights in {checkpoint.path}. Received: "
+            f"{changes}, of another network. Leave them out, or pass "
+            "load_weights=False for random weights."
+        )
+    return dataclasses.replace(checkpoint, numbers=numbers)
+
 
 PREPROCESSOR_FILES = (
     "preprocessor.json",
@@ -21,108 +112,13 @@ PREPROCESSOR_FILES = (
 )
 
 
-def load_parts(
-    preset: str,
-    load_weights: bool = True,
-    dtype: Any = None,
-    sequence_length: int | None = None,
-    **overrides: Any,
-) -> tuple[PaliGemma2Backbone, PaliGemma2CausalLMPreprocessor]:
-    """Loads what a task is made of.
-
-    Args:
-        preset: name of a bundled preset, directory of ours or of Hugging Face.
-        load_weights: False leaves the weights random.
-        dtype: dtype policy; None for Keras' own.
-        sequence_length: text tokens of the preprocessor; None for the preset's.
-        **overrides: numbers of the vision encoder or text decoder, by name.
+def check_preprocessor_files(directory: Path) -> None:
+    """Makes sure, before long work, that a preset of ours has its preprocessor.
 
     Raises:
-        ValueError: for an unknown preset, a directory of another model, or numbers
-            that do not fit the weights.
-        FileNotFoundError: when a file is missing.
-        OSError: when a weight file is truncated or not readable.
-        TypeError: for a number that neither part has.
+        FileNotFoundError: naming a file that is missing.
+        ValueError: when one is no JSON.
     """
-    directory = presets.resolve_directory(preset)
-    # The preprocessor first: it is quick, and its files may be broken too.
-    if huggingface.is_huggingface_directory(directory):
-        preprocessor = huggingface.load_preprocessor(directory)
-        backbone = huggingface.load_backbone(
-            directory, load_weights=load_weights, dtype=dtype, **overrides
-        )
-    else:
-        config = check_preset_directory(directory, load_weights)
-        numbers = presets.override_numbers(config["config"], **overrides)
-        if load_weights:
-            _check_count(directory, numbers)
-        preprocessor = PaliGemma2CausalLMPreprocessor.from_preset(str(directory))
-        backbone = _load_backbone(directory, load_weights, dtype, numbers)
-    if preprocessor.image_converter is not None:
-        preprocessor.image_converter.image_size = (backbone.image_size,) * 2
-    if sequence_length is not None:
-        preprocessor.sequence_length = sequence_length
-    return backbone, preprocessor
-
-
-def _load_backbone(
-    directory: Path, load_weights: bool, dtype: Any, numbers: dict[str, Any]
-) -> PaliGemma2Backbone:
-    policy = {} if dtype is None else {"dtype": dtype}
-    try:
-        return PaliGemma2Backbone.from_preset(
-            str(directory), load_weights=load_weights, **numbers, **policy
-        )
-    except (KeyError, RuntimeError) as error:
-        raise OSError(
-            f"Expected weights in {directory} that fit its config.json. They could not "
-            f"be read: {error}. Copy the preset again."
-        ) from error
-
-
-def _check_count(directory: Path, numbers: dict[str, Any]) -> None:
-    """Compares the number of weights with the one noted when they were saved.
-
-    Raises:
-        ValueError: when they differ: Keras would leave weights out in silence.
-    """
-    path = directory / "metadata.json"
-    if not path.is_file():
-        return
-    saved = read_json(path).get("parameter_count")
-    count = presets.count_parameters(**numbers)
-    if saved is not None and saved != count:
-        raise ValueError(
-            f"Expected numbers that make {saved:,} weights, as are saved in "
-            f"{directory}. Received numbers that make {count:,}. Undo the change of "
-            "config.json, or pass load_weights=False for random weights."
-        )
-
-
-def check_preset_directory(directory: Path, load_weights: bool) -> dict[str, Any]:
-    """Makes sure, before long work, that a directory is a whole preset of ours.
-
-    Returns:
-        The content of its `config.json`.
-
-    Raises:
-        ValueError, FileNotFoundError, OSError: as for `load_parts`.
-    """
-    path = directory / "config.json"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"Expected a preset directory with a config.json. Received: {directory}. "
-            "Pass a directory written by save_to_preset or of a Hugging Face "
-            "PaliGemma checkpoint."
-        )
-    config = read_json(path)
-    registered_name = config.get("registered_name")
-    if registered_name != "keras_pg2>PaliGemma2Backbone":
-        raise ValueError(
-            "Expected a preset of keras_pg2 (registered name "
-            f"'keras_pg2>PaliGemma2Backbone') or a Hugging Face PaliGemma directory. "
-            f"Received: {directory} with registered name {registered_name!r}."
-        )
     for name in PREPROCESSOR_FILES:
         file = directory / name
         if not file.is_file():
@@ -131,35 +127,3 @@ def check_preset_directory(directory: Path, load_weights: bool) -> dict[str, Any
             )
         if file.suffix == ".json":
             read_json(file)
-    if load_weights:
-        for weights_path in _weight_files(directory):
-            _check_weight_file(weights_path)
-    return config
-
-
-def _weight_files(directory: Path) -> list[Path]:
-    """The one weight file, or the shards that the index names."""
-    index = directory / "model.weights.json"
-    if not index.is_file():
-        return [directory / "model.weights.h5"]
-    names: set[str] = set()
-    for files in read_json(index)["weight_map"].values():
-        names.update([files] if isinstance(files, str) else files)
-    return [directory / name for name in sorted(names)]
-
-
-def _check_weight_file(path: Path) -> None:
-    """Opens the file: HDF5 compares its size with the one it was written with."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"Expected the weight file {path}, which is missing. Copy the preset "
-            "again, or pass load_weights=False for random weights."
-        )
-    try:
-        with h5py.File(path, "r"):
-            pass
-    except OSError as error:
-        raise OSError(
-            f"Expected a whole HDF5 weight file at {path}, which is truncated or "
-            f"damaged ({error}). Copy the preset again."
-        ) from error

@@ -13,12 +13,13 @@ from safetensors.numpy import save_file
 
 from keras_pg2.conversion.huggingface import (
     is_huggingface_directory,
-    load_backbone,
-    load_image_converter,
-    load_preprocessor,
-    load_tokenizer,
+    read_huggingface_numbers,
+    read_huggingface_preprocessing,
 )
-from tests.tiny_vocabulary import gemma_like_proto
+from keras_pg2.conversion.tokenizer_files import to_tokenizer_json
+from keras_pg2.tasks.loading import load_parts
+from tests.loaded import load_backbone
+from tests.tiny_vocabulary import SENTENCES, gemma_like_proto
 
 # The lists of keys and shapes are in conftest.py.
 CONFIG = {
@@ -258,15 +259,18 @@ def processor(**changes: object) -> dict:
     }
 
 
-def test_image_converter(tmp_path: Path) -> None:
-    by_default = load_image_converter(write_configs(tmp_path))
-    assert tuple(by_default.image_size) == (224, 224)
-    assert by_default.interpolation == "bicubic"
+def interpolation(directory: Path) -> str:
+    numbers = read_huggingface_numbers(directory)
+    return read_huggingface_preprocessing(directory, numbers).interpolation
+
+
+def test_interpolation(tmp_path: Path) -> None:
+    assert interpolation(write_configs(tmp_path)) == "bicubic"
     nested = {"image_processor": processor()}
     write_configs(tmp_path, processor_config=nested)
-    assert load_image_converter(tmp_path).interpolation == "bilinear"
+    assert interpolation(tmp_path) == "bilinear"
     write_configs(tmp_path, preprocessor_config=processor(resample=3))
-    assert load_image_converter(tmp_path).interpolation == "bicubic"
+    assert interpolation(tmp_path) == "bicubic"
 
 
 @pytest.mark.parametrize(
@@ -282,31 +286,91 @@ def test_image_processor_of_another_model(
 ) -> None:
     write_configs(tmp_path, preprocessor_config=processor(**changes))
     with pytest.raises(ValueError, match=message):
-        load_image_converter(tmp_path)
+        interpolation(tmp_path)
 
 
-def test_tokenizer_json_alone_is_not_enough(tmp_path: Path) -> None:
-    write_configs(tmp_path, tokenizer={})
-    with pytest.raises(FileNotFoundError, match=r"Only tokenizer.json is there"):
-        load_tokenizer(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"tokenizer.model"):
-        load_preprocessor(tmp_path)
+def write_with_tokenizer(directory: Path, num_rows: int, image_token: int) -> Path:
+    text = {"model_type": "gemma2", "vocab_size": num_rows, "num_hidden_layers": 1}
+    text |= {"hidden_size": 16, "intermediate_size": 16, "head_dim": 4}
+    vision = {"model_type": "siglip_vision_model", "image_size": 28, "patch_size": 14}
+    vision |= {"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2}
+    config = {
+        "model_type": "paligemma",
+        "image_token_index": image_token,
+        "text_config": text,
+        "vision_config": vision,
+    }
+    (directory / "config.json").write_text(json.dumps(config))
+    (directory / "tokenizer.model").write_bytes(gemma_like_proto())
+    return directory
 
 
 def test_preprocessor(tmp_path: Path) -> None:
-    config = {**CONFIG, "image_token_index": 1552}
-    config["text_config"] = {"model_type": "gemma2", "vocab_size": 1616}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    (tmp_path / "tokenizer.model").write_bytes(gemma_like_proto())
-    preprocessor = load_preprocessor(tmp_path)
+    directory = str(write_with_tokenizer(tmp_path, 1616, 1552))
+    preprocessor = load_parts(directory, load_weights=False)[1]
     assert preprocessor.sequence_length == 128
     assert preprocessor.tokenizer.vocabulary_size() == 1552
-    assert tuple(preprocessor.image_converter.image_size) == (224, 224)
-    assert load_preprocessor(tmp_path, sequence_length=7).sequence_length == 7
-    config["image_token_index"], config["text_config"]["vocab_size"] = 1500, 1536
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert tuple(preprocessor.image_converter.image_size) == (28, 28)
+    changed = load_parts(directory, load_weights=False, sequence_length=7)[1]
+    assert changed.sequence_length == 7
+
+
+def test_tokenizer_of_another_model(tmp_path: Path) -> None:
+    write_with_tokenizer(tmp_path, 1536, 1500)
     with pytest.raises(ValueError, match="tokenizer of at most 1500 pieces"):
-        load_preprocessor(tmp_path)
+        load_parts(str(tmp_path), load_weights=False)
+
+
+def test_tokenizer_json_alone_is_the_same_tokenizer(tmp_path: Path) -> None:
+    write_with_tokenizer(tmp_path, 1616, 1552)
+    expected = load_parts(str(tmp_path), load_weights=False)[1].tokenizer
+    content = to_tokenizer_json((tmp_path / "tokenizer.model").read_bytes())
+    (tmp_path / "tokenizer.model").unlink()
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    tokenizer = load_parts(str(tmp_path), load_weights=False)[1].tokenizer
+    for text in SENTENCES:
+        assert tokenizer.tokenize(text).tolist() == expected.tokenize(text).tolist()
+    assert tokenizer.get_vocabulary() == expected.get_vocabulary()
+
+
+def test_tokenizer_json_of_another_kind(tmp_path: Path) -> None:
+    write_with_tokenizer(tmp_path, 1616, 1552)
+    (tmp_path / "tokenizer.model").unlink()
+    (tmp_path / "tokenizer.json").write_text('{"model": {"type": "WordPiece"}}')
+    with pytest.raises(ValueError, match="WordPiece"):
+        load_parts(str(tmp_path), load_weights=False)
+
+
+def test_index_that_contradicts_the_shards(tensors: Tensors, write: Write) -> None:
+    directory = write(tensors, num_shards=2)
+    path = directory / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    key = next(iter(tensors))
+    index["weight_map"][key] = "model-00002-of-00002.safetensors"
+    path.write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=f"Expected {key} in"):
+        load_backbone(directory)
+
+
+@pytest.mark.parametrize("file_type", [np.float32, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite(
+    file_type: type, value: float, tensors: Tensors, write: Write
+) -> None:
+    key = "language_model.model.layers.1.mlp.up_proj.weight"
+    cast = {name: tensor.astype(file_type) for name, tensor in tensors.items()}
+    cast[key][3, 4] = value
+    with pytest.raises(ValueError, match=f"NaN or infinity in {key}"):
+        load_backbone(write(cast))
+    # Keras is left in order: the next model is built.
+    cast[key][3, 4] = 0
+    load_backbone(write(cast))
+
+
+def test_too_large_for_the_type_asked_for(tensors: Tensors, write: Write) -> None:
+    tensors["multi_modal_projector.linear.weight"][0, 0] = 1e5
+    with pytest.raises(ValueError, match="numbers that float16 can hold"):
+        load_backbone(write(tensors), dtype="float16")
 
 
 def test_tensor_in_two_files(tensors: Tensors, write: Write) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from keras_pg2.conversion.huggingface import load_backbone
 from keras_pg2.tasks.causal_lm import PaliGemma2CausalLM
+from tests.loaded import load_backbone
 from tests.parity.reference import (
     NUM_ROWS,
     TEXT_CONFIGS,

@@ -13,10 +13,10 @@ import pytest
 import torch
 from keras import ops
 
-from keras_pg2.conversion.huggingface import load_backbone
 from keras_pg2.modeling import PaliGemma2Backbone
 from keras_pg2.modeling.attention_mask import attention_masks, token_layout
 from keras_pg2.modeling.gemma2 import prepend_image
+from tests.loaded import load_backbone
 from tests.parity.reference import (
     TEXT_CONFIGS,
     VOCABULARY_SIZE,

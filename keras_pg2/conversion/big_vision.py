@@ -1,0 +1,370 @@
+"""big_vision's checkpoints: a .npz with the layers of a kind stacked into one array.
+
+Sources: big_vision `models/vit.py`, `models/ppp/gemma.py`; the keys are those of
+`paligemma2-3b-pt-224.b16.npz`, all under `params/`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_pg2.conversion.checkpoint import Checkpoint, Numbers, Preprocessing
+from keras_pg2.conversion.npz_files import NpzSource, write_npz
+from keras_pg2.conversion.outgoing import Outgoing, outgoing_tensors
+from keras_pg2.conversion.transforms import (
+    IDENTITY,
+    Shape,
+    Transform,
+    flattened,
+    heads_first,
+    heads_last,
+)
+from keras_pg2.conversion.weight_table import Part, Row
+from keras_pg2.model_numbers import override_numbers
+from keras_pg2.released_models import PRESETS, text_length
+
+NUMBERS_KEY = "keras_pg2/numbers"
+"""An array of UTF-8 JSON: the numbers of a network that the shapes do not tell."""
+
+_TOKENIZERS = ("paligemma_tokenizer.model", "tokenizer.model")
+_VIT = "params/img/Transformer/encoderblock/"
+_LLM = "params/llm/layers/"
+
+
+def open_big_vision(
+    path: Path,
+    tokenizer: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Checkpoint:
+    """Opens a .npz of big_vision.
+
+    The shapes tell all sizes. Soft caps, window and query scale are those of the
+    released decoder of these sizes; of other sizes, 50, 30, 4096 and head_dim with
+    post-norms, and none and head_dim without.
+
+    Args:
+        path: the file.
+        tokenizer: a SentencePiece file; None takes `paligemma_tokenizer.model` or
+            `tokenizer.model` beside the file, if one is there.
+        overrides: numbers by name.
+
+    Raises:
+        FileNotFoundError: when `tokenizer` is no file.
+        ValueError: when the file is cut off or holds no PaliGemma.
+    """
+    source = _Prefixed(NpzSource(path))
+    is_noted = NUMBERS_KEY in set(source.keys())
+    found = (
+        json.loads(source.read(NUMBERS_KEY).tobytes())
+        if is_noted
+        else infer_numbers(source.shapes(), path)
+    )
+    numbers = override_numbers(found, **(overrides or {}))
+    notes = []
+    if not is_noted and numbers["text_decoder"]["has_post_norms"]:
+        notes.append(
+            "the file tells no soft caps and no window: those of the released models "
+            "are taken (big_vision itself has no window: sliding_window=None)"
+        )
+    proto = _read_tokenizer(path, tokenizer)
+    if proto is None:
+        notes.append(
+            f"there is no {' or '.join(_TOKENIZERS)} beside the file, so pictures and "
+            "text have no preprocessor; pass tokenizer="
+        )
+    kind = "mix" if "mix" in path.name else "pt"
+    length = text_length(kind, numbers["vision_encoder"]["image_size"])
+    checkpoint = Checkpoint(
+        "npz",
+        path,
+        numbers,
+        weight_rows(**numbers),
+        source,
+        Preprocessing(proto, length),
+        {re.escape(NUMBERS_KEY): "numbers, not weights"},
+        tuple(notes),
+    )
+    checkpoint.check()
+    return checkpoint
+
+
+class _Prefixed:
+    """A source whose keys all begin with `params/`, as some files leave it out."""
+
+    def __init__(self, source: NpzSource) -> None:
+        self._source = source
+        self._names = {
+            key if key.startswith(("params/", NUMBERS_KEY)) else f"params/{key}": key
+            for key in source.keys()  # noqa: SIM118 (no mapping)
+        }
+
+    def keys(self) -> Iterable[str]:
+        return self._names.keys()
+
+    def shapes(self) -> dict[str, Shape]:
+        return {key: self.shape(key) for key in self._names}
+
+    def shape(self, key: str) -> Shape:
+        return self._source.shape(self._names[key])
+
+    def dtype(self, key: str) -> np.dtype:
+        return self._source.dtype(self._names[key])
+
+    def read(self, key: str, part: Part | None = None) -> np.ndarray:
+        return self._source.read(self._names[key], part)
+
+
+def _read_tokenizer(path: Path, tokenizer: Path | None) -> bytes | None:
+    if tokenizer is not None:
+        if not tokenizer.is_file():
+            raise FileNotFoundError(
+                f"Expected a SentencePiece file at {tokenizer}, where none is. Pass "
+                "paligemma_tokenizer.model."
+            )
+        return tokenizer.read_bytes()
+    beside = [path.with_name(name) for name in _TOKENIZERS]
+    found = [file for file in beside if file.is_file()]
+    return found[0].read_bytes() if found else None
+
+
+def infer_numbers(shapes: Mapping[str, Shape], path: Path) -> dict[str, dict[str, Any]]:
+    """Reads the numbers of a network from the shapes of its arrays.
+
+    Raises:
+        ValueError: naming arrays that are missing or of another rank.
+    """
+    ranks = {
+        "params/img/embedding/kernel": 4,
+        "params/img/pos_embedding": 3,
+        _VIT + "MultiHeadDotProductAttention_0/query/kernel": 4,
+        _VIT + "MlpBlock_0/Dense_0/kernel": 3,
+        "params/llm/embedder/input_embedding": 2,
+        _LLM + "attn/q_einsum/w": 4,
+        _LLM + "attn/kv_einsum/w": 5,
+        _LLM + "mlp/linear": 3,
+    }
+    wrong = [key for key, rank in ranks.items() if len(shapes.get(key, ())) != rank]
+    if wrong:
+        raise ValueError(
+            f"Expected the arrays of a PaliGemma in {path}. Missing, or of another "
+            f"rank: {', '.join(wrong)}. Pass a .npz of big_vision's PaliGemma."
+        )
+    patches, positions, heads, mlp, table, queries, keys, linear = map(
+        shapes.__getitem__, ranks
+    )
+    vision = {
+        "image_size": round(positions[1] ** 0.5) * patches[0],
+        "patch_size": patches[0],
+        "num_layers": heads[0],
+        "num_heads": heads[2],
+        "hidden_dim": patches[3],
+        "intermediate_dim": mlp[2],
+    }
+    num_layers, num_heads, width, head_dim = queries
+    text = {
+        "vocabulary_size": table[0],
+        "num_layers": num_layers,
+        "num_query_heads": num_heads,
+        "num_key_value_heads": keys[2],
+        "head_dim": head_dim,
+        "hidden_dim": width,
+        "intermediate_dim": linear[1],
+    }
+    has_post_norms = _LLM + "post_attention_norm/scale" in shapes
+    return {"vision_encoder": vision, "text_decoder": _complete(text, has_post_norms)}
+
+
+def _complete(text: dict[str, Any], has_post_norms: bool) -> dict[str, Any]:
+    for preset in PRESETS.values():
+        released = preset.text_decoder
+        if all(released[name] == value for name, value in text.items()):
+            return {**text, **released, "has_post_norms": has_post_norms}
+    return {
+        **text,
+        "query_pre_attn_scalar": text["head_dim"],
+        "attention_logit_soft_cap": 50.0 if has_post_norms else None,
+        "final_logit_soft_cap": 30.0 if has_post_norms else None,
+        "sliding_window": 4096 if has_post_norms else None,
+        "has_post_norms": has_post_norms,
+    }
+
+
+def write_big_vision(
+    checkpoint: Checkpoint,
+    target: Path,
+    dtype: np.dtype | None,
+    advance: Callable[[int], None],
+) -> None:
+    """Writes a .npz; the tokenizer stands in a file of its own.
+
+    Numbers that the shapes do not tell are added as one more array, `NUMBERS_KEY`.
+
+    Args:
+        checkpoint: what to write.
+        target: the file, which does not exist yet.
+        dtype: of all arrays; None keeps that of the first layer of each stack.
+        advance: told the bytes of each block when it is written.
+    """
+    numbers = checkpoint.numbers
+    rows = sorted(weight_rows(**numbers), key=lambda row: row.theirs)
+    tensors = outgoing_tensors(checkpoint, rows, dtype)
+    shapes = {tensor.key: tensor.shape for tensor in tensors}
+    if infer_numbers(shapes, target) != override_numbers(numbers):
+        tensors.insert(0, _noted(numbers))
+    write_npz(target, tensors, advance)
+
+
+def _noted(numbers: Numbers) -> Outgoing:
+    text = json.dumps({part: dict(values) for part, values in numbers.items()})
+    array = np.frombuffer(text.encode(), np.uint8)
+    return Outgoing(NUMBERS_KEY, array.shape, array.dtype, lambda: iter([array]))
+
+
+def weight_rows(
+    vision_encoder: Mapping[str, Any], text_decoder: Mapping[str, Any]
+) -> list[Row]:
+    """The table of a network of the given numbers, in big_vision's layout."""
+    width = vision_encoder["hidden_dim"]
+    num_patches = (vision_encoder["image_size"] // vision_encoder["patch_size"]) ** 2
+    positions = Part((1, num_patches, width), (0,))
+    return [
+        *_pair("vision_encoder/patch_embedding", "params/img/embedding"),
+        Row(
+            "vision_encoder/position_embedding/embeddings",
+            "params/img/pos_embedding",
+            part=positions,
+        ),
+        *_vision_blocks(vision_encoder),
+        *_norm("vision_encoder/final_norm", "params/img/Transformer/encoder_norm"),
+        *_pair("vision_projection", "params/img/head"),
+        Row(
+            "text_decoder/token_embedding/embeddings",
+            "params/llm/embedder/input_embedding",
+        ),
+        *_text_blocks(text_decoder),
+        Row("text_decoder/final_norm/scale", "params/llm/final_norm/scale"),
+    ]
+
+
+def _vision_blocks(numbers: Mapping[str, Any]) -> list[Row]:
+    width, inner = numbers["hidden_dim"], numbers["intermediate_dim"]
+    heads = numbers["num_heads"]
+    head_dim = width // heads
+    attention = "MultiHeadDotProductAttention_0/"
+    entries: list[tuple[str, str, Shape, Transform]] = [
+        ("mlp_up/kernel", "MlpBlock_0/Dense_0/kernel", (width, inner), IDENTITY),
+        ("mlp_up/bias", "MlpBlock_0/Dense_0/bias", (inner,), IDENTITY),
+        ("mlp_down/kernel", "MlpBlock_0/Dense_1/kernel", (inner, width), IDENTITY),
+        ("mlp_down/bias", "MlpBlock_0/Dense_1/bias", (width,), IDENTITY),
+        (
+            "attention/output_dense/kernel",
+            attention + "out/kernel",
+            (heads, head_dim, width),
+            heads_last(width, head_dim),
+        ),
+        ("attention/output_dense/bias", attention + "out/bias", (width,), IDENTITY),
+    ]
+    for i, norm in enumerate(("attention_norm", "mlp_norm")):
+        for ours, theirs in (("gamma", "scale"), ("beta", "bias")):
+            entries.append(
+                (f"{norm}/{ours}", f"LayerNorm_{i}/{theirs}", (width,), IDENTITY)
+            )
+    split = flattened(heads, head_dim)
+    for name in ("query", "key", "value"):
+        ours, theirs = f"attention/{name}_dense/", f"{attention}{name}/"
+        entries.append(
+            (ours + "kernel", theirs + "kernel", (width, heads, head_dim), split)
+        )
+        entries.append((ours + "bias", theirs + "bias", (heads, head_dim), split))
+    return _stacked(entries, numbers["num_layers"], "vision_encoder/", _VIT)
+
+
+def _text_blocks(numbers: Mapping[str, Any]) -> list[Row]:
+    width, head_dim = numbers["hidden_dim"], numbers["head_dim"]
+    inner, count = numbers["intermediate_dim"], numbers["num_layers"]
+    queries, keys = numbers["num_query_heads"], numbers["num_key_value_heads"]
+    norms = [
+        ("pre_attention_norm", "pre_attention_norm"),
+        ("pre_mlp_norm", "pre_ffw_norm"),
+    ]
+    if numbers["has_post_norms"]:
+        norms += [("post_attention_norm",) * 2, ("post_mlp_norm", "post_ffw_norm")]
+    into_heads, out_of_heads = heads_first(width, head_dim), heads_last(width, head_dim)
+    single: list[tuple[str, str, Shape, Transform]] = [
+        *((f"{o}/scale", f"{t}/scale", (width,), IDENTITY) for o, t in norms),
+        (
+            "attention/query_dense/kernel",
+            "attn/q_einsum/w",
+            (queries, width, head_dim),
+            into_heads,
+        ),
+        (
+            "attention/output_dense/kernel",
+            "attn/attn_vec_einsum/w",
+            (queries, head_dim, width),
+            out_of_heads,
+        ),
+        ("mlp/down_dense/kernel", "mlp/linear", (inner, width), IDENTITY),
+    ]
+    double: list[tuple[tuple[str, str], str, Shape, Transform]] = [
+        (
+            ("attention/key_dense/kernel", "attention/value_dense/kernel"),
+            "attn/kv_einsum/w",
+            (keys, width, head_dim),
+            into_heads,
+        ),
+        (
+            ("mlp/gate_dense/kernel", "mlp/up_dense/kernel"),
+            "mlp/gating_einsum",
+            (width, inner),
+            IDENTITY,
+        ),
+    ]
+    rows = _stacked(single, count, "text_decoder/", _LLM)
+    rows += [
+        Row(
+            f"text_decoder/block_{i}/{ours}",
+            _LLM + theirs,
+            transform,
+            Part((count, 2, *shape), (i, j)),
+        )
+        for pair, theirs, shape, transform in double
+        for i in range(count)
+        for j, ours in enumerate(pair)
+    ]
+    return rows
+
+
+def _stacked(
+    entries: list[tuple[str, str, Shape, Transform]], count: int, ours: str, theirs: str
+) -> list[Row]:
+    return [
+        Row(
+            f"{ours}block_{i}/{our}",
+            theirs + their,
+            transform,
+            Part((count, *shape), (i,)),
+        )
+        for our, their, shape, transform in entries
+        for i in range(count)
+    ]
+
+
+def _pair(ours: str, theirs: str) -> list[Row]:
+    return [
+        Row(f"{ours}/kernel", f"{theirs}/kernel"),
+        Row(f"{ours}/bias", f"{theirs}/bias"),
+    ]
+
+
+def _norm(ours: str, theirs: str) -> list[Row]:
+    return [
+        Row(f"{ours}/gamma", f"{theirs}/scale"),
+        Row(f"{ours}/beta", f"{theirs}/bias"),
+    ]

@@ -1,0 +1,118 @@
+"""From one format to another, file to file, and from a model to files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from keras_pg2.conversion.checkpoint import Checkpoint
+from keras_pg2.conversion.formats import WRITERS, Writer, open_checkpoint
+from keras_pg2.conversion.number_types import DTYPES
+from keras_pg2.conversion.staging import staged
+
+TOKENIZER_FILE = "paligemma_tokenizer.model"
+"""Beside a .npz, under the name big_vision gives it."""
+
+_SHORT = {"fp32": "float32", "f32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    to: str,
+    dtype: str | None = None,
+    *,
+    tokenizer: str | Path | None = None,
+    overwrite: bool = False,
+    advance: Callable[[int], None] = lambda num_bytes: None,
+) -> Path:
+    """Converts a checkpoint file to file; no model is built, Keras computes nothing.
+
+    Tensors pass one at a time, so memory is that of the largest two of them.
+
+    Args:
+        source: a checkpoint of any format, see `open_checkpoint`.
+        target: a directory, or a file of the format's ending.
+        to: "hf", "preset", "npz" or "sbs".
+        dtype: "float32", "bfloat16" or "float16" of all weights, for "sbs" also
+            "sfp" (8 bits); None keeps each tensor's own type ("sbs": bfloat16).
+        tokenizer: a SentencePiece file, for a source that has none.
+        overwrite: whether something at the target is replaced.
+        advance: told the number of bytes of each block of weights when written.
+
+    Returns:
+        The target.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_checkpoint`; for an unknown format or
+            type, or a network the format cannot hold.
+        FileExistsError: when the target is there and `overwrite` is False.
+        OSError: when the disk is full; nothing is left behind.
+    """
+    target = Path(target).expanduser()
+    _writer(to, dtype, target)  # A wrong name is told before the source is opened.
+    checkpoint = open_checkpoint(source, tokenizer)
+    if Path(source).expanduser().resolve() == target.resolve():
+        raise ValueError(
+            f"Expected a target apart from the source. Received: {target} for both."
+        )
+    return write_checkpoint(
+        checkpoint, target, to, dtype, overwrite=overwrite, advance=advance
+    )
+
+
+def write_checkpoint(
+    checkpoint: Checkpoint,
+    target: str | Path,
+    to: str,
+    dtype: str | None = None,
+    *,
+    overwrite: bool = False,
+    advance: Callable[[int], None] = lambda num_bytes: None,
+) -> Path:
+    """Writes an opened checkpoint; see `convert`."""
+    target = Path(target).expanduser()
+    writer = _writer(to, dtype, target)
+    dtype = _SHORT.get(dtype or "", dtype)
+    beside = target.with_name(TOKENIZER_FILE)
+    proto = checkpoint.preprocessing.tokenizer if to == "npz" else None
+    if proto is not None and beside.exists() and beside.read_bytes() != proto:
+        raise FileExistsError(
+            f"Expected to write the tokenizer to {beside}, where another one is. "
+            "Write to a directory of its own."
+        )
+    with staged(target, overwrite, expected_bytes(checkpoint, dtype)) as part:
+        writer.write(checkpoint, part, dtype, advance)
+    if proto is not None:
+        with staged(beside, overwrite=True) as part:
+            part.write_bytes(proto)
+    return target
+
+
+def expected_bytes(checkpoint: Checkpoint, dtype: str | None) -> int:
+    """About how many bytes of weights will be written."""
+    dtype = _SHORT.get(dtype or "", dtype)
+    if dtype is None:
+        return checkpoint.num_bytes
+    # 8-bit files keep the embedding in 16 bits; one byte a weight is the least.
+    itemsize = DTYPES[dtype].itemsize if dtype in DTYPES else 1
+    return checkpoint.num_parameters * itemsize
+
+
+def _writer(to: str, dtype: str | None, target: Path) -> Writer:
+    if to not in WRITERS:
+        raise ValueError(
+            f"Expected a format of {', '.join(WRITERS)}. Received: {to!r}."
+        )
+    writer = WRITERS[to]
+    if dtype is not None and _SHORT.get(dtype, dtype) not in writer.dtypes:
+        raise ValueError(
+            f"Expected one of {', '.join(writer.dtypes)} as the type of weights in a "
+            f"{writer.title}. Received: {dtype!r}."
+        )
+    if writer.ending and target.suffix != writer.ending:
+        raise ValueError(
+            f"Expected a file that ends in {writer.ending} for a {writer.title}. "
+            f"Received: {target}."
+        )
+    return writer

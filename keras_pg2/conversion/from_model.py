@@ -1,0 +1,139 @@
+"""A model in memory as a checkpoint, so that it can be written in any format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_pg2.conversion.checkpoint import Checkpoint, Preprocessing
+from keras_pg2.conversion.convert import write_checkpoint
+from keras_pg2.conversion.number_types import DTYPES
+from keras_pg2.conversion.transforms import Shape
+from keras_pg2.conversion.weight_table import Part, Row
+from keras_pg2.model_numbers import override_numbers, variable_shapes
+from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
+
+
+class ModelSource:
+    """The weights of a backbone by their paths; LoRA is merged into the kernels.
+
+    Args:
+        backbone: the network.
+
+    Raises:
+        ValueError: when it is quantised, so that its weights are no floats.
+    """
+
+    def __init__(self, backbone: PaliGemma2Backbone) -> None:
+        layers = backbone._flatten_layers()
+        quantized = [v.path for v in layers if getattr(v, "quantization_mode", None)]
+        if quantized:
+            raise ValueError(
+                "Expected a model of float weights. Received: a quantised one "
+                f"({', '.join(quantized[:3])}, ...). Write the model before "
+                "`quantize`, or save this one with `save_to_preset`."
+            )
+        self._backbone = backbone
+        self._shapes = variable_shapes(**numbers_of(backbone))
+
+    def keys(self) -> Iterable[str]:
+        return self._shapes.keys()
+
+    def shape(self, key: str) -> Shape:
+        return self._shapes[key]
+
+    def dtype(self, key: str) -> np.dtype:
+        return DTYPES[keras.backend.standardize_dtype(self._value(key).dtype)]
+
+    def read(self, key: str, part: Part | None = None) -> np.ndarray:
+        value = ops.convert_to_numpy(self._value(key))
+        return value if part is None else part.take(value)
+
+    def _value(self, key: str) -> Any:
+        """A variable, or the kernel that LoRA makes of three."""
+        value: Any = self._backbone
+        for name in key.split("/"):
+            is_block = name.startswith("block_")
+            value = value.blocks[int(name[6:])] if is_block else getattr(value, name)
+        return value
+
+
+def numbers_of(backbone: PaliGemma2Backbone) -> dict[str, dict[str, Any]]:
+    """The arguments a backbone was made of."""
+    return override_numbers(backbone.get_config())
+
+
+def from_model(
+    backbone: PaliGemma2Backbone,
+    preprocessor: PaliGemma2CausalLMPreprocessor | None = None,
+) -> Checkpoint:
+    """Opens a model in memory as a checkpoint.
+
+    Args:
+        backbone: the network.
+        preprocessor: of pictures and text; None writes no tokenizer.
+
+    Raises:
+        ValueError: when the backbone is quantised.
+    """
+    source = ModelSource(backbone)
+    numbers = numbers_of(backbone)
+    preprocessing = Preprocessing(None, 512)
+    if preprocessor is not None:
+        converter = preprocessor.image_converter
+        pictures = (
+            {}
+            if converter is None
+            else {
+                "interpolation": converter.interpolation,
+                "antialias": converter.antialias,
+            }
+        )
+        preprocessing = Preprocessing(
+            preprocessor.tokenizer.proto,
+            preprocessor.sequence_length,
+            **pictures,
+        )
+    return Checkpoint(
+        "model",
+        Path(backbone.name),
+        numbers,
+        [Row(path, path) for path in variable_shapes(**numbers)],
+        source,
+        preprocessing,
+    )
+
+
+def write_model(
+    task: Any,
+    target: str | Path,
+    to: str,
+    dtype: str | None = None,
+    *,
+    overwrite: bool = False,
+    advance: Callable[[int], None] = lambda num_bytes: None,
+) -> Path:
+    """Writes a model in memory in any format; LoRA is merged into the kernels.
+
+    Args:
+        task: a `PaliGemma2CausalLM`.
+        target: as all that follow, an argument of `convert`.
+        to: the format.
+        dtype: of the weights.
+        overwrite: whether something at the target is replaced.
+        advance: told the bytes of each block when it is written.
+
+    Raises:
+        ValueError: when the model is quantised, or the format cannot hold it.
+        FileExistsError, OSError: as `convert`.
+    """
+    checkpoint = from_model(task.backbone, task.preprocessor)
+    return write_checkpoint(
+        checkpoint, target, to, dtype, overwrite=overwrite, advance=advance
+    )

@@ -1,0 +1,264 @@
+"""gemma.cpp's `ModelConfig` as the numbers of a backbone, and back.
+
+Serialised as 32-bit words (gemma.cpp `io/fields.cc`, `gemma/configs.h`): a structure is
+the number of words that follow and its fields in order, so that a newer version's
+additional fields can be skipped; a text is its number of words and padded ASCII; a
+list is its length and its items.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from keras_pg2.conversion.checkpoint import Numbers
+
+MAX_LENGTH = 8192
+"""Tokens of the longest sequence; a window of as many is none."""
+
+WEIGHT_TYPES = {"float32": 1, "bfloat16": 2, "sfp": 3}
+_PALIGEMMA_WRAPPING = 3
+_GEMMA, _VIT = 0, 1
+# gemma.cpp's models; it takes the sizes from the configuration all the same.
+_MODELS = {(26, 224): 10, (26, 448): 11, (42, 224): 12, (42, 448): 13}
+_LAYER_FIELDS = (
+    "model_dim",
+    "unused_griffin_dim",
+    "ff_hidden_dim",
+    "heads",
+    "kv_heads",
+    "qkv_dim",
+    "unused_conv_width",
+    "ff_biases",
+    "unused_biases",
+    "optimized_gating",
+    "post_norm",
+    "type",
+    "activation",
+    "post_qk",
+    "use_qk_norm",
+)
+
+
+def _float_bits(value: float) -> int:
+    return struct.unpack("<I", struct.pack("<f", value))[0]
+
+
+def _structure(words: list[int]) -> list[int]:
+    return [len(words), *words]
+
+
+def text_words(text: str) -> list[int]:
+    """A text as words: their number, then ASCII padded with zeros."""
+    data = text.encode("ascii")
+    data += bytes(-len(data) % 4)
+    return [len(data) // 4, *struct.unpack(f"<{len(data) // 4}I", data)]
+
+
+def matrix_words(
+    name: str, type_number: int, itemsize: int, shape: tuple[int, int], scale: float
+) -> list[int]:
+    """An entry of the table of contents, `MatPtr`."""
+    rows, columns = shape
+    words = [*text_words(name), type_number, itemsize, rows * columns, rows, columns]
+    return _structure([*words, _float_bits(scale), columns])
+
+
+def _layer_words(**fields: int) -> list[int]:
+    return _structure([fields.get(name, 0) for name in _LAYER_FIELDS])
+
+
+def config_words(numbers: Numbers, weights: str) -> list[int]:
+    """The configuration of a network.
+
+    Args:
+        numbers: of a backbone.
+        weights: "float32", "bfloat16" or "sfp", the smallest type in the file.
+
+    Raises:
+        ValueError: when gemma.cpp has no such network.
+    """
+    vision, text = numbers["vision_encoder"], numbers["text_decoder"]
+    layer = _layer_words(
+        model_dim=text["hidden_dim"],
+        ff_hidden_dim=text["intermediate_dim"],
+        heads=text["num_query_heads"],
+        kv_heads=text["num_key_value_heads"],
+        qkv_dim=text["head_dim"],
+        post_norm=int(text["has_post_norms"]),
+        type=_GEMMA,
+    )
+    window = text["sliding_window"] or MAX_LENGTH
+    windows = [MAX_LENGTH if i % 2 else window for i in range(text["num_layers"])]
+    model = _MODELS.get((text["num_layers"], vision["image_size"]), 10)
+    words = [1, *text_words("PaliGemma 2"), model, _PALIGEMMA_WRAPPING]
+    words += [WEIGHT_TYPES[weights], text["num_layers"], text["hidden_dim"]]
+    words += [text["vocabulary_size"], MAX_LENGTH, 0]
+    words += [_float_bits(text["attention_logit_soft_cap"] or 0.0)]
+    words += [_float_bits(text["final_logit_soft_cap"] or 0.0), 0, 0]
+    words += [_query_scale(text), text["num_layers"], *layer * text["num_layers"]]
+    words += [len(windows), *windows, 1, *_vision_words(vision), 1, 1, 107, 0]
+    return _structure(words)
+
+
+def _vision_words(vision: Mapping[str, Any]) -> list[int]:
+    layer = _layer_words(
+        model_dim=vision["hidden_dim"],
+        ff_hidden_dim=vision["intermediate_dim"],
+        heads=vision["num_heads"],
+        kv_heads=vision["num_heads"],
+        qkv_dim=vision["hidden_dim"] // vision["num_heads"],
+        ff_biases=1,
+        type=_VIT,
+    )
+    num_layers = vision["num_layers"]
+    num_tokens = (vision["image_size"] // vision["patch_size"]) ** 2
+    words = [vision["hidden_dim"], num_tokens, 4 * num_layers, vision["patch_size"]]
+    words += [vision["image_size"], num_layers, *layer * num_layers, 1]
+    return _structure(words)
+
+
+def _query_scale(text: Mapping[str, Any]) -> int:
+    scalar = text["query_pre_attn_scalar"]
+    if scalar == text["head_dim"]:
+        return 0
+    if scalar == text["hidden_dim"] / text["num_query_heads"]:
+        return 1
+    raise ValueError(
+        f"Expected a query_pre_attn_scalar of head_dim ({text['head_dim']}) or "
+        f"hidden_dim / num_query_heads, which gemma.cpp has. Received: {scalar}."
+    )
+
+
+class _Words:
+    """Reads fields one after another."""
+
+    def __init__(self, data: bytes) -> None:
+        self._words = struct.unpack(f"<{len(data) // 4}I", data[: len(data) // 4 * 4])
+        self.place = 0
+
+    @property
+    def is_at_end(self) -> bool:
+        return self.place >= len(self._words)
+
+    def number(self) -> int:
+        if self.is_at_end:
+            raise ValueError("it ends in the middle of a field")
+        self.place += 1
+        return self._words[self.place - 1]
+
+    def float(self) -> float:
+        return struct.unpack("<f", struct.pack("<I", self.number()))[0]
+
+    def text(self) -> str:
+        words = [self.number() for _ in range(self.number())]
+        return struct.pack(f"<{len(words)}I", *words).rstrip(b"\0").decode("ascii")
+
+    def list(self, read: Callable[[], Any]) -> list[Any]:
+        return [read() for _ in range(self.number())]
+
+    def structure(self, read: Callable[[], Any]) -> Any:
+        """Reads known fields and skips those that a newer version added."""
+        end = self.number() + self.place
+        result = read()
+        self.place = end
+        return result
+
+
+def read_config(data: bytes) -> dict[str, dict[str, Any]]:
+    """Reads the numbers of a backbone from a serialised `ModelConfig`.
+
+    Raises:
+        ValueError: when it is damaged, or of another model than a PaliGemma.
+    """
+    words = _Words(data)
+    try:
+        return words.structure(lambda: _read_model(words))
+    except (ValueError, UnicodeDecodeError, IndexError) as error:
+        raise ValueError(
+            f"Expected the configuration of a PaliGemma in the .sbs file: {error}."
+        ) from error
+
+
+def _read_model(words: _Words) -> dict[str, dict[str, Any]]:
+    words.number(), words.text(), words.number(), words.number(), words.number()
+    num_layers, width, vocabulary_size, max_length, _ = (
+        words.number() for _ in range(5)
+    )
+    attention_cap, final_cap = words.float(), words.float()
+    words.number(), words.number()
+    query_scale = words.number()
+    layers = words.list(lambda: _read_layer(words))
+    windows = words.list(words.number)
+    words.number()
+    vision = words.structure(lambda: _read_vision(words))
+    if len({tuple(layer.values()) for layer in layers}) != 1 or not vision:
+        raise ValueError("it has no image encoder, or layers that differ")
+    layer = layers[0]
+    if query_scale not in (0, 1):
+        raise ValueError(f"query scale {query_scale}")
+    head_dim, heads = layer["qkv_dim"], layer["heads"]
+    scalar = width // heads if query_scale else head_dim
+    local = [size if size < max_length else None for size in windows]
+    if len({*local[::2]}) != 1 or {*local[1::2]} - {None}:
+        raise ValueError(f"windows of {sorted(set(windows))} that do not alternate")
+    text = {
+        "vocabulary_size": vocabulary_size,
+        "num_layers": num_layers,
+        "num_query_heads": heads,
+        "num_key_value_heads": layer["kv_heads"],
+        "head_dim": head_dim,
+        "hidden_dim": width,
+        "intermediate_dim": layer["ff_hidden_dim"],
+        "query_pre_attn_scalar": scalar,
+        "attention_logit_soft_cap": attention_cap or None,
+        "final_logit_soft_cap": final_cap or None,
+        "sliding_window": local[0],
+        "has_post_norms": bool(layer["post_norm"]),
+    }
+    return {"vision_encoder": vision, "text_decoder": text}
+
+
+def _read_layer(words: _Words) -> dict[str, int]:
+    return words.structure(lambda: {name: words.number() for name in _LAYER_FIELDS})
+
+
+def _read_vision(words: _Words) -> dict[str, Any]:
+    width, _, _, patch_size, image_size = (words.number() for _ in range(5))
+    layers = words.list(lambda: _read_layer(words))
+    if not layers:
+        return {}
+    return {
+        "image_size": image_size,
+        "patch_size": patch_size,
+        "num_layers": len(layers),
+        "num_heads": layers[0]["heads"],
+        "hidden_dim": width,
+        "intermediate_dim": layers[0]["ff_hidden_dim"],
+    }
+
+
+def read_contents(data: bytes) -> list[tuple[str, int, tuple[int, int], float]]:
+    """Reads the table of contents: name, type, (rows, columns) and scale of each.
+
+    Raises:
+        ValueError: when it is damaged.
+    """
+    words = _Words(data)
+
+    def read_entry() -> tuple[str, int, tuple[int, int], float]:
+        name, type_number = words.text(), words.number()
+        words.number(), words.number()
+        shape = (words.number(), words.number())
+        return name, type_number, shape, words.float()
+
+    entries = []
+    try:
+        while not words.is_at_end:
+            entries.append(words.structure(read_entry))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"Expected the table of contents of a .sbs file: {error}."
+        ) from error
+    return entries

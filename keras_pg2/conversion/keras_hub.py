@@ -1,0 +1,238 @@
+"""Reads KerasHub's presets of PaliGemma and PaliGemma 2.
+
+KerasHub turns the halves of rotary pairs into neighbours after the projections of
+queries and keys alike, which no product of the two notices: its kernels are in the
+order of everybody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from keras_pg2.conversion.checkpoint import Checkpoint, Preprocessing
+from keras_pg2.conversion.keras_weights import KerasWeightsSource
+from keras_pg2.conversion.transforms import heads_first, heads_last
+from keras_pg2.conversion.weight_table import Row, expand_layers
+from keras_pg2.json_files import read_json
+from keras_pg2.released_models import text_length
+
+_IMAGE_ENCODER = "layers/pali_gemma_vit/layers/pali_gemma_vit_encoder/"
+# Kernels of this MLP width were saved before the config had the number.
+_SO400M_INTERMEDIATE_DIM = 4304
+
+
+def is_keras_hub_preset(directory: Path) -> bool:
+    """Whether a directory's `config.json` is of KerasHub's `PaliGemmaBackbone`."""
+    config = directory / "config.json"
+    return config.is_file() and read_json(config).get("class_name") == (
+        "PaliGemmaBackbone"
+    )
+
+
+def open_keras_hub(directory: Path) -> Checkpoint:
+    """Opens a preset of KerasHub, with or without task and preprocessor.
+
+    Raises:
+        FileNotFoundError: when weights or a shard are missing.
+        OSError: when a weight file is truncated.
+        ValueError: when the configuration is of no PaliGemma, or contradicts the
+            weights.
+    """
+    numbers, notes = read_keras_hub_numbers(read_json(directory / "config.json"))
+    preprocessing, more_notes = _read_preprocessing(
+        directory, numbers["vision_encoder"]["image_size"]
+    )
+    checkpoint = Checkpoint(
+        "keras_hub",
+        directory,
+        numbers,
+        weight_rows(**numbers),
+        KerasWeightsSource(directory),
+        preprocessing,
+        # States of dropout and its seeds hold no weights.
+        {r".*/seed_generator.*": "the state of random numbers"},
+        (*notes, *more_notes),
+    )
+    checkpoint.check()
+    return checkpoint
+
+
+def read_keras_hub_numbers(
+    config: Mapping[str, Any],
+) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
+    """Reads the arguments of our backbone, and what a user should know about them.
+
+    Raises:
+        ValueError: when the configuration has a part the network does not have.
+    """
+    theirs = config["config"]
+    fixed = {"layer_norm_epsilon": 1e-6, "vit_pooling": None, "dropout": 0}
+    wrong = [
+        f"{name}={theirs[name]!r} (expected {value!r})"
+        for name, value in fixed.items()
+        if theirs.get(name, value) != value
+    ]
+    norms = [
+        theirs.get(f"use_post_{name}_norm", False) for name in ("ffw", "attention")
+    ]
+    if len(set(norms)) == 2:
+        wrong.append("one of use_post_ffw_norm and use_post_attention_norm alone")
+    if wrong:
+        raise ValueError(
+            "Expected the configuration of a PaliGemma in config.json. Received: "
+            f"{', '.join(wrong)}, which this network does not have."
+        )
+    scalar = theirs["head_dim"]
+    notes: tuple[str, ...] = ()
+    if not theirs.get("query_head_dim_normalize", True):
+        scalar = theirs["hidden_dim"] // theirs["num_query_heads"]
+        notes = (
+            f"queries are scaled by {scalar} ** -0.5 as the configuration says; "
+            f"KerasHub 0.32 itself scales by {theirs['head_dim']} ** -0.5",
+        )
+    has_window = theirs.get("use_sliding_window_attention", False)
+    numbers = {
+        "vision_encoder": {
+            "image_size": theirs["image_size"],
+            "patch_size": theirs["vit_patch_size"],
+            "num_layers": theirs["vit_num_layers"],
+            "num_heads": theirs["vit_num_heads"],
+            "hidden_dim": theirs["vit_hidden_dim"],
+            "intermediate_dim": theirs.get("vit_intermediate_dim")
+            or _SO400M_INTERMEDIATE_DIM,
+        },
+        "text_decoder": {
+            "vocabulary_size": theirs["vocabulary_size"],
+            "num_layers": theirs["num_layers"],
+            "num_query_heads": theirs["num_query_heads"],
+            "num_key_value_heads": theirs["num_key_value_heads"],
+            "head_dim": theirs["head_dim"],
+            "hidden_dim": theirs["hidden_dim"],
+            # Theirs counts both branches of the gated MLP.
+            "intermediate_dim": theirs["intermediate_dim"] // 2,
+            "query_pre_attn_scalar": scalar,
+            "attention_logit_soft_cap": theirs.get("attention_logit_soft_cap"),
+            "final_logit_soft_cap": theirs.get("final_logit_soft_cap"),
+            "sliding_window": theirs["sliding_window_size"] if has_window else None,
+            "has_post_norms": norms[0],
+        },
+    }
+    return numbers, notes
+
+
+def _read_preprocessing(
+    directory: Path, side: int
+) -> tuple[Preprocessing, tuple[str, ...]]:
+    notes: tuple[str, ...] = ()
+    converter = directory / "image_converter.json"
+    if converter.is_file():
+        given = read_json(converter)["config"]
+        if given.get("crop_to_aspect_ratio", True) or given.get("pad_to_aspect_ratio"):
+            notes = (
+                "pictures are stretched to the model's square, as in training; the "
+                "preset's own converter crops them to the middle or pads them",
+            )
+    length = text_length("mix" if "mix" in str(directory) else "pt", side)
+    preprocessor = directory / "preprocessor.json"
+    if preprocessor.is_file():
+        length = read_json(preprocessor)["config"].get("sequence_length") or length
+    vocabulary = directory / "assets" / "tokenizer" / "vocabulary.spm"
+    proto = vocabulary.read_bytes() if vocabulary.is_file() else None
+    return Preprocessing(proto, length), notes
+
+
+def weight_rows(
+    vision_encoder: Mapping[str, Any], text_decoder: Mapping[str, Any]
+) -> list[Row]:
+    """The table of a network of the given numbers, in KerasHub's layout."""
+    embeddings = _IMAGE_ENCODER + "vision_embeddings/"
+    return [
+        Row(
+            "text_decoder/token_embedding/embeddings",
+            "layers/reversible_embedding/vars/0",
+        ),
+        *_pair("vision_encoder/patch_embedding", embeddings + "patch_embedding"),
+        Row(
+            "vision_encoder/position_embedding/embeddings",
+            embeddings + "position_embedding/vars/0",
+        ),
+        *_blocks(
+            _vision_block(),
+            vision_encoder["num_layers"],
+            "vision_encoder/",
+            _IMAGE_ENCODER + "resblocks/pali_gemma_vit_encoder_block",
+        ),
+        *_norm("vision_encoder/final_norm", _IMAGE_ENCODER + "encoder_layer_norm"),
+        *_pair("vision_projection", "layers/pali_gemma_vit/layers/dense"),
+        *_blocks(
+            _text_block(text_decoder),
+            text_decoder["num_layers"],
+            "text_decoder/",
+            "layers/pali_gemma_decoder_block",
+        ),
+        Row("text_decoder/final_norm/scale", "layers/rms_normalization/vars/0"),
+    ]
+
+
+def _blocks(block: list[Row], count: int, ours: str, theirs: str) -> list[Row]:
+    """Keras numbers the layers of a class from the second on."""
+    first = expand_layers(block, min(count, 1), ours + "block_{}/", theirs + "/")
+    numbered = expand_layers(block, count, ours + "block_{}/", theirs + "_{}/")
+    return first + numbered[len(block) :]
+
+
+def _vision_block() -> list[Row]:
+    return [
+        *_norm("attention_norm", "layer_norm_1"),
+        *_pair("attention/query_dense", "attn/query_proj"),
+        *_pair("attention/key_dense", "attn/key_proj"),
+        *_pair("attention/value_dense", "attn/value_proj"),
+        *_pair("attention/output_dense", "attn/out_proj"),
+        *_norm("mlp_norm", "layer_norm_2"),
+        *_pair("mlp_up", "mlp_dense_1"),
+        *_pair("mlp_down", "mlp_dense_2"),
+    ]
+
+
+def _text_block(numbers: Mapping[str, Any]) -> list[Row]:
+    width, head_dim = numbers["hidden_dim"], numbers["head_dim"]
+    into_heads, out_of_heads = heads_first(width, head_dim), heads_last(width, head_dim)
+    post_norms = [
+        Row("post_attention_norm/scale", "post_attention_norm/vars/0"),
+        Row("post_mlp_norm/scale", "post_ffw_norm/vars/0"),
+    ]
+    return [
+        Row("pre_attention_norm/scale", "pre_attention_norm/vars/0"),
+        *(
+            Row(
+                f"attention/{n}_dense/kernel", f"attention/{n}_dense/vars/0", into_heads
+            )
+            for n in ("query", "key", "value")
+        ),
+        Row(
+            "attention/output_dense/kernel",
+            "attention/output_dense/vars/0",
+            out_of_heads,
+        ),
+        Row("pre_mlp_norm/scale", "pre_ffw_norm/vars/0"),
+        Row("mlp/gate_dense/kernel", "gating_ffw/vars/0"),
+        Row("mlp/up_dense/kernel", "gating_ffw_2/vars/0"),
+        Row("mlp/down_dense/kernel", "ffw_linear/vars/0"),
+        *(post_norms if numbers["has_post_norms"] else []),
+    ]
+
+
+def _pair(ours: str, theirs: str) -> list[Row]:
+    return [
+        Row(f"{ours}/kernel", f"{theirs}/vars/0"),
+        Row(f"{ours}/bias", f"{theirs}/vars/1"),
+    ]
+
+
+def _norm(ours: str, theirs: str) -> list[Row]:
+    return [
+        Row(f"{ours}/gamma", f"{theirs}/vars/0"),
+        Row(f"{ours}/beta", f"{theirs}/vars/1"),
+    ]

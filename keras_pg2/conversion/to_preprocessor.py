@@ -1,0 +1,37 @@
+"""From what a checkpoint says about pictures and text to a preprocessor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from keras_pg2.conversion.checkpoint import Numbers, Preprocessing
+from keras_pg2.preprocessing.image_converter import PaliGemma2ImageConverter
+from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
+from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
+
+
+def build_preprocessor(
+    preprocessing: Preprocessing, numbers: Numbers, path: Path
+) -> PaliGemma2CausalLMPreprocessor:
+    """The preprocessor of an opened checkpoint that has a tokenizer.
+
+    Raises:
+        ValueError: when the tokenizer is none of PaliGemma's, or has more pieces
+            than the network has embeddings.
+    """
+    tokenizer = PaliGemma2Tokenizer(proto=preprocessing.tokenizer)
+    num_rows = numbers["text_decoder"]["vocabulary_size"]
+    if tokenizer.vocabulary_size() > num_rows:
+        raise ValueError(
+            f"Expected a tokenizer of at most {num_rows} pieces, the vocabulary of the "
+            f"network. Received: {tokenizer.vocabulary_size()} pieces with {path}, so "
+            "the tokenizer belongs to another model."
+        )
+    converter = PaliGemma2ImageConverter(
+        image_size=numbers["vision_encoder"]["image_size"],
+        interpolation=preprocessing.interpolation,
+        antialias=preprocessing.antialias,
+    )
+    return PaliGemma2CausalLMPreprocessor(
+        tokenizer, converter, sequence_length=preprocessing.sequence_length
+    )

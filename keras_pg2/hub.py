@@ -1,0 +1,171 @@
+"""Downloading checkpoints from Hugging Face and Kaggle.
+
+huggingface_hub and kagglehub do the work: their caches (HF_HOME, KAGGLEHUB_CACHE),
+their logins, their resuming of what was cut off, their offline modes
+(HF_HUB_OFFLINE). Here are the addresses, the choice of files, and errors that say
+what to do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_HF = re.compile(
+    r"hf://(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[^/]+))?(/(?P<file>.+))?"
+)
+_KAGGLE = re.compile(r"kaggle://(?P<handle>[\w.-]+(/[\w.-]+){3}(/\d+)?)")
+_SINGLE_FILES = (".npz", ".sbs")
+# What a checkpoint needs; no second copies of the weights as .bin or .gguf.
+_FILES = ["*.json", "*.safetensors", "*.h5", "*.model", "assets/*", "README.md"]
+
+
+def is_uri(text: str) -> bool:
+    """Whether a text is an address that `download` may take."""
+    return text.startswith(("hf://", "kaggle://"))
+
+
+def download(uri: str) -> Path:
+    """Downloads a checkpoint, or finds it in the cache.
+
+    Args:
+        uri: `hf://organisation/name`, also with `@revision` and the path of a file in
+            the repository; or `kaggle://organisation/model/framework/variation`, also
+            with `/version`.
+
+    Returns:
+        The directory; or the file, where the address names one, or where a .npz or
+        .sbs is all there is.
+
+    Raises:
+        ValueError: when the address is of another form.
+        PermissionError: when a licence has to be accepted or a login is missing.
+        FileNotFoundError: when there is no such model, version or file.
+        ConnectionError: when the site cannot be reached and the cache has no copy.
+        ImportError: when kagglehub is not installed.
+    """
+    found = _HF.fullmatch(uri)
+    if found:
+        with _explained(uri, f"https://huggingface.co/{found['repository']}"):
+            return _download_huggingface(**found.groupdict())
+    found = _KAGGLE.fullmatch(uri)
+    if found:
+        return _download_kaggle(uri, found["handle"])
+    raise ValueError(
+        "Expected hf://organisation/name[@revision][/file] or "
+        "kaggle://organisation/model/framework/variation[/version]. Received: "
+        f"{uri!r}."
+    )
+
+
+def _download_huggingface(
+    repository: str, revision: str | None, file: str | None, **rest: Any
+) -> Path:
+    import huggingface_hub
+
+    if file is not None:
+        path = huggingface_hub.hf_hub_download(repository, file, revision=revision)
+        return Path(path)
+    directory = Path(
+        huggingface_hub.snapshot_download(
+            repository, revision=revision, allow_patterns=_FILES
+        )
+    )
+    if (directory / "config.json").is_file():
+        return directory
+    patterns = [f"*{ending}" for ending in _SINGLE_FILES]
+    huggingface_hub.snapshot_download(
+        repository, revision=revision, allow_patterns=patterns
+    )
+    return _only_file(directory)
+
+
+def _download_kaggle(uri: str, handle: str) -> Path:
+    try:
+        import kagglehub
+    except ImportError as error:
+        raise ImportError(
+            f"Expected kagglehub to download {uri}. Run `pip install kagglehub`."
+        ) from error
+    page = "https://www.kaggle.com/models/" + "/".join(handle.split("/")[:2])
+    with _explained(uri, page):
+        return _only_file(Path(kagglehub.model_download(handle)))
+
+
+def _only_file(directory: Path) -> Path:
+    """The .npz or .sbs of a directory that has no configuration."""
+    files = [p for p in directory.rglob("*") if p.suffix in _SINGLE_FILES]
+    if (directory / "config.json").is_file() or len(files) != 1:
+        return directory
+    return files[0]
+
+
+@contextmanager
+def _explained(uri: str, page: str) -> Iterator[None]:
+    """Turns the errors of both libraries into ones that say what to do."""
+    try:
+        yield
+    except Exception as error:
+        kind = _kind_of(error)
+        login = (
+            "`hf auth login` or the variable HF_TOKEN"
+            if uri.startswith("hf://")
+            else "`kagglehub.login()` or the variable KAGGLE_API_TOKEN"
+        )
+        if kind is PermissionError:
+            raise PermissionError(
+                f"Expected access to {uri}, which was refused. Accept the licence at "
+                f"{page}, then log in: {login}."
+            ) from error
+        if kind is FileNotFoundError:
+            raise FileNotFoundError(
+                f"Expected a model at {uri}; there is none, or it is private. Look at "
+                f"{page}; for a private one log in: {login}. ({_first_line(error)})"
+            ) from error
+        if kind is ConnectionError:
+            raise ConnectionError(
+                f"Expected to download {uri}, or to find all of it in the cache. The "
+                "site cannot be reached, or offline mode is on, and the cache has no "
+                "whole copy. Download it where there is a network, copy the directory, "
+                f"and pass its path. ({_first_line(error)})"
+            ) from error
+        raise
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _kind_of(error: Exception) -> type[Exception] | None:
+    """PermissionError, FileNotFoundError, ConnectionError, or None for others."""
+    from huggingface_hub import errors
+
+    cause: BaseException | None = error
+    # A failed look-up in the cache hides why the site did not answer.
+    chain: list[BaseException] = []
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    statuses = [_status_of(link) for link in chain]
+    if any(isinstance(link, errors.GatedRepoError) for link in chain):
+        return PermissionError
+    missing = (errors.RepositoryNotFoundError, errors.RevisionNotFoundError)
+    if any(isinstance(link, missing) for link in chain) or 404 in statuses:
+        return FileNotFoundError
+    if 401 in statuses or 403 in statuses:
+        return PermissionError
+    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+        return ConnectionError
+    names = {type(link).__name__ for link in chain}
+    if isinstance(error, ConnectionError) or names & {"ConnectError", "ConnectTimeout"}:
+        return ConnectionError
+    if isinstance(error, errors.EntryNotFoundError):
+        return FileNotFoundError
+    return None
+
+
+def _status_of(error: BaseException) -> int | None:
+    return getattr(getattr(error, "response", None), "status_code", None)

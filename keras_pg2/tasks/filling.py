@@ -1,0 +1,94 @@
+"""A backbone whose variables are filled from a checkpoint as they are made.
+
+Made the usual way, every variable would first be given random numbers, and
+memory and time would be spent on them. Keras makes variables inside a
+`keras.StatelessScope` without values and asks each initializer for one when the
+scope ends; here that initializer reads the variable's tensor. Keras has no public
+name for the initializer of a variable that waits: `_initializer` is the one private
+name used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_pg2.conversion.checkpoint import Checkpoint
+from keras_pg2.conversion.memory_order import in_memory_order
+from keras_pg2.conversion.number_types import DTYPES, cast
+from keras_pg2.conversion.weight_table import Row, read_variable
+from keras_pg2.model_numbers import override_numbers
+from keras_pg2.modeling.backbone import PaliGemma2Backbone
+
+
+def build_backbone(
+    checkpoint: Checkpoint,
+    dtype: Any = None,
+    advance: Callable[[int], None] = lambda num_bytes: None,
+) -> PaliGemma2Backbone:
+    """Builds a backbone and fills it, one tensor after another.
+
+    Args:
+        checkpoint: an opened and checked checkpoint.
+        dtype: dtype policy of the backbone; None for Keras' own.
+        advance: told the bytes of each variable when it is filled.
+
+    Raises:
+        ValueError: when a tensor holds NaN or infinity, or numbers too large for
+            the policy's type.
+        OSError: when a file cannot be read.
+    """
+    rows = {row.ours: row for row in checkpoint.rows}
+    errors: list[Exception] = []
+    with keras.StatelessScope():
+        backbone = PaliGemma2Backbone(
+            **override_numbers(checkpoint.numbers), dtype=dtype
+        )
+        for variable in backbone.variables:
+            variable._initializer = _reader(
+                checkpoint, rows[variable.path], errors, advance
+            )
+    if errors:
+        raise errors[0]
+    return backbone
+
+
+def _reader(
+    checkpoint: Checkpoint,
+    row: Row,
+    errors: list[Exception],
+    advance: Callable[[int], None],
+) -> Callable[..., Any]:
+    def read(shape: tuple[int, ...], dtype: str) -> Any:
+        # Raising here would leave Keras with half of its variables, which it would
+        # try to fill when the next scope ends: the first error is kept for later.
+        if not errors:
+            try:
+                value = read_variable(checkpoint.source, row)
+                value = cast(value, DTYPES[dtype], row.theirs)
+                advance(value.nbytes)
+                return _to_backend(value)
+            except Exception as error:
+                errors.append(error)
+        return keras.ops.zeros(shape, dtype)
+
+    return read
+
+
+def _to_backend(value: np.ndarray) -> Any:
+    """The array as Keras takes it without detours.
+
+    On PyTorch, Keras would send bfloat16 through float32; a tensor can also share
+    the memory of the array, transposed as it is in the file, which is the layout of
+    torch.nn.Linear.
+    """
+    if keras.backend.backend() != "torch":
+        return in_memory_order(value)
+    import torch
+
+    if value.dtype == DTYPES["bfloat16"]:
+        return torch.from_numpy(value.view(np.uint16)).view(torch.bfloat16)
+    return torch.from_numpy(value)
