@@ -13,12 +13,15 @@ from tests.tiny_networks import TEXT_DECODER, VISION_ENCODER, randomize
 from tests.tiny_vocabulary import gemma_like_proto
 
 
-def random_task(seed: int = 0, sequence_length: int = 64) -> PaliGemma2CausalLM:
+def random_task(
+    seed: int = 0, sequence_length: int = 64, **text_decoder: object
+) -> PaliGemma2CausalLM:
     """A task that answers nonsense: 28 px images, a vocabulary of 1552 pieces."""
     tokenizer = PaliGemma2Tokenizer(gemma_like_proto())
     vocabulary_size = tokenizer.vocabulary_size()
     backbone = PaliGemma2Backbone(
-        VISION_ENCODER, {**TEXT_DECODER, "vocabulary_size": vocabulary_size}
+        VISION_ENCODER,
+        {**TEXT_DECODER, "vocabulary_size": vocabulary_size, **text_decoder},
     )
     randomize(backbone, seed)
     converter = PaliGemma2ImageConverter(image_size=VISION_ENCODER["image_size"])

@@ -119,9 +119,9 @@ class _Writer:
 
     def _values(self, row: Row, dtype: np.dtype) -> Iterator[np.ndarray]:
         variable = read_variable(self.checkpoint.source, self.incoming[row.ours])
-        values = row.transform.inverse(variable)
+        values = row.transform.inverse(cast(variable, dtype, row.theirs))
         for value in values if isinstance(values, tuple) else (values,):
-            yield cast(in_memory_order(value), dtype, row.theirs)
+            yield in_memory_order(value)
 
 
 def _index(row: Row) -> tuple[int | slice, ...]:

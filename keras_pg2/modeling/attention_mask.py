@@ -82,7 +82,9 @@ def token_layout(padding_mask: Tensor, response_mask: Tensor) -> TokenLayout:
     response = ops.cast(response_mask, "int32") * valid
     positions = ops.maximum(ops.cumsum(valid, axis=1) - 1, 0)
     block_ids = ops.cumsum(response, axis=1) * response
-    padding = ops.full_like(block_ids, PADDING_BLOCK)
+    # Not full_like: on PyTorch it cannot be traced, and Keras would compute the whole
+    # network to learn its shapes.
+    padding = PADDING_BLOCK * ops.ones_like(block_ids)
     return TokenLayout(positions, ops.where(padding_mask, block_ids, padding))
 
 

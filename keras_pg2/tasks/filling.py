@@ -11,6 +11,7 @@ name used.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
@@ -44,9 +45,10 @@ def build_backbone(
     rows = {row.ours: row for row in checkpoint.rows}
     errors: list[Exception] = []
     with keras.StatelessScope():
-        backbone = PaliGemma2Backbone(
-            **override_numbers(checkpoint.numbers), dtype=dtype
-        )
+        with _symbolic_only():
+            backbone = PaliGemma2Backbone(
+                **override_numbers(checkpoint.numbers), dtype=dtype
+            )
         for variable in backbone.variables:
             variable._initializer = _reader(
                 checkpoint, rows[variable.path], errors, advance
@@ -76,6 +78,16 @@ def _reader(
         return keras.ops.zeros(shape, dtype)
 
     return read
+
+
+def _symbolic_only() -> AbstractContextManager[Any]:
+    """Where shapes are inferred from variables that have no values yet.
+
+    JAX and TensorFlow trace the random numbers that stand in for them; PyTorch would
+    draw them for every use, but not on the device that has no memory.
+    """
+    is_torch = keras.backend.backend() == "torch"
+    return keras.device("meta") if is_torch else nullcontext()
 
 
 def _to_backend(value: np.ndarray) -> Any:
