@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from keras_pg2.cli import catalogue, options
+from keras_pg2.cli import catalogue, checkpoints, options
 from keras_pg2.cli.answering import (
     ask_model,
     check_pictures,
@@ -252,6 +252,18 @@ def presets(as_json: options.AsJson = False) -> None:
         typer.echo(json.dumps(records, indent=2))
     else:
         catalogue.print_presets(records)
+
+
+app.command(
+    epilog="Examples:\n\n"
+    "keras-pg2 convert google/paligemma2-3b-pt-224 pg2 --to preset\n\n"
+    "keras-pg2 convert my-preset my-model --to hf --dtype bf16\n\n"
+    "keras-pg2 convert my-preset my-model.sbs --to sbs --dtype sfp"
+)(checkpoints.convert)
+app.command(
+    epilog="Examples:\n\nkeras-pg2 info pali_gemma2_mix_3b_448\n\n"
+    "keras-pg2 info my-model.npz --json"
+)(checkpoints.info)
 
 
 @app.command(

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from keras_pg2 import presets
+from keras_pg2.model_numbers import variable_shapes
 
 _LEGEND = """
 px: height and width of the pictures inside. kind: "scenes" knows only drawn scenes,
 "pt" is to be fine-tuned, "mix" does many tasks, "ft_docci" writes long captions.
 
-To use a released model, accept its licence at its page, download it and name the
-directory:
-  hf download google/paligemma2-3b-mix-224 --local-dir pg2-mix
-  keras-pg2 caption photo.jpg --preset pg2-mix --dtype bfloat16"""
+GB: of the download, and of the weights in memory in bfloat16, int8 and int4 (image
+encoder and embedding stay in bfloat16 in the latter two).
+
+A released model is downloaded when it is first used. Accept its licence at its page,
+and log in with `hf auth login`:
+  keras-pg2 caption photo.jpg --preset pali_gemma2_mix_3b_224 --dtype bfloat16"""
 
 
 def list_presets() -> list[dict[str, Any]]:
-    """One record per preset: name, kind, parameters, image_size (pixels), source."""
+    """One record per preset: name, kind, parameters, image_size (pixels), sizes.
+
+    Sizes are bytes: `download_bytes`, and `memory_bytes` by the type of the weights.
+    """
     bundled = []
     for name, directory in presets.bundled_presets().items():
         config = json.loads((directory / "config.json").read_text("utf-8"))["config"]
@@ -31,6 +38,8 @@ def list_presets() -> list[dict[str, Any]]:
             "kind": "scenes",
             "parameters": presets.count_parameters(**numbers),
             "image_size": numbers["vision_encoder"]["image_size"],
+            "download_bytes": 0,
+            "memory_bytes": memory_bytes(numbers),
             "is_bundled": True,
             "source": str(directory),
         }
@@ -41,6 +50,8 @@ def list_presets() -> list[dict[str, Any]]:
             "kind": preset.kind,
             "parameters": preset.num_parameters,
             "image_size": preset.image_size,
+            "download_bytes": _download_bytes(preset),
+            "memory_bytes": memory_bytes(_numbers(preset)),
             "is_bundled": False,
             "source": preset.huggingface_id,
         }
@@ -59,18 +70,60 @@ def print_presets(records: list[dict[str, Any]]) -> None:
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("px", justify="right", no_wrap=True)
     table.add_column("kind", no_wrap=True)
-    table.add_column("at hf.co/google/", no_wrap=True)
+    for title in ("GB", "bf16", "int8", "int4"):
+        table.add_column(title, justify="right", no_wrap=True)
     for record in records:
-        place = "(bundled)" if record["is_bundled"] else record["source"]
         table.add_row(
             record["name"],
             _in_words(record["parameters"]),
             str(record["image_size"]),
             record["kind"],
-            place.removeprefix("google/"),
+            "bundled" if record["is_bundled"] else _gigabytes(record["download_bytes"]),
+            *(_gigabytes(size) for size in record["memory_bytes"].values()),
         )
     console.print(table)
     console.print(_LEGEND, soft_wrap=True)
+
+
+def memory_bytes(numbers: dict[str, dict[str, Any]]) -> dict[str, int]:
+    """Bytes of the weights in memory by their type; scales of int4 in groups of 128.
+
+    Quantised are the decoder's matrices, as KerasHub's `quantize` does with a filter;
+    the embedding and all else stays bfloat16.
+    """
+    shapes = variable_shapes(**numbers)
+    total = sum(map(math.prod, shapes.values()))
+    matrices = [
+        shape
+        for path, shape in shapes.items()
+        if path.startswith("text_decoder/block_") and path.endswith("/kernel")
+    ]
+    quantized = sum(map(math.prod, matrices))
+    columns = sum(shape[1] for shape in matrices)
+    rest = 2 * (total - quantized)
+    return {
+        "bfloat16": 2 * total,
+        "int8": rest + quantized + 4 * columns,
+        "int4": rest + quantized // 2 + 4 * (quantized // 128),
+    }
+
+
+def _numbers(preset: presets.Preset) -> dict[str, dict[str, Any]]:
+    return {
+        "vision_encoder": preset.vision_encoder,
+        "text_decoder": preset.text_decoder,
+    }
+
+
+def _download_bytes(preset: presets.Preset) -> int:
+    """Of the hub's files: bfloat16 for PaliGemma 2, float32 for PaliGemma."""
+    itemsize = 2 if preset.text_decoder["has_post_norms"] else 4
+    extra_rows = 64 * preset.text_decoder["hidden_dim"]
+    return itemsize * (preset.num_parameters + extra_rows)
+
+
+def _gigabytes(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.1f}"
 
 
 def _in_words(count: int) -> str:

@@ -50,7 +50,7 @@ def convert(
         OSError: when the disk is full; nothing is left behind.
     """
     target = Path(target).expanduser()
-    _writer(to, dtype, target)  # A wrong name is told before the source is opened.
+    check_target(to, dtype, target)
     checkpoint = open_checkpoint(source, tokenizer)
     if Path(source).expanduser().resolve() == target.resolve():
         raise ValueError(
@@ -72,7 +72,7 @@ def write_checkpoint(
 ) -> Path:
     """Writes an opened checkpoint; see `convert`."""
     target = Path(target).expanduser()
-    writer = _writer(to, dtype, target)
+    writer = check_target(to, dtype, target)
     dtype = _SHORT.get(dtype or "", dtype)
     beside = target.with_name(TOKENIZER_FILE)
     proto = checkpoint.preprocessing.tokenizer if to == "npz" else None
@@ -99,7 +99,12 @@ def expected_bytes(checkpoint: Checkpoint, dtype: str | None) -> int:
     return checkpoint.num_parameters * itemsize
 
 
-def _writer(to: str, dtype: str | None, target: Path) -> Writer:
+def check_target(to: str, dtype: str | None, target: Path) -> Writer:
+    """Finds the writer of a format, before a source is opened.
+
+    Raises:
+        ValueError: for an unknown format or type, or another ending of the file.
+    """
     if to not in WRITERS:
         raise ValueError(
             f"Expected a format of {', '.join(WRITERS)}. Received: {to!r}."

@@ -22,10 +22,13 @@ def is_finite(tensor: np.ndarray) -> bool:
     exponent = 0x7C00 if tensor.dtype == np.float16 else 0x7F80
     bits = np.ascontiguousarray(tensor).view(np.uint16).reshape(-1)
     block = 1 << 17
-    return all(
-        ((bits[i : i + block] & 0x7FFF) < exponent).all()
-        for i in range(0, bits.size, block)
-    )
+    magnitudes = np.empty(min(block, bits.size), np.uint16)
+    for start in range(0, bits.size, block):
+        some = bits[start : start + block]
+        np.bitwise_and(some, 0x7FFF, out=magnitudes[: some.size])
+        if magnitudes[: some.size].max() >= exponent:
+            return False
+    return True
 
 
 def cast(value: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:

@@ -10,7 +10,9 @@ name used.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -20,9 +22,12 @@ import numpy as np
 from keras_pg2.conversion.checkpoint import Checkpoint
 from keras_pg2.conversion.memory_order import in_memory_order
 from keras_pg2.conversion.number_types import DTYPES, cast
-from keras_pg2.conversion.weight_table import Row, read_variable
+from keras_pg2.conversion.weight_table import read_variable
 from keras_pg2.model_numbers import override_numbers
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
+
+# One waits for the disk while the other checks and transposes.
+_NUM_THREADS = 2
 
 
 def build_backbone(
@@ -42,42 +47,72 @@ def build_backbone(
             the policy's type.
         OSError: when a file cannot be read.
     """
-    rows = {row.ours: row for row in checkpoint.rows}
     errors: list[Exception] = []
-    with keras.StatelessScope():
+    with ThreadPoolExecutor(_NUM_THREADS) as threads, keras.StatelessScope():
         with _symbolic_only():
             backbone = PaliGemma2Backbone(
                 **override_numbers(checkpoint.numbers), dtype=dtype
             )
+        values = _ValuesAhead(checkpoint, backbone.variables, threads)
         for variable in backbone.variables:
-            variable._initializer = _reader(
-                checkpoint, rows[variable.path], errors, advance
-            )
+            variable._initializer = _initializer(variable, values, errors, advance)
     if errors:
         raise errors[0]
     return backbone
 
 
-def _reader(
-    checkpoint: Checkpoint,
-    row: Row,
+class _ValuesAhead:
+    """Reads the values of variables in threads, a few ahead of their use."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        variables: list[keras.Variable],
+        threads: ThreadPoolExecutor,
+    ) -> None:
+        self._source = checkpoint.source
+        self._rows = {row.ours: row for row in checkpoint.rows}
+        self._waiting = deque(variables)
+        self._threads = threads
+        self._reading: dict[str, Future[np.ndarray]] = {}
+
+    def take(self, variable: keras.Variable) -> np.ndarray:
+        """The value of a variable, in its type, laid out as the backend takes it."""
+        while self._waiting and (
+            len(self._reading) < _NUM_THREADS or variable.path not in self._reading
+        ):
+            ahead = self._waiting.popleft()
+            self._reading[ahead.path] = self._threads.submit(self._read, ahead)
+        return self._reading.pop(variable.path).result()
+
+    def _read(self, variable: keras.Variable) -> np.ndarray:
+        row = self._rows[variable.path]
+        value = read_variable(self._source, row)
+        value = cast(value, DTYPES[variable.dtype], row.theirs)
+        # A transposed tensor is the layout of torch.nn.Linear: no copy is needed.
+        is_torch = keras.backend.backend() == "torch"
+        return value if is_torch else in_memory_order(value)
+
+
+def _initializer(
+    variable: keras.Variable,
+    values: _ValuesAhead,
     errors: list[Exception],
     advance: Callable[[int], None],
 ) -> Callable[..., Any]:
-    def read(shape: tuple[int, ...], dtype: str) -> Any:
+    def initialize(shape: tuple[int, ...], dtype: str) -> Any:
         # Raising here would leave Keras with half of its variables, which it would
         # try to fill when the next scope ends: the first error is kept for later.
         if not errors:
             try:
-                value = read_variable(checkpoint.source, row)
-                value = cast(value, DTYPES[dtype], row.theirs)
+                value = values.take(variable)
                 advance(value.nbytes)
                 return _to_backend(value)
             except Exception as error:
                 errors.append(error)
         return keras.ops.zeros(shape, dtype)
 
-    return read
+    return initialize
 
 
 def _symbolic_only() -> AbstractContextManager[Any]:
@@ -91,14 +126,9 @@ def _symbolic_only() -> AbstractContextManager[Any]:
 
 
 def _to_backend(value: np.ndarray) -> Any:
-    """The array as Keras takes it without detours.
-
-    On PyTorch, Keras would send bfloat16 through float32; a tensor can also share
-    the memory of the array, transposed as it is in the file, which is the layout of
-    torch.nn.Linear.
-    """
+    """The array as Keras takes it: bfloat16 to PyTorch not by way of float32."""
     if keras.backend.backend() != "torch":
-        return in_memory_order(value)
+        return value
     import torch
 
     if value.dtype == DTYPES["bfloat16"]:

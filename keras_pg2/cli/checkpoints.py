@@ -1,0 +1,173 @@
+"""The commands about checkpoint files: `convert` and `info`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from keras_pg2 import presets
+from keras_pg2.cli import options
+from keras_pg2.cli.messages import notice, reported_errors, stderr
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="Name of a preset, Hugging Face id, hf:// or kaggle:// address, folder, "
+        ".npz or .sbs file.",
+        show_default=False,
+    ),
+]
+TokenizerFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="A SentencePiece file, for a .npz that has none beside it.",
+        show_default=False,
+    ),
+]
+
+
+def convert(
+    source: Source,
+    target: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TARGET", help="Directory, .npz or .sbs file.", show_default=False
+        ),
+    ],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="hf (transformers, vLLM, MLX), preset (Keras), npz (big_vision), sbs "
+            "(gemma.cpp).",
+            show_default=False,
+        ),
+    ],
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="bf16, fp16 or fp32, for sbs also sfp (8 bits). Default: as they are; "
+            "for sbs bf16.",
+            show_default=False,
+        ),
+    ] = None,
+    tokenizer: TokenizerFile = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is at TARGET.")
+    ] = False,
+) -> None:
+    """Write a checkpoint in another format; no model is built."""
+    with reported_errors():
+        _use_no_backend()
+        from keras_pg2.conversion.convert import check_target, write_checkpoint
+        from keras_pg2.conversion.formats import open_checkpoint
+
+        check_target(to, dtype, target)
+        path = presets.locate(source)
+        checkpoint = open_checkpoint(path, tokenizer)
+        for note in checkpoint.notes:
+            notice(f"Note: {note}.")
+        with _bytes_progress(f"Writing {target}", checkpoint, dtype) as advance:
+            written = write_checkpoint(
+                checkpoint, target, to, dtype, overwrite=overwrite, advance=advance
+            )
+        typer.echo(f"{written}: {checkpoint.num_parameters:,} parameters")
+
+
+def info(
+    source: Source, tokenizer: TokenizerFile = None, as_json: options.AsJson = False
+) -> None:
+    """Describe a checkpoint, or a preset's name, without loading weights."""
+    with reported_errors():
+        _use_no_backend()
+        record = describe(source, tokenizer)
+        if as_json:
+            typer.echo(json.dumps(record, indent=2))
+            return
+        for name, value in record.items():
+            if isinstance(value, dict):
+                typer.echo(f"{name}:")
+                for key, number in value.items():
+                    typer.echo(f"  {key:26} {number}")
+            elif isinstance(value, list):
+                for entry in value:
+                    typer.echo(f"{name.removesuffix('s')}: {entry}")
+            else:
+                shown = f"{value:,}" if isinstance(value, int) else value
+                typer.echo(f"{name:28} {shown}")
+
+
+def describe(source: str, tokenizer: Path | None = None) -> dict[str, Any]:
+    """What is known of a checkpoint; for a released one that is not here, by name."""
+    found = presets.resolve(source)
+    if isinstance(found, presets.Preset):
+        return {
+            "name": found.name,
+            "kind": found.kind,
+            "parameters": found.num_parameters,
+            "sequence_length": found.sequence_length,
+            "huggingface_id": found.huggingface_id,
+            "kaggle_handle": found.kaggle_handle,
+            "vision_encoder": found.vision_encoder,
+            "text_decoder": found.text_decoder,
+        }
+    from keras_pg2.conversion.formats import open_checkpoint
+
+    checkpoint = open_checkpoint(presets.locate(source), tokenizer)
+    ignored = checkpoint.check()
+    keys = {row.theirs for row in checkpoint.rows}
+    dtypes = sorted({str(checkpoint.source.dtype(key)) for key in keys})
+    proto = checkpoint.preprocessing.tokenizer
+    return {
+        "path": str(checkpoint.path),
+        "format": checkpoint.format,
+        "parameters": checkpoint.num_parameters,
+        "weights_bytes": checkpoint.num_bytes,
+        "dtype": ", ".join(dtypes),
+        "tensors": len(keys),
+        "tokenizer": "none" if proto is None else f"{len(proto):,} bytes",
+        "sequence_length": checkpoint.preprocessing.sequence_length,
+        "interpolation": checkpoint.preprocessing.interpolation,
+        **{part: dict(numbers) for part, numbers in checkpoint.numbers.items()},
+        "left_outs": [f"{key} ({reason})" for key, reason in ignored.items()],
+        "notes": list(checkpoint.notes),
+    }
+
+
+def _use_no_backend() -> None:
+    """Keras writes some of the files, but computes nothing: NumPy is soon imported."""
+    os.environ.setdefault("KERAS_BACKEND", "numpy")
+
+
+@contextmanager
+def _bytes_progress(
+    text: str, checkpoint: Any, dtype: str | None
+) -> Iterator[Callable[[int], None]]:
+    """A bar of bytes on stderr; nothing where that is no terminal."""
+    from keras_pg2.conversion.convert import expected_bytes
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    console = stderr()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(text, total=expected_bytes(checkpoint, dtype))
+        yield lambda num_bytes: bar.advance(task, num_bytes)
