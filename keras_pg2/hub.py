@@ -160,7 +160,8 @@ def _kind_of(error: Exception) -> type[Exception] | None:
     if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
         return ConnectionError
     names = {type(link).__name__ for link in chain}
-    if isinstance(error, ConnectionError) or names & {"ConnectError", "ConnectTimeout"}:
+    # Of httpx, below huggingface_hub, and of requests, below kagglehub.
+    if names & {"ConnectError", "ConnectTimeout", "ConnectionError"}:
         return ConnectionError
     if isinstance(error, errors.EntryNotFoundError):
         return FileNotFoundError

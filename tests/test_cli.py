@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2 import PaliGemma2CausalLM, hub
 from keras_pg2.cli import app, backends
 from keras_pg2.presets import PRESETS
 from tests.tiny_models import random_task
@@ -286,10 +287,6 @@ def test_bad_pictures_end_before_the_model_loads(
         (("detect", "PICTURE", "-l", "cat ; dog"), "Pass several labels"),
         (("caption", "PICTURE", "--seed", 1), "Add --temperature 1"),
         (("caption", "PICTURE", "--preset", "pali_gemma2_nona"), "pali_gemma2_nano"),
-        (
-            ("caption", "PICTURE", "--preset", "pali_gemma2_mix_3b_224"),
-            "hf download google/paligemma2-3b-mix-224",
-        ),
         (("generate", "-p", "<image>ocr"), "Remove it"),
     ],
 )
@@ -399,6 +396,88 @@ def test_presets(run) -> None:
     table = run("presets").stdout
     assert all(name in table for name in by_name)
     assert "9.66 B" in table
+
+
+def test_a_released_model_is_downloaded(run, picture, monkeypatch) -> None:
+    def refuse(uri: str) -> Path:
+        raise PermissionError(f"no access to {uri}")
+
+    monkeypatch.setattr(hub, "download", refuse)
+    result = run("caption", picture, "--preset", "pali_gemma2_mix_3b_224")
+    assert result.exit_code == 2
+    assert "no access to hf://google/paligemma2-3b-mix-224" in result.stderr
+
+
+def invoke(*arguments: object) -> Any:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_convert_and_info(preset, tmp_path) -> None:
+    target = tmp_path / "hf"
+    result = invoke("convert", preset, target, "--to", "hf", "--dtype", "bf16")
+    assert result.exit_code == 0, result.stderr
+    assert "61,416 parameters" in result.stdout
+    record = json.loads(invoke("info", target, "--json").stdout)
+    assert record["format"] == "huggingface"
+    assert record["parameters"] == 61_416
+    assert record["dtype"] == "bfloat16"
+    assert record["text_decoder"]["sliding_window"] == 4
+    shown = invoke("info", target).stdout
+    assert "61,416" in shown
+    assert "sliding_window" in shown
+    again = invoke("convert", preset, target, "--to", "hf")
+    assert again.exit_code == 2
+    assert "there already" in again.stderr
+    assert json.loads(invoke("info", target, "--json").stdout) == record
+    replaced = invoke("convert", preset, target, "--to", "hf", "--overwrite")
+    assert replaced.exit_code == 0
+    assert json.loads(invoke("info", target, "--json").stdout)["dtype"] == "float32"
+
+
+def test_info_of_a_released_checkpoint_needs_no_files() -> None:
+    record = json.loads(invoke("info", "google/paligemma2-28b-pt-448", "--json").stdout)
+    assert record["parameters"] == 27_651_076_848
+    assert record["text_decoder"]["query_pre_attn_scalar"] == 144
+    assert record["kaggle_handle"].startswith("kaggle://keras/paligemma2/")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("convert", "SOURCE", "out", "--to", "gguf"), "Expected a format of hf"),
+        (("convert", "SOURCE", "out", "--to", "npz"), "ends in .npz"),
+        (("convert", "SOURCE", "out", "--to", "hf", "--dtype", "sfp"), "'sfp'"),
+        (("convert", "nowhere", "out", "--to", "hf"), "name of a preset"),
+        (("info", "nowhere"), "name of a preset"),
+    ],
+)
+def test_bad_words_about_checkpoints(arguments, message, preset) -> None:
+    words = [preset if word == "SOURCE" else word for word in arguments]
+    result = invoke(*words)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize("command", ["convert", "info"])
+def test_help_about_checkpoints(command) -> None:
+    assert f"keras-pg2 {command}" in invoke(command, "--help").stdout
+
+
+def test_sizes_of_presets(run) -> None:
+    records = json.loads(run("presets", "--json").stdout)
+    sizes = {record["name"]: record for record in records}["pali_gemma2_pt_3b_224"]
+    # On the hub: 3,032,242,416 bfloat16 numbers.
+    assert sizes["download_bytes"] == 2 * 3_032_242_416
+    memory = sizes["memory_bytes"]
+    assert memory["bfloat16"] == 2 * 3_032_094_960
+    # Matrices of the decoder: 26 * (2 * 2304 * 2048 + 2 * 2304 * 1024 + 3 * 2304 * 9216)
+    matrices = 26 * (2 * 2304 * 2048 + 2 * 2304 * 1024 + 3 * 2304 * 9216)
+    assert (
+        memory["bfloat16"] - matrices
+        < memory["int8"]
+        < 1.01 * (memory["bfloat16"] - matrices)
+    )
+    assert memory["int4"] < memory["int8"] < memory["bfloat16"]
 
 
 @pytest.mark.parametrize("command", ["caption", "ask", "detect", "generate", "demo"])

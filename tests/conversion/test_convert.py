@@ -1,0 +1,159 @@
+"""What goes wrong while converting, and what is then left on the disk."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import signal
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from keras_pg2.conversion import staging
+from keras_pg2.conversion.convert import convert
+from keras_pg2.conversion.formats import open_checkpoint
+from keras_pg2.conversion.from_model import write_model
+from tests.tiny_models import random_task
+
+TARGETS = [("hf", "t"), ("preset", "t"), ("npz", "t.npz"), ("sbs", "t.sbs")]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(random_task(), tmp_path_factory.mktemp("source") / "hf", "hf")
+
+
+def damaged(source: Path, tmp_path: Path) -> Path:
+    """A copy whose last tensor, the final norm, holds a NaN."""
+    copy = Path(shutil.copytree(source, tmp_path / "damaged"))
+    path = copy / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-4:] = np.float32(np.nan).tobytes()
+    path.write_bytes(data)
+    return copy
+
+
+@pytest.mark.parametrize(("to", "name"), TARGETS)
+def test_a_failure_leaves_nothing_and_spares_what_was_there(
+    to: str, name: str, source: Path, tmp_path: Path
+) -> None:
+    bad = damaged(source, tmp_path)
+    target = tmp_path / "out" / name
+    with pytest.raises(ValueError, match=r"NaN or infinity in .*norm\.weight"):
+        convert(bad, target, to)
+    assert not list(target.parent.iterdir())
+    convert(source, target, to)
+    before = contents(target)
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        convert(bad, target, to, overwrite=True)
+    assert contents(target) == before
+    with pytest.raises(FileExistsError, match="there already"):
+        convert(source, target, to)
+    convert(source, target, to, overwrite=True)
+    assert contents(target).keys() == before.keys()
+    assert not [p for p in target.parent.iterdir() if p.name.startswith(".")]
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return {str(file): file.read_bytes() for file in files}
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """Writing more than 100 kB to a file fails, as on a full disk."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(("to", "name"), [t for t in TARGETS if t[0] != "preset"])
+@pytest.mark.usefixtures("small_files")
+def test_a_write_that_fails(to: str, name: str, source: Path, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="File too large"):
+        convert(source, tmp_path / name, to)
+    assert not list(tmp_path.iterdir())
+
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def test_a_full_disk_is_told_before_anything_is_written(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging.shutil, "disk_usage", lambda path: Usage(9, 9, 1000))
+    with pytest.raises(OSError, match=r"GB of space for .* GB are free"):
+        convert(source, tmp_path / "out", "hf")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("to", "name", "dtype", "message"),
+    [
+        ("gguf", "t", None, "a format of hf, preset, npz, sbs"),
+        ("hf", "t", "sfp", "Received: 'sfp'"),
+        ("sbs", "t.sbs", "fp16", "bfloat16, float32, sfp"),
+        ("npz", "t", None, r"ends in \.npz"),
+        ("sbs", "t.npz", None, r"ends in \.sbs"),
+    ],
+)
+def test_bad_words(
+    to: str, name: str, dtype: str | None, message: str, tmp_path: Path
+) -> None:
+    # The source is not even looked for.
+    with pytest.raises(ValueError, match=message):
+        convert(tmp_path / "nowhere", tmp_path / name, to, dtype)
+
+
+def test_onto_itself(source: Path) -> None:
+    with pytest.raises(ValueError, match="apart from the source"):
+        convert(source, source, "hf", overwrite=True)
+
+
+def test_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="where nothing is"):
+        open_checkpoint(tmp_path / "nowhere")
+    (tmp_path / "a.bin").touch()
+    with pytest.raises(ValueError, match=r"a\.bin"):
+        open_checkpoint(tmp_path / "a.bin")
+    with pytest.raises(FileNotFoundError, match="Download the whole repository"):
+        open_checkpoint(tmp_path)
+    (tmp_path / "b.npz").touch()
+    with pytest.raises(FileNotFoundError, match=r"a directory of b\.npz"):
+        open_checkpoint(tmp_path)
+
+
+def test_another_tokenizer_is_not_replaced(source: Path, tmp_path: Path) -> None:
+    beside = tmp_path / "paligemma_tokenizer.model"
+    beside.write_bytes(b"another")
+    with pytest.raises(FileExistsError, match="where another one is"):
+        convert(source, tmp_path / "m.npz", "npz")
+    assert [p.name for p in tmp_path.iterdir()] == [beside.name]
+
+
+@pytest.mark.parametrize(("to", "name"), TARGETS)
+def test_memory_is_that_of_a_few_tensors(to: str, name: str, tmp_path: Path) -> None:
+    # Many blocks beside a small embedding, so that all of them are most of the file.
+    task = random_task(
+        num_layers=24, hidden_dim=96, intermediate_dim=512, query_pre_attn_scalar=8
+    )
+    source = write_model(task, tmp_path / "source", "preset")
+    checkpoint = open_checkpoint(source)
+    largest = max(value.nbytes for _, value in checkpoint.variables())
+    written: list[int] = []
+    convert(source, tmp_path / f"warm_{name}", to)  # Imports are no tensors.
+    tracemalloc.start()
+    convert(source, tmp_path / name, to, advance=written.append)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(written) >= checkpoint.num_bytes // (2 if to == "sbs" else 1)
+    assert peak < min(6 * largest, checkpoint.num_bytes)
