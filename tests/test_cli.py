@@ -470,7 +470,7 @@ def test_sizes_of_presets(run) -> None:
     assert sizes["download_bytes"] == 2 * 3_032_242_416
     memory = sizes["memory_bytes"]
     assert memory["bfloat16"] == 2 * 3_032_094_960
-    # Matrices of the decoder: 26 * (2 * 2304 * 2048 + 2 * 2304 * 1024 + 3 * 2304 * 9216)
+    # The decoder's matrices: q and o, k and v, gate, up and down.
     matrices = 26 * (2 * 2304 * 2048 + 2 * 2304 * 1024 + 3 * 2304 * 9216)
     assert (
         memory["bfloat16"] - matrices

@@ -37,7 +37,7 @@ class ModelSource:
             raise ValueError(
                 "Expected a model of float weights. Received: a quantised one "
                 f"({', '.join(quantized[:3])}, ...). Write the model before "
-                "`quantize`, or save this one with `save_to_preset`."
+                "`quantize`."
             )
         self._backbone = backbone
         self._shapes = variable_shapes(**numbers_of(backbone))

@@ -41,7 +41,7 @@ def is_preset(directory: Path) -> bool:
 
 
 def is_quantized(directory: Path) -> bool:
-    """Whether the preset's weights are no floats, so that only Keras reads them."""
+    """Whether the preset's weights are no floats."""
     policy = read_json(directory / "config.json")["config"].get("dtype")
     if isinstance(policy, dict):
         policy = (
@@ -64,8 +64,7 @@ def open_preset(directory: Path) -> Checkpoint:
     if is_quantized(directory):
         raise ValueError(
             f"Expected a preset of float weights. Received: {directory}, a quantised "
-            "one. PaliGemma2CausalLM.from_preset loads it; to convert, take the preset "
-            "it was quantised from."
+            "one. Take the preset it was quantised from, and call `quantize` again."
         )
     numbers = override_numbers(read_json(directory / "config.json")["config"])
     metadata = directory / "metadata.json"

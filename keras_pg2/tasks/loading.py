@@ -10,7 +10,7 @@ from keras_pg2 import presets
 from keras_pg2.conversion import huggingface
 from keras_pg2.conversion.checkpoint import Checkpoint, Numbers, Preprocessing
 from keras_pg2.conversion.formats import open_checkpoint
-from keras_pg2.conversion.preset import is_preset, is_quantized
+from keras_pg2.conversion.preset import is_preset
 from keras_pg2.conversion.to_preprocessor import build_preprocessor
 from keras_pg2.json_files import read_json
 from keras_pg2.model_numbers import variable_shapes
@@ -71,15 +71,11 @@ def _preprocessor(
 def _load_preset(
     directory: Path, load_weights: bool, dtype: Any, overrides: dict[str, Any]
 ) -> tuple[PaliGemma2Backbone, Preprocessor]:
-    """A preset of ours: Keras reads its preprocessor, and quantised weights."""
+    """A preset of ours, whose preprocessor Keras reads."""
     check_preprocessor_files(directory)
     preprocessor = PaliGemma2CausalLMPreprocessor.from_preset(str(directory))
     config = read_json(directory / "config.json")["config"]
     numbers = presets.override_numbers(config, **overrides)
-    if load_weights and is_quantized(directory):
-        policy = {} if dtype is None else {"dtype": dtype}
-        backbone = PaliGemma2Backbone.from_preset(str(directory), **numbers, **policy)
-        return backbone, preprocessor
     if not load_weights:
         return PaliGemma2Backbone(**numbers, dtype=dtype), preprocessor
     checkpoint = _with_numbers(open_checkpoint(directory), overrides)
