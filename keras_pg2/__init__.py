@@ -10,6 +10,7 @@ import sys as _sys
 from pathlib import Path as _Path
 
 if _Path(_sys.argv[0]).stem != "keras-pg2":
+    from keras_pg2 import hub as hub
     from keras_pg2.generation import Sampler as Sampler
     from keras_pg2.modeling import PaliGemma2Backbone as PaliGemma2Backbone
     from keras_pg2.preprocessing import prompts as prompts

@@ -298,3 +298,40 @@ def test_kaggle_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kagglehub, "model_download", refuse)
     with pytest.raises(ConnectionError, match="copy the directory"):
         hub.download(f"kaggle://{HANDLE}")
+
+
+@pytest.mark.parametrize("to", ["hf", "preset", "npz"])
+def test_upload_keeps_the_model_card(
+    to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = {"npz": "folder/model.npz"}.get(to, "folder")
+    write_model(random_task(), tmp_path / name, to)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "folder").glob("*.*")}
+    calls: list[Any] = []
+    monkeypatch.setattr(
+        huggingface_hub, "create_repo", lambda *a, **k: calls.append((a, k))
+    )
+    monkeypatch.setattr(huggingface_hub, "upload_folder", lambda **k: calls.append(k))
+    hub.upload("hf://someone/tuned", tmp_path / "folder")
+    assert calls == [
+        (("someone/tuned",), {"exist_ok": True}),
+        {"repo_id": "someone/tuned", "folder_path": tmp_path / "folder"},
+    ]
+    after = {p.name: p.read_bytes() for p in (tmp_path / "folder").glob("*.*")}
+    assert after == before
+    assert to == "npz" or b"library_name" in after["README.md"]
+
+
+def test_upload_to_kaggle_and_bad_uploads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    monkeypatch.setattr(kagglehub, "model_upload", lambda *a: calls.append(a))
+    directory = write_model(random_task(), tmp_path / "preset", "preset")
+    hub.upload("kaggle://me/model/keras/tuned", directory)
+    assert calls == [("me/model/keras/tuned", str(directory))]
+    with pytest.raises(ValueError, match="Expected hf://organisation/name or"):
+        hub.upload("hf://me/model@main", directory)
+    (directory / "model.weights.h5").unlink()
+    with pytest.raises(FileNotFoundError, match=r"model\.weights\.h5"):
+        hub.upload("hf://me/model", directory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from keras import ops
 
 from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2.presets import PRESETS
 from tests.tiny_models import random_task
 from tests.tiny_networks import random_inputs
 
@@ -134,3 +136,16 @@ def test_damaged_weight_file(preset):
 def test_unknown_name_has_near_matches():
     with pytest.raises(ValueError, match="pali_gemma2_mix_3b_224"):
         PaliGemma2CausalLM.from_preset("pali_gema2_mix_3b_224")
+
+
+def test_a_released_name_without_weights_needs_no_files(monkeypatch):
+    name = "pali_gemma2_pt_3b_224"
+    small = random_task().backbone
+    config = small.get_config()
+    parts = {part: config[part] for part in ("vision_encoder", "text_decoder")}
+    preset = dataclasses.replace(PRESETS[name], **parts)
+    monkeypatch.setitem(PRESETS, name, preset)
+    task = PaliGemma2CausalLM.from_preset(name, load_weights=False, sliding_window=9)
+    assert task.preprocessor is None
+    assert task.backbone.count_params() == small.count_params()
+    assert task.backbone.text_decoder.sliding_window == 9
