@@ -58,6 +58,7 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
     backbone_cls = PaliGemma2Backbone
     preprocessor_cls = PaliGemma2CausalLMPreprocessor
     generate_function: Any = None
+    _traced_variables: Any = None
 
     def __init__(
         self,
@@ -158,8 +159,14 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
         self.sampler = chosen
 
     def make_generate_function(self) -> Any:
-        """The compiled loop over tokens; compiled anew after `compile`."""
-        if self.generate_function is None:
+        """The compiled loop over tokens; compiled anew after `compile`.
+
+        And after `enable_lora` or `quantize`: a compiled function of TensorFlow would
+        go on with the variables it was traced with.
+        """
+        variables = tuple(id(variable) for variable in self.backbone.variables)
+        if self.generate_function is None or variables != self._traced_variables:
+            self._traced_variables = variables
             self.generate_function = compile_function(
                 partial(generate_tokens, self.backbone, self.sampler), self
             )
