@@ -53,8 +53,18 @@ def build_backbone(
             backbone = PaliGemma2Backbone(
                 **override_numbers(checkpoint.numbers), dtype=dtype
             )
-        values = _ValuesAhead(checkpoint, backbone.variables, threads)
-        for variable in backbone.variables:
+        # In the order of making, in which Keras asks: else much would be read ahead.
+        variables = [
+            variable
+            for layer in (
+                backbone.vision_encoder,
+                backbone.vision_projection,
+                backbone.text_decoder,
+            )
+            for variable in layer.variables
+        ]
+        values = _ValuesAhead(checkpoint, variables, threads)
+        for variable in variables:
             variable._initializer = _initializer(variable, values, errors, advance)
     if errors:
         raise errors[0]
