@@ -48,11 +48,7 @@ def write_checkpoint(directory: Path) -> None:
     from keras_pg2.model_numbers import variable_shapes
     from keras_pg2.presets import PRESETS
 
-    preset = PRESETS[NAME]
-    numbers = {
-        "vision_encoder": preset.vision_encoder,
-        "text_decoder": preset.text_decoder,
-    }
+    numbers = PRESETS[NAME].numbers
     shapes = variable_shapes(**numbers)
     rng = np.random.default_rng(0)
     dtype = np.dtype(ml_dtypes.bfloat16)
@@ -72,7 +68,7 @@ def write_checkpoint(directory: Path) -> None:
 
     tensors = []
     for row in weight_rows(**numbers):
-        shape = row.transform.inverse_shape(shapes[row.ours])
+        shape = row.stored_shape(shapes[row.ours])
         # With larger embeddings the network would say the last token again.
         scale = 0.25 if row.ours.endswith("token_embedding/embeddings") else 1.0
         tensors.append(Outgoing(row.theirs, shape, dtype, draw(shape, scale)))

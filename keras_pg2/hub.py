@@ -23,11 +23,6 @@ _SINGLE_FILES = (".npz", ".sbs")
 _FILES = ["*.json", "*.safetensors", "*.h5", "*.model", "assets/*", "README.md"]
 
 
-def is_uri(text: str) -> bool:
-    """Whether a text is an address that `download` may take."""
-    return text.startswith(("hf://", "kaggle://"))
-
-
 def download(uri: str) -> Path:
     """Downloads a checkpoint, or finds it in the cache.
 

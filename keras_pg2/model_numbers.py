@@ -57,6 +57,11 @@ def variable_shapes(
     }
 
 
+def num_image_tokens(image_size: int, patch_size: int, **others: Any) -> int:
+    """Tokens one picture becomes, from a vision encoder's numbers."""
+    return (image_size // patch_size) ** 2
+
+
 def count_parameters(
     vision_encoder: Mapping[str, Any], text_decoder: Mapping[str, Any]
 ) -> int:
@@ -86,7 +91,7 @@ def _vision_shapes(
         **_under("mlp_up/", _dense(hidden_dim, intermediate_dim)),
         **_under("mlp_down/", _dense(intermediate_dim, hidden_dim)),
     }
-    num_patches = (image_size // patch_size) ** 2
+    num_patches = num_image_tokens(image_size, patch_size)
     return {
         "patch_embedding/kernel": (patch_size, patch_size, 3, hidden_dim),
         "patch_embedding/bias": (hidden_dim,),

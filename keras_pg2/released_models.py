@@ -23,6 +23,9 @@ SIGLIP_SO400M = {
     "intermediate_dim": 4304,
 }
 
+NUM_EXTRA_ROWS = 64
+"""Rows the hub's tables have beyond the vocabulary: `<image>` and padding."""
+
 _SHARED = {"vocabulary_size": 257_152, "head_dim": 256, "query_pre_attn_scalar": 256}
 _GEMMA1 = {
     **_SHARED,
@@ -134,9 +137,17 @@ class Preset:
     text_decoder: dict[str, Any]
 
     @property
+    def numbers(self) -> dict[str, dict[str, Any]]:
+        """Arguments of the backbone."""
+        return {
+            "vision_encoder": self.vision_encoder,
+            "text_decoder": self.text_decoder,
+        }
+
+    @property
     def num_parameters(self) -> int:
         """Number of weights of the backbone."""
-        return count_parameters(self.vision_encoder, self.text_decoder)
+        return count_parameters(**self.numbers)
 
     @property
     def aliases(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from keras_pg2 import presets
 from keras_pg2.model_numbers import variable_shapes
+from keras_pg2.released_models import NUM_EXTRA_ROWS
 
 _LEGEND = """
 px: height and width of the pictures inside. kind: "scenes" knows only drawn scenes,
@@ -51,7 +52,7 @@ def list_presets() -> list[dict[str, Any]]:
             "parameters": preset.num_parameters,
             "image_size": preset.image_size,
             "download_bytes": _download_bytes(preset),
-            "memory_bytes": memory_bytes(_numbers(preset)),
+            "memory_bytes": memory_bytes(preset.numbers),
             "is_bundled": False,
             "source": preset.huggingface_id,
         }
@@ -108,17 +109,10 @@ def memory_bytes(numbers: dict[str, dict[str, Any]]) -> dict[str, int]:
     }
 
 
-def _numbers(preset: presets.Preset) -> dict[str, dict[str, Any]]:
-    return {
-        "vision_encoder": preset.vision_encoder,
-        "text_decoder": preset.text_decoder,
-    }
-
-
 def _download_bytes(preset: presets.Preset) -> int:
     """Of the hub's files: bfloat16 for PaliGemma 2, float32 for PaliGemma."""
     itemsize = 2 if preset.text_decoder["has_post_norms"] else 4
-    extra_rows = 64 * preset.text_decoder["hidden_dim"]
+    extra_rows = NUM_EXTRA_ROWS * preset.text_decoder["hidden_dim"]
     return itemsize * (preset.num_parameters + extra_rows)
 
 

@@ -122,8 +122,7 @@ def describe(source: str, tokenizer: Path | None = None) -> dict[str, Any]:
             "sequence_length": found.sequence_length,
             "huggingface_id": found.huggingface_id,
             "kaggle_handle": found.kaggle_handle,
-            "vision_encoder": found.vision_encoder,
-            "text_decoder": found.text_decoder,
+            **found.numbers,
         }
     from keras_pg2.conversion.formats import open_checkpoint
 

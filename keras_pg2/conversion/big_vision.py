@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from keras_pg2.conversion.checkpoint import Checkpoint, Numbers, Preprocessing
 from keras_pg2.conversion.npz_files import NpzSource, write_npz
 from keras_pg2.conversion.outgoing import Outgoing, outgoing_tensors
+from keras_pg2.conversion.renamed_source import RenamedSource
 from keras_pg2.conversion.transforms import (
     IDENTITY,
     Shape,
@@ -25,8 +27,8 @@ from keras_pg2.conversion.transforms import (
     heads_first,
     heads_last,
 )
-from keras_pg2.conversion.weight_table import Part, Row
-from keras_pg2.model_numbers import override_numbers
+from keras_pg2.conversion.weight_table import Part, Row, named_rows
+from keras_pg2.model_numbers import num_image_tokens, override_numbers
 from keras_pg2.released_models import PRESETS, text_length
 
 NUMBERS_KEY = "keras_pg2/numbers"
@@ -35,6 +37,9 @@ NUMBERS_KEY = "keras_pg2/numbers"
 _TOKENIZERS = ("paligemma_tokenizer.model", "tokenizer.model")
 _VIT = "params/img/Transformer/encoderblock/"
 _LLM = "params/llm/layers/"
+
+_pair = partial(named_rows, {"kernel": "/kernel", "bias": "/bias"})
+_norm = partial(named_rows, {"gamma": "/scale", "beta": "/bias"})
 
 
 def open_big_vision(
@@ -58,12 +63,12 @@ def open_big_vision(
         FileNotFoundError: when `tokenizer` is no file.
         ValueError: when the file is cut off or holds no PaliGemma.
     """
-    source = _Prefixed(NpzSource(path))
-    is_noted = NUMBERS_KEY in set(source.keys())
+    source = _with_prefix(NpzSource(path))
+    is_noted = NUMBERS_KEY in source.names
     found = (
         json.loads(source.read(NUMBERS_KEY).tobytes())
         if is_noted
-        else infer_numbers(source.shapes(), path)
+        else infer_numbers({key: source.shape(key) for key in source.names}, path)
     )
     numbers = override_numbers(found, **(overrides or {}))
     notes = []
@@ -94,30 +99,13 @@ def open_big_vision(
     return checkpoint
 
 
-class _Prefixed:
-    """A source whose keys all begin with `params/`, as some files leave it out."""
-
-    def __init__(self, source: NpzSource) -> None:
-        self._source = source
-        self._names = {
-            key if key.startswith(("params/", NUMBERS_KEY)) else f"params/{key}": key
-            for key in source.keys()  # noqa: SIM118 (no mapping)
-        }
-
-    def keys(self) -> Iterable[str]:
-        return self._names.keys()
-
-    def shapes(self) -> dict[str, Shape]:
-        return {key: self.shape(key) for key in self._names}
-
-    def shape(self, key: str) -> Shape:
-        return self._source.shape(self._names[key])
-
-    def dtype(self, key: str) -> np.dtype:
-        return self._source.dtype(self._names[key])
-
-    def read(self, key: str, part: Part | None = None) -> np.ndarray:
-        return self._source.read(self._names[key], part)
+def _with_prefix(source: NpzSource) -> RenamedSource:
+    """Keys that all begin with `params/`, as some files leave it out."""
+    names = {
+        key if key.startswith(("params/", NUMBERS_KEY)) else f"params/{key}": key
+        for key in source.keys()  # noqa: SIM118 (no mapping)
+    }
+    return RenamedSource(source, names)
 
 
 def _read_tokenizer(path: Path, tokenizer: Path | None) -> bytes | None:
@@ -231,8 +219,7 @@ def weight_rows(
 ) -> list[Row]:
     """The table of a network of the given numbers, in big_vision's layout."""
     width = vision_encoder["hidden_dim"]
-    num_patches = (vision_encoder["image_size"] // vision_encoder["patch_size"]) ** 2
-    positions = Part((1, num_patches, width), (0,))
+    positions = Part((1, num_image_tokens(**vision_encoder), width), (0,))
     return [
         *_pair("vision_encoder/patch_embedding", "params/img/embedding"),
         Row(
@@ -353,18 +340,4 @@ def _stacked(
         )
         for our, their, shape, transform in entries
         for i in range(count)
-    ]
-
-
-def _pair(ours: str, theirs: str) -> list[Row]:
-    return [
-        Row(f"{ours}/kernel", f"{theirs}/kernel"),
-        Row(f"{ours}/bias", f"{theirs}/bias"),
-    ]
-
-
-def _norm(ours: str, theirs: str) -> list[Row]:
-    return [
-        Row(f"{ours}/gamma", f"{theirs}/scale"),
-        Row(f"{ours}/beta", f"{theirs}/bias"),
     ]

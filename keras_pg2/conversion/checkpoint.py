@@ -6,6 +6,7 @@ against each other. Keras is not needed for it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +93,7 @@ class Checkpoint:
         """Size of the weights in their own types."""
         keys = {row.theirs for row in self.rows}
         return sum(
-            int(np.prod(self.source.shape(key))) * self.source.dtype(key).itemsize
+            math.prod(self.source.shape(key)) * self.source.dtype(key).itemsize
             for key in keys
         )
 

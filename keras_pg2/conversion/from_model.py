@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pg2.conversion.checkpoint import Checkpoint, Preprocessing
+from keras_pg2.conversion.checkpoint import Checkpoint, Numbers, Preprocessing
 from keras_pg2.conversion.convert import write_checkpoint
 from keras_pg2.conversion.number_types import DTYPES
 from keras_pg2.conversion.transforms import Shape
@@ -25,12 +25,13 @@ class ModelSource:
 
     Args:
         backbone: the network.
+        numbers: its arguments.
 
     Raises:
         ValueError: when it is quantised, so that its weights are no floats.
     """
 
-    def __init__(self, backbone: PaliGemma2Backbone) -> None:
+    def __init__(self, backbone: PaliGemma2Backbone, numbers: Numbers) -> None:
         layers = backbone._flatten_layers()
         quantized = [v.path for v in layers if getattr(v, "quantization_mode", None)]
         if quantized:
@@ -40,7 +41,7 @@ class ModelSource:
                 "`quantize`."
             )
         self._backbone = backbone
-        self._shapes = variable_shapes(**numbers_of(backbone))
+        self._shapes = variable_shapes(**numbers)
 
     def keys(self) -> Iterable[str]:
         return self._shapes.keys()
@@ -64,11 +65,6 @@ class ModelSource:
         return value
 
 
-def numbers_of(backbone: PaliGemma2Backbone) -> dict[str, dict[str, Any]]:
-    """The arguments a backbone was made of."""
-    return override_numbers(backbone.get_config())
-
-
 def from_model(
     backbone: PaliGemma2Backbone,
     preprocessor: PaliGemma2CausalLMPreprocessor | None = None,
@@ -82,8 +78,8 @@ def from_model(
     Raises:
         ValueError: when the backbone is quantised.
     """
-    source = ModelSource(backbone)
-    numbers = numbers_of(backbone)
+    numbers = override_numbers(backbone.get_config())
+    source = ModelSource(backbone, numbers)
     preprocessing = Preprocessing(None, 512)
     if preprocessor is not None:
         converter = preprocessor.image_converter

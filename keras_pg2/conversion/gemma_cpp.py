@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,12 @@ from keras_pg2.conversion.memory_order import as_bytes
 from keras_pg2.conversion.number_types import DTYPES, cast
 from keras_pg2.conversion.outgoing import Outgoing, outgoing_tensors
 from keras_pg2.conversion.sfp import decode_sfp, encode_sfp
-from keras_pg2.conversion.transforms import IDENTITY, TRANSPOSE, Shape, Transform
-from keras_pg2.conversion.weight_table import Part, Row, expand_layers
+from keras_pg2.conversion.transforms import TRANSPOSE, Shape, Transform, flattened
+from keras_pg2.conversion.weight_table import Part, Row, named_rows
 from keras_pg2.released_models import text_length
+
+_affine = partial(named_rows, {"kernel": "_w", "bias": "_b"})
+_norm = partial(named_rows, {"beta": "_bias", "gamma": "_scale"})
 
 _SFP = WEIGHT_TYPES["sfp"]
 _IN_FILE = {1: DTYPES["float32"], 2: DTYPES["bfloat16"], _SFP: np.dtype(np.uint8)}
@@ -259,11 +263,9 @@ def weight_rows(
 def _layers(layer: list[Row], count: int, ours: str) -> list[Row]:
     """gemma.cpp has the number of the layer at the end."""
     return [
-        row._replace(theirs=f"{row.theirs}_{i}")
+        row._replace(ours=f"{ours}block_{i}/{row.ours}", theirs=f"{row.theirs}_{i}")
         for i in range(count)
-        for row in expand_layers(layer, count, ours + "block_{}/", "")[
-            i * len(layer) : (i + 1) * len(layer)
-        ]
+        for row in layer
     ]
 
 
@@ -323,12 +325,7 @@ def _vision_layer(numbers: Mapping[str, Any]) -> list[Row]:
     head_dim = width // heads
     kernels, biases = (3 * width, width), (3 * heads, head_dim)
     of_kernel = _one_kind_of_heads(width, head_dim)
-    of_bias = Transform(
-        "heads of one kind",
-        lambda x: x.reshape(-1),
-        lambda x: x.reshape(heads, head_dim),
-        lambda shape: (heads, head_dim),
-    )
+    of_bias = flattened(heads, head_dim)
     joined = []
     for i, name in enumerate(("query", "key", "value")):
         ours, index = f"attention/{name}_dense/", (slice(None), i)
@@ -342,22 +339,11 @@ def _vision_layer(numbers: Mapping[str, Any]) -> list[Row]:
             ),
             Row(ours + "bias", "qkv_ein_b", of_bias, Part(biases, index, view)),
         ]
-    linear: list[Row] = []
-    for i, ours in enumerate(("mlp_up", "mlp_down")):
-        linear += [
-            Row(f"{ours}/kernel", f"linear_{i}_w", TRANSPOSE),
-            Row(f"{ours}/bias", f"linear_{i}_b", IDENTITY),
-        ]
-    norms: list[Row] = []
-    for i, ours in enumerate(("attention_norm", "mlp_norm")):
-        norms += [
-            Row(f"{ours}/beta", f"ln_{i}_bias"),
-            Row(f"{ours}/gamma", f"ln_{i}_scale"),
-        ]
     return [
         *joined,
-        Row("attention/output_dense/kernel", "attn_out_w", TRANSPOSE),
-        Row("attention/output_dense/bias", "attn_out_b"),
-        *linear,
-        *norms,
+        *_affine("attention/output_dense", "attn_out", TRANSPOSE),
+        *_affine("mlp_up", "linear_0", TRANSPOSE),
+        *_affine("mlp_down", "linear_1", TRANSPOSE),
+        *_norm("attention_norm", "ln_0"),
+        *_norm("mlp_norm", "ln_1"),
     ]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from keras_pg2.conversion.checkpoint import Numbers
+from keras_pg2.model_numbers import num_image_tokens
 
 MAX_LENGTH = 8192
 """Tokens of the longest sequence; a window of as many is none."""
@@ -113,9 +114,14 @@ def _vision_words(vision: Mapping[str, Any]) -> list[int]:
         type=_VIT,
     )
     num_layers = vision["num_layers"]
-    num_tokens = (vision["image_size"] // vision["patch_size"]) ** 2
-    words = [vision["hidden_dim"], num_tokens, 4 * num_layers, vision["patch_size"]]
-    words += [vision["image_size"], num_layers, *layer * num_layers, 1]
+    words = [vision["hidden_dim"], num_image_tokens(**vision), 4 * num_layers]
+    words += [
+        vision["patch_size"],
+        vision["image_size"],
+        num_layers,
+        *layer * num_layers,
+        1,
+    ]
     return _structure(words)
 
 

@@ -15,9 +15,13 @@ from keras_pg2.conversion.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.huggingface_config import read_numbers
 from keras_pg2.conversion.huggingface_weights import (
     IGNORABLE,
-    HuggingFaceSource,
+    check_float,
+    check_tied,
+    hub_names,
     weight_rows,
 )
+from keras_pg2.conversion.renamed_source import RenamedSource
+from keras_pg2.conversion.safetensors_files import SafetensorsSource
 from keras_pg2.conversion.tokenizer_files import to_sentencepiece
 from keras_pg2.json_files import read_json
 from keras_pg2.released_models import text_length
@@ -43,7 +47,7 @@ def read_huggingface_numbers(directory: Path) -> dict[str, dict[str, Any]]:
         FileNotFoundError: when there is no `config.json`.
         ValueError: when it is of another model.
     """
-    return read_numbers(_read_config(directory))
+    return read_numbers(read_json(directory / "config.json"))
 
 
 def open_huggingface(directory: Path) -> Checkpoint:
@@ -59,7 +63,8 @@ def open_huggingface(directory: Path) -> Checkpoint:
             keys or shapes of the weights do not fit; before tensors are read.
     """
     numbers = read_huggingface_numbers(directory)
-    source = HuggingFaceSource(directory)
+    files = SafetensorsSource(directory)
+    source = RenamedSource(files, hub_names(files.keys()))
     checkpoint = Checkpoint(
         "huggingface",
         directory,
@@ -70,8 +75,9 @@ def open_huggingface(directory: Path) -> Checkpoint:
         IGNORABLE,
     )
     checkpoint.check()
-    source.check_float(checkpoint.rows)
-    source.check_tied()
+    keys = [row.theirs for row in checkpoint.rows]
+    check_float({key: files.type_name(source.names[key]) for key in keys})
+    check_tied(source)
     return checkpoint
 
 
@@ -123,22 +129,6 @@ def _read_tokenizer(directory: Path, num_pieces: int) -> bytes | None:
     if content.is_file():
         return to_sentencepiece(read_json(content), num_pieces)
     return None
-
-
-def _read_config(directory: Path) -> dict[str, Any]:
-    path = directory / "config.json"
-    if path.is_file():
-        return read_json(path)
-    is_adapter = (directory / "adapter_config.json").is_file()
-    raise FileNotFoundError(
-        f"Expected a Hugging Face PaliGemma directory with a config.json. Received: "
-        f"{directory} without one. "
-        + (
-            "It is a PEFT adapter: load the model it was trained on."
-            if is_adapter
-            else "Download the whole repository."
-        )
-    )
 
 
 def _image_processor_config(directory: Path) -> dict[str, Any]:

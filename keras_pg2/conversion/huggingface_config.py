@@ -12,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from keras_pg2.model_numbers import num_image_tokens
+from keras_pg2.released_models import NUM_EXTRA_ROWS
+
 Config = Mapping[str, Any]
 
 # Taken when `vision_config` or `text_config` is missing altogether.
@@ -63,9 +66,6 @@ _TEXT_DEFAULTS: dict[str, dict[str, Any]] = {
         "sliding_window": 4096,
     },
 }
-
-NUM_EXTRA_ROWS = 64
-"""Rows the released tables have beyond the vocabulary: `<image>` and padding."""
 
 # What the network has built in; another value would be another network.
 _FIXED_VISION = {
@@ -216,7 +216,7 @@ def write_config(numbers: Mapping[str, Config], dtype: str) -> dict[str, Any]:
         The content of the file, as those of google/paligemma2-* on the hub.
     """
     vision, text = numbers["vision_encoder"], numbers["text_decoder"]
-    num_image_tokens = (vision["image_size"] // vision["patch_size"]) ** 2
+    num_tokens = num_image_tokens(**vision)
     types = {"torch_dtype": dtype, "dtype": dtype}
     width = text["hidden_dim"]
     is_second = text["has_post_norms"]
@@ -235,7 +235,7 @@ def write_config(numbers: Mapping[str, Config], dtype: str) -> dict[str, Any]:
         "rope_theta": 10_000.0,
         "max_position_embeddings": 8192,
         "attention_bias": False,
-        "num_image_tokens": num_image_tokens,
+        "num_image_tokens": num_tokens,
         **types,
     }
     if is_second:
@@ -272,8 +272,8 @@ def write_config(numbers: Mapping[str, Config], dtype: str) -> dict[str, Any]:
             "intermediate_size": vision["intermediate_dim"],
             "num_hidden_layers": vision["num_layers"],
             "num_attention_heads": vision["num_heads"],
-            "num_image_tokens": num_image_tokens,
-            "num_positions": num_image_tokens,
+            "num_image_tokens": num_tokens,
+            "num_positions": num_tokens,
             "projection_dim": width,
             "hidden_act": "gelu_pytorch_tanh",
             "layer_norm_eps": 1e-6,

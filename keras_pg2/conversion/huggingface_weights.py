@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from keras_pg2.conversion.huggingface_config import NUM_EXTRA_ROWS
-from keras_pg2.conversion.safetensors_files import FLOAT_TYPES, SafetensorsSource
-from keras_pg2.conversion.transforms import CONV, TRANSPOSE, Shape, Transform
-from keras_pg2.conversion.weight_table import Part, Row, expand_layers
+from keras_pg2.conversion.renamed_source import RenamedSource
+from keras_pg2.conversion.safetensors_files import FLOAT_TYPES
+from keras_pg2.conversion.transforms import CONV, TRANSPOSE, Transform
+from keras_pg2.conversion.weight_table import Row, expand_layers, named_rows
+from keras_pg2.released_models import NUM_EXTRA_ROWS
 
 TOKEN_TABLE = "language_model.model.embed_tokens.weight"
 OUTPUT_TABLE = "language_model.lm_head.weight"
@@ -29,6 +30,9 @@ IGNORABLE = {
     r".*\.rotary_emb\.inv_freq": "a constant buffer of old transformers",
     r"vision_tower\.vision_model\.head\..*": "PaliGemma does not pool image tokens",
 }
+
+_affine = partial(named_rows, {"kernel": ".weight", "bias": ".bias"})
+_norm = partial(named_rows, {"gamma": ".weight", "beta": ".bias"})
 
 _RENAMED = (
     (r"^model\.", ""),
@@ -49,74 +53,55 @@ def hub_key(key: str) -> str:
     return key
 
 
-class HuggingFaceSource:
-    """The tensors of a directory under the hub's names.
-
-    Args:
-        directory: holds safetensors files of any layout.
+def hub_names(names: Iterable[str]) -> dict[str, str]:
+    """The names of a directory's tensors by those on the hub.
 
     Raises:
-        ValueError: when two tensors of the files have the same name on the hub.
+        ValueError: when two tensors have the same name on the hub.
     """
-
-    def __init__(self, directory: Path) -> None:
-        self._files = SafetensorsSource(directory)
-        self._names: dict[str, str] = {}
-        for name in self._files.keys():  # noqa: SIM118 (no mapping)
-            key = hub_key(name)
-            if key in self._names:
-                raise ValueError(
-                    f"Expected one tensor for {key}, received two: "
-                    f"{self._names[key]} and {name}. Remove one of them."
-                )
-            self._names[key] = name
-
-    def keys(self) -> Iterable[str]:
-        return self._names.keys()
-
-    def shape(self, key: str) -> Shape:
-        return self._files.shape(self._names[key])
-
-    def dtype(self, key: str) -> np.dtype:
-        return self._files.dtype(self._names[key])
-
-    def read(self, key: str, part: Part | None = None) -> np.ndarray:
-        return self._files.read(self._names[key], part)
-
-    def check_float(self, rows: Iterable[Row]) -> None:
-        """Raises ValueError when a tensor of the table is no float."""
-        types = {
-            row.theirs: self._files.type_name(self._names[row.theirs]) for row in rows
-        }
-        wrong = [f"{k} {t}" for k, t in types.items() if t not in FLOAT_TYPES]
-        if wrong:
+    by_hub_key: dict[str, str] = {}
+    for name in names:
+        key = hub_key(name)
+        if key in by_hub_key:
             raise ValueError(
-                f"Expected tensors of types {', '.join(FLOAT_TYPES)}. Received: "
-                f"{', '.join(wrong[:8])} ({len(wrong)} such). Load the checkpoint "
-                "that was not quantised."
+                f"Expected one tensor for {key}, received two: "
+                f"{by_hub_key[key]} and {name}. Remove one of them."
             )
+        by_hub_key[key] = name
+    return by_hub_key
 
-    def check_tied(self, rows_at_once: int = 8192) -> None:
-        """Raises ValueError when there is an output projection of its own."""
-        if OUTPUT_TABLE not in self._names:
-            return
-        if self.shape(OUTPUT_TABLE) != self.shape(TOKEN_TABLE):
+
+def check_float(types: Mapping[str, str]) -> None:
+    """Raises ValueError when a tensor is no float, by safetensors' type of each key."""
+    wrong = [f"{key} {name}" for key, name in types.items() if name not in FLOAT_TYPES]
+    if wrong:
+        raise ValueError(
+            f"Expected tensors of types {', '.join(FLOAT_TYPES)}. Received: "
+            f"{', '.join(wrong[:8])} ({len(wrong)} such). Load the checkpoint "
+            "that was not quantised."
+        )
+
+
+def check_tied(source: RenamedSource, rows_at_once: int = 8192) -> None:
+    """Raises ValueError when there is an output projection of its own."""
+    if OUTPUT_TABLE not in source.names:
+        return
+    table_name, output_name = source.names[TOKEN_TABLE], source.names[OUTPUT_TABLE]
+    shape = source.shape(TOKEN_TABLE)
+    if source.shape(OUTPUT_TABLE) != shape:
+        raise ValueError(
+            f"Expected {output_name} to have the shape of {table_name}, {shape}. "
+            f"Received: {source.shape(OUTPUT_TABLE)}."
+        )
+    table, output = source.read(TOKEN_TABLE), source.read(OUTPUT_TABLE)
+    for start in range(0, shape[0], rows_at_once):
+        rows = slice(start, start + rows_at_once)
+        if not np.array_equal(table[rows], output[rows]):
             raise ValueError(
-                f"Expected {self._names[OUTPUT_TABLE]} to have the shape of "
-                f"{self._names[TOKEN_TABLE]}, {self.shape(TOKEN_TABLE)}. Received: "
-                f"{self.shape(OUTPUT_TABLE)}."
+                f"Expected {output_name} to be equal to {table_name}, as PaliGemma's "
+                "output projection is tied to its embedding. Received tables that "
+                f"differ in rows from {start} on: this checkpoint was trained untied."
             )
-        num_rows = self.shape(TOKEN_TABLE)[0]
-        table, output = self.read(TOKEN_TABLE), self.read(OUTPUT_TABLE)
-        for start in range(0, num_rows, rows_at_once):
-            rows = slice(start, start + rows_at_once)
-            if not np.array_equal(table[rows], output[rows]):
-                raise ValueError(
-                    f"Expected {self._names[OUTPUT_TABLE]} to be equal to "
-                    f"{self._names[TOKEN_TABLE]}, as PaliGemma's output projection is "
-                    f"tied to its embedding. Received tables that differ in rows from "
-                    f"{start} on: this checkpoint was trained untied."
-                )
 
 
 def weight_rows(
@@ -219,18 +204,4 @@ def _text_layer(has_post_norms: bool) -> list[Row]:
             Row(f"{ours}/kernel", f"{theirs}.weight", TRANSPOSE)
             for ours, theirs in kernels.items()
         ),
-    ]
-
-
-def _affine(ours: str, theirs: str, transform: Any) -> list[Row]:
-    return [
-        Row(f"{ours}/kernel", f"{theirs}.weight", transform),
-        Row(f"{ours}/bias", f"{theirs}.bias"),
-    ]
-
-
-def _norm(ours: str, theirs: str) -> list[Row]:
-    return [
-        Row(f"{ours}/gamma", f"{theirs}.weight"),
-        Row(f"{ours}/beta", f"{theirs}.bias"),
     ]

@@ -19,13 +19,14 @@ from keras_pg2.conversion.huggingface import RESAMPLE
 from keras_pg2.conversion.huggingface_config import read_numbers, write_config
 from keras_pg2.conversion.huggingface_weights import weight_rows
 from keras_pg2.conversion.model_card import write_model_card
-from keras_pg2.conversion.outgoing import outgoing_tensors
+from keras_pg2.conversion.outgoing import main_dtype, outgoing_tensors
 from keras_pg2.conversion.safetensors_files import write_safetensors
 from keras_pg2.conversion.tokenizer_files import (
     IMAGE_TOKEN,
     parse_sentencepiece,
     to_tokenizer_json,
 )
+from keras_pg2.model_numbers import num_image_tokens
 
 
 def write_huggingface(
@@ -48,7 +49,7 @@ def write_huggingface(
     """
     numbers = checkpoint.numbers
     tensors = outgoing_tensors(checkpoint, weight_rows(**numbers), dtype)
-    config = write_config(numbers, str(max(tensors, key=lambda t: t.num_bytes).dtype))
+    config = write_config(numbers, main_dtype(tensors))
     _check_same(read_numbers(config), numbers)
     proto = checkpoint.preprocessing.tokenizer
     if proto is not None:
@@ -109,7 +110,7 @@ def _image_processor(checkpoint: Checkpoint) -> dict[str, Any]:
         "do_resize": True,
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
-        "image_seq_length": (side // vision["patch_size"]) ** 2,
+        "image_seq_length": num_image_tokens(**vision),
         "resample": filters[checkpoint.preprocessing.interpolation],
         "rescale_factor": 1 / 255,
         "size": {"height": side, "width": side},

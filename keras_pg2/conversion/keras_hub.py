@@ -8,19 +8,24 @@ order of everybody else.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from keras_pg2.conversion.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.keras_weights import KerasWeightsSource
+from keras_pg2.conversion.preset import read_vocabulary
 from keras_pg2.conversion.transforms import heads_first, heads_last
-from keras_pg2.conversion.weight_table import Row, expand_layers
+from keras_pg2.conversion.weight_table import Row, expand_layers, named_rows
 from keras_pg2.json_files import read_json
 from keras_pg2.released_models import text_length
 
 _IMAGE_ENCODER = "layers/pali_gemma_vit/layers/pali_gemma_vit_encoder/"
 # Kernels of this MLP width were saved before the config had the number.
 _SO400M_INTERMEDIATE_DIM = 4304
+
+_pair = partial(named_rows, {"kernel": "/vars/0", "bias": "/vars/1"})
+_norm = partial(named_rows, {"gamma": "/vars/0", "beta": "/vars/1"})
 
 
 def is_keras_hub_preset(directory: Path) -> bool:
@@ -138,9 +143,7 @@ def _read_preprocessing(
     preprocessor = directory / "preprocessor.json"
     if preprocessor.is_file():
         length = read_json(preprocessor)["config"].get("sequence_length") or length
-    vocabulary = directory / "assets" / "tokenizer" / "vocabulary.spm"
-    proto = vocabulary.read_bytes() if vocabulary.is_file() else None
-    return Preprocessing(proto, length), notes
+    return Preprocessing(read_vocabulary(directory), length), notes
 
 
 def weight_rows(
@@ -221,18 +224,4 @@ def _text_block(numbers: Mapping[str, Any]) -> list[Row]:
         Row("mlp/up_dense/kernel", "gating_ffw_2/vars/0"),
         Row("mlp/down_dense/kernel", "ffw_linear/vars/0"),
         *(post_norms if numbers["has_post_norms"] else []),
-    ]
-
-
-def _pair(ours: str, theirs: str) -> list[Row]:
-    return [
-        Row(f"{ours}/kernel", f"{theirs}/vars/0"),
-        Row(f"{ours}/bias", f"{theirs}/vars/1"),
-    ]
-
-
-def _norm(ours: str, theirs: str) -> list[Row]:
-    return [
-        Row(f"{ours}/gamma", f"{theirs}/vars/0"),
-        Row(f"{ours}/beta", f"{theirs}/vars/1"),
     ]

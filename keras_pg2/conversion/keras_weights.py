@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_pg2.conversion.blocks import Block
 from keras_pg2.conversion.number_types import DTYPES
-from keras_pg2.conversion.outgoing import Outgoing
+from keras_pg2.conversion.outgoing import Outgoing, in_shards
 from keras_pg2.conversion.transforms import Shape
 from keras_pg2.conversion.weight_table import Part
 from keras_pg2.json_files import read_json
@@ -135,12 +135,7 @@ def write_keras_weights(
         layer_names: name of the layer of each key, which Keras notes down.
         advance: told the bytes of each block when it is written.
     """
-    shards: list[list[Outgoing]] = [[]]
-    for tensor in tensors:
-        size = sum(other.num_bytes for other in shards[-1])
-        if shards[-1] and size + tensor.num_bytes > MAX_SHARD_BYTES:
-            shards.append([])
-        shards[-1].append(tensor)
+    shards = in_shards(tensors, MAX_SHARD_BYTES)
     if len(shards) == 1:
         _write_file(directory / SINGLE_FILE, tensors, layer_names, advance)
         return

@@ -69,6 +69,24 @@ def outgoing_tensors(
     return [writer.tensor(key) for key in dict.fromkeys(row.theirs for row in rows)]
 
 
+def main_dtype(tensors: Sequence[Outgoing]) -> str:
+    """Name of the type a configuration states: that of the largest tensor."""
+    return str(max(tensors, key=lambda tensor: tensor.num_bytes).dtype)
+
+
+def in_shards(tensors: Sequence[Outgoing], max_bytes: int) -> list[list[Outgoing]]:
+    """Deals tensors to files in their order; a larger one has a file of its own."""
+    shards: list[list[Outgoing]] = [[]]
+    size = 0
+    for tensor in tensors:
+        if shards[-1] and size + tensor.num_bytes > max_bytes:
+            shards.append([])
+            size = 0
+        shards[-1].append(tensor)
+        size += tensor.num_bytes
+    return shards
+
+
 @dataclass
 class _Writer:
     checkpoint: Checkpoint
@@ -93,11 +111,7 @@ class _Writer:
 
     def tensor(self, key: str) -> Outgoing:
         first = self.by_key[key][0]
-        shape = (
-            first.transform.inverse_shape(self.shapes[first.ours])
-            if first.part is None
-            else first.part.shape
-        )
+        shape = first.stored_shape(self.shapes[first.ours])
         source = self.incoming[first.ours].theirs
         dtype = self.dtype or self.checkpoint.source.dtype(source)
         return Outgoing(key, shape, dtype, lambda: self._blocks(key, dtype))

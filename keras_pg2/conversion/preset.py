@@ -18,7 +18,7 @@ import numpy as np
 from keras_pg2.conversion.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.keras_weights import KerasWeightsSource, write_keras_weights
 from keras_pg2.conversion.model_card import write_model_card
-from keras_pg2.conversion.outgoing import outgoing_tensors
+from keras_pg2.conversion.outgoing import main_dtype, outgoing_tensors
 from keras_pg2.conversion.weight_table import Row
 from keras_pg2.json_files import read_json
 from keras_pg2.model_numbers import count_parameters, override_numbers, variable_shapes
@@ -88,9 +88,14 @@ def open_preset(directory: Path) -> Checkpoint:
     return checkpoint
 
 
-def _read_preprocessing(directory: Path) -> Preprocessing:
+def read_vocabulary(directory: Path) -> bytes | None:
+    """The tokenizer of a preset of KerasHub's layout; None where there is none."""
     vocabulary = directory / "assets" / "tokenizer" / "vocabulary.spm"
-    proto = vocabulary.read_bytes() if vocabulary.is_file() else None
+    return vocabulary.read_bytes() if vocabulary.is_file() else None
+
+
+def _read_preprocessing(directory: Path) -> Preprocessing:
+    proto = read_vocabulary(directory)
     preprocessor = directory / "preprocessor.json"
     converter = directory / "image_converter.json"
     length, pictures = 512, {}
@@ -140,8 +145,7 @@ def write_preset(
     rows = weight_rows(**checkpoint.numbers)
     tensors = outgoing_tensors(checkpoint, rows, dtype)
     target.mkdir(parents=True)
-    policy = str(max(tensors, key=lambda tensor: tensor.num_bytes).dtype)
-    backbone = _backbone_config(checkpoint.numbers, policy)
+    backbone = _backbone_config(checkpoint.numbers, main_dtype(tensors))
     _write_json(target / "config.json", backbone)
     metadata = {
         "keras_version": version("keras"),

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from keras_pg2.conversion.blocks import Block
 from keras_pg2.conversion.memory_order import as_bytes
-from keras_pg2.conversion.outgoing import Outgoing
+from keras_pg2.conversion.number_types import DTYPES
+from keras_pg2.conversion.outgoing import Outgoing, in_shards
 from keras_pg2.conversion.transforms import Shape
 from keras_pg2.conversion.weight_table import Part
 from keras_pg2.json_files import read_json
@@ -27,9 +27,9 @@ from keras_pg2.json_files import read_json
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 FLOAT_TYPES = {
-    "F32": np.dtype(np.float32),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "F16": np.dtype(np.float16),
+    "F32": DTYPES["float32"],
+    "BF16": DTYPES["bfloat16"],
+    "F16": DTYPES["float16"],
 }
 _OTHER_TYPES = {
     "F64": 8,
@@ -187,12 +187,7 @@ def write_safetensors(
         tensors: what to write, in this order.
         advance: told the bytes of each block when it is written.
     """
-    shards: list[list[Outgoing]] = [[]]
-    for tensor in tensors:
-        size = sum(other.num_bytes for other in shards[-1])
-        if shards[-1] and size + tensor.num_bytes > MAX_SHARD_BYTES:
-            shards.append([])
-        shards[-1].append(tensor)
+    shards = in_shards(tensors, MAX_SHARD_BYTES)
     if len(shards) == 1:
         _write_file(directory / SINGLE_FILE, tensors, advance)
         return

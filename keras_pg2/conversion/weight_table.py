@@ -65,6 +65,30 @@ class Row(NamedTuple):
     transform: Transform = IDENTITY
     part: Part | None = None
 
+    def stored_shape(self, variable_shape: Shape) -> Shape:
+        """Shape of the whole tensor in the file, by that of the variable."""
+        if self.part is not None:
+            return self.part.shape
+        return self.transform.inverse_shape(variable_shape)
+
+
+def named_rows(
+    names: Mapping[str, str], ours: str, theirs: str, transform: Transform = IDENTITY
+) -> list[Row]:
+    """The rows of a layer of several weights, such as a kernel and its bias.
+
+    Args:
+        names: what a file appends to the layer's key, by the names of our weights.
+        ours: path of the layer in the backbone.
+        theirs: beginning of its keys.
+        transform: of the first of the names; the others stand as they are.
+    """
+    transforms = [transform] + [IDENTITY] * (len(names) - 1)
+    return [
+        Row(f"{ours}/{name}", theirs + ending, each)
+        for (name, ending), each in zip(names.items(), transforms)
+    ]
+
 
 class TensorSource(Protocol):
     """A file of named tensors that gives them one at a time."""

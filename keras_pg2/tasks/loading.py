@@ -32,7 +32,7 @@ def load_parts(
     """Loads what a task is made of; see `PaliGemma2CausalLM.from_preset`."""
     found = presets.resolve(preset)
     if not load_weights and isinstance(found, presets.Preset):
-        numbers = presets.override_numbers(dataclasses.asdict(found), **overrides)
+        numbers = presets.override_numbers(found.numbers, **overrides)
         return PaliGemma2Backbone(**numbers, dtype=dtype), None
     path = presets.locate(preset)
     if path.is_dir() and is_preset(path):
@@ -74,9 +74,9 @@ def _load_preset(
     """A preset of ours, whose preprocessor Keras reads."""
     check_preprocessor_files(directory)
     preprocessor = PaliGemma2CausalLMPreprocessor.from_preset(str(directory))
-    config = read_json(directory / "config.json")["config"]
-    numbers = presets.override_numbers(config, **overrides)
     if not load_weights:
+        config = read_json(directory / "config.json")["config"]
+        numbers = presets.override_numbers(config, **overrides)
         return PaliGemma2Backbone(**numbers, dtype=dtype), preprocessor
     checkpoint = _with_numbers(open_checkpoint(directory), overrides)
     return build_backbone(checkpoint, dtype), preprocessor

@@ -59,14 +59,10 @@ SHAPES_3B[_BLOCK + "MlpBlock_0/Dense_1/bias"] = (27, 1152)
 
 
 def table_shapes(name: str) -> dict[str, tuple[int, ...]]:
-    preset = PRESETS[name]
-    numbers = (preset.vision_encoder, preset.text_decoder)
-    ours = variable_shapes(*numbers)
+    numbers = PRESETS[name].numbers
+    ours = variable_shapes(**numbers)
     return {
-        row.theirs: (
-            row.part.shape if row.part else row.transform.inverse_shape(ours[row.ours])
-        )
-        for row in weight_rows(*numbers)
+        row.theirs: row.stored_shape(ours[row.ours]) for row in weight_rows(**numbers)
     }
 
 
@@ -76,12 +72,8 @@ def test_keys_and_shapes_of_3b() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_released_numbers_are_inferred_from_shapes(name: str) -> None:
-    preset = PRESETS[name]
     inferred = infer_numbers(table_shapes(name), Path("x.npz"))
-    assert inferred == {
-        "vision_encoder": preset.vision_encoder,
-        "text_decoder": preset.text_decoder,
-    }
+    assert inferred == PRESETS[name].numbers
 
 
 @pytest.mark.parametrize("kind", KINDS)
