@@ -22,7 +22,8 @@ def staged(target: Path, overwrite: bool, num_bytes: int = 0) -> Iterator[Path]:
         num_bytes: what will be written at least.
 
     Raises:
-        FileExistsError: when the target is there and is not to be replaced.
+        FileExistsError: when the target is there and is not to be replaced, or is a
+            directory of something else than a checkpoint.
         OSError: when the disk has too little space, before anything is written.
     """
     if target.exists() and not overwrite and not _is_empty_directory(target):
@@ -30,6 +31,8 @@ def staged(target: Path, overwrite: bool, num_bytes: int = 0) -> Iterator[Path]:
             f"Expected to write {target}, which is there already. Choose another name, "
             "or allow to overwrite it."
         )
+    if target.is_dir() and not _is_empty_directory(target):
+        _check_replaceable(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(target.parent).free
     if free < num_bytes:
@@ -43,6 +46,15 @@ def staged(target: Path, overwrite: bool, num_bytes: int = 0) -> Iterator[Path]:
         _replace(part, target)
     finally:
         _remove(part)
+
+
+def _check_replaceable(target: Path) -> None:
+    """A directory goes as a whole, so it must be a checkpoint and nothing else's."""
+    if not (target / "config.json").is_file():
+        raise FileExistsError(
+            f"Expected to overwrite a checkpoint. Received: {target}, a directory "
+            "without a config.json. Choose another name, or remove it yourself."
+        )
 
 
 def _replace(part: Path, target: Path) -> None:

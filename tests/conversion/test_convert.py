@@ -63,6 +63,19 @@ def contents(path: Path) -> dict[str, bytes]:
     return {str(file): file.read_bytes() for file in files}
 
 
+@pytest.mark.parametrize(("to", "name"), TARGETS)
+def test_a_directory_of_something_else_is_not_overwritten(
+    to: str, name: str, source: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / name
+    target.mkdir()
+    (target / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match=r"without a config\.json"):
+        convert(source, target, to, overwrite=True)
+    assert (target / "thesis.txt").read_text() == "years of work"
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
 @pytest.fixture
 def small_files() -> Iterator[None]:
     """Writing more than 100 kB to a file fails, as on a full disk."""
