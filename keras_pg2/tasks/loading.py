@@ -34,6 +34,9 @@ def load_parts(
     if not load_weights and isinstance(found, presets.Preset):
         numbers = presets.override_numbers(found.numbers, **overrides)
         return PaliGemma2Backbone(**numbers, dtype=dtype), None
+    if sequence_length is None and isinstance(found, presets.Preset):
+        # The name of a directory in a download cache does not tell it.
+        sequence_length = found.sequence_length
     path = presets.locate(preset)
     if path.is_dir() and is_preset(path):
         backbone, preprocessor = _load_preset(path, load_weights, dtype, overrides)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2 import PaliGemma2CausalLM, hub
 from keras_pg2.presets import PRESETS
 from tests.tiny_models import random_task
 from tests.tiny_networks import random_inputs
@@ -149,3 +149,15 @@ def test_a_released_name_without_weights_needs_no_files(monkeypatch):
     assert task.preprocessor is None
     assert task.backbone.count_params() == small.count_params()
     assert task.backbone.text_decoder.sliding_window == 9
+
+
+@pytest.mark.parametrize(("kind", "length"), [("pt", 128), ("mix", 256)])
+def test_text_length_of_a_downloaded_model(kind, length, tmp_path, monkeypatch):
+    cached = tmp_path / "snapshots" / "0123abc"
+    random_task().export_to_transformers(cached)
+    monkeypatch.setattr(hub, "download", lambda uri: cached)
+    name = f"google/paligemma2-3b-{kind}-224"
+    task = PaliGemma2CausalLM.from_preset(name)
+    assert task.preprocessor.sequence_length == length
+    task = PaliGemma2CausalLM.from_preset(name, sequence_length=40)
+    assert task.preprocessor.sequence_length == 40
