@@ -11,6 +11,9 @@ from pathlib import Path as _Path
 
 if _Path(_sys.argv[0]).stem != "keras-pg2":
     from keras_pg2 import hub as hub
+    from keras_pg2.generation import BeamSearch as BeamSearch
+    from keras_pg2.generation import Choices as Choices
+    from keras_pg2.generation import LocationGrammar as LocationGrammar
     from keras_pg2.generation import Sampler as Sampler
     from keras_pg2.modeling import PaliGemma2Backbone as PaliGemma2Backbone
     from keras_pg2.preprocessing import prompts as prompts
@@ -24,5 +27,6 @@ if _Path(_sys.argv[0]).stem != "keras-pg2":
         PaliGemma2Tokenizer as PaliGemma2Tokenizer,
     )
     from keras_pg2.tasks import PaliGemma2CausalLM as PaliGemma2CausalLM
+    from keras_pg2.tasks.predictions import predict as predict
 
 __version__ = "0.1.0"

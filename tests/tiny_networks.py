@@ -39,7 +39,8 @@ def random_backbone(seed: int = 0, **text_decoder: object) -> PaliGemma2Backbone
 def randomize(backbone: PaliGemma2Backbone, seed: int) -> None:
     """Gives every weight a new random value."""
     rng = np.random.default_rng(seed)
-    for weight in backbone.weights:
+    # Backends list weights in an order of their own.
+    for weight in sorted(backbone.weights, key=lambda weight: weight.path):
         scale = 2.0 / np.sqrt(weight.shape[0]) if len(weight.shape) > 1 else 0.6
         # Small embeddings, so that what a token predicts is not mainly itself,
         # and a large final norm, so that logits reach their cap all the same.

@@ -14,7 +14,7 @@ import typer
 
 from keras_pg2 import presets
 from keras_pg2.cli.messages import notice, progress
-from keras_pg2.cli.options import Settings
+from keras_pg2.cli.options import BATCH_SIZE, Settings
 from keras_pg2.cli.outputs import expand_user
 
 if TYPE_CHECKING:
@@ -27,6 +27,67 @@ class Answer(NamedTuple):
     image: Path | None
     prompt: str
     text: str
+
+
+def find_pictures(paths: Sequence[Path]) -> list[Path]:
+    """Files as they are, and all pictures of each folder.
+
+    Raises:
+        FileNotFoundError: when there is neither a file nor a folder of that name.
+        ValueError: when there is no picture in a folder.
+    """
+    from keras_pg2.preprocessing.image_files import check_image_file
+    from keras_pg2.tasks.predictions import list_pictures
+
+    found: list[Path] = []
+    for path in map(expand_user, paths):
+        if os.path.isdir(path):
+            found.extend(list_pictures(path))
+        else:
+            found.append(check_image_file(path))
+    return found
+
+
+def write_answers(
+    images: Sequence[Path],
+    prompts: Sequence[str],
+    settings: Settings,
+    destination: Destination,
+) -> None:
+    """Asks every prompt about every picture and writes JSON lines.
+
+    Raises:
+        ValueError: when there is no picture, or something else in the file.
+        OSError: when it cannot be written.
+    """
+    from keras_pg2.tasks.predictions import RecordFile, predict
+
+    output = destination.output
+    assert output is not None
+    if not images:
+        raise ValueError("Expected picture files or folders together with --output.")
+    RecordFile(output).done()
+    model = load_model(settings)
+    done = predict(
+        model,
+        images,
+        prompts,
+        output,
+        batch_size=destination.batch_size,
+        max_new_tokens=settings.max_new_tokens,
+        seed=settings.seed,
+    )
+    if destination.as_json:
+        record = {"output": str(output), **done._asdict()}
+        del record["records"]
+        typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
+        return
+    parts = [f"{done.num_answered} answered"]
+    if done.num_kept:
+        parts.append(f"{done.num_kept} were there before")
+    if done.num_failed:
+        parts.append(f'{done.num_failed} not readable (see "error")')
+    typer.echo(f"{', '.join(parts)}: {output}")
 
 
 def check_pictures(paths: Sequence[Path]) -> list[Path]:
@@ -138,20 +199,39 @@ def split_question(
     return [Path(path) for path in paths], [question]
 
 
+class Destination(NamedTuple):
+    """Where answers go.
+
+    Attributes:
+        as_json: whether to print one JSON document in the end.
+        output: a file of JSON lines; None prints the answers.
+        batch_size: pictures at a time, with a file.
+    """
+
+    as_json: bool
+    output: Path | None = None
+    batch_size: int = BATCH_SIZE
+
+
 def print_answers(
     images: Sequence[Path],
     prompts: Sequence[tuple[str, str]],
     settings: Settings,
-    as_json: bool,
+    destination: Destination,
 ) -> None:
     """Asks and prints. One answer is printed alone, several say what they are of.
 
     Args:
-        images: picture files; none to ask without a picture.
+        images: picture files and folders; none to ask without a picture.
         prompts: each raw prompt and what it is called in the output.
         settings: model and limits.
-        as_json: whether to print one JSON document in the end.
+        destination: prints, or writes to a file.
     """
+    images = find_pictures(images)
+    if destination.output is not None:
+        write_answers(images, [prompt for prompt, _ in prompts], settings, destination)
+        return
+    as_json = destination.as_json
     images = check_pictures(images)
     model = load_model(settings)
     records = []

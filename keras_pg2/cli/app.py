@@ -15,6 +15,7 @@ import typer
 
 from keras_pg2.cli import catalogue, checkpoints, options
 from keras_pg2.cli.answering import (
+    Destination,
     ask_model,
     check_pictures,
     load_model,
@@ -67,10 +68,11 @@ def _options(
     epilog="Examples:\n\n"
     "keras-pg2 caption scene.png\n\n"
     "keras-pg2 caption photos/*.jpg --preset pg2-mix --dtype bfloat16 --language de\n\n"
-    "keras-pg2 caption scene.png --long --json"
+    "keras-pg2 caption scene.png --long --json\n\n"
+    "keras-pg2 caption photos/ --output captions.jsonl"
 )
 def caption(
-    images: options.Images,
+    images: options.Pictures,
     long: Annotated[
         bool, typer.Option("--long", help="A longer description (`describe`).")
     ] = False,
@@ -83,6 +85,8 @@ def caption(
     top_k: options.TopK = None,
     top_p: options.TopP = None,
     seed: options.Seed = None,
+    output: options.Output = None,
+    batch_size: options.BatchSize = options.BATCH_SIZE,
     as_json: options.AsJson = False,
 ) -> None:
     """Say in a sentence what is in a picture."""
@@ -94,7 +98,12 @@ def caption(
         from keras_pg2.preprocessing import prompts
 
         prompt = prompts.describe(language) if long else prompts.caption(language)
-        print_answers(images, [(prompt, prompt)], settings, as_json)
+        print_answers(
+            images,
+            [(prompt, prompt)],
+            settings,
+            Destination(as_json, output, batch_size),
+        )
 
 
 @app.command(
@@ -106,8 +115,9 @@ def ask(
     images: Annotated[
         list[str],
         typer.Argument(
-            metavar="IMAGE|QUESTION",
-            help="Picture files, and last the question unless --question is given.",
+            metavar="IMAGE|FOLDER|QUESTION",
+            help="Picture files or folders, and last the question unless --question is "
+            "given.",
             show_default=False,
         ),
     ],
@@ -129,6 +139,8 @@ def ask(
     top_k: options.TopK = None,
     top_p: options.TopP = None,
     seed: options.Seed = None,
+    output: options.Output = None,
+    batch_size: options.BatchSize = options.BATCH_SIZE,
     as_json: options.AsJson = False,
 ) -> None:
     """Answer questions about a picture."""
@@ -141,7 +153,8 @@ def ask(
         from keras_pg2.preprocessing import prompts
 
         asked = [(prompts.answer(text, language), text) for text in questions]
-        print_answers(paths, asked, settings, as_json)
+        destination = Destination(as_json, output, batch_size)
+        print_answers(paths, asked, settings, destination)
 
 
 @app.command(
@@ -219,8 +232,8 @@ def generate(
     images: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="IMAGE",
-            help="Picture files; none for text alone.",
+            metavar="IMAGE|FOLDER",
+            help="Picture files, or folders of them; none for text alone.",
             show_default=False,
         ),
     ] = None,
@@ -232,6 +245,8 @@ def generate(
     top_k: options.TopK = None,
     top_p: options.TopP = None,
     seed: options.Seed = None,
+    output: options.Output = None,
+    batch_size: options.BatchSize = options.BATCH_SIZE,
     as_json: options.AsJson = False,
 ) -> None:
     """Continue a raw prompt, with a picture or without one."""
@@ -241,7 +256,9 @@ def generate(
         )
         use_backend(backend)
         asked = [(text, text) for text in prompt]
-        print_answers(images or [], asked, settings, as_json)
+        print_answers(
+            images or [], asked, settings, Destination(as_json, output, batch_size)
+        )
 
 
 @app.command(epilog="Examples:\n\nkeras-pg2 presets\n\nkeras-pg2 presets --json")

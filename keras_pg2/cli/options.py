@@ -13,6 +13,7 @@ from keras_pg2.cli.backends import Backend
 from keras_pg2.presets import NANO_ALIAS
 
 MODEL = "Model"
+BATCH_SIZE = 8
 ANSWERS = "Answers"
 
 
@@ -24,6 +25,34 @@ class DType(StrEnum):
     FLOAT16 = "float16"
 
 
+Pictures = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="IMAGE|FOLDER",
+        help="Picture files, or folders of them.",
+        show_default=False,
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE.jsonl",
+        help="Write one JSON line an answer to this file as they come, many pictures "
+        "at a time; a second call goes on where the first stopped. Default: print.",
+        rich_help_panel=ANSWERS,
+        show_default=False,
+    ),
+]
+BatchSize = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Pictures answered at a time, with --output.",
+        rich_help_panel=ANSWERS,
+    ),
+]
 Images = Annotated[
     list[Path],
     typer.Argument(metavar="IMAGE", help="Picture files.", show_default=False),

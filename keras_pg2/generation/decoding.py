@@ -2,25 +2,35 @@
 
 1. `prefill` runs image and prompt through the decoder, fills the cache and
    projects only the last real position of each row to the vocabulary.
-2. The first token is sampled from those logits: nothing is computed twice.
-3. `decode_step` runs one token a row, until every row has stopped.
+2. `begin` samples the first token from those logits: nothing is computed twice.
+3. `advance` runs one token a row, until every row has stopped or enough tokens
+   are there. `generate_tokens` is both in one compiled function.
 
 Rows of different length share one cache slot for each new token, after the
 longest prompt, while positions and block ids stay each row's own
 (modeling/attention_mask.py); so a row gets the very tokens it gets alone.
 
-Axes: B batch, I image tokens, P padded prompt (image included), T text of the
-prompt, N new tokens, S = P + N cache length, V vocabulary, D hidden_dim.
+Axes: B batch, U different images, M images of an example, I image tokens,
+P padded prompt (image included), T text of the prompt, N new tokens,
+S = P + N cache length, V vocabulary, D hidden_dim.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from keras import ops
 
 from keras_pg2.generation.compilation import while_loop
-from keras_pg2.generation.samplers import Sampler
+from keras_pg2.generation.constraints import (
+    OVER,
+    TokenAutomaton,
+    allowed_tokens,
+    next_states,
+)
+from keras_pg2.generation.repetition import suppress_repetition
+from keras_pg2.generation.samplers import BeamSearch, Sampler, SamplingNumbers
 from keras_pg2.modeling.attention_mask import (
     TokenLayout,
     attention_masks,
@@ -31,6 +41,45 @@ from keras_pg2.modeling.gemma2 import prepend_image
 from keras_pg2.modeling.kv_cache import KVCache
 
 Tensor = Any
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a compiled function is made for; another plan is another function.
+
+    Attributes:
+        sampler: the sampler's `structure`.
+        with_scores: whether log-probabilities are computed.
+    """
+
+    sampler: Sampler | BeamSearch
+    with_scores: bool = False
+
+
+class Request(NamedTuple):
+    """What one call asks for; constant while it runs.
+
+    Attributes:
+        inputs: `images` float32[U, M, h, w, 3] or `image_embeddings`
+            float[U, M * I, D], `image_index` int32[B] which of them each row has,
+            `token_ids` int32[B, T], `padding_mask` bool[B, T] and `response_mask`
+            bool[B, T], the last True where the beginning of the answer is given.
+        uniforms: float32[B, N] in [0, 1), the sampler's noise.
+        token_limits: int32[B], most new tokens of each row, between 1 and N; 0 for a
+            row that is only there to fill the batch.
+        stop_token_ids: int32[number of stop tokens], may be empty.
+        numbers: of the sampler.
+        automaton: the grammar of the answers; None for none.
+        states: int32[B], its state after the given beginning of each answer.
+    """
+
+    inputs: dict[str, Tensor]
+    uniforms: Tensor
+    token_limits: Tensor
+    stop_token_ids: Tensor
+    numbers: SamplingNumbers
+    automaton: TokenAutomaton | None
+    states: Tensor
 
 
 class Prefill(NamedTuple):
@@ -48,21 +97,37 @@ class Prefill(NamedTuple):
     layout: TokenLayout
 
 
+class Generated(NamedTuple):
+    """Answers.
+
+    Attributes:
+        tokens: int32[B, N], 0 where nothing was generated.
+        num_generated: int32[B], tokens of each row, its stop token included.
+        log_probabilities: float32[B, N] of each token by the network alone
+            (temperature 1, nothing masked); 0 unless the plan has scores.
+    """
+
+    tokens: Tensor
+    num_generated: Tensor
+    log_probabilities: Tensor
+
+
 class DecodingState(NamedTuple):
     """The loop's state after `num_tokens` tokens.
 
     Attributes:
         num_tokens: int32 scalar.
-        tokens: int32[B, N], 0 where nothing was generated.
-        is_done: bool[B], rows that hit a stop token or their limit.
-        num_generated: int32[B], tokens of each row, its stop token included.
+        answers: what is generated until now.
+        is_done: bool[B], rows that hit a stop token, their limit or the end of
+            their grammar.
+        states: int32[B], of the grammar.
         cache: keys and values of all tokens but the newest.
     """
 
     num_tokens: Tensor
-    tokens: Tensor
+    answers: Generated
     is_done: Tensor
-    num_generated: Tensor
+    states: Tensor
     cache: KVCache
 
 
@@ -73,13 +138,15 @@ def prefill(
 
     Args:
         backbone: the network.
-        inputs: `images` float32[B, M, h, w, 3], `token_ids` int32[B, T],
-            `padding_mask` bool[B, T] and `response_mask` bool[B, T], the last
-            True where the beginning of the answer is given.
+        inputs: see `Request`.
         num_new_tokens: N, the room to leave in the cache.
     """
     decoder = backbone.text_decoder
-    image_embeddings = backbone.encode_images(inputs["images"])
+    image_embeddings = inputs.get("image_embeddings")
+    if image_embeddings is None:
+        image_embeddings = backbone.encode_images(inputs["images"])
+    if "image_index" in inputs:
+        image_embeddings = ops.take(image_embeddings, inputs["image_index"], axis=0)
     x = decoder.join(image_embeddings, inputs["token_ids"])
     padding_mask, response_mask = prepend_image(
         image_embeddings, inputs["padding_mask"], inputs["response_mask"]
@@ -88,7 +155,7 @@ def prefill(
     layout = _extend_layout(prompt, padding_mask, response_mask, num_new_tokens)
     batch_size, prompt_length = ops.shape(x)[:2]
     cache = decoder.empty_cache(batch_size, prompt_length + num_new_tokens)
-    masks = attention_masks(prompt, layout, decoder.sliding_window)
+    masks = attention_masks(prompt, prompt, decoder.sliding_window)
     hidden, cache = decoder.run_layers(x, prompt.positions, masks, cache=cache)
     # [B, 1, D] -> [B, V], from the last real token of each row.
     slots = ops.where(padding_mask, ops.arange(prompt_length, dtype="int32"), 0)
@@ -110,7 +177,7 @@ def decode_step(
         backbone: the network.
         token: int32[B].
         slot: int32 scalar, the cache slot of the token.
-        cache: keys and values of all earlier tokens.
+        cache: keys and values of all earlier tokens; used up.
         layout: positions and block ids of all S slots.
 
     Returns:
@@ -132,70 +199,114 @@ def decode_step(
     return backbone.project_to_vocabulary(hidden[:, 0]), cache
 
 
-def generate_tokens(
-    backbone: PaliGemma2Backbone,
-    sampler: Sampler,
-    inputs: dict[str, Tensor],
-    uniforms: Tensor,
-    token_limits: Tensor,
-    stop_token_ids: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Generates until every row has stopped.
-
-    Args:
-        backbone: the network.
-        sampler: how tokens are chosen.
-        inputs: as for `prefill`.
-        uniforms: float32[B, N] in [0, 1), the sampler's noise.
-        token_limits: int32[B], most new tokens of each row, between 1 and N.
-        stop_token_ids: int32[number of stop tokens], may be empty.
-
-    Returns:
-        int32[B, N] tokens, and int32[B], how many of them each row generated
-        (its stop token included).
-    """
-    num_new_tokens = uniforms.shape[1]
-    logits, cache, layout = prefill(backbone, inputs, num_new_tokens)
-    prompt_length = ops.shape(layout.positions)[1] - num_new_tokens
-    steps = ops.arange(num_new_tokens, dtype="int32")
-
-    def append(state: DecodingState, logits: Tensor) -> DecodingState:
-        """Samples token number `num_tokens` of every row that is not done."""
-        token = sampler(logits, ops.take(uniforms, state.num_tokens, axis=1))
-        token = ops.where(state.is_done, 0, token)
-        num_generated = state.num_generated + ops.cast(~state.is_done, "int32")
-        is_stop = ops.any(token[:, None] == stop_token_ids[None], axis=1)
-        return DecodingState(
-            state.num_tokens + 1,
-            ops.where(steps[None] == state.num_tokens, token[:, None], state.tokens),
-            ops.logical_or(
-                state.is_done, ops.logical_or(is_stop, num_generated >= token_limits)
-            ),
-            num_generated,
-            state.cache,
-        )
-
-    def is_running(*state: Any) -> Tensor:
-        return ops.logical_not(ops.all(DecodingState(*state).is_done))
-
-    def advance(*values: Any) -> tuple:
-        state = DecodingState(*values)
-        newest = ops.take(state.tokens, state.num_tokens - 1, axis=1)
-        slot = prompt_length + state.num_tokens - 1
-        logits, cache = decode_step(backbone, newest, slot, state.cache, layout)
-        return tuple(append(state._replace(cache=cache), logits))
-
-    zeros = ops.zeros_like(token_limits)
-    start = DecodingState(
+def begin(
+    backbone: PaliGemma2Backbone, plan: Plan, request: Request
+) -> tuple[DecodingState, TokenLayout]:
+    """Runs the prompts and chooses the first token of each row."""
+    num_new_tokens = request.uniforms.shape[1]
+    logits, cache, layout = prefill(backbone, request.inputs, num_new_tokens)
+    empty = ops.zeros_like(request.uniforms)
+    state = DecodingState(
         ops.convert_to_tensor(0, dtype="int32"),
-        ops.zeros_like(uniforms, dtype="int32"),
-        ops.zeros_like(token_limits, dtype="bool"),
-        zeros,
+        Generated(
+            ops.cast(empty, "int32"), ops.zeros_like(request.token_limits), empty
+        ),
+        request.token_limits < 1,
+        request.states,
         cache,
     )
-    end = while_loop(is_running, advance, tuple(append(start, logits)))
-    state = DecodingState(*end)
-    return state.tokens, state.num_generated
+    return _append(plan, request, state, logits), layout
+
+
+def advance(
+    backbone: PaliGemma2Backbone,
+    plan: Plan,
+    state: DecodingState,
+    layout: TokenLayout,
+    request: Request,
+    num_tokens: Tensor,
+) -> DecodingState:
+    """Goes on until every row is done, or has `num_tokens` (int32 scalar) tokens."""
+    num_new_tokens = request.uniforms.shape[1]
+    prompt_length = ops.shape(layout.positions)[1] - num_new_tokens
+
+    def is_running(*values: Any) -> Tensor:
+        state = DecodingState(*values)
+        return ops.logical_and(
+            state.num_tokens < num_tokens, ops.logical_not(ops.all(state.is_done))
+        )
+
+    def step(*values: Any) -> tuple:
+        state = DecodingState(*values)
+        newest = ops.take(state.answers.tokens, state.num_tokens - 1, axis=1)
+        slot = prompt_length + state.num_tokens - 1
+        logits, cache = decode_step(backbone, newest, slot, state.cache, layout)
+        return tuple(_append(plan, request, state._replace(cache=cache), logits))
+
+    return DecodingState(*while_loop(is_running, step, tuple(state)))
+
+
+def generate_tokens(
+    backbone: PaliGemma2Backbone, plan: Plan, request: Request
+) -> Generated:
+    """Generates until every row has stopped."""
+    state, layout = begin(backbone, plan, request)
+    end = ops.convert_to_tensor(request.uniforms.shape[1], dtype="int32")
+    return advance(backbone, plan, state, layout, request, end).answers
+
+
+def _append(
+    plan: Plan, request: Request, state: DecodingState, logits: Tensor
+) -> DecodingState:
+    """Chooses token number `num_tokens` of every row that is not done."""
+    tokens, num_generated, log_probabilities = state.answers
+    scores = suppress_repetition(
+        plan.sampler, logits, tokens, state.num_tokens, request.numbers
+    )
+    if request.automaton is not None:
+        num_left = request.token_limits - num_generated
+        is_allowed = allowed_tokens(request.automaton, state.states, num_left)
+        scores = ops.where(is_allowed, scores, -float("inf"))
+    uniforms = ops.take(request.uniforms, state.num_tokens, axis=1)
+    assert isinstance(plan.sampler, Sampler)
+    token = plan.sampler(scores, uniforms, request.numbers)
+    token = ops.where(state.is_done, 0, token)
+    is_new = ops.logical_not(state.is_done)
+    num_generated = num_generated + ops.cast(is_new, "int32")
+    if plan.with_scores:
+        chosen = ops.where(is_new, log_probability(logits, token), 0.0)
+        log_probabilities = write_column(log_probabilities, state.num_tokens, chosen)
+    is_stop = ops.any(token[:, None] == request.stop_token_ids[None], axis=1)
+    is_done = ops.logical_or(is_stop, num_generated >= request.token_limits)
+    states = state.states
+    if request.automaton is not None:
+        states = ops.where(
+            is_new, next_states(request.automaton, states, token), states
+        )
+        is_done = ops.logical_or(is_done, states == OVER)
+    return DecodingState(
+        state.num_tokens + 1,
+        Generated(
+            write_column(tokens, state.num_tokens, token),
+            num_generated,
+            log_probabilities,
+        ),
+        ops.logical_or(state.is_done, is_done),
+        states,
+        state.cache,
+    )
+
+
+def log_probability(logits: Tensor, token: Tensor) -> Tensor:
+    """float32[B, V], int32[B] -> float32[B], natural logarithm."""
+    chosen = ops.take_along_axis(logits, token[:, None], axis=1)[:, 0]
+    return chosen - ops.logsumexp(logits, axis=1)
+
+
+def write_column(table: Tensor, index: Tensor, column: Tensor) -> Tensor:
+    """[..., N] with [...] at int32 scalar `index` of the last axis."""
+    places = ops.arange(table.shape[-1], dtype="int32")
+    return ops.where(places == index, column[..., None], table)
 
 
 def _extend_layout(

@@ -5,13 +5,15 @@ Axes: B batch, T text of the prompt, N new tokens, L prompt and answer.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from keras import ops
 
-from keras_pg2.generation.compilation import bucket_length
+from keras_pg2.generation.compilation import bucket_rows, bucket_text
+from keras_pg2.generation.decoding import Generated
 
 
 def check_arrays(inputs: Any) -> dict[str, Any]:
@@ -97,46 +99,93 @@ def as_token_ids(stop_token_ids: Any) -> np.ndarray:
 
 
 def pad_to_bucket(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The text arrays, padded on the right to their bucket; images as float32."""
+    """The inputs of `decoding.Request`, padded so that few shapes are compiled.
+
+    Text is padded on the right, the batch by rows of padding; pictures that are the
+    same to the bit are computed once.
+
+    Args:
+        arrays: `token_ids`, `padding_mask` and `response_mask` [B, T], and `images`
+            [B, ...] or `image_embeddings` [B or 1, I, D].
+    """
+    batch_size = len(arrays["padding_mask"])
+    num_rows = bucket_rows(batch_size)
     length = int(arrays["padding_mask"].sum(axis=1).max())
-    shape = (len(arrays["padding_mask"]), bucket_length(length))
-    inputs = {"images": np.asarray(arrays["images"], np.float32)}
+    shape = (num_rows, bucket_text(length, batch_size))
+    inputs = {}
     for name, dtype in {
         "token_ids": np.int32,
         "padding_mask": bool,
         "response_mask": bool,
     }.items():
         inputs[name] = np.zeros(shape, dtype)
-        inputs[name][:, :length] = arrays[name][:, :length]
-    return inputs
+        inputs[name][:batch_size, :length] = arrays[name][:, :length]
+    # A row without a single token would have nothing to look at.
+    inputs["padding_mask"][batch_size:, 0] = True
+    index = np.zeros(num_rows, np.int32)
+    if "image_embeddings" in arrays:
+        features = arrays["image_embeddings"]
+        index[:batch_size] = np.arange(batch_size) if len(features) > 1 else 0
+        return {**inputs, "image_embeddings": features, "image_index": index}
+    images, index[:batch_size] = unique_images(arrays["images"])
+    return {**inputs, "images": pad_rows(images), "image_index": index}
+
+
+def unique_images(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Different pictures float32[U, ...], and which of them each row has, int32[B]."""
+    places: dict[bytes, int] = {}
+    index = np.zeros(len(images), np.int32)
+    firsts: list[int] = []
+    for row, image in enumerate(images):
+        digest = hashlib.blake2b(image.tobytes()).digest()
+        if digest not in places:
+            places[digest] = len(firsts)
+            firsts.append(row)
+        index[row] = places[digest]
+    different = images if len(firsts) == len(images) else images[firsts]
+    return np.asarray(different, np.float32), index
+
+
+def pad_rows(array: np.ndarray) -> np.ndarray:
+    """Rows of zeros behind `array` [B, ...], up to the bucket of B."""
+    missing = bucket_rows(len(array)) - len(array)
+    if not missing:
+        return array
+    return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
 
 
 def join_rows(
-    arrays: Mapping[str, np.ndarray],
-    tokens: np.ndarray,
-    num_generated: np.ndarray,
-    strip_prompt: bool,
+    arrays: Mapping[str, np.ndarray], answers: Generated, strip_prompt: bool
 ) -> dict[str, np.ndarray]:
     """Each row's prompt and answer without a gap, padded on the right.
 
     Args:
         arrays: the prompts' `token_ids` and `padding_mask`, [B, T].
-        tokens: int32[B, N], what was generated.
-        num_generated: int32[B], how many of them are each row's.
+        answers: what was generated, in NumPy.
         strip_prompt: whether to leave the prompts out.
 
     Returns:
-        `token_ids` int32[B, L] and `padding_mask` bool[B, L].
+        `token_ids` int32[B, L], `padding_mask` bool[B, L] and `log_probabilities`
+        float32[B, L], 0 at the tokens of the prompt.
     """
-    rows = []
-    for i, new_tokens in enumerate(tokens):
-        prompt = arrays["token_ids"][i][arrays["padding_mask"][i].astype(bool)]
-        answer = new_tokens[: num_generated[i]]
-        rows.append(answer if strip_prompt else np.concatenate([prompt, answer]))
-    length = max(len(row) for row in rows)
-    token_ids = np.zeros((len(rows), length), np.int32)
-    padding_mask = np.zeros((len(rows), length), bool)
-    for i, row in enumerate(rows):
-        token_ids[i, : len(row)] = row
-        padding_mask[i, : len(row)] = True
-    return {"token_ids": token_ids, "padding_mask": padding_mask}
+    prompts = [
+        row[:0] if strip_prompt else row[mask.astype(bool)]
+        for row, mask in zip(arrays["token_ids"], arrays["padding_mask"])
+    ]
+    lengths = [len(row) + n for row, n in zip(prompts, answers.num_generated)]
+    shape = (len(prompts), max(lengths))
+    token_ids = np.zeros(shape, np.int32)
+    padding_mask = np.zeros(shape, bool)
+    log_probabilities = np.zeros(shape, np.float32)
+    for i, (prompt, length) in enumerate(zip(prompts, lengths)):
+        new = slice(len(prompt), length)
+        count = length - len(prompt)
+        token_ids[i, : len(prompt)] = prompt
+        token_ids[i, new] = answers.tokens[i, :count]
+        log_probabilities[i, new] = answers.log_probabilities[i, :count]
+        padding_mask[i, :length] = True
+    return {
+        "token_ids": token_ids,
+        "padding_mask": padding_mask,
+        "log_probabilities": log_probabilities,
+    }

@@ -1,4 +1,4 @@
-"""How the next token is chosen: pure functions of logits and noise.
+"""How the next token is chosen: values that say how, and pure functions.
 
 Noise is data: one uniform number per row and step, drawn on the host by NumPy
 from the seed, so a seed gives the same noise on every backend. A token is the
@@ -9,14 +9,29 @@ Axes: B batch, V vocabulary, N new tokens.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras_hub
 import numpy as np
 from keras import ops
 
 Tensor = Any
+
+
+class SamplingNumbers(NamedTuple):
+    """The numbers of a sampler that are inputs of the compiled function.
+
+    Attributes:
+        temperature: float32 scalar.
+        top_p: float32 scalar.
+        repetition_penalty: float32 scalar.
+    """
+
+    temperature: Tensor
+    top_p: Tensor
+    repetition_penalty: Tensor
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,10 @@ class Sampler:
         top_p: only the likeliest tokens that together reach probability p may
             be chosen (the one that crosses p included); None for all.
         seed: seed of the noise; None draws a fresh one at every call.
+        repetition_penalty: above 1 makes tokens that the answer has already
+            less likely (Keskar et al. 2019, arXiv 1909.05858, section 4.1); 1 is off.
+        no_repeat_ngram_size: no sequence of so many tokens comes twice in an
+            answer; None is off.
 
     Raises:
         ValueError: when a number is out of range.
@@ -38,18 +57,15 @@ class Sampler:
     top_k: int | None = None
     top_p: float | None = None
     seed: int | None = None
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int | None = None
 
     def __post_init__(self) -> None:
         if not self.temperature >= 0:
             raise ValueError(
                 f"Expected temperature >= 0. Received: temperature={self.temperature}."
             )
-        if self.top_k is not None and not (
-            isinstance(self.top_k, int) and self.top_k >= 1
-        ):
-            raise ValueError(
-                f"Expected top_k as a whole number >= 1. Received: top_k={self.top_k}."
-            )
+        check_count("top_k", self.top_k)
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ValueError(f"Expected 0 < top_p <= 1. Received: top_p={self.top_p}.")
         if self.temperature == 0 and (self.top_k, self.top_p) != (None, None):
@@ -58,31 +74,62 @@ class Sampler:
                 "likeliest token is taken and nothing is drawn. Received: "
                 f"{self}. Pass temperature=1.0."
             )
+        check_repetition(self.repetition_penalty, self.no_repeat_ngram_size)
 
-    def __call__(self, logits: Tensor, uniforms: Tensor) -> Tensor:
+    @property
+    def is_greedy(self) -> bool:
+        """Whether nothing is drawn."""
+        # Below that, differences of logits overflow when divided.
+        return self.temperature < 1e-6 or self.top_k == 1
+
+    @property
+    def structure(self) -> Sampler:
+        """What a compiled function depends on: all but numbers that are its inputs."""
+        return dataclasses.replace(
+            self,
+            temperature=0.0 if self.is_greedy else 1.0,
+            top_k=None if self.is_greedy else self.top_k,
+            top_p=None if self.is_greedy or self.top_p is None else 0.5,
+            seed=None,
+            repetition_penalty=1.0 if self.repetition_penalty == 1 else 2.0,
+        )
+
+    @property
+    def numbers(self) -> SamplingNumbers:
+        """The rest of it, float32 scalars."""
+        return SamplingNumbers(
+            np.array(1.0 if self.is_greedy else self.temperature, np.float32),
+            np.array(1.0 if self.top_p is None else self.top_p, np.float32),
+            np.array(self.repetition_penalty, np.float32),
+        )
+
+    def __call__(
+        self, logits: Tensor, uniforms: Tensor, numbers: SamplingNumbers | None = None
+    ) -> Tensor:
         """Chooses one token a row.
 
         Args:
-            logits: float32[B, V].
+            logits: float32[B, V]; -inf for a token that may not be chosen.
             uniforms: float32[B] in [0, 1).
+            numbers: used instead of the sampler's own.
 
         Returns:
             int32[B] token ids.
         """
-        # Below that, differences of logits overflow when divided.
-        if self.temperature < 1e-6 or self.top_k == 1:
+        if self.is_greedy:
             return ops.cast(ops.argmax(logits, axis=-1), "int32")
+        temperature, top_p, _ = map(ops.convert_to_tensor, numbers or self.numbers)
         # Likeliest first, so that both filters keep a head of each row.
         limit = logits.shape[-1] if self.top_k is None else self.top_k
         sorted_logits, token_ids = ops.top_k(
             logits - ops.max(logits, axis=-1, keepdims=True),
             min(limit, logits.shape[-1]),
         )
-        sorted_logits = sorted_logits / self.temperature
+        sorted_logits = sorted_logits / temperature
         weights = ops.softmax(sorted_logits, axis=-1)
         cumulative = ops.cumsum(weights, axis=-1)
         if self.top_p is not None:
-            weights = ops.where(cumulative - weights < self.top_p, weights, 0.0)
+            weights = ops.where(cumulative - weights < top_p, weights, 0.0)
             cumulative = ops.cumsum(weights, axis=-1)
         threshold = uniforms[:, None] * cumulative[:, -1:]
         choice = ops.sum(ops.cast(cumulative <= threshold, "int32"), axis=-1)
@@ -104,33 +151,111 @@ class Sampler:
             num_steps: N.
             seed: used instead of the sampler's own seed when given.
         """
+        if self.is_greedy:
+            return np.zeros((batch_size, num_steps), np.float32)
         sequence = np.random.SeedSequence(self.seed if seed is None else seed)
         rows = [np.random.default_rng(s) for s in sequence.spawn(batch_size)]
         return np.stack([rng.random(num_steps, dtype=np.float32) for rng in rows])
 
 
-_BY_NAME = {
+@dataclass(frozen=True)
+class BeamSearch:
+    """Keeps the likeliest unfinished answers at each step, and returns the best.
+
+    The paper decodes COCO captions with 2 beams and TextCaps with 3 (PaliGemma 2,
+    arXiv 2412.03555, appendix). A finished answer's score is its log-probability
+    divided by `num_tokens ** length_penalty`, the end token counted, and a row
+    ends when no unfinished one can beat the worst of `num_beams` finished ones at
+    its present length; all as in transformers (`early_stopping=False`).
+
+    Attributes:
+        num_beams: number of unfinished answers that are kept.
+        length_penalty: above 0 favours longer answers; 0 compares the
+            log-probabilities themselves.
+        repetition_penalty: as in `Sampler`, on log-probabilities.
+        no_repeat_ngram_size: as in `Sampler`.
+
+    Raises:
+        ValueError: when a number is out of range.
+    """
+
+    num_beams: int = 4
+    length_penalty: float = 1.0
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int | None = None
+
+    def __post_init__(self) -> None:
+        check_count("num_beams", self.num_beams)
+        if not np.isfinite(self.length_penalty):
+            raise ValueError(
+                "Expected length_penalty as a finite number. Received: "
+                f"length_penalty={self.length_penalty}."
+            )
+        check_repetition(self.repetition_penalty, self.no_repeat_ngram_size)
+
+    @property
+    def structure(self) -> BeamSearch:
+        """What a compiled function depends on: all but numbers that are its inputs."""
+        penalty = 1.0 if self.repetition_penalty == 1 else 2.0
+        return dataclasses.replace(self, repetition_penalty=penalty)
+
+    @property
+    def numbers(self) -> SamplingNumbers:
+        """The numbers that are inputs; temperature and top_p are not used."""
+        one = np.array(1.0, np.float32)
+        penalty = np.array(self.repetition_penalty, np.float32)
+        return SamplingNumbers(one, one, penalty)
+
+    def draw_uniforms(
+        self, batch_size: int, num_steps: int, seed: int | None = None
+    ) -> np.ndarray:
+        """Nothing is drawn: float32[B, N] of zeros."""
+        return np.zeros((batch_size, num_steps), np.float32)
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is None or a whole number >= 1."""
+    if value is not None and not (isinstance(value, int) and value >= 1):
+        raise ValueError(
+            f"Expected {name} as a whole number >= 1. Received: {name}={value}."
+        )
+
+
+def check_repetition(penalty: float, ngram_size: int | None) -> None:
+    """Raises ValueError for numbers of repetition control that are out of range."""
+    if not 0 < penalty < np.inf:
+        raise ValueError(
+            "Expected repetition_penalty as a number above 0 (1 is off). Received: "
+            f"repetition_penalty={penalty}."
+        )
+    check_count("no_repeat_ngram_size", ngram_size)
+
+
+_BY_NAME: dict[str, Sampler | BeamSearch] = {
     "greedy": Sampler(),
     "random": Sampler(temperature=1.0),
     "top_k": Sampler(temperature=1.0, top_k=5),
     "top_p": Sampler(temperature=1.0, top_p=0.1),
+    "beam": BeamSearch(num_beams=5, length_penalty=0.0),
 }
 """KerasHub's names, with the numbers its samplers default to."""
 
 
-def get(identifier: Any) -> Sampler:
-    """Makes a `Sampler` of a name, a `Sampler` or a KerasHub sampler.
+def get(identifier: Any) -> Sampler | BeamSearch:
+    """Makes a sampler of a name, a sampler of ours or one of KerasHub.
 
     Raises:
         ValueError: when there is no sampler of that name or kind here.
     """
-    if isinstance(identifier, Sampler):
+    if isinstance(identifier, Sampler | BeamSearch):
         return identifier
     if isinstance(identifier, str):
         if identifier in _BY_NAME:
             return _BY_NAME[identifier]
     elif type(identifier) is keras_hub.samplers.GreedySampler:
         return Sampler()
+    elif type(identifier) is keras_hub.samplers.BeamSampler:
+        return _from_beam_sampler(identifier)
     for kind in ("RandomSampler", "TopKSampler", "TopPSampler"):
         if type(identifier) is getattr(keras_hub.samplers, kind):
             config = identifier.get_config()
@@ -142,6 +267,17 @@ def get(identifier: Any) -> Sampler:
             )
     raise ValueError(
         f"Expected a sampler: one of {', '.join(map(repr, _BY_NAME))}, a "
-        "keras_pg2.Sampler, or a greedy, random, top-k or top-p sampler of "
-        f"keras_hub.samplers. Received: {identifier!r}."
+        "keras_pg2.Sampler or BeamSearch, or a greedy, random, top-k, top-p or beam "
+        f"sampler of keras_hub.samplers. Received: {identifier!r}. (Contrastive search "
+        "is not here: it runs the network once for each candidate.)"
     )
+
+
+def _from_beam_sampler(sampler: Any) -> BeamSearch:
+    config = sampler.get_config()
+    if config["return_all_beams"] or config["temperature"] != 1.0:
+        raise ValueError(
+            "Expected a BeamSampler with return_all_beams=False and temperature=1.0. "
+            f"Received: {config}."
+        )
+    return BeamSearch(num_beams=config["num_beams"], length_penalty=0.0)

@@ -16,6 +16,9 @@ from keras_pg2.modeling.rotary import apply_rotary
 
 Tensor = Any
 
+QUERY_BLOCK = 512
+"""Queries whose attention logits are in memory at a time."""
+
 
 def soft_cap(x: Tensor, cap: float | None) -> Tensor:
     """Squeezes `x` smoothly into (-cap, cap); None leaves it (Gemma 2, section 2)."""
@@ -32,6 +35,9 @@ def dot_product_attention(
 ) -> Tensor:
     """Grouped-query attention; the softmax is computed in float32.
 
+    Long sequences are taken in blocks of queries, as the float32 logits of all 4,096
+    tokens of a picture of 896 pixels would be larger than all else together.
+
     Args:
         query: float[B, T, N, H].
         key: float[B, S, K, H], K dividing N.
@@ -43,6 +49,28 @@ def dot_product_attention(
     Returns:
         float[B, T, N, H].
     """
+    length = query.shape[1]
+    # Where shapes are symbolic the length is no int, or not known.
+    if not isinstance(length, int) or length <= QUERY_BLOCK:
+        return _attend(query, key, value, mask, scale, logit_soft_cap)
+    blocks = []
+    for start in range(0, length, QUERY_BLOCK):
+        block = slice(start, start + QUERY_BLOCK)
+        block_mask = None if mask is None else mask[:, block]
+        blocks.append(
+            _attend(query[:, block], key, value, block_mask, scale, logit_soft_cap)
+        )
+    return ops.concatenate(blocks, axis=1)
+
+
+def _attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scale: float,
+    logit_soft_cap: float | None,
+) -> Tensor:
     batch, length, num_heads, head_dim = ops.shape(query)
     num_groups = key.shape[2]
     # [B, T, K, G, H]: query head n reads key head n // G.
@@ -118,8 +146,9 @@ class GroupedQueryAttention(keras.layers.Layer):
         Args:
             x: float[B, T, D].
             positions: int32[B, T].
-            mask: bool[B, T, S]; S is T without a cache.
-            cache: what earlier tokens left, or None.
+            mask: bool[B, T, S]; S is T without a cache, and with one the slots that
+                are looked at, the first S.
+            cache: what earlier tokens left, or None; used up.
             cache_index: int32 scalar, the slot of the first token of `x`.
 
         Returns:
@@ -130,7 +159,7 @@ class GroupedQueryAttention(keras.layers.Layer):
         value = self._split_heads(self.value_dense(x))
         if cache is not None:
             cache = write(cache, key, value, cache_index)
-            key, value = cache
+            key, value = (slots[:, : mask.shape[-1]] for slots in cache)
         output = dot_product_attention(
             query, key, value, mask, self.scale, self.logit_soft_cap
         )

@@ -10,7 +10,6 @@ from typing import Any
 
 import keras
 import keras_hub
-from keras import ops
 
 from keras_pg2.modeling.gemma2 import Gemma2Decoder
 from keras_pg2.modeling.siglip import SigLIPEncoder
@@ -22,7 +21,7 @@ def with_image_axis(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """Gives `images` of one picture an example, [B, h, w, 3], their M axis."""
     images = inputs["images"]
     if len(images.shape) == 4:
-        return {**inputs, "images": ops.expand_dims(images, axis=1)}
+        return {**inputs, "images": images[:, None]}
     return inputs
 
 

@@ -284,8 +284,9 @@ class Gemma2Decoder(keras.layers.Layer):
         Args:
             x: float[B, T, D], embedded tokens.
             positions: int32[B, T].
-            masks: bool[B, T, S]; S is T without a cache, its length with one.
-            cache: what earlier tokens left, or None.
+            masks: bool[B, T, S]; S is T without a cache, and with one the slots that
+                are looked at, the first S.
+            cache: what earlier tokens left, or None; used up.
             cache_index: int32 scalar, the cache slot of the first token of `x`.
 
         Returns:

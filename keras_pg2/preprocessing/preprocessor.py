@@ -130,7 +130,7 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         examples = normalize_examples(x)
         inputs, labels, weights = shift_by_one(self._pack_training(examples, length))
         weights = weights.astype(np.float32)
-        inputs["images"] = self._convert_images(examples.images, len(labels))
+        inputs["images"] = self.convert_images(examples.images, len(labels))
         if not examples.is_batched:
             inputs = {key: value[0] for key, value in inputs.items()}
             labels, weights = labels[0], weights[0]
@@ -206,7 +206,7 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
             check_prompt_length(i, len(row), sequence_length)
         length = max(len(row) for row in rows)
         packed = pad_rows(rows, heads, length, self.tokenizer.pad_token_id)
-        images = self._convert_images(examples.images, len(rows))
+        images = self.convert_images(examples.images, len(rows))
         return {"images": images, **packed._asdict()}
 
     def generate_postprocess(self, x: Mapping[str, Any]) -> list[str]:
@@ -263,12 +263,21 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
             )
         self.num_cut_responses += num_cut
 
-    def _convert_images(self, images: list[Any] | None, num_rows: int) -> np.ndarray:
+    def convert_images(self, images: list[Any] | None, num_rows: int) -> np.ndarray:
+        """The pixels of examples: float32 [B, h, w, 3] or [B, M, h, w, 3].
+
+        Args:
+            images: one entry an example, as `examples.Examples` has them.
+            num_rows: B; without images they are float32 [B, 0, h, w, 3].
+
+        Raises:
+            TypeError, ValueError, OSError: for a bad picture.
+        """
         if images is None:
             return np.zeros((num_rows, 0, *self._image_shape()), np.float32)
         if len(images) > 1 and all(entry is images[0] for entry in images):
             # One picture, several prompts: convert it once.
-            return np.repeat(self._convert_images(images[:1], 1), num_rows, axis=0)
+            return np.repeat(self.convert_images(images[:1], 1), num_rows, axis=0)
         if self.image_converter is not None:
             # Not a call: Keras would wrap the error about a bad picture.
             return self.image_converter.convert(images)

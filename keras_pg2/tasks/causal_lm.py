@@ -6,22 +6,33 @@ tokens, D hidden_dim, V vocabulary.
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import keras_hub
+import numpy as np
 from keras import ops
 
 from keras_pg2.conversion.from_model import write_model
 from keras_pg2.generation import rows, samplers
-from keras_pg2.generation.compilation import bucket_length, compile_function
-from keras_pg2.generation.decoding import generate_tokens
+from keras_pg2.generation.beams import search_beams
+from keras_pg2.generation.compilation import CompiledFunctions
+from keras_pg2.generation.constraints import Choices, Grammar
+from keras_pg2.generation.decoding import Plan, generate_tokens
 from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
-from keras_pg2.preprocessing.examples import normalize_examples
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
+from keras_pg2.tasks.answering import answer, choice_probabilities, stream
+from keras_pg2.tasks.answers import as_stop_strings
 from keras_pg2.tasks.loading import load_parts
+from keras_pg2.tasks.requests import (
+    EncodedImages,
+    Options,
+    make_request,
+    prepare,
+    preprocess,
+)
 
 Tensor = Any
 
@@ -58,7 +69,6 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
     backbone_cls = PaliGemma2Backbone
     preprocessor_cls = PaliGemma2CausalLMPreprocessor
     generate_function: Any = None
-    _traced_variables: Any = None
 
     def __init__(
         self,
@@ -76,6 +86,7 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
         super().__init__(inputs=inputs, outputs=logits, **kwargs)
         # Images may come with or without their M axis; `call` sees to it.
         self.input_spec = None
+        self.functions = CompiledFunctions(self)
 
     def call(self, inputs: dict[str, Tensor], **kwargs: Any) -> Tensor:
         return super().call(with_image_axis(inputs), **kwargs)
@@ -158,18 +169,12 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
         )
         self.sampler = chosen
 
-    def make_generate_function(self) -> Any:
-        """The compiled loop over tokens; compiled anew after `compile`.
-
-        And after `enable_lora` or `quantize`: a compiled function of TensorFlow would
-        go on with the variables it was traced with.
-        """
-        variables = tuple(id(variable) for variable in self.backbone.variables)
-        if self.generate_function is None or variables != self._traced_variables:
-            self._traced_variables = variables
-            self.generate_function = compile_function(
-                partial(generate_tokens, self.backbone, self.sampler), self
-            )
+    def make_generate_function(self, with_scores: bool = False) -> Any:
+        """The compiled function of `decoding.Request` to `decoding.Generated`."""
+        plan = Plan(self.sampler.structure, with_scores)
+        is_search = isinstance(self.sampler, samplers.BeamSearch)
+        run = search_beams if is_search else generate_tokens
+        self.generate_function = self.functions.get(run, plan)
         return self.generate_function
 
     def generate(
@@ -181,17 +186,22 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
         *,
         max_new_tokens: int | None = None,
         seed: int | None = None,
+        stop_strings: str | Sequence[str] | None = None,
+        constraint: Grammar | None = None,
+        return_scores: bool = False,
     ) -> Any:
         """Continues prompts.
 
+        A picture that several prompts of a batch are about is encoded once.
+
         Args:
             inputs: a dict of `images` (file paths, PIL images or arrays; a list
-                in the entry of an example for several) and `prompts` (a text or
-                a list of texts), also `responses` that the answers must begin
-                with; a prompt or prompts alone for text without a picture; or
-                a `tf.data.Dataset` of such dicts. Without a preprocessor: the
-                backbone's inputs, padded on the right (no `response_mask` means
-                no response yet).
+                in the entry of an example for several; or what `encode_images`
+                made of them) and `prompts` (a text or a list of texts), also
+                `responses` that the answers must begin with; a prompt or prompts
+                alone for text without a picture; or a `tf.data.Dataset` of such
+                dicts. Without a preprocessor: the backbone's inputs, padded on
+                the right (no `response_mask` means no response yet).
             max_length: most text tokens of prompt and answer together; None for
                 the preprocessor's `sequence_length` (without a preprocessor:
                 the length of the given `token_ids`), which an answer may
@@ -201,73 +211,189 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
             strip_prompt: whether to leave the prompt out of the result.
             max_new_tokens: most tokens of an answer.
             seed: seed of the sampler's noise for this call.
+            stop_strings: texts before which an answer ends.
+            constraint: the form that answers must have: a `LocationGrammar`,
+                `Choices`, or another `generation.constraints.Grammar`.
+            return_scores: whether to return `ScoredAnswer`s, which have the
+                log-probability of each token, instead of texts.
 
         Returns:
-            A text for one prompt, a list of texts for a list or a dataset.
-            Without a preprocessor a dict of `token_ids` int32[B, L] and
-            `padding_mask` bool[B, L], each row's tokens first (for a dataset a
-            list of such dicts, one a batch).
+            A text (or `ScoredAnswer`) for one prompt, a list for a list or a
+            dataset. Without a preprocessor a dict of `token_ids` int32[B, L] and
+            `padding_mask` bool[B, L], each row's tokens first, with
+            `return_scores` also `log_probabilities` float32[B, L], 0 at the
+            prompt (for a dataset a list of such dicts, one a batch).
 
         Raises:
             TypeError: when a prompt is not text.
             ValueError: when a prompt leaves no room for an answer, or for bad
                 inputs; before anything is computed.
         """
-        if hasattr(inputs, "as_numpy_iterator"):
-            options = (max_length, stop_token_ids, strip_prompt)
-            batches = [
-                self.generate(batch, *options, max_new_tokens=max_new_tokens, seed=seed)
-                for batch in inputs.as_numpy_iterator()
-            ]
-            if batches and not isinstance(batches[0], list):
-                return batches
-            return [text for batch in batches for text in batch]
-        if self.preprocessor is None:
-            arrays, is_batched = rows.check_arrays(inputs), True
-        else:
-            is_batched = normalize_examples(inputs).is_batched
-            arrays = self.preprocessor.generate_preprocess(
-                inputs,
-                sequence_length=max_length or self.preprocessor.sequence_length,
-            )
-        arrays = {name: ops.convert_to_numpy(value) for name, value in arrays.items()}
-        if max_length is None and max_new_tokens is None:
-            max_length = self._default_length(arrays)
-        lengths = arrays["padding_mask"].astype(bool).sum(axis=1)
-        limits = rows.token_limits(lengths, max_length, max_new_tokens)
-        uniforms = self.sampler.draw_uniforms(
-            len(limits), bucket_length(int(limits.max())), seed
-        )
-        tokens, num_generated = self.make_generate_function()(
-            with_image_axis(rows.pad_to_bucket(arrays)),
-            uniforms,
-            limits,
-            rows.as_token_ids(self._resolve_stop_tokens(stop_token_ids)),
-        )
-        result = rows.join_rows(
-            arrays,
-            ops.convert_to_numpy(tokens),
-            ops.convert_to_numpy(num_generated),
-            strip_prompt,
-        )
-        if self.preprocessor is None:
-            return result
-        texts = self.preprocessor.generate_postprocess(result)
-        return texts if is_batched else texts[0]
+        options = Options(max_length, max_new_tokens, stop_token_ids, seed, constraint)
+        stops = self._check_stop_strings(stop_strings)
+        if not hasattr(inputs, "as_numpy_iterator"):
+            prepared = prepare(self, inputs, options)
+            return answer(self, prepared, stops, strip_prompt, return_scores)
+        results = []
+        for batch in inputs.as_numpy_iterator():
+            prepared = prepare(self, batch, options)
+            results.append(answer(self, prepared, stops, strip_prompt, return_scores))
+        if results and not isinstance(results[0], list):
+            return results
+        return [result for batch in results for result in batch]
 
-    def _default_length(self, arrays: dict[str, Any]) -> int:
-        """Most text tokens where the caller says nothing."""
-        if self.preprocessor is None:
-            return arrays["padding_mask"].shape[1]
-        return self.preprocessor.sequence_length
+    def stream(
+        self,
+        inputs: Any,
+        max_length: int | None = None,
+        stop_token_ids: str | list[int] | tuple[int, ...] | None = "auto",
+        *,
+        max_new_tokens: int | None = None,
+        seed: int | None = None,
+        stop_strings: str | Sequence[str] | None = None,
+        constraint: Grammar | None = None,
+    ) -> Iterator[Any]:
+        """The answers of `generate`, as they are made.
 
-    def _resolve_stop_tokens(self, stop_token_ids: Any) -> Any:
-        """The end token for "auto", else what was given."""
-        if not isinstance(stop_token_ids, str) or stop_token_ids != "auto":
-            return stop_token_ids
+        Put together, the pieces are the text that `generate` gives with
+        `strip_prompt=True`. A piece ends with a whole character.
+
+        Args:
+            inputs: as for `generate`, but no dataset.
+            max_length: as for `generate`.
+            stop_token_ids: as for `generate`.
+            max_new_tokens: as for `generate`.
+            seed: as for `generate`.
+            stop_strings: as for `generate`.
+            constraint: as for `generate`.
+
+        Yields:
+            The new text after each token, for a list of prompts a list of one
+            text a row; "" where there is nothing new.
+
+        Raises:
+            TypeError, ValueError: as `generate`, at the call; also for a model
+                without a preprocessor and for beam search, which knows its answer
+                only in the end.
+        """
         if self.preprocessor is None:
             raise ValueError(
-                'Expected stop_token_ids as a list or None, received "auto" and there '
-                "is no preprocessor to take the end token from."
+                "Expected a model with a preprocessor, to make text of tokens. "
+                "Received: preprocessor=None. Call `generate`."
             )
-        return [self.preprocessor.tokenizer.end_token_id]
+        self._check_no_beams("stream")
+        options = Options(max_length, max_new_tokens, stop_token_ids, seed, constraint)
+        stops = self._check_stop_strings(stop_strings)
+        return stream(self, prepare(self, inputs, options), stops)
+
+    def choose(self, inputs: Any, choices: Sequence[str]) -> Any:
+        """How probable each of some answers is.
+
+        The prompt is computed once, and each choice with its end token after it.
+
+        Args:
+            inputs: pictures and prompts as for `generate`, without `responses`.
+            choices: the answers to choose from.
+
+        Returns:
+            A dict of each choice and its probability among them (they add up to 1),
+            likeliest first; for a list of prompts a list of dicts.
+
+        Raises:
+            TypeError, ValueError: for bad inputs, or a model without a
+                preprocessor.
+        """
+        if self.preprocessor is None:
+            raise ValueError(
+                "Expected a model with a preprocessor, to make tokens of the choices. "
+                "Received: preprocessor=None."
+            )
+        tokens = Choices(tuple(choices)).tokens(self.preprocessor.tokenizer)
+        arrays, is_batched = preprocess(self, inputs, None)
+        if arrays["response_mask"].any():
+            raise ValueError("Expected no responses together with choices.")
+        results = []
+        for row in choice_probabilities(self, arrays, tokens):
+            order = np.argsort(-row, kind="stable")
+            results.append({choices[i]: float(row[i]) for i in order})
+        return results if is_batched else results[0]
+
+    def encode_images(self, images: Any) -> EncodedImages:
+        """Computes the image tokens of pictures, for many prompts about them.
+
+        Args:
+            images: one picture, or a list of pictures, one an example.
+
+        Returns:
+            What `generate`, `stream` and `choose` take as `images`.
+
+        Raises:
+            ValueError, OSError: for a bad picture.
+        """
+        inputs: dict[str, Any] = {"images": images, "prompts": ""}
+        if isinstance(images, list | tuple):
+            inputs = {"images": list(images), "prompts": [""] * len(images)}
+        if self.preprocessor is not None:
+            images = self.preprocessor.generate_preprocess(inputs)["images"]
+        arrays = with_image_axis({"images": ops.convert_to_numpy(images)})
+        count = len(arrays["images"])
+        padded = rows.pad_rows(arrays["images"].astype(np.float32))
+        run = self.functions.get(PaliGemma2Backbone.encode_images)
+        return EncodedImages(run(padded)[:count])
+
+    def warmup(
+        self,
+        batch_size: int = 1,
+        prompt_length: int = 16,
+        max_new_tokens: int | None = None,
+        num_images: int = 1,
+    ) -> None:
+        """Compiles what a call of `generate` will need, and runs it once.
+
+        Lengths are rounded up to buckets (16 or a multiple of 64 for prompts, powers
+        of two for answers, 1, 2, 4, 8 or a multiple of 8 for batches): one call is
+        enough for all of a bucket. Compiled functions of JAX are kept on disk.
+
+        Args:
+            batch_size: number of prompts.
+            prompt_length: tokens of the longest prompt.
+            max_new_tokens: as it will be given to `generate`; None for calls
+                without a limit.
+            num_images: pictures of each prompt.
+        """
+        size = self.backbone.image_size
+        shape = (batch_size, num_images, size, size, 3)
+        # Different pictures, as they will be.
+        place = np.arange(batch_size, dtype=np.float32).reshape(-1, 1, 1, 1, 1)
+        is_prompt = np.ones((batch_size, prompt_length), bool)
+        arrays = {
+            "images": np.broadcast_to(place, shape),
+            "token_ids": is_prompt.astype(np.int32),
+            "padding_mask": is_prompt,
+            "response_mask": ~is_prompt,
+        }
+        stops = None if self.preprocessor is None else "auto"
+        options = Options(max_new_tokens=max_new_tokens, stop_token_ids=stops)
+        request = make_request(self, arrays, options)
+        one = np.minimum(request.token_limits, 1)
+        self.make_generate_function()(request._replace(token_limits=one))
+
+    def _check_no_beams(self, name: str) -> None:
+        if isinstance(self.sampler, samplers.BeamSearch):
+            raise ValueError(
+                f"Expected a sampler without beams for {name}: beam search knows its "
+                f"answer only in the end. Received: {self.sampler}. Call "
+                'compile(sampler="greedy") first.'
+            )
+
+    def _check_stop_strings(self, stop_strings: Any) -> tuple[str, ...]:
+        stops = as_stop_strings(stop_strings)
+        if stops:
+            self._check_no_beams("stop_strings")
+            if self.preprocessor is None:
+                raise ValueError(
+                    "Expected a model with a preprocessor together with stop_strings, "
+                    "to make text of tokens. Received: preprocessor=None. Pass "
+                    "stop_token_ids."
+                )
+        return stops

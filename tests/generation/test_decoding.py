@@ -8,8 +8,20 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_pg2.generation.compilation import bucket_length, compile_function
-from keras_pg2.generation.decoding import decode_step, generate_tokens, prefill
+from keras_pg2.generation.compilation import (
+    bucket_length,
+    bucket_rows,
+    bucket_text,
+    compile_function,
+)
+from keras_pg2.generation.decoding import (
+    Generated,
+    Plan,
+    Request,
+    decode_step,
+    generate_tokens,
+    prefill,
+)
 from keras_pg2.generation.samplers import Sampler
 from keras_pg2.modeling.backbone import with_image_axis
 from tests.tiny_networks import random_backbone, random_inputs, randomize
@@ -101,24 +113,27 @@ def test_each_row_of_a_ragged_batch_gets_what_it_gets_alone():
             )
 
 
-def run_loop(backbone, inputs, limits, stop, num_new=8, sampler=None):
-    sampler = sampler or Sampler()
+def run_loop(backbone, inputs, limits, stop, num_new=8, with_scores=False):
+    """Tokens, their number and their log-probabilities, of the greedy loop."""
     batch_size = len(inputs["token_ids"])
-    tokens, counts = generate_tokens(
-        backbone,
-        sampler,
-        {k: ops.convert_to_tensor(v) for k, v in with_image_axis(inputs).items()},
-        ops.convert_to_tensor(sampler.draw_uniforms(batch_size, num_new)),
-        ops.convert_to_tensor(np.array(limits, "int32")),
-        ops.convert_to_tensor(np.array(stop, "int32")),
+    request = Request(
+        with_image_axis(inputs),
+        np.zeros((batch_size, num_new), "float32"),
+        np.array(limits, "int32"),
+        np.array(stop, "int32"),
+        Sampler().numbers,
+        None,
+        np.zeros(batch_size, "int32"),
     )
-    return ops.convert_to_numpy(tokens), ops.convert_to_numpy(counts)
+    run = functools.partial(generate_tokens, backbone, Plan(Sampler(), with_scores))
+    answers = compile_function(run, backbone)(request)
+    return Generated(*(ops.convert_to_numpy(part) for part in answers))
 
 
 def test_loop_gives_the_greedy_tokens_up_to_each_limit(backbone):
     inputs = random_inputs([3, 6, 4])
     expected, _ = greedy_steps(backbone, inputs, 8)
-    tokens, counts = run_loop(backbone, inputs, [8, 2, 5], [])
+    tokens, counts, _ = run_loop(backbone, inputs, [8, 2, 5], [])
     assert counts.tolist() == [8, 2, 5]
     for i, count in enumerate(counts):
         np.testing.assert_array_equal(tokens[i, :count], expected[i, :count])
@@ -129,7 +144,7 @@ def test_loop_stops_each_row_at_its_stop_token(backbone):
     inputs = random_inputs([3, 6, 4])
     expected, _ = greedy_steps(backbone, inputs, 8)
     stop = [int(expected[0, 2]), int(expected[1, 4])]
-    tokens, counts = run_loop(backbone, inputs, [8, 8, 8], stop)
+    tokens, counts, _ = run_loop(backbone, inputs, [8, 8, 8], stop)
     for i in range(3):
         first = next((t for t in range(8) if expected[i, t] in stop), 7)
         assert counts[i] == first + 1
@@ -145,6 +160,33 @@ def test_padding_of_the_prompt_changes_nothing(backbone):
     np.testing.assert_allclose(logits, expected_logits, atol=1e-5 * scale)
 
 
-def test_bucket_length():
-    buckets = [bucket_length(n) for n in (1, 16, 17, 100, 1024)]
-    assert buckets == [16, 16, 32, 128, 1024]
+def test_scores_are_those_of_a_full_forward_pass(backbone):
+    inputs = random_inputs([3, 6, 4])
+    answers = run_loop(backbone, inputs, [8, 5, 8], [], with_scores=True)
+    for row, count in enumerate(answers.num_generated):
+        length = int(inputs["padding_mask"][row].sum())
+        tokens = answers.tokens[row, :count]
+        token_ids = np.concatenate([inputs["token_ids"][row, :length], tokens])[None]
+        hidden = backbone(
+            {
+                "images": inputs["images"][row : row + 1],
+                "token_ids": token_ids,
+                "padding_mask": np.ones_like(token_ids, bool),
+                "response_mask": np.arange(length + count)[None] >= length,
+            }
+        )
+        logits = ops.convert_to_numpy(backbone.project_to_vocabulary(hidden))
+        logits = logits[0, -count - 1 : -1].astype("float64")
+        chosen = np.take_along_axis(logits, tokens[:, None], axis=1)[:, 0]
+        expected = chosen - np.log(np.exp(logits).sum(axis=1))
+        np.testing.assert_allclose(
+            answers.log_probabilities[row, :count], expected, atol=1e-4
+        )
+        assert not answers.log_probabilities[row, count:].any()
+
+
+def test_buckets():
+    assert [bucket_length(n) for n in (1, 16, 17, 100, 1024)] == [16, 16, 32, 128, 1024]
+    assert [bucket_text(n, 1) for n in (1, 16, 17, 64, 65)] == [16, 16, 64, 64, 128]
+    assert [bucket_text(n, 2) for n in (1, 65)] == [64, 128]
+    assert [bucket_rows(n) for n in (1, 2, 3, 5, 8, 9, 17)] == [1, 2, 4, 8, 8, 16, 24]

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from keras_pg2.generation import samplers
-from keras_pg2.generation.samplers import Sampler
+from keras_pg2.generation.samplers import BeamSearch, Sampler
 
 PROBABILITIES = np.array([0.1, 0.4, 0.2, 0.3])
 LOGITS = np.log(PROBABILITIES).astype("float32")
@@ -81,13 +81,20 @@ def test_seed_reproduces_and_differs():
             Sampler(temperature=1.0, top_k=9, top_p=0.2, seed=2),
         ),
         (keras_hub.samplers.RandomSampler(seed=4), Sampler(temperature=1.0, seed=4)),
+        ("beam", BeamSearch(num_beams=5, length_penalty=0.0)),
+        (
+            keras_hub.samplers.BeamSampler(num_beams=3),
+            BeamSearch(num_beams=3, length_penalty=0.0),
+        ),
     ],
 )
 def test_names_and_kerashub_samplers(identifier, expected):
     assert samplers.get(identifier) == expected
 
 
-@pytest.mark.parametrize("identifier", ["best", 3, keras_hub.samplers.BeamSampler()])
+@pytest.mark.parametrize(
+    "identifier", ["best", 3, keras_hub.samplers.ContrastiveSampler()]
+)
 def test_unknown_sampler(identifier):
     with pytest.raises(ValueError, match="Expected a sampler"):
         samplers.get(identifier)
@@ -102,8 +109,37 @@ def test_unknown_sampler(identifier):
         {"top_p": 0.0, "temperature": 1.0},
         {"top_p": 1.5, "temperature": 1.0},
         {"top_k": 5},
+        {"repetition_penalty": 0.0},
+        {"no_repeat_ngram_size": 0},
     ],
 )
 def test_numbers_out_of_range(numbers):
     with pytest.raises(ValueError, match=next(iter(numbers))):
         Sampler(**numbers)
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"num_beams": 0}, {"length_penalty": float("nan")}]
+)
+def test_numbers_of_beams_out_of_range(numbers):
+    with pytest.raises(ValueError, match=next(iter(numbers))):
+        BeamSearch(**numbers)
+
+
+def test_all_beams_cannot_be_returned():
+    with pytest.raises(ValueError, match="return_all_beams=False"):
+        samplers.get(keras_hub.samplers.BeamSampler(return_all_beams=True))
+
+
+def test_numbers_are_inputs_and_no_structure():
+    one = Sampler(temperature=0.7, top_p=0.9, seed=1, repetition_penalty=1.2)
+    other = Sampler(temperature=1.3, top_p=0.2, seed=2, repetition_penalty=1.9)
+    assert one.structure == other.structure
+    assert one.numbers != other.numbers
+    assert one.structure != Sampler(temperature=0.7).structure
+    uniforms = ops.convert_to_tensor(np.linspace(0, 0.99, 50, dtype="float32"))
+    logits = ops.convert_to_tensor(np.repeat(LOGITS[None], 50, 0))
+    for sampler in (one, other):
+        own = ops.convert_to_numpy(sampler(logits, uniforms))
+        given = one.structure(logits, uniforms, sampler.numbers)
+        np.testing.assert_array_equal(ops.convert_to_numpy(given), own)

@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
-from keras_pg2.modeling.kv_cache import LayerCache, empty_cache, write
+from keras_pg2.modeling.kv_cache import (
+    KVCache,
+    LayerCache,
+    empty_cache,
+    reorder_rows,
+    repeat_rows,
+    write,
+)
 
 
 def test_empty_cache() -> None:
@@ -27,8 +34,22 @@ def test_write_changes_the_slots_from_index_on_and_no_others() -> None:
         np.testing.assert_array_equal(ops.convert_to_numpy(after), expected)
 
 
-def test_write_leaves_the_old_value_alone() -> None:
-    cache = empty_cache(1, (1, 3, 1, 2), "float32")[0]
-    ones = ops.ones((1, 1, 1, 2))
-    write(cache, ones, ones, ops.convert_to_tensor(1, "int32"))
-    assert not ops.convert_to_numpy(cache.key).any()
+def numbered_cache() -> KVCache:
+    """Two layers of [B, S] = [2, 4], where each slot holds its own number."""
+    numbers = np.arange(32, dtype="float32").reshape(2, 2, 2, 4, 1, 1)
+    return tuple(
+        LayerCache(*(ops.convert_to_tensor(x) for x in layer)) for layer in numbers
+    )
+
+
+def test_repeat_rows() -> None:
+    [first, _] = repeat_rows(numbered_cache(), 3)
+    rows = ops.convert_to_numpy(first.key)[:, :, 0, 0].tolist()
+    assert rows == [[0, 1, 2, 3]] * 3 + [[4, 5, 6, 7]] * 3
+
+
+def test_reorder_rows_moves_only_what_comes_after_the_prompt() -> None:
+    rows = ops.convert_to_tensor(np.array([1, 1], "int32"))
+    [_, second] = reorder_rows(numbered_cache(), rows, 3)
+    values = ops.convert_to_numpy(second.value)[:, :, 0, 0].tolist()
+    assert values == [[24, 25, 26, 31], [28, 29, 30, 31]]

@@ -117,10 +117,10 @@ def _spread(name: str, noise: torch.Tensor) -> torch.Tensor:
 
 
 def random_batch(
-    prompts: list[int], responses: list[int], num_images: int = 1
+    prompts: list[int], responses: list[int], num_images: int = 1, seed: int = 0
 ) -> Batch:
     """Rows of the given numbers of prompt and response tokens."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     batch = len(prompts)
     lengths = np.array(prompts) + np.array(responses)
     place = np.arange(lengths.max())

@@ -1,0 +1,192 @@
+"""From what a user passes to `generate` to what the compiled functions take.
+
+Axes: B batch, M images of an example, I image tokens, T text length, N new tokens,
+D hidden_dim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+from keras_pg2.generation import constraints, rows
+from keras_pg2.generation.compilation import bucket_length
+from keras_pg2.generation.constraints import Grammar
+from keras_pg2.generation.decoding import Request
+from keras_pg2.modeling.backbone import with_image_axis
+from keras_pg2.preprocessing.examples import normalize_examples
+
+
+class EncodedImages(NamedTuple):
+    """What `encode_images` makes of pictures; `generate` takes it in their place.
+
+    Attributes:
+        embeddings: float[B, M * I, D], in the decoder's own space.
+    """
+
+    embeddings: Any
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of `PaliGemma2CausalLM.generate` that make a request."""
+
+    max_length: int | None = None
+    max_new_tokens: int | None = None
+    stop_token_ids: Any = "auto"
+    seed: int | None = None
+    constraint: Grammar | None = None
+
+
+class Prepared(NamedTuple):
+    """A request, and what is needed to read its answers.
+
+    Attributes:
+        arrays: `token_ids` and `padding_mask` [B, T], as preprocessed.
+        request: padded to its buckets.
+        is_batched: whether a list of answers is due.
+    """
+
+    arrays: dict[str, np.ndarray]
+    request: Request
+    is_batched: bool
+
+
+def prepare(model: Any, inputs: Any, options: Options) -> Prepared:
+    """Checks and preprocesses; nothing is computed by the network.
+
+    Args:
+        model: the `PaliGemma2CausalLM`.
+        inputs: as for `generate`, but for a dataset.
+        options: the other arguments.
+
+    Raises:
+        TypeError, ValueError, OSError: as `PaliGemma2CausalLM.generate`.
+    """
+    arrays, is_batched = preprocess(model, inputs, options.max_length)
+    return Prepared(arrays, make_request(model, arrays, options), is_batched)
+
+
+def make_request(
+    model: Any, arrays: dict[str, np.ndarray], options: Options
+) -> Request:
+    """Pads preprocessed prompts to their buckets and adds the rest of a request.
+
+    Args:
+        model: the `PaliGemma2CausalLM`.
+        arrays: what `preprocess` gives.
+        options: the arguments of `generate`.
+
+    Raises:
+        ValueError: as `PaliGemma2CausalLM.generate`.
+    """
+    preprocessor = model.preprocessor
+    max_length = options.max_length
+    if max_length is None and options.max_new_tokens is None:
+        max_length = (
+            arrays["padding_mask"].shape[1]
+            if preprocessor is None
+            else preprocessor.sequence_length
+        )
+    lengths = arrays["padding_mask"].astype(bool).sum(axis=1)
+    limits = rows.token_limits(lengths, max_length, options.max_new_tokens)
+    # Of the longest answer that may be asked for, so that the length of a prompt
+    # alone compiles nothing new.
+    longest = bucket_length(int(options.max_new_tokens or max_length or 1))
+    automaton, states = _constrain(model, options.constraint, arrays, limits)
+    padded = rows.pad_to_bucket(arrays)
+    num_rows = len(padded["token_ids"])
+    # Rows that only fill the batch have a limit of 0.
+    extra = (0, num_rows - len(limits))
+    return Request(
+        padded,
+        model.sampler.draw_uniforms(num_rows, longest, options.seed),
+        np.pad(limits, extra),
+        rows.as_token_ids(_stop_tokens(preprocessor, options.stop_token_ids)),
+        model.sampler.numbers,
+        automaton,
+        np.pad(states, extra),
+    )
+
+
+def preprocess(
+    model: Any, inputs: Any, max_length: int | None
+) -> tuple[dict[str, np.ndarray], bool]:
+    """The arrays of prompts and pictures, and whether a list of answers is due."""
+    features = None
+    if isinstance(inputs, Mapping) and isinstance(inputs.get("images"), EncodedImages):
+        features = inputs["images"].embeddings
+        inputs = {key: value for key, value in inputs.items() if key != "images"}
+    preprocessor = model.preprocessor
+    if preprocessor is None:
+        is_batched = True
+        if features is not None:
+            inputs = {**inputs, "images": features}
+        arrays = rows.check_arrays(inputs)
+    else:
+        is_batched = normalize_examples(inputs).is_batched
+        length = max_length or preprocessor.sequence_length
+        arrays = preprocessor.generate_preprocess(inputs, sequence_length=length)
+    if features is not None:
+        arrays = {**arrays, "image_embeddings": _check_features(features, arrays)}
+        del arrays["images"]
+    arrays = {
+        name: value if name == "image_embeddings" else ops.convert_to_numpy(value)
+        for name, value in arrays.items()
+    }
+    return with_image_axis(arrays) if "images" in arrays else arrays, is_batched
+
+
+def _check_features(features: Any, arrays: dict[str, Any]) -> Any:
+    num_rows, num_pictures = len(arrays["token_ids"]), len(features)
+    if num_pictures not in (1, num_rows):
+        raise ValueError(
+            "Expected encoded images of one example, or of as many as there are "
+            f"prompts. Received: {num_pictures} for {num_rows} prompts."
+        )
+    return features
+
+
+def _constrain(
+    model: Any,
+    constraint: Grammar | None,
+    arrays: dict[str, np.ndarray],
+    limits: np.ndarray,
+) -> tuple[Any, np.ndarray]:
+    """The grammar as arrays, and its state after each given beginning."""
+    if constraint is None:
+        return None, np.zeros(len(limits), np.int32)
+    if model.preprocessor is None:
+        raise ValueError(
+            "Expected a model with a preprocessor together with constraint, to make "
+            "tokens of its texts. Received: preprocessor=None."
+        )
+    if not hasattr(constraint, "automaton"):
+        raise TypeError(
+            "Expected constraint as a LocationGrammar, Choices, or another object with "
+            f"an `automaton` method. Received: {constraint!r}."
+        )
+    automaton = constraint.automaton(
+        model.preprocessor.tokenizer, model.backbone.vocabulary_size
+    )
+    given = arrays["response_mask"].astype(bool)
+    beginnings = [row[mask] for row, mask in zip(arrays["token_ids"], given)]
+    states = constraints.start_states(automaton, beginnings)
+    constraints.check_room(automaton, states, limits)
+    return automaton, states
+
+
+def _stop_tokens(preprocessor: Any, stop_token_ids: Any) -> Any:
+    """The end token for "auto", else what was given."""
+    if not isinstance(stop_token_ids, str) or stop_token_ids != "auto":
+        return stop_token_ids
+    if preprocessor is None:
+        raise ValueError(
+            'Expected stop_token_ids as a list or None, received "auto" and there '
+            "is no preprocessor to take the end token from."
+        )
+    return [preprocessor.tokenizer.end_token_id]

@@ -1,0 +1,275 @@
+"""What generate gives on request: scores, streams, choices, beams; and its speed."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_pg2 import BeamSearch, Choices, PaliGemma2CausalLM, Sampler
+from keras_pg2.generation import compilation
+from tests.tiny_models import random_task
+from tests.tiny_networks import random_inputs
+
+OPTIONS = {"max_new_tokens": 12, "stop_token_ids": None}
+PROMPTS = ["ocr", "answer en what is the colour of the ball?", "detect cat ; dog"]
+
+
+@pytest.fixture(scope="module")
+def task() -> PaliGemma2CausalLM:
+    return random_task()
+
+
+@pytest.fixture(scope="module")
+def pictures() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (3, 40, 60, 3), dtype=np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def greedy(task):
+    """No test leaves another sampler behind."""
+    yield
+    task.compile()
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [Sampler(), Sampler(temperature=3.0, top_k=20, repetition_penalty=1.5, seed=1)],
+)
+def test_scores_are_those_of_the_network_alone(task, pictures, sampler):
+    task.compile(sampler=sampler)
+    inputs = {"images": pictures, "prompts": PROMPTS}
+    texts = task.generate(inputs, strip_prompt=True, **OPTIONS)
+    scored = task.generate(inputs, strip_prompt=True, return_scores=True, **OPTIONS)
+    assert [answer.text for answer in scored] == texts
+    arrays = task.preprocessor.generate_preprocess(inputs)
+    for row, answer in enumerate(scored):
+        length = int(arrays["padding_mask"][row].sum())
+        prompt = arrays["token_ids"][row, :length]
+        token_ids = np.concatenate([prompt, answer.token_ids])[None]
+        logits = ops.convert_to_numpy(
+            task(
+                {
+                    "images": arrays["images"][row : row + 1],
+                    "token_ids": token_ids,
+                    "padding_mask": np.ones_like(token_ids, bool),
+                    "response_mask": np.arange(token_ids.size)[None] >= length,
+                }
+            )
+        )[0, length - 1 : -1].astype("float64")
+        expected = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        expected = np.take_along_axis(expected, answer.token_ids[:, None], axis=1)
+        own = answer.token_log_probabilities
+        np.testing.assert_allclose(own, expected[:, 0], atol=1e-4)
+        assert answer.log_probability == pytest.approx(expected.sum(), abs=1e-3)
+        assert answer.probability == pytest.approx(np.exp(expected.sum()), rel=1e-2)
+
+
+def test_streamed_pieces_are_the_text(task, pictures):
+    inputs = {"images": pictures, "prompts": PROMPTS}
+    texts = task.generate(inputs, strip_prompt=True, **OPTIONS)
+    steps = list(task.stream(inputs, **OPTIONS))
+    assert len(steps) == 12
+    assert ["".join(row) for row in zip(*steps, strict=True)] == texts
+    one = {"images": pictures[1], "prompts": PROMPTS[1]}
+    assert "".join(task.stream(one, **OPTIONS)) == texts[1]
+
+
+def test_a_stream_draws_the_tokens_of_generate(task, pictures):
+    task.compile(sampler=Sampler(temperature=2.0, seed=5))
+    inputs = {"images": pictures[0], "prompts": "ocr"}
+    text = task.generate(inputs, strip_prompt=True, **OPTIONS)
+    assert "".join(task.stream(inputs, **OPTIONS)) == text
+
+
+def test_a_stream_ends_with_its_rows(task, pictures):
+    inputs = {"images": pictures, "prompts": PROMPTS}
+    arrays = task.preprocessor.generate_preprocess(inputs)
+    free = PaliGemma2CausalLM(task.backbone).generate(
+        arrays, strip_prompt=True, **OPTIONS
+    )
+    stop = [int(tokens[2]) for tokens in free["token_ids"]]
+    options = {"max_new_tokens": 12, "stop_token_ids": stop}
+    steps = list(task.stream(inputs, **options))
+    assert len(steps) <= 3
+    texts = task.generate(inputs, strip_prompt=True, **options)
+    assert ["".join(row) for row in zip(*steps, strict=True)] == texts
+
+
+def test_stop_strings(task, pictures):
+    inputs = {"images": pictures, "prompts": PROMPTS}
+    texts = task.generate(inputs, strip_prompt=True, **OPTIONS)
+    stops = [texts[0][5:9], texts[1][3:8]]
+    expected = [
+        text[: min([text.find(s) for s in stops if s in text], default=len(text))]
+        for text in texts
+    ]
+    assert expected != texts
+    options = {"stop_strings": stops, **OPTIONS}
+    assert task.generate(inputs, strip_prompt=True, **options) == expected
+    steps = list(task.stream(inputs, **options))
+    assert ["".join(row) for row in zip(*steps, strict=True)] == expected
+    whole = task.generate(inputs, **options)
+    assert whole == [f"{p}\n{text}" for p, text in zip(PROMPTS, expected, strict=True)]
+    scored = task.generate(inputs, return_scores=True, **options)
+    assert len(scored[0].token_ids) == len(scored[0].token_log_probabilities) < 12
+
+
+@pytest.mark.parametrize("with_pictures", [True, False])
+def test_choices_have_the_probabilities_of_a_full_forward_pass(
+    task, pictures, with_pictures
+):
+    inputs = {"prompts": PROMPTS}
+    if with_pictures:
+        inputs["images"] = pictures
+    choices = ["blue", "a red ball next to a small dog", "the dog"]
+    results = task.choose(inputs, choices)
+    x, y, weight = task.preprocessor(
+        {
+            "prompts": [prompt for prompt in PROMPTS for _ in choices],
+            "responses": choices * 3,
+            **({"images": np.repeat(pictures, 3, axis=0)} if with_pictures else {}),
+        }
+    )
+    logits = ops.convert_to_numpy(task(x)).astype("float64")
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=2, keepdims=True))
+    own = np.take_along_axis(log_probabilities, y[:, :, None], axis=2)[:, :, 0]
+    totals = (own * weight).sum(axis=1).reshape(3, 3)
+    expected = np.exp(totals - totals.max(axis=1, keepdims=True))
+    expected /= expected.sum(axis=1, keepdims=True)
+    for result, row in zip(results, expected, strict=True):
+        np.testing.assert_allclose([result[c] for c in choices], row, atol=1e-4)
+        assert sum(result.values()) == pytest.approx(1)
+        assert list(result.values()) == sorted(result.values(), reverse=True)
+    alone = {"prompts": PROMPTS[0]}
+    if with_pictures:
+        alone["images"] = pictures[0]
+    assert task.choose(alone, choices) == pytest.approx(results[0], abs=1e-4)
+
+
+def test_a_wide_beam_finds_the_likeliest_choice(task, pictures):
+    choices = ["blue", "a red ball", "the dog", "green"]
+    inputs = {"images": pictures, "prompts": PROMPTS}
+    expected = [next(iter(row)) for row in task.choose(inputs, choices)]
+    task.compile(sampler=BeamSearch(num_beams=4, length_penalty=0.0))
+    options = {"strip_prompt": True, "constraint": Choices(choices)}
+    assert task.generate(inputs, **options) == expected
+
+
+def test_encoded_images_stand_for_the_pictures(task, pictures):
+    inputs = {"images": pictures, "prompts": PROMPTS}
+    texts = task.generate(inputs, **OPTIONS)
+    encoded = task.encode_images(list(pictures))
+    assert task.generate({**inputs, "images": encoded}, **OPTIONS) == texts
+    one = task.encode_images(pictures[0])
+    asked = task.generate({"images": one, "prompts": PROMPTS}, **OPTIONS)
+    same = task.generate({"images": pictures[0], "prompts": PROMPTS}, **OPTIONS)
+    assert asked == same
+    assert task.choose({"images": one, "prompts": "ocr"}, ["a", "b"])
+    with pytest.raises(ValueError, match="encoded images"):
+        task.generate({"images": encoded, "prompts": PROMPTS[:2]}, **OPTIONS)
+
+
+def test_the_same_picture_in_a_batch_is_encoded_once(task, pictures, monkeypatch):
+    shapes = []
+    encode = type(task.backbone).encode_images
+
+    def counted(backbone, images):
+        shapes.append(tuple(images.shape))
+        return encode(backbone, images)
+
+    monkeypatch.setattr(type(task.backbone), "encode_images", counted)
+    fresh = PaliGemma2CausalLM(task.backbone, task.preprocessor)
+    images = [pictures[0], pictures[1], pictures[0].copy(), pictures[0]]
+    prompts = ["ocr", "ocr", "caption en", "detect cat"]
+    together = fresh.generate({"images": images, "prompts": prompts}, **OPTIONS)
+    assert {shape[0] for shape in shapes} == {2}
+    for image, prompt, text in zip(images, prompts, together, strict=True):
+        assert task.generate({"images": image, "prompts": prompt}, **OPTIONS) == text
+
+
+def test_repetition_control_ends_repetition(task, pictures):
+    task.compile(sampler=Sampler(no_repeat_ngram_size=1))
+    inputs = {"images": pictures, "prompts": PROMPTS}
+    scored = task.generate(inputs, return_scores=True, **OPTIONS)
+    for answer in scored:
+        assert len(set(answer.token_ids.tolist())) == 12
+
+
+def test_few_compilations_for_prompts_of_all_lengths(pictures):
+    task = random_task(sequence_length=128)
+    traced = []
+    run = compilation.compile_function
+
+    def counting(function, model, num_used_up=0):
+        def traced_function(*arguments):
+            traced.append(function)
+            return function(*arguments)
+
+        return run(traced_function, model, num_used_up)
+
+    if keras.config.backend() == "torch":
+        pytest.skip("PyTorch compiles nothing here.")
+    rng = np.random.default_rng(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compilation, "compile_function", counting)
+        for _ in range(50):
+            count = int(rng.integers(1, 9))
+            arrays = random_inputs(rng.integers(1, 61, count).tolist())
+            task.compile(sampler=Sampler(temperature=float(rng.uniform(0.5, 2))))
+            raw = task.preprocessor
+            task.preprocessor = None
+            task.generate(
+                arrays, max_length=128, stop_token_ids=[1], seed=int(rng.integers(9))
+            )
+            task.preprocessor = raw
+    assert 1 < len(traced) <= 6
+
+
+def test_warmup_compiles_what_generate_needs(task, pictures):
+    if keras.config.backend() != "jax":
+        pytest.skip("Compilations are counted on JAX.")
+    import jax
+
+    fresh = PaliGemma2CausalLM(task.backbone, task.preprocessor)
+    fresh.warmup(batch_size=3, prompt_length=40)
+    compiled = []
+    with pytest.MonkeyPatch.context() as patch:
+        compile_or_get = jax._src.compiler.compile_or_get_cached
+
+        def counting(*args, **kwargs):
+            compiled.append(args[1])
+            return compile_or_get(*args, **kwargs)
+
+        patch.setattr(jax._src.compiler, "compile_or_get_cached", counting)
+        fresh.generate({"images": pictures, "prompts": PROMPTS})
+    assert not compiled
+
+
+def test_what_needs_a_preprocessor_or_no_beams(task):
+    raw = PaliGemma2CausalLM(task.backbone)
+    inputs = random_inputs([3])
+    with pytest.raises(ValueError, match="preprocessor"):
+        raw.stream(inputs, max_new_tokens=2)
+    with pytest.raises(ValueError, match="preprocessor"):
+        raw.choose(inputs, ["a", "b"])
+    with pytest.raises(ValueError, match="stop_token_ids"):
+        raw.generate(inputs, max_new_tokens=2, stop_strings="a", stop_token_ids=[1])
+    with pytest.raises(ValueError, match="preprocessor"):
+        raw.generate(inputs, constraint=Choices(["a"]), **OPTIONS)
+    task.compile(sampler=BeamSearch(2))
+    with pytest.raises(ValueError, match="beams"):
+        task.stream("ocr")
+    with pytest.raises(ValueError, match="beams"):
+        task.generate("ocr", stop_strings="a")
+
+
+def test_arrays_get_their_scores_too(task):
+    raw = PaliGemma2CausalLM(task.backbone)
+    inputs = random_inputs([3, 5])
+    options = {"max_new_tokens": 4, "stop_token_ids": None}
+    result = raw.generate(inputs, return_scores=True, **options)
+    assert result["log_probabilities"].shape == result["token_ids"].shape
+    assert not result["log_probabilities"][0, :3].any()
+    assert (result["log_probabilities"][1, 5:] < 0).all()

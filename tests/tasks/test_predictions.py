@@ -1,0 +1,190 @@
+"""Many pictures at once: every row answered once, whatever happens in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_pg2
+from keras_pg2 import Choices, PaliGemma2CausalLM, predict
+from tests.tiny_models import random_task
+
+OPTIONS = {"max_new_tokens": 4, "stop_token_ids": None}
+
+
+@pytest.fixture(scope="module")
+def task() -> PaliGemma2CausalLM:
+    return random_task()
+
+
+def draw_pictures(folder: Path, count: int) -> list[Path]:
+    """Pictures of different sizes, in two folders."""
+    rng = np.random.default_rng(0)
+    paths = []
+    for i in range(count):
+        path = folder / ("inner" if i % 2 else "") / f"{i:04d}.png"
+        path.parent.mkdir(exist_ok=True, parents=True)
+        shape = (*rng.integers(5, 40, 2), 3)
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(path)
+        paths.append(path)
+    return sorted(paths)
+
+
+def read_records(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_folder_in_memory_and_into_a_file(task, tmp_path):
+    paths = draw_pictures(tmp_path / "pictures", 11)
+    (tmp_path / "pictures" / "notes.txt").write_text("no picture")
+    done = predict(task, tmp_path / "pictures", "ocr", batch_size=4, **OPTIONS)
+    assert [record["image"] for record in done.records] == [str(p) for p in paths]
+    for record in done.records:
+        inputs = {"images": record["image"], "prompts": "ocr"}
+        alone = task.generate(inputs, strip_prompt=True, return_scores=True, **OPTIONS)
+        assert record["text"] == alone.text
+        assert record["num_tokens"] == 4
+        assert record["log_probability"] == pytest.approx(
+            alone.log_probability, abs=1e-3
+        )
+    output = tmp_path / "out" / "answers.jsonl"
+    written = predict(
+        task, tmp_path / "pictures", "ocr", output, batch_size=4, **OPTIONS
+    )
+    assert written == ([], 11, 0, 0)
+    by_image = {record["image"]: record for record in read_records(output)}
+    assert [by_image[str(path)]["text"] for path in paths] == [
+        record["text"] for record in done.records
+    ]
+
+
+def test_rows_of_all_kinds(task, tmp_path):
+    [path] = draw_pictures(tmp_path, 1)
+    pixels = np.asarray(Image.open(path))
+    long = "answer en what is the colour of the ball next to the small dog? " * 2
+    rows = [
+        {"images": path, "prompts": long, "id": "a"},
+        {"prompts": "ocr"},
+        {"images": [pixels, pixels[::-1]], "prompts": "ocr"},
+        {"images": pixels, "prompts": "ocr"},
+        {"images": path, "prompts": "detect cat"},
+    ]
+    done = predict(task, (row for row in rows), batch_size=2, **OPTIONS)
+    assert [r["id"] for r in done.records] == ["a", 1, 2, 3, str(path)]
+    for row, record in zip(rows, done.records, strict=True):
+        inputs = {key: row[key] for key in ("images", "prompts") if key in row}
+        text = task.generate(inputs, strip_prompt=True, **OPTIONS)
+        assert record["text"] == text
+        assert record["prompt"] == row["prompts"]
+
+
+def test_a_call_goes_on_where_another_stopped(task, tmp_path):
+    paths = draw_pictures(tmp_path / "pictures", 9)
+    prompts = ["ocr", "caption en"]
+    output = tmp_path / "answers.jsonl"
+    options = {"batch_size": 4, **OPTIONS}
+    first = predict(task, paths[:5], prompts, output, **options)
+    assert first == ([], 10, 0, 0)
+    before = output.read_bytes()
+    # As a process leaves it that is killed in the middle of a line.
+    output.write_bytes(before + b'{"id": "' + str(paths[5]).encode())
+    second = predict(task, paths, prompts, output, **options)
+    assert second == ([], 8, 10, 0)
+    assert output.read_bytes().startswith(before)
+    counts = Counter((r["image"], r["prompt"]) for r in read_records(output))
+    assert counts == {(str(path), prompt): 1 for path in paths for prompt in prompts}
+    assert predict(task, paths, prompts, output, **options) == ([], 0, 18, 0)
+    # The same row twice is two rows.
+    twice = predict(task, [paths[0], *paths], prompts, output, **options)
+    assert twice == ([], 2, 18, 0)
+
+
+def test_pictures_that_cannot_be_read_are_told_and_passed_over(task, tmp_path):
+    paths = draw_pictures(tmp_path / "pictures", 3)
+    paths[1].write_bytes(paths[1].read_bytes()[:60])
+    output = tmp_path / "answers.jsonl"
+    rows = [*paths, tmp_path / "missing.png"]
+    assert predict(task, rows, "ocr", output, **OPTIONS) == ([], 2, 0, 2)
+    errors = [record for record in read_records(output) if "error" in record]
+    assert {record["image"] for record in errors} == {str(paths[1]), str(rows[3])}
+    assert predict(task, rows, "ocr", output, **OPTIONS) == ([], 0, 4, 0)
+
+
+def test_constrained_answers(task, tmp_path):
+    paths = draw_pictures(tmp_path, 3)
+    grammar = Choices(["yes", "no"])
+    done = predict(task, paths, "answer en is it blue?", constraint=grammar)
+    assert {record["text"] for record in done.records} <= {"yes", "no"}
+
+
+@pytest.mark.parametrize(
+    ("source", "prompts", "error", "message"),
+    [
+        ("/no/such/folder", "ocr", FileNotFoundError, "folder"),
+        ([{"images": None}], None, ValueError, "prompt"),
+        (["a.png"], None, ValueError, "prompt"),
+        ([3], "ocr", TypeError, "place 0"),
+        ({"images": None, "prompts": "ocr"}, None, TypeError, "iterable"),
+        ([{"prompts": "ocr " * 80}], None, ValueError, "never cut"),
+    ],
+)
+def test_bad_sources(task, source, prompts, error, message):
+    with pytest.raises(error, match=message):
+        predict(task, source, prompts)
+
+
+def test_bad_outputs(task, tmp_path):
+    other = tmp_path / "notes.jsonl"
+    other.write_text('{"text": "precious"}\n')
+    with pytest.raises(ValueError, match="Line 1 is no record"):
+        predict(task, [{"prompts": "ocr"}], output=other)
+    assert other.read_text() == '{"text": "precious"}\n'
+    with pytest.raises(ValueError, match="folder"):
+        predict(task, [{"prompts": "ocr"}], output=tmp_path)
+    with pytest.raises(ValueError, match="found no file"):
+        predict(task, tmp_path, "ocr")
+    with pytest.raises(ValueError, match="preprocessor"):
+        predict(PaliGemma2CausalLM(task.backbone), [{"prompts": "ocr"}])
+
+
+NUM_PICTURES = int(os.environ.get("KERAS_PG2_KILLED_PICTURES", "150"))
+
+
+def test_killed_three_times_every_picture_is_answered_once(tmp_path):
+    folder = tmp_path / "pictures"
+    paths = draw_pictures(folder, NUM_PICTURES)
+    output = tmp_path / "answers.jsonl"
+    script = (
+        "import sys, keras_pg2\n"
+        "model = keras_pg2.PaliGemma2CausalLM.from_preset('pali_gemma2_nano')\n"
+        "keras_pg2.predict(model, sys.argv[1], 'ocr', sys.argv[2], max_new_tokens=4,"
+        " batch_size=4)\n"
+    )
+    command = [sys.executable, "-c", script, str(folder), str(output)]
+    root = str(Path(keras_pg2.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": root}
+    rng = np.random.default_rng(0)
+    num_kills = 0
+    for part in range(3):
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        # Somewhere in its third of the pictures.
+        wanted = int(NUM_PICTURES * (part + rng.uniform(0.2, 0.8)) / 4)
+        while process.poll() is None:
+            if output.exists() and output.read_bytes().count(b"\n") >= wanted:
+                process.send_signal(signal.SIGKILL)
+                num_kills += process.wait() == -signal.SIGKILL
+            time.sleep(0.001)
+    assert num_kills == 3
+    subprocess.run(command, env=environment, check=True, stderr=subprocess.DEVNULL)
+    counts = Counter(record["image"] for record in read_records(output))
+    assert counts == {str(path): 1 for path in paths}
