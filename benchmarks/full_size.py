@@ -33,12 +33,16 @@ from typing import Any
 
 import numpy as np
 
+from keras_pg2.released_models import PRESETS
+
 NAME = "pali_gemma2_pt_3b_224"
 PROMPT_IDS = [2, 17, 43, 99, 1234, 108]
 
 
-def write_checkpoint(directory: Path) -> None:
-    """A hub directory of random weights, from the catalogue's numbers alone."""
+def write_checkpoint(
+    directory: Path, numbers: dict[str, dict[str, Any]], dtype_name: str
+) -> None:
+    """A hub directory of random weights, from a network's numbers alone."""
     import ml_dtypes
 
     from keras_pg2.conversion.huggingface_config import write_config
@@ -46,14 +50,12 @@ def write_checkpoint(directory: Path) -> None:
     from keras_pg2.conversion.outgoing import Outgoing
     from keras_pg2.conversion.safetensors_files import write_safetensors
     from keras_pg2.model_numbers import variable_shapes
-    from keras_pg2.presets import PRESETS
 
-    numbers = PRESETS[NAME].numbers
     shapes = variable_shapes(**numbers)
     rng = np.random.default_rng(0)
-    dtype = np.dtype(ml_dtypes.bfloat16)
+    dtype = np.dtype(ml_dtypes.bfloat16 if dtype_name == "bfloat16" else dtype_name)
     # Random numbers are drawn once and cut at other places for every tensor.
-    pool = (0.02 * rng.standard_normal(1 << 24)).astype(ml_dtypes.bfloat16)
+    pool = (0.02 * rng.standard_normal(1 << 24)).astype(dtype)
 
     def draw(shape: tuple[int, ...], scale: float) -> Any:
         def blocks() -> Any:
@@ -69,12 +71,17 @@ def write_checkpoint(directory: Path) -> None:
     tensors = []
     for row in weight_rows(**numbers):
         shape = row.stored_shape(shapes[row.ours])
-        # With larger embeddings the network would say the last token again.
-        scale = 0.25 if row.ours.endswith("token_embedding/embeddings") else 1.0
+        scale = 1.0
+        if row.ours.endswith("token_embedding/embeddings"):
+            # With larger embeddings the network would say the last token again.
+            scale = 0.25
+        elif len(shape) == 2:
+            # With smaller kernels it would say one token for ever.
+            scale = 100.0 / shape[1] ** 0.5
         tensors.append(Outgoing(row.theirs, shape, dtype, draw(shape, scale)))
     directory.mkdir(parents=True)
     (directory / "config.json").write_text(
-        json.dumps(write_config(numbers, "bfloat16"))
+        json.dumps(write_config(numbers, dtype_name))
     )
     write_safetensors(directory, tensors, lambda num_bytes: None)
 
@@ -196,7 +203,7 @@ def main() -> None:
 
 def compare(root: Path, with_conversion: bool) -> None:
     source = root / "hub"
-    write_checkpoint(source)
+    write_checkpoint(source, PRESETS[NAME].numbers, "bfloat16")
     size = sum(file.stat().st_size for file in source.glob("*.safetensors"))
     print(f"checkpoint: {size / 1e9:.2f} GB in the hub's layout, bfloat16")
     start = time.perf_counter()

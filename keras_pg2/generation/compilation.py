@@ -6,9 +6,11 @@ or an answer of another length within a bucket compiles nothing new.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import keras
 import platformdirs
@@ -16,23 +18,25 @@ from keras import ops
 
 Tensor = Any
 
-SHORT_TEXT = 16
+SHORT_TEXTS = (8, 16)
+SHORT_ANSWER = 16
 TEXT_STEP = 64
 
 
 def bucket_length(length: int) -> int:
     """The smallest of 16, 32, 64, 128, ... that holds `length` new tokens."""
-    return max(SHORT_TEXT, 1 << (length - 1).bit_length())
+    return max(SHORT_ANSWER, 1 << (length - 1).bit_length())
 
 
 def bucket_text(length: int, batch_size: int) -> int:
-    """The slots of a prompt: 16 for one short prompt, else a multiple of 64.
+    """The slots of a prompt: 8 or 16 for one short prompt, else a multiple of 64.
 
     Beside the 256 or more tokens of a picture 64 are little; a single short question
     is what people wait for.
     """
-    if batch_size == 1 and length <= SHORT_TEXT:
-        return SHORT_TEXT
+    for short in SHORT_TEXTS:
+        if batch_size == 1 and length <= short:
+            return short
     return -(-length // TEXT_STEP) * TEXT_STEP
 
 
@@ -169,6 +173,68 @@ def _compile_torch(
             return function(*keras.tree.map_structure(as_tensor, arguments))
 
     return compiled
+
+
+STEPS_BEFORE_RECORDING = 32
+"""Recording takes as long as some 50 steps gain; a short answer goes without."""
+
+
+def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of the backbone and tensors that on PyTorch sheds the layers' Python.
+
+    Keras' layers take about 2 ms of Python a decoder block there, which is more than
+    the arithmetic of a token. After some calls with the same shapes the operations
+    are recorded (`torch.fx`), with the weights by reference, and from then on only
+    replayed. On JAX and TensorFlow, which compile, the function stays as it is.
+    """
+    recordings: WeakKeyDictionary[Any, _Recordings] = WeakKeyDictionary()
+
+    def run(backbone: Any, *arguments: Any) -> Any:
+        if keras.config.backend() != "torch":
+            return function(backbone, *arguments)
+        variables = tuple(id(variable) for variable in backbone.variables)
+        known = recordings.get(backbone)
+        if known is None or known.variables != variables:
+            # Other variables, as after `enable_lora`, and other operations.
+            known = recordings[backbone] = _Recordings(variables, Counter(), {})
+        tensors = keras.tree.flatten(arguments)
+        shapes = tuple((each.shape, each.dtype, each.device) for each in tensors)
+        if shapes not in known.graphs:
+            known.counts[shapes] += 1
+            if known.counts[shapes] <= STEPS_BEFORE_RECORDING:
+                return function(backbone, *arguments)
+            known.graphs[shapes] = _record(function, backbone, arguments)
+        graph, structure = known.graphs[shapes]
+        return keras.tree.pack_sequence_as(structure, graph(*tensors))
+
+    return run
+
+
+class _Recordings(NamedTuple):
+    """Calls and graphs of one backbone, by the shapes of their arguments."""
+
+    variables: tuple[int, ...]
+    counts: Counter
+    graphs: dict[tuple, tuple[Callable[..., Any], Any]]
+
+
+def _record(
+    function: Callable[..., Any], backbone: Any, arguments: tuple
+) -> tuple[Callable[..., Any], Any]:
+    """The operations of a call as a graph, and the structure of its results."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    structure = None
+
+    def flat(*tensors: Any) -> list:
+        nonlocal structure
+        packed = keras.tree.pack_sequence_as(arguments, list(tensors))
+        results = function(backbone, *packed)
+        structure = keras.tree.map_structure(lambda tensor: 0, results)
+        return keras.tree.flatten(results)
+
+    graph = make_fx(flat)(*keras.tree.flatten(arguments))
+    return graph, structure
 
 
 _COMPILERS = {

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_pg2.generation.compilation import while_loop
+from keras_pg2.generation.compilation import recorded, while_loop
 from keras_pg2.generation.constraints import (
     OVER,
     TokenAutomaton,
@@ -164,6 +164,7 @@ def prefill(
     return Prefill(backbone.project_to_vocabulary(hidden), cache, layout)
 
 
+@recorded
 def decode_step(
     backbone: PaliGemma2Backbone,
     token: Tensor,

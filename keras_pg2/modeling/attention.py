@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from keras_pg2.modeling.kv_cache import LayerCache, write
-from keras_pg2.modeling.rotary import apply_rotary
+from keras_pg2.modeling.rotary import Rotation, apply_rotary
 
 Tensor = Any
 
@@ -72,19 +72,25 @@ def _attend(
     logit_soft_cap: float | None,
 ) -> Tensor:
     batch, length, num_heads, head_dim = ops.shape(query)
-    num_groups = key.shape[2]
-    # [B, T, K, G, H]: query head n reads key head n // G.
-    grouped = (batch, length, num_groups, num_heads // num_groups, head_dim)
-    query = ops.reshape(query * ops.cast(scale, query.dtype), grouped)
-    # [B, K, G, T, S]
-    logits = ops.cast(ops.einsum("btkgh,bskh->bkgts", query, key), "float32")
-    logits = soft_cap(logits, logit_soft_cap)
+    num_key_value_heads, num_slots = key.shape[2], ops.shape(key)[1]
+    num_groups = num_heads // num_key_value_heads
+    # [B, K, G * T, H]: query head n reads key head n // G. Plain products of matrices
+    # are twice as fast as the same sums in XLA's CPU code.
+    rows = (batch, num_key_value_heads, num_groups * length, head_dim)
+    query = ops.transpose(query * ops.cast(scale, query.dtype), (0, 2, 1, 3))
+    query = ops.reshape(query, rows)
+    # [B, K, G * T, S]
+    logits = ops.matmul(query, ops.transpose(key, (0, 2, 3, 1)))
+    logits = soft_cap(ops.cast(logits, "float32"), logit_soft_cap)
     if mask is not None:
+        groups = (batch, num_key_value_heads, num_groups, length, num_slots)
+        logits = ops.reshape(logits, groups)
         logits = ops.where(mask[:, None, None], logits, -1e30)
+        logits = ops.reshape(logits, (*rows[:3], num_slots))
     weights = ops.cast(ops.softmax(logits, axis=-1), value.dtype)
-    # [B, T, K, G, H]
-    output = ops.einsum("bkgts,bskh->btkgh", weights, value)
-    return ops.reshape(output, (batch, length, num_heads, head_dim))
+    output = ops.matmul(weights, ops.transpose(value, (0, 2, 1, 3)))
+    output = ops.reshape(output, (batch, num_heads, length, head_dim))
+    return ops.transpose(output, (0, 2, 1, 3))
 
 
 class GroupedQueryAttention(keras.layers.Layer):
@@ -136,7 +142,7 @@ class GroupedQueryAttention(keras.layers.Layer):
     def call(
         self,
         x: Tensor,
-        positions: Tensor,
+        turns: Rotation,
         mask: Tensor,
         cache: LayerCache | None = None,
         cache_index: Tensor = 0,
@@ -145,7 +151,7 @@ class GroupedQueryAttention(keras.layers.Layer):
 
         Args:
             x: float[B, T, D].
-            positions: int32[B, T].
+            turns: of the positions of `x`.
             mask: bool[B, T, S]; S is T without a cache, and with one the slots that
                 are looked at, the first S.
             cache: what earlier tokens left, or None; used up.
@@ -154,8 +160,8 @@ class GroupedQueryAttention(keras.layers.Layer):
         Returns:
             float[B, T, D], and the cache with `x` in it (None for None).
         """
-        query = apply_rotary(self._split_heads(self.query_dense(x)), positions)
-        key = apply_rotary(self._split_heads(self.key_dense(x)), positions)
+        query = apply_rotary(self._split_heads(self.query_dense(x)), turns)
+        key = apply_rotary(self._split_heads(self.key_dense(x)), turns)
         value = self._split_heads(self.value_dense(x))
         if cache is not None:
             cache = write(cache, key, value, cache_index)

@@ -27,6 +27,7 @@ from keras_pg2.modeling.attention_mask import (
     token_layout,
 )
 from keras_pg2.modeling.kv_cache import KVCache, LayerCache, empty_cache
+from keras_pg2.modeling.rotary import Rotation, rotation
 
 Tensor = Any
 
@@ -42,10 +43,8 @@ class RMSNorm(keras.layers.Layer):
         )
 
     def call(self, x: Tensor) -> Tensor:
-        x = ops.cast(x, "float32")
-        mean_square = ops.mean(ops.square(x), axis=-1, keepdims=True)
-        x = x * ops.rsqrt(mean_square + RMS_NORM_EPSILON)
-        x = x * (1.0 + ops.cast(self.scale, "float32"))
+        scale = 1.0 + ops.cast(self.scale, "float32")
+        x = ops.rms_normalization(x, scale, axis=-1, epsilon=RMS_NORM_EPSILON)
         return ops.cast(x, self.compute_dtype)
 
 
@@ -117,14 +116,14 @@ class Gemma2Block(keras.layers.Layer):
     def call(
         self,
         x: Tensor,
-        positions: Tensor,
+        turns: Rotation,
         mask: Tensor,
         cache: LayerCache | None = None,
         cache_index: Tensor = 0,
     ) -> tuple[Tensor, LayerCache | None]:
         attended, cache = self.attention(
             self.pre_attention_norm(x),
-            positions,
+            turns,
             mask,
             cache=cache,
             cache_index=cache_index,
@@ -293,20 +292,27 @@ class Gemma2Decoder(keras.layers.Layer):
             float[B, T, D] after the final norm, and the cache with `x` in it
             (None for None).
         """
+        turns = rotation(positions, self.head_dim)
         layer_caches: list[LayerCache | None] = []
         for i, block in enumerate(self.blocks):
             mask = masks.windowed if i % 2 == 0 else masks.full
             layer_cache = None if cache is None else cache[i]
             x, layer_cache = block(
-                x, positions, mask, cache=layer_cache, cache_index=cache_index
+                x, turns, mask, cache=layer_cache, cache_index=cache_index
             )
             layer_caches.append(layer_cache)
         return self.final_norm(x), None if cache is None else tuple(layer_caches)
 
     def project_to_vocabulary(self, hidden: Tensor) -> Tensor:
         """float[..., D] -> float32[..., V], soft cap applied."""
-        logits = ops.cast(self.token_embedding(hidden, reverse=True), "float32")
-        return soft_cap(logits, self.final_logit_soft_cap)
+        embedding = self.token_embedding
+        if embedding.quantization_mode is not None:
+            logits = embedding(hidden, reverse=True)
+        else:
+            # As the layer does, but for its transpose, which XLA's CPU code pays for.
+            table = ops.cast(embedding.embeddings, hidden.dtype)
+            logits = ops.einsum("...d,vd->...v", hidden, table)
+        return soft_cap(ops.cast(logits, "float32"), self.final_logit_soft_cap)
 
     def empty_cache(self, batch_size: int, length: int) -> KVCache:
         """A cache of zeros for `length` tokens (image included) in each row."""

@@ -5,7 +5,7 @@ Axes: B batch, T length, N heads, H head_dim.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from keras import ops
 
@@ -15,27 +15,49 @@ ROTARY_BASE = 10_000.0
 """Wavelength base of Gemma 1 and 2 (big_vision `models/ppp/gemma.py`)."""
 
 
-def apply_rotary(x: Tensor, positions: Tensor) -> Tensor:
-    """Rotates the pairs `(x[h], x[h + H / 2])` by angles that grow with position.
+class Rotation(NamedTuple):
+    """The turns of some positions, computed once for all layers.
 
-    Angles and rotation are computed in float32, whatever the type of `x`:
-    positions beyond 256 have no exact bfloat16.
+    Attributes:
+        cos: float32[B, T, 1, H], the cosines of H / 2 angles, twice.
+        sin: float32[B, T, 1, H], their sines, first negative and then positive.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+
+def rotation(positions: Tensor, head_dim: int) -> Rotation:
+    """Angles that grow with position, in float32 whatever the type of the network.
+
+    Positions beyond 256 have no exact bfloat16.
 
     Args:
-        x: float[B, T, N, H], queries or keys, H even.
         positions: int32[B, T].
-
-    Returns:
-        float[B, T, N, H] in the dtype of `x`.
+        head_dim: H, even.
     """
-    half = x.shape[-1] // 2
+    half = head_dim // 2
     exponent = ops.arange(half, dtype="float32") / half
     inverse_wavelength = ops.power(ROTARY_BASE, -exponent)
     # [B, T, 1, H / 2]
     angle = ops.cast(positions, "float32")[:, :, None, None] * inverse_wavelength
     cos, sin = ops.cos(angle), ops.sin(angle)
-    first, second = ops.split(ops.cast(x, "float32"), 2, axis=-1)
-    rotated = ops.concatenate(
-        [first * cos - second * sin, second * cos + first * sin], axis=-1
+    return Rotation(
+        ops.concatenate([cos, cos], axis=-1), ops.concatenate([-sin, sin], axis=-1)
     )
-    return ops.cast(rotated, x.dtype)
+
+
+def apply_rotary(x: Tensor, turns: Rotation) -> Tensor:
+    """Rotates the pairs `(x[h], x[h + H / 2])`, in float32.
+
+    Args:
+        x: float[B, T, N, H], queries or keys.
+        turns: of their positions.
+
+    Returns:
+        float[B, T, N, H] in the dtype of `x`.
+    """
+    whole = ops.cast(x, "float32")
+    first, second = ops.split(whole, 2, axis=-1)
+    swapped = ops.concatenate([second, first], axis=-1)
+    return ops.cast(whole * turns.cos + swapped * turns.sin, x.dtype)

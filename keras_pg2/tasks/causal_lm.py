@@ -350,7 +350,7 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
     ) -> None:
         """Compiles what a call of `generate` will need, and runs it once.
 
-        Lengths are rounded up to buckets (16 or a multiple of 64 for prompts, powers
+        Lengths are rounded up to buckets (8, 16 or multiples of 64 for prompts, powers
         of two for answers, 1, 2, 4, 8 or a multiple of 8 for batches): one call is
         enough for all of a bucket. Compiled functions of JAX are kept on disk.
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_pg2.generation import compilation
 from keras_pg2.generation.compilation import (
     bucket_length,
     bucket_rows,
@@ -185,8 +186,25 @@ def test_scores_are_those_of_a_full_forward_pass(backbone):
         assert not answers.log_probabilities[row, count:].any()
 
 
+def test_recorded_steps_equal_the_layers(monkeypatch):
+    """On PyTorch; elsewhere nothing is recorded."""
+    inputs = random_inputs([3, 6, 4])
+    backbone = random_backbone()
+    expected = run_loop(backbone, inputs, [8, 8, 8], [], with_scores=True)
+    monkeypatch.setattr(compilation, "STEPS_BEFORE_RECORDING", 1)
+    for seed in (0, 1):
+        randomize(backbone, seed=seed)
+        answers = run_loop(backbone, inputs, [8, 8, 8], [], with_scores=True)
+        if seed == 0:
+            for ours, theirs in zip(answers, expected, strict=True):
+                np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    # New weights in a recording.
+    fresh = run_loop(random_backbone(seed=1), inputs, [8, 8, 8], [])
+    np.testing.assert_array_equal(answers.tokens, fresh.tokens)
+
+
 def test_buckets():
     assert [bucket_length(n) for n in (1, 16, 17, 100, 1024)] == [16, 16, 32, 128, 1024]
-    assert [bucket_text(n, 1) for n in (1, 16, 17, 64, 65)] == [16, 16, 64, 64, 128]
+    assert [bucket_text(n, 1) for n in (8, 9, 17, 64, 65)] == [8, 16, 64, 64, 128]
     assert [bucket_text(n, 2) for n in (1, 65)] == [64, 128]
     assert [bucket_rows(n) for n in (1, 2, 3, 5, 8, 9, 17)] == [1, 2, 4, 8, 8, 16, 24]

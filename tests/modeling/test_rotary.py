@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_pg2.modeling.rotary import apply_rotary
+from keras_pg2.modeling.rotary import apply_rotary, rotation
 
 
 def rotate_complex(x: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -20,13 +20,13 @@ def test_against_complex_numbers() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 5, 3, 8)).astype("float32")
     positions = rng.integers(0, 300, (2, 5)).astype("int32")
-    rotated = ops.convert_to_numpy(apply_rotary(x, positions))
+    rotated = ops.convert_to_numpy(apply_rotary(x, rotation(positions, x.shape[-1])))
     np.testing.assert_allclose(rotated, rotate_complex(x, positions), atol=1e-4)
 
 
 def test_position_0_is_the_identity() -> None:
     x = np.random.default_rng(0).normal(size=(1, 2, 1, 4)).astype("float32")
-    rotated = apply_rotary(x, np.zeros((1, 2), "int32"))
+    rotated = apply_rotary(x, rotation(np.zeros((1, 2), "int32"), 4))
     np.testing.assert_array_equal(ops.convert_to_numpy(rotated), x)
 
 
@@ -36,7 +36,7 @@ def test_products_depend_on_distance_alone() -> None:
 
     def product(query_position: int, key_position: int) -> float:
         turned = (
-            apply_rotary(x, np.full((1, 1), position, "int32"))
+            apply_rotary(x, rotation(np.full((1, 1), position, "int32"), 16))
             for x, position in ((query, query_position), (key, key_position))
         )
         return float(np.sum(np.prod([ops.convert_to_numpy(x) for x in turned], 0)))
@@ -49,7 +49,7 @@ def test_bfloat16_is_rotated_in_float32() -> None:
     """4097 has no bfloat16; rounded to 4096 the fastest pair turns by another angle."""
     x = ops.cast(np.ones((1, 1, 1, 4)), "bfloat16")
     positions = np.full((1, 1), 4097, "int32")
-    rotated = apply_rotary(x, positions)
+    rotated = apply_rotary(x, rotation(positions, x.shape[-1]))
     assert ops.dtype(rotated) == "bfloat16"
     np.testing.assert_allclose(
         ops.convert_to_numpy(ops.cast(rotated, "float32")),
