@@ -64,6 +64,47 @@ def while_loop(
     return ops.while_loop(condition, body, state)
 
 
+def has_accelerator() -> bool:
+    """Whether Keras computes on something else than the CPU."""
+    if keras.config.backend() == "torch":
+        return ops.zeros(()).device.type != "cpu"
+    return not keras.distribution.list_devices()[0].lower().startswith("cpu")
+
+
+TOKENS_AT_A_TIME = 1280
+"""On a CPU, what goes through a layer at once; more does not stay in its caches."""
+
+
+def by_rows(function: Callable[[Any], Any], inputs: Any, tokens_per_row: int) -> Any:
+    """`function(inputs)`, on a CPU a few rows of the batch after another.
+
+    That way a prompt's layers take a fifth less time there, and less memory.
+
+    Args:
+        function: treats each row alone, and takes and returns nested tensors.
+        inputs: nested tensors [B, ...], B a number of `bucket_rows`.
+        tokens_per_row: how many tokens a row is to the layers.
+
+    Returns:
+        Nested tensors [B, ...].
+    """
+    batch_size = keras.tree.flatten(inputs)[0].shape[0]
+    group = 8
+    while group > 1 and group * tokens_per_row > TOKENS_AT_A_TIME:
+        group //= 2
+    if batch_size <= group or has_accelerator():
+        return function(inputs)
+
+    def split(tensor: Tensor) -> Tensor:
+        return ops.reshape(tensor, (batch_size // group, group, *tensor.shape[1:]))
+
+    def join(tensor: Tensor) -> Tensor:
+        return ops.reshape(tensor, (batch_size, *tensor.shape[2:]))
+
+    results = ops.map(function, keras.tree.map_structure(split, inputs))
+    return keras.tree.map_structure(join, results)
+
+
 def compile_function(
     function: Callable[..., Any], model: keras.Model, num_used_up: int = 0
 ) -> Callable[..., Any]:

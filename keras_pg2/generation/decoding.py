@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_pg2.generation.compilation import recorded, while_loop
+from keras_pg2.generation.compilation import by_rows, recorded, while_loop
 from keras_pg2.generation.constraints import (
     OVER,
     TokenAutomaton,
@@ -141,12 +141,29 @@ def prefill(
         inputs: see `Request`.
         num_new_tokens: N, the room to leave in the cache.
     """
-    decoder = backbone.text_decoder
-    image_embeddings = inputs.get("image_embeddings")
+    inputs = dict(inputs)
+    image_embeddings = inputs.pop("image_embeddings", None)
     if image_embeddings is None:
-        image_embeddings = backbone.encode_images(inputs["images"])
+        images = inputs.pop("images")
+        num_tokens = images.shape[1] * backbone.num_image_tokens
+        image_embeddings = by_rows(backbone.encode_images, images, num_tokens)
     if "image_index" in inputs:
-        image_embeddings = ops.take(image_embeddings, inputs["image_index"], axis=0)
+        index = inputs.pop("image_index")
+        image_embeddings = ops.take(image_embeddings, index, axis=0)
+    num_tokens = image_embeddings.shape[1] + inputs["token_ids"].shape[1]
+
+    def run(rows: dict[str, Tensor]) -> Prefill:
+        return _prefill_rows(backbone, rows, num_new_tokens)
+
+    rows = {**inputs, "image_embeddings": image_embeddings}
+    return by_rows(run, rows, num_tokens)
+
+
+def _prefill_rows(
+    backbone: PaliGemma2Backbone, inputs: dict[str, Tensor], num_new_tokens: int
+) -> Prefill:
+    decoder = backbone.text_decoder
+    image_embeddings = inputs["image_embeddings"]
     x = decoder.join(image_embeddings, inputs["token_ids"])
     padding_mask, response_mask = prepend_image(
         image_embeddings, inputs["padding_mask"], inputs["response_mask"]
@@ -156,12 +173,13 @@ def prefill(
     batch_size, prompt_length = ops.shape(x)[:2]
     cache = decoder.empty_cache(batch_size, prompt_length + num_new_tokens)
     masks = attention_masks(prompt, prompt, decoder.sliding_window)
-    hidden, cache = decoder.run_layers(x, prompt.positions, masks, cache=cache)
-    # [B, 1, D] -> [B, V], from the last real token of each row.
+    # The last real token of each row: int32[B, 1].
     slots = ops.where(padding_mask, ops.arange(prompt_length, dtype="int32"), 0)
-    last = ops.max(slots, axis=1)[:, None, None]
-    hidden = ops.take_along_axis(hidden, last, axis=1)[:, 0]
-    return Prefill(backbone.project_to_vocabulary(hidden), cache, layout)
+    last = ops.max(slots, axis=1, keepdims=True)
+    hidden, cache = decoder.run_layers(
+        x, prompt.positions, masks, cache=cache, kept=last
+    )
+    return Prefill(backbone.project_to_vocabulary(hidden[:, 0]), cache, layout)
 
 
 @recorded

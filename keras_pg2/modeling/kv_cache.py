@@ -18,7 +18,7 @@ Tensor = Any
 
 
 class LayerCache(NamedTuple):
-    """Keys and values one layer has seen, each float[B, S, K, H]."""
+    """Keys and values one layer has seen, each float[B, K, S, H]."""
 
     key: Tensor
     value: Tensor
@@ -35,7 +35,7 @@ def empty_cache(
 
     Args:
         num_layers: number of decoder layers.
-        shape: (B, S, K, H).
+        shape: (B, K, S, H).
         dtype: the decoder's compute dtype.
     """
     return tuple(
@@ -51,9 +51,9 @@ def write(cache: LayerCache, key: Tensor, value: Tensor, index: Tensor) -> Layer
     of JAX and TensorFlow do so where they see that nobody reads it again.
 
     Args:
-        cache: float[B, S, K, H] keys and values.
-        key: float[B, T, K, H].
-        value: float[B, T, K, H].
+        cache: float[B, K, S, H] keys and values.
+        key: float[B, K, T, H].
+        value: float[B, K, T, H].
         index: int32 scalar, the first slot to write, the same for all rows.
     """
     return LayerCache(
@@ -65,13 +65,13 @@ def write(cache: LayerCache, key: Tensor, value: Tensor, index: Tensor) -> Layer
 def _write(slots: Tensor, new: Tensor, index: Tensor) -> Tensor:
     if keras.config.backend() == "torch":
         # `slice_update` copies the whole tensor there, at every step.
-        places = ops.arange(new.shape[1], dtype="int32") + index
-        return slots.index_copy_(1, places.long(), new)
-    return ops.slice_update(slots, (0, index, 0, 0), new)
+        places = ops.arange(new.shape[2], dtype="int32") + index
+        return slots.index_copy_(2, places.long(), new)
+    return ops.slice_update(slots, (0, 0, index, 0), new)
 
 
 def repeat_rows(cache: KVCache, num_copies: int) -> KVCache:
-    """Every row `num_copies` times, one after another: [B * copies, S, K, H]."""
+    """Every row `num_copies` times, one after another: [B * copies, K, S, H]."""
     num_rows = ops.shape(cache[0].key)[0] * num_copies
     # Not `ops.repeat`: on PyTorch its copies share their memory.
     rows = ops.arange(num_rows, dtype="int32") // num_copies
@@ -87,13 +87,13 @@ def reorder_rows(cache: KVCache, rows: Tensor, start: int) -> KVCache:
     Rows of one prompt are the same before that, so only the answers move.
 
     Args:
-        cache: float[B, S, K, H] keys and values of each layer, used up.
+        cache: float[B, K, S, H] keys and values of each layer, used up.
         rows: int32[B].
         start: the first slot that differs.
     """
 
     def moved(slots: Tensor) -> Tensor:
-        return ops.take(slots[:, start:], rows, axis=0)
+        return ops.take(slots[:, :, start:], rows, axis=0)
 
     return tuple(
         write(layer, moved(layer.key), moved(layer.value), start) for layer in cache

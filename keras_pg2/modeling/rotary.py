@@ -19,8 +19,8 @@ class Rotation(NamedTuple):
     """The turns of some positions, computed once for all layers.
 
     Attributes:
-        cos: float32[B, T, 1, H], the cosines of H / 2 angles, twice.
-        sin: float32[B, T, 1, H], their sines, first negative and then positive.
+        cos: float32[B, T, H], the cosines of H / 2 angles, twice.
+        sin: float32[B, T, H], their sines, first negative and then positive.
     """
 
     cos: Tensor
@@ -39,8 +39,8 @@ def rotation(positions: Tensor, head_dim: int) -> Rotation:
     half = head_dim // 2
     exponent = ops.arange(half, dtype="float32") / half
     inverse_wavelength = ops.power(ROTARY_BASE, -exponent)
-    # [B, T, 1, H / 2]
-    angle = ops.cast(positions, "float32")[:, :, None, None] * inverse_wavelength
+    # [B, T, H / 2]
+    angle = ops.cast(positions, "float32")[:, :, None] * inverse_wavelength
     cos, sin = ops.cos(angle), ops.sin(angle)
     return Rotation(
         ops.concatenate([cos, cos], axis=-1), ops.concatenate([-sin, sin], axis=-1)
@@ -51,13 +51,14 @@ def apply_rotary(x: Tensor, turns: Rotation) -> Tensor:
     """Rotates the pairs `(x[h], x[h + H / 2])`, in float32.
 
     Args:
-        x: float[B, T, N, H], queries or keys.
+        x: float[B, N, T, H], queries or keys.
         turns: of their positions.
 
     Returns:
-        float[B, T, N, H] in the dtype of `x`.
+        float[B, N, T, H] in the dtype of `x`.
     """
     whole = ops.cast(x, "float32")
     first, second = ops.split(whole, 2, axis=-1)
     swapped = ops.concatenate([second, first], axis=-1)
-    return ops.cast(whole * turns.cos + swapped * turns.sin, x.dtype)
+    cos, sin = (part[:, None] for part in turns)
+    return ops.cast(whole * cos + swapped * sin, x.dtype)

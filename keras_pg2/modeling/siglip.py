@@ -15,7 +15,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_pg2.modeling.attention import dot_product_attention
+from keras_pg2.modeling.attention import (
+    dot_product_attention,
+    join_heads,
+    split_heads,
+)
 
 Tensor = Any
 
@@ -44,15 +48,14 @@ class SigLIPAttention(keras.layers.Layer):
             layer.build((None, None, self.hidden_dim))
 
     def call(self, x: Tensor) -> Tensor:
-        batch, length = ops.shape(x)[:2]
         head_dim = self.hidden_dim // self.num_heads
-        heads = (batch, length, self.num_heads, head_dim)
-        # [B, I, N, H]
-        query = ops.reshape(self.query_dense(x), heads)
-        key = ops.reshape(self.key_dense(x), heads)
-        value = ops.reshape(self.value_dense(x), heads)
+        # [B, N, I, H]
+        query, key, value = (
+            split_heads(dense(x), head_dim)
+            for dense in (self.query_dense, self.key_dense, self.value_dense)
+        )
         output = dot_product_attention(query, key, value, None, head_dim**-0.5)
-        return self.output_dense(ops.reshape(output, (batch, length, self.hidden_dim)))
+        return self.output_dense(join_heads(output))
 
 
 class SigLIPBlock(keras.layers.Layer):

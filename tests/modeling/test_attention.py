@@ -16,18 +16,18 @@ def attend_by_loops(
     cap: float | None,
 ) -> np.ndarray:
     """The definition, one query head at a time, in float64."""
-    batch, length, num_heads, _ = query.shape
-    heads_per_key = num_heads // key.shape[2]
+    batch, num_heads, length, _ = query.shape
+    heads_per_key = num_heads // key.shape[1]
     output = np.zeros(query.shape)
     for b in range(batch):
         for n in range(num_heads):
             k = n // heads_per_key
             for t in range(length):
-                logits = key[b, :, k] @ query[b, t, n] * scale
+                logits = key[b, k] @ query[b, n, t] * scale
                 if cap is not None:
                     logits = cap * np.tanh(logits / cap)
                 weights = np.exp(logits - logits.max()) * mask[b, t]
-                output[b, t, n] = weights / weights.sum() @ value[b, :, k]
+                output[b, n, t] = weights / weights.sum() @ value[b, k]
     return output
 
 
@@ -47,8 +47,8 @@ def attend(
 @pytest.mark.parametrize("cap", [None, 2.0])
 def test_grouped_queries_against_loops(cap: float | None) -> None:
     rng = np.random.default_rng(0)
-    query = 2 * rng.normal(size=(2, 3, 6, 4)).astype("float32")
-    key, value = rng.normal(size=(2, 2, 5, 2, 4)).astype("float32")
+    query = 2 * rng.normal(size=(2, 6, 3, 4)).astype("float32")
+    key, value = rng.normal(size=(2, 2, 2, 5, 4)).astype("float32")
     mask = rng.random((2, 3, 5)) < 0.6
     mask[..., 0] = True
     output = attend(query, key, value, mask, 0.7, cap)
@@ -58,7 +58,7 @@ def test_grouped_queries_against_loops(cap: float | None) -> None:
 
 def test_without_a_mask_every_key_is_seen() -> None:
     rng = np.random.default_rng(0)
-    query, key, value = rng.normal(size=(3, 1, 4, 2, 4)).astype("float32")
+    query, key, value = rng.normal(size=(3, 1, 2, 4, 4)).astype("float32")
     everything = np.ones((1, 4, 4), bool)
     np.testing.assert_allclose(
         attend(query, key, value, None, 0.5, None),
