@@ -133,7 +133,7 @@ def load_model(settings: Settings) -> PaliGemma2CausalLM:
         from keras_pg2.tasks import PaliGemma2CausalLM
 
         model = PaliGemma2CausalLM.from_preset(
-            str(directory), dtype=settings.dtype and settings.dtype.value
+            str(directory), dtype=settings.dtype.value
         )
         sampler = Sampler(settings.temperature, settings.top_k, settings.top_p)
         model.compile(sampler=sampler)

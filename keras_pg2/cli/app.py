@@ -79,7 +79,7 @@ def caption(
     language: options.Language = "en",
     preset: options.PresetName = NANO_ALIAS,
     backend: options.BackendName = None,
-    dtype: options.DTypeName = None,
+    dtype: options.DTypeName = options.DType.AUTO,
     max_new_tokens: options.MaxNewTokens = None,
     temperature: options.Temperature = 0.0,
     top_k: options.TopK = None,
@@ -133,7 +133,7 @@ def ask(
     language: options.Language = "en",
     preset: options.PresetName = NANO_ALIAS,
     backend: options.BackendName = None,
-    dtype: options.DTypeName = None,
+    dtype: options.DTypeName = options.DType.AUTO,
     max_new_tokens: options.MaxNewTokens = None,
     temperature: options.Temperature = 0.0,
     top_k: options.TopK = None,
@@ -189,7 +189,7 @@ def detect(
     draw: Annotated[bool, typer.Option(help="Write pictures with boxes.")] = True,
     preset: options.PresetName = NANO_ALIAS,
     backend: options.BackendName = None,
-    dtype: options.DTypeName = None,
+    dtype: options.DTypeName = options.DType.AUTO,
     max_new_tokens: options.MaxNewTokens = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -239,7 +239,7 @@ def generate(
     ] = None,
     preset: options.PresetName = NANO_ALIAS,
     backend: options.BackendName = None,
-    dtype: options.DTypeName = None,
+    dtype: options.DTypeName = options.DType.AUTO,
     max_new_tokens: options.MaxNewTokens = None,
     temperature: options.Temperature = 0.0,
     top_k: options.TopK = None,
@@ -319,7 +319,7 @@ def demo(
     ] = None,
     preset: options.PresetName = NANO_ALIAS,
     backend: options.BackendName = None,
-    dtype: options.DTypeName = None,
+    dtype: options.DTypeName = options.DType.AUTO,
 ) -> None:
     """Caption, answers, text and boxes of one picture, step by step."""
     with reported_errors():

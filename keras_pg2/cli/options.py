@@ -20,6 +20,7 @@ ANSWERS = "Answers"
 class DType(StrEnum):
     """Types that weights and activations may have."""
 
+    AUTO = "auto"
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
@@ -74,12 +75,12 @@ BackendName = Annotated[
     ),
 ]
 DTypeName = Annotated[
-    DType | None,
+    DType,
     typer.Option(
         "--dtype",
-        help="Type of the weights; bfloat16 halves the memory. Default: float32.",
+        help="Type of the weights; bfloat16 halves the memory. auto: bfloat16 on an "
+        "accelerator, float32 on a CPU.",
         rich_help_panel=MODEL,
-        show_default=False,
     ),
 ]
 Language = Annotated[
@@ -142,7 +143,7 @@ class Settings:
 
     Attributes:
         preset: name or directory.
-        dtype: dtype policy; None for Keras' own.
+        dtype: dtype policy.
         max_new_tokens: most tokens of an answer; None for the preset's length.
         temperature: 0 takes the likeliest token.
         top_k: draw among so many tokens; None for all.
@@ -154,7 +155,7 @@ class Settings:
     """
 
     preset: str = NANO_ALIAS
-    dtype: DType | None = None
+    dtype: DType = DType.AUTO
     max_new_tokens: int | None = None
     temperature: float = 0.0
     top_k: int | None = None

@@ -153,6 +153,7 @@ class CompiledFunctions:
         variables = tuple(id(variable) for variable in self._model.backbone.variables)
         if variables != self._variables:
             self._functions.clear()
+            _recordings.pop(self._model.backbone, None)
             self._variables = variables
         key = (function, *settings)
         if key not in self._functions:
@@ -228,35 +229,34 @@ def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
     are recorded (`torch.fx`), with the weights by reference, and from then on only
     replayed. On JAX and TensorFlow, which compile, the function stays as it is.
     """
-    recordings: WeakKeyDictionary[Any, _Recordings] = WeakKeyDictionary()
 
     def run(backbone: Any, *arguments: Any) -> Any:
         if keras.config.backend() != "torch":
             return function(backbone, *arguments)
-        variables = tuple(id(variable) for variable in backbone.variables)
-        known = recordings.get(backbone)
-        if known is None or known.variables != variables:
-            # Other variables, as after `enable_lora`, and other operations.
-            known = recordings[backbone] = _Recordings(variables, Counter(), {})
+        known = _recordings.setdefault(backbone, _Recordings(Counter(), {}))
         tensors = keras.tree.flatten(arguments)
         shapes = tuple((each.shape, each.dtype, each.device) for each in tensors)
-        if shapes not in known.graphs:
-            known.counts[shapes] += 1
-            if known.counts[shapes] <= STEPS_BEFORE_RECORDING:
+        key = (function, shapes)
+        if key not in known.graphs:
+            known.counts[key] += 1
+            if known.counts[key] <= STEPS_BEFORE_RECORDING:
                 return function(backbone, *arguments)
-            known.graphs[shapes] = _record(function, backbone, arguments)
-        graph, structure = known.graphs[shapes]
+            known.graphs[key] = _record(function, backbone, arguments)
+        graph, structure = known.graphs[key]
         return keras.tree.pack_sequence_as(structure, graph(*tensors))
 
     return run
 
 
 class _Recordings(NamedTuple):
-    """Calls and graphs of one backbone, by the shapes of their arguments."""
+    """Calls and graphs of one backbone, by function and shapes of the arguments."""
 
-    variables: tuple[int, ...]
     counts: Counter
     graphs: dict[tuple, tuple[Callable[..., Any], Any]]
+
+
+_recordings: WeakKeyDictionary[Any, _Recordings] = WeakKeyDictionary()
+"""By backbone; forgotten by `CompiledFunctions` when its variables change."""
 
 
 def _record(

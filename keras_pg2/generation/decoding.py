@@ -131,6 +131,12 @@ class DecodingState(NamedTuple):
     cache: KVCache
 
 
+def embed_images(backbone: PaliGemma2Backbone, images: Tensor) -> Tensor:
+    """float32[B, M, h, w, 3] in [-1, 1] -> float[B, M * I, D] for the decoder."""
+    num_tokens = images.shape[1] * backbone.num_image_tokens
+    return by_rows(backbone.encode_images, images, num_tokens)
+
+
 def prefill(
     backbone: PaliGemma2Backbone, inputs: dict[str, Tensor], num_new_tokens: int
 ) -> Prefill:
@@ -144,9 +150,7 @@ def prefill(
     inputs = dict(inputs)
     image_embeddings = inputs.pop("image_embeddings", None)
     if image_embeddings is None:
-        images = inputs.pop("images")
-        num_tokens = images.shape[1] * backbone.num_image_tokens
-        image_embeddings = by_rows(backbone.encode_images, images, num_tokens)
+        image_embeddings = embed_images(backbone, inputs.pop("images"))
     if "image_index" in inputs:
         index = inputs.pop("image_index")
         image_embeddings = ops.take(image_embeddings, index, axis=0)

@@ -140,7 +140,8 @@ class GroupedQueryAttention(keras.layers.Layer):
         logit_soft_cap: float | None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # Keras would round the rotation to the compute dtype.
+        super().__init__(autocast=False, **kwargs)
         self.head_dim = head_dim
         self.hidden_dim = hidden_dim
         self.scale = query_pre_attn_scalar**-0.5

@@ -92,7 +92,8 @@ class Gemma2Block(keras.layers.Layer):
         has_post_norms: bool,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # Keras would round the rotation to the compute dtype.
+        super().__init__(autocast=False, **kwargs)
         dtype = self.dtype_policy
         self.hidden_dim = attention["hidden_dim"]
         self.pre_attention_norm = RMSNorm(dtype=dtype, name="pre_attention_norm")
@@ -320,6 +321,7 @@ class Gemma2Decoder(keras.layers.Layer):
 
     def project_to_vocabulary(self, hidden: Tensor) -> Tensor:
         """float[..., D] -> float32[..., V], soft cap applied."""
+        hidden = ops.convert_to_tensor(hidden)
         embedding = self.token_embedding
         if embedding.quantization_mode is not None:
             logits = embedding(hidden, reverse=True)

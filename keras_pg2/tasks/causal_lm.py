@@ -20,7 +20,7 @@ from keras_pg2.generation import rows, samplers
 from keras_pg2.generation.beams import search_beams
 from keras_pg2.generation.compilation import CompiledFunctions
 from keras_pg2.generation.constraints import Choices, Grammar
-from keras_pg2.generation.decoding import Plan, generate_tokens
+from keras_pg2.generation.decoding import Plan, embed_images, generate_tokens
 from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.answering import answer, choice_probabilities, stream
@@ -105,9 +105,11 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
                 not on this machine is downloaded.
             load_weights: False builds the model with random weights; for a
                 released name offline, without a preprocessor.
-            **kwargs: `dtype`, `sequence_length`, `tokenizer` (a SentencePiece file
-                for a .npz, which has none inside), and any number of the vision
-                encoder or text decoder by its name, as `final_logit_soft_cap=None`.
+            **kwargs: `dtype` ("auto" is bfloat16 on an accelerator and float32 on a
+                CPU; None is Keras' own policy), `sequence_length`, `tokenizer` (a
+                SentencePiece file for a .npz, which has none inside), and any number
+                of the vision encoder or text decoder by its name, as
+                `final_logit_soft_cap=None`.
 
         Raises:
             ValueError: for an unknown preset (with near matches), another model,
@@ -338,7 +340,7 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
         arrays = with_image_axis({"images": ops.convert_to_numpy(images)})
         count = len(arrays["images"])
         padded = rows.pad_rows(arrays["images"].astype(np.float32))
-        run = self.functions.get(PaliGemma2Backbone.encode_images)
+        run = self.functions.get(embed_images)
         return EncodedImages(run(padded)[:count])
 
     def warmup(

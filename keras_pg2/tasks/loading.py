@@ -12,6 +12,7 @@ from keras_pg2.conversion.checkpoint import Checkpoint, Numbers, Preprocessing
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.preset import is_preset
 from keras_pg2.conversion.to_preprocessor import build_preprocessor
+from keras_pg2.generation.compilation import has_accelerator
 from keras_pg2.json_files import read_json
 from keras_pg2.model_numbers import variable_shapes
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
@@ -30,6 +31,8 @@ def load_parts(
     **overrides: Any,
 ) -> tuple[PaliGemma2Backbone, Preprocessor]:
     """Loads what a task is made of; see `PaliGemma2CausalLM.from_preset`."""
+    if dtype == "auto":
+        dtype = "bfloat16" if has_accelerator() else "float32"
     found = presets.resolve(preset)
     if not load_weights and isinstance(found, presets.Preset):
         numbers = presets.override_numbers(found.numbers, **overrides)

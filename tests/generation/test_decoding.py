@@ -208,3 +208,24 @@ def test_buckets():
     assert [bucket_text(n, 1) for n in (8, 9, 17, 64, 65)] == [8, 16, 64, 64, 128]
     assert [bucket_text(n, 2) for n in (1, 65)] == [64, 128]
     assert [bucket_rows(n) for n in (1, 2, 3, 5, 8, 9, 17)] == [1, 2, 4, 8, 8, 16, 24]
+
+
+@pytest.mark.parametrize("tokens_at_a_time", [1, 40, 10**6])
+def test_rows_a_few_at_a_time_are_the_rows_at_once(monkeypatch, tokens_at_a_time):
+    monkeypatch.setattr(compilation, "TOKENS_AT_A_TIME", tokens_at_a_time)
+    backbone = random_backbone()
+    inputs = random_inputs([3, 6, 4, 9, 2, 7, 5, 8])
+    answers = run_loop(backbone, inputs, [6] * 8, [], with_scores=True)
+    for row in range(8):
+        length = int(inputs["padding_mask"][row].sum())
+        alone = {
+            name: value[row : row + 1]
+            if name == "images"
+            else value[row : row + 1, :length]
+            for name, value in inputs.items()
+        }
+        expected = run_loop(backbone, alone, [6], [], with_scores=True)
+        np.testing.assert_array_equal(answers.tokens[row], expected.tokens[0])
+        np.testing.assert_allclose(
+            answers.log_probabilities[row], expected.log_probabilities[0], atol=1e-4
+        )

@@ -5,14 +5,20 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_pg2.modeling import Gemma2Decoder, PaliGemma2Backbone
+from keras_pg2.modeling import Gemma2Decoder, PaliGemma2Backbone, attention
 from keras_pg2.modeling.attention_mask import (
     TokenLayout,
     attention_masks,
     token_layout,
 )
 from keras_pg2.modeling.gemma2 import RMSNorm, prepend_image
-from tests.tiny_networks import TEXT_DECODER, random_backbone, random_inputs
+from keras_pg2.modeling.rotary import apply_rotary
+from tests.tiny_networks import (
+    TEXT_DECODER,
+    VISION_ENCODER,
+    random_backbone,
+    random_inputs,
+)
 
 
 def test_rms_norm_is_zero_centred_and_computed_in_float32() -> None:
@@ -84,6 +90,42 @@ def test_layers_give_no_cache_for_none(backbone: PaliGemma2Backbone) -> None:
     masks = attention_masks(layout, layout, None)
     x = ops.ones((1, 3, decoder.hidden_dim))
     assert decoder.run_layers(x, layout.positions, masks)[1] is None
+
+
+def test_kept_tokens_are_those_of_all(backbone: PaliGemma2Backbone) -> None:
+    decoder = backbone.text_decoder
+    rng = np.random.default_rng(0)
+    x = ops.convert_to_tensor(rng.normal(size=(2, 7, decoder.hidden_dim)), "float32")
+    layout = token_layout(np.ones((2, 7), bool), np.arange(7)[None] > [[2], [4]])
+    masks = attention_masks(layout, layout, decoder.sliding_window)
+    places = np.array([[6, 1], [0, 3]], "int32")
+    everything, cache = decoder.run_layers(
+        x, layout.positions, masks, cache=decoder.empty_cache(2, 7)
+    )
+    kept, kept_cache = decoder.run_layers(
+        x, layout.positions, masks, cache=decoder.empty_cache(2, 7), kept=places
+    )
+    expected = np.take_along_axis(
+        ops.convert_to_numpy(everything), places[:, :, None], axis=1
+    )
+    np.testing.assert_allclose(ops.convert_to_numpy(kept), expected, atol=1e-4)
+    for ours, theirs in zip(kept_cache[-1], cache[-1], strict=True):
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(ours), ops.convert_to_numpy(theirs), atol=1e-5
+        )
+
+
+def test_rotations_stay_float32_in_lower_precision(monkeypatch) -> None:
+    backbone = PaliGemma2Backbone(VISION_ENCODER, TEXT_DECODER, dtype="bfloat16")
+    seen = []
+
+    def watched(x, turns):
+        seen.append((ops.dtype(x), ops.dtype(turns.cos), ops.dtype(turns.sin)))
+        return apply_rotary(x, turns)
+
+    monkeypatch.setattr(attention, "apply_rotary", watched)
+    backbone(random_inputs([4]))
+    assert set(seen) == {("bfloat16", "float32", "float32")}
 
 
 def test_config_rebuilds_the_layer() -> None:

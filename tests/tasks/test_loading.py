@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_pg2 import PaliGemma2CausalLM, hub
 from keras_pg2.presets import PRESETS
+from keras_pg2.tasks import loading
 from tests.tiny_models import random_task
 from tests.tiny_networks import random_inputs
 
@@ -161,3 +162,13 @@ def test_text_length_of_a_downloaded_model(kind, length, tmp_path, monkeypatch):
     assert task.preprocessor.sequence_length == length
     task = PaliGemma2CausalLM.from_preset(name, sequence_length=40)
     assert task.preprocessor.sequence_length == 40
+
+
+@pytest.mark.parametrize(
+    ("accelerated", "expected"), [(False, "float32"), (True, "bfloat16")]
+)
+def test_dtype_auto(preset, monkeypatch, accelerated, expected):
+    monkeypatch.setattr(loading, "has_accelerator", lambda: accelerated)
+    task = PaliGemma2CausalLM.from_preset(str(preset), dtype="auto")
+    assert task.backbone.compute_dtype == expected
+    assert task.backbone.variables[0].dtype == expected
