@@ -232,7 +232,15 @@ def main() -> None:
     if args.compiled:
         sides.append("transformers_compiled:torch")
     numbers = numbers_of(args.shape)
-    rounds = []
+    num_bytes = decoder_bytes(numbers, args.dtype)
+    record: dict[str, Any] = {
+        "machine": _machine(),
+        "shape": args.shape,
+        "dtype": args.dtype,
+        "bytes_per_token": num_bytes,
+        "rounds": [],
+    }
+    rounds = record["rounds"]
     with tempfile.TemporaryDirectory() as folder:
         directory = args.directory or Path(folder) / "checkpoint"
         if args.directory is None:
@@ -244,21 +252,20 @@ def main() -> None:
                 rounds[-1][side] = told["figures"]
                 args.prompt_seed, args.stop = told["prompt_seed"], told["stop"]
                 print(f"{side}: {json.dumps(told['figures'])}", flush=True)
-    num_bytes = decoder_bytes(numbers, args.dtype)
+                if args.output is not None:
+                    args.output.parent.mkdir(parents=True, exist_ok=True)
+                    args.output.write_text(json.dumps(record, indent=2) + "\n")
     print_tables(rounds, num_bytes)
-    machine = {"processor": _processor(), "cores": os.cpu_count()}
-    machine |= {"operations_per_s": matrix_rate(), **_gpu()}
-    print(f"machine: {machine}")
-    if args.output is not None:
-        record = {
-            "machine": machine,
-            "shape": args.shape,
-            "dtype": args.dtype,
-            "bytes_per_token": num_bytes,
-            "rounds": rounds,
-        }
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(json.dumps(record, indent=2) + "\n")
+    print(f"machine: {record['machine']}")
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "operations_per_s": matrix_rate(),
+        **_gpu(),
+    }
 
 
 def _processor() -> str:
