@@ -175,6 +175,15 @@ class LocationGrammar:
 
     def __post_init__(self) -> None:
         _check_texts("labels", self.labels)
+        for label in self.labels:
+            # With the spaces that will be around it.
+            parts = (" ; ", "\n", "<loc", "<seg")
+            if label != label.strip() or any(part in f" {label} " for part in parts):
+                raise ValueError(
+                    "Expected labels as plain text without location tokens, mask "
+                    'tokens, " ; ", newlines and spaces at the ends, with which an '
+                    f"answer could not be read. Received: {label!r}."
+                )
         if self.segments not in ("never", "optional", "always"):
             raise ValueError(
                 'Expected segments as "never", "optional" or "always". Received: '

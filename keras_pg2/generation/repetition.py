@@ -16,8 +16,9 @@ from keras_pg2.generation.samplers import BeamSearch, Sampler, SamplingNumbers
 
 Tensor = Any
 
-BANNED = -1e9
-"""Instead of -inf, so that a grammar that leaves no other token still gets one."""
+BANNED = -1e6
+"""Instead of -inf, so that a grammar that leaves no other token still gets one; and far
+from what beam search takes for an answer that does not exist."""
 
 
 def suppress_repetition(

@@ -44,8 +44,11 @@ def answer(
         answers = model.make_generate_function(return_scores)(prepared.request)
     batch_size = len(prepared.arrays["token_ids"])
     answers = Generated(*(ops.convert_to_numpy(part)[:batch_size] for part in answers))
+    has_text = preprocessor is not None
+    # A scored text is of the tokens that are scored.
+    strip_prompt = strip_prompt or (return_scores and has_text)
     result = rows.join_rows(prepared.arrays, answers, strip_prompt)
-    if preprocessor is None:
+    if not has_text:
         if not return_scores:
             del result["log_probabilities"]
         return result

@@ -6,7 +6,7 @@ tokens, D hidden_dim, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -217,7 +217,8 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
             constraint: the form that answers must have: a `LocationGrammar`,
                 `Choices`, or another `generation.constraints.Grammar`.
             return_scores: whether to return `ScoredAnswer`s, which have the
-                log-probability of each token, instead of texts.
+                log-probability of each token, instead of texts; the prompt is left
+                out of their text.
 
         Returns:
             A text (or `ScoredAnswer`) for one prompt, a list for a list or a
@@ -310,7 +311,9 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
                 "Expected a model with a preprocessor, to make tokens of the choices. "
                 "Received: preprocessor=None."
             )
-        tokens = Choices(tuple(choices)).tokens(self.preprocessor.tokenizer)
+        is_list = isinstance(choices, Iterable) and not isinstance(choices, str)
+        choices = Choices(tuple(choices) if is_list else choices).texts
+        tokens = Choices(choices).tokens(self.preprocessor.tokenizer)
         arrays, is_batched = preprocess(self, inputs, None)
         if arrays["response_mask"].any():
             raise ValueError("Expected no responses together with choices.")

@@ -33,7 +33,12 @@ from keras_pg2.generation.compilation import bucket_text
 from keras_pg2.generation.constraints import Grammar
 from keras_pg2.preprocessing.image_files import is_path
 from keras_pg2.tasks.answering import answer
-from keras_pg2.tasks.requests import Options, Prepared, make_request
+from keras_pg2.tasks.requests import (
+    EncodedImages,
+    Options,
+    Prepared,
+    make_request,
+)
 
 BATCHES_OF_A_WINDOW = 16
 """So many batches are looked over for rows of like length."""
@@ -135,8 +140,10 @@ def predict(
             "Expected a model with a preprocessor, to make tokens of the prompts. "
             "Received: preprocessor=None."
         )
-    if batch_size < 1:
-        raise ValueError(f"Expected batch_size >= 1. Received: {batch_size}.")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(
+            f"Expected batch_size as a whole number >= 1. Received: {batch_size!r}."
+        )
     options = Options(max_length, max_new_tokens, stop_token_ids, seed, constraint)
     rows, total = _read_rows(source, prompts)
     records: list[tuple[int, dict[str, Any]]] = []
@@ -167,6 +174,10 @@ def predict(
     )
 
 
+BEGINNING = b'{"id": '
+"""How every record begins."""
+
+
 class RecordFile:
     """A file of JSON lines that grows by whole lines.
 
@@ -188,19 +199,30 @@ class RecordFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab"):
             pass
+        self._half_line = 0
+        self._needs_newline = False
 
     def done(self) -> Counter[tuple[str, str]]:
-        """The keys of the rows in it; half a line at its end is removed."""
+        """The keys of the rows in it.
+
+        Half a record at its end, as a killed process leaves it, does not count; it is
+        removed when the next records are written. A whole one without its newline
+        counts.
+        """
         keys = Counter[tuple[str, str]]()
-        length = 0
         with self.path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
-                    break
-                keys[self._key(line, number)] += 1
-                length += len(line)
-        if length < self.path.stat().st_size:
-            os.truncate(self.path, length)
+                if not line.strip():
+                    continue
+                try:
+                    keys[self._key(line, number)] += 1
+                except ValueError:
+                    begins_as_ours = line.startswith(BEGINNING[: len(line)])
+                    if line.endswith(b"\n") or not begins_as_ours:
+                        raise
+                    self._half_line = len(line)
+                else:
+                    self._needs_newline = not line.endswith(b"\n")
         return keys
 
     def _key(self, line: bytes, number: int) -> tuple[str, str]:
@@ -218,8 +240,14 @@ class RecordFile:
         text = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records)
         # Lone surrogates of file names that are not UTF-8 are written as escapes.
         data = text.encode("utf-8", errors="backslashreplace")
+        if self._half_line:
+            os.truncate(self.path, self.path.stat().st_size - self._half_line)
+        if self._needs_newline:
+            data = b"\n" + data
+        self._half_line, self._needs_newline = 0, False
         with self.path.open("ab", buffering=0) as file:
-            file.write(data)
+            while data:  # A disk that fills takes a part, and then says so.
+                data = data[file.write(data) :]
 
 
 def list_pictures(folder: Path) -> list[Path]:
@@ -229,6 +257,11 @@ def list_pictures(folder: Path) -> list[Path]:
         FileNotFoundError: when there is no such folder.
         ValueError: when there is no picture in it.
     """
+    if folder.is_file():
+        raise ValueError(
+            f"Expected a folder of pictures, received the file {str(folder)!r}. Pass "
+            "it in a list."
+        )
     if not folder.is_dir():
         raise FileNotFoundError(f"Expected a folder of pictures: no {str(folder)!r}.")
     endings = Image.registered_extensions()
@@ -252,7 +285,8 @@ def _read_rows(
     asked = [prompts] if isinstance(prompts, str) else list(prompts or [])
     if isinstance(source, str | os.PathLike):
         source = list_pictures(Path(os.path.expanduser(source)))
-    if is_path(source) or isinstance(source, Mapping):
+    is_iterable = isinstance(source, Iterable) or hasattr(source, "__getitem__")
+    if is_path(source) or isinstance(source, Mapping) or not is_iterable:
         raise TypeError(
             f"Expected source as a folder or an iterable of rows. Received: {source!r}."
         )
@@ -269,7 +303,18 @@ def _rows(source: Iterable[Any], asked: list[str]) -> Iterator[Row]:
                 "Expected each row as a picture's path or a dict of images and "
                 f"prompts. Received: {type(entry).__name__} at place {place}."
             )
+        unknown = entry.keys() - {"images", "prompts", "id"}
+        if unknown:
+            raise ValueError(
+                "Expected rows of images, prompts and id. Received others at place "
+                f"{place}: {', '.join(sorted(map(str, unknown)))}."
+            )
         images = entry.get("images")
+        if isinstance(images, EncodedImages):
+            raise TypeError(
+                f"Expected pictures, received encoded images at place {place}. Pass "
+                "the picture, or call `generate`."
+            )
         own = entry.get("prompts")
         texts = asked or ([own] if own is not None else [])
         if not texts or not all(isinstance(text, str) for text in texts):
@@ -279,7 +324,20 @@ def _rows(source: Iterable[Any], asked: list[str]) -> Iterator[Row]:
             )
         name = os.fspath(images) if is_path(images) else place
         for text in texts:
-            yield Row(entry.get("id", name), images, text)
+            yield Row(_check_id(entry.get("id", name), place), images, text)
+
+
+def _check_id(given: Any, place: int) -> str | int:
+    if isinstance(given, str | int):
+        return given
+    if isinstance(given, np.integer):
+        return int(given)
+    if isinstance(given, os.PathLike | bytes):
+        return os.fsdecode(given)
+    raise TypeError(
+        "Expected id as a text or a whole number. Received: "
+        f"{given!r} at place {place}."
+    )
 
 
 def _not_done(
@@ -393,7 +451,7 @@ def _with_axis(picture: np.ndarray) -> np.ndarray:
 
 
 def _describe(row: Row) -> dict[str, Any]:
-    image = os.fspath(row.images) if is_path(row.images) else None
+    image = os.fsdecode(row.images) if is_path(row.images) else None
     return {"id": row.id, "image": image, "prompt": row.prompt}
 
 

@@ -84,6 +84,11 @@ def make_request(
     Raises:
         ValueError: as `PaliGemma2CausalLM.generate`.
     """
+    seed = options.seed
+    if seed is not None and not (isinstance(seed, int | np.integer) and seed >= 0):
+        raise ValueError(
+            f"Expected seed as a whole number >= 0, or None. Received: seed={seed!r}."
+        )
     preprocessor = model.preprocessor
     max_length = options.max_length
     if max_length is None and options.max_new_tokens is None:

@@ -159,6 +159,9 @@ def test_a_given_beginning_is_of_the_grammar(task):
         (lambda: LocationGrammar("cat"), ValueError, "list of texts"),
         (lambda: LocationGrammar(["cat", "cat"]), ValueError, "differ"),
         (lambda: LocationGrammar(["cat"], "some"), ValueError, "segments"),
+        (lambda: LocationGrammar(["a ; b"]), ValueError, " ; "),
+        (lambda: LocationGrammar(["<seg001>"]), ValueError, "mask"),
+        (lambda: LocationGrammar(["cat\n"]), ValueError, "newlines"),
         (lambda: Choices(["", "a"]), ValueError, "not empty"),
     ],
 )

@@ -157,6 +157,25 @@ def test_a_wide_beam_finds_the_likeliest_choice(task, pictures):
     assert task.generate(inputs, **options) == expected
 
 
+def test_beams_choose_even_where_all_repeats(task):
+    task.compile(sampler=BeamSearch(num_beams=3, no_repeat_ngram_size=1))
+    choices = ["the the the", "dog dog dog dog"]
+    options = {"constraint": Choices(choices), "return_scores": True}
+    scored = task.generate("ocr", **options)
+    assert scored.text in choices
+    assert scored.log_probability < 0
+
+
+def test_bad_choices_and_seeds(task):
+    for choices in ("yes", None, []):
+        with pytest.raises(ValueError, match="list of texts"):
+            task.choose("ocr", choices)
+    assert set(task.choose("ocr", (text for text in ["a", "b"]))) == {"a", "b"}
+    for seed in (-1, 1.5, "a"):
+        with pytest.raises(ValueError, match="seed"):
+            task.generate("ocr", seed=seed)
+
+
 def test_encoded_images_stand_for_the_pictures(task, pictures):
     inputs = {"images": pictures, "prompts": PROMPTS}
     texts = task.generate(inputs, **OPTIONS)

@@ -109,6 +109,34 @@ def test_a_call_goes_on_where_another_stopped(task, tmp_path):
     assert twice == ([], 2, 18, 0)
 
 
+def test_a_record_without_its_newline_is_kept(task, tmp_path):
+    output = tmp_path / "answers.jsonl"
+    rows = [{"prompts": "ocr", "id": "a"}, {"prompts": "ocr", "id": np.int64(3)}]
+    predict(task, rows[:1], output=output, **OPTIONS)
+    output.write_bytes(b"\n" + output.read_bytes().rstrip(b"\n"))
+    assert predict(task, rows, output=output, **OPTIONS) == ([], 1, 1, 0)
+    lines = output.read_text().split("\n")
+    assert [json.loads(line)["id"] for line in lines if line] == ["a", 3]
+
+
+def test_a_full_disk_is_told_and_loses_no_row(task, tmp_path):
+    resource = pytest.importorskip("resource")
+    output = tmp_path / "answers.jsonl"
+    rows = [{"prompts": "ocr", "id": i} for i in range(4)]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, limits[1]))
+    try:
+        with pytest.raises(OSError, match="large"):
+            predict(task, rows, output=output, **OPTIONS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert output.stat().st_size == 300
+    predict(task, rows, output=output, **OPTIONS)
+    assert [record["id"] for record in read_records(output)] == [0, 1, 2, 3]
+
+
 def test_pictures_that_cannot_be_read_are_told_and_passed_over(task, tmp_path):
     paths = draw_pictures(tmp_path / "pictures", 3)
     paths[1].write_bytes(paths[1].read_bytes()[:60])
@@ -136,6 +164,9 @@ def test_constrained_answers(task, tmp_path):
         ([3], "ocr", TypeError, "place 0"),
         ({"images": None, "prompts": "ocr"}, None, TypeError, "iterable"),
         ([{"prompts": "ocr " * 80}], None, ValueError, "never cut"),
+        ([{"image": "a.png", "prompts": "ocr"}], None, ValueError, "others at place 0"),
+        ([{"prompts": "ocr", "id": (1, 2)}], None, TypeError, "whole number"),
+        (5, "ocr", TypeError, "iterable"),
     ],
 )
 def test_bad_sources(task, source, prompts, error, message):
@@ -149,6 +180,11 @@ def test_bad_outputs(task, tmp_path):
     with pytest.raises(ValueError, match="Line 1 is no record"):
         predict(task, [{"prompts": "ocr"}], output=other)
     assert other.read_text() == '{"text": "precious"}\n'
+    # Also without a newline at its end.
+    other.write_text('{"text": "precious"}')
+    with pytest.raises(ValueError, match="Line 1 is no record"):
+        predict(task, [{"prompts": "ocr"}], output=other)
+    assert other.read_text() == '{"text": "precious"}'
     with pytest.raises(ValueError, match="folder"):
         predict(task, [{"prompts": "ocr"}], output=tmp_path)
     with pytest.raises(ValueError, match="found no file"):
