@@ -17,6 +17,7 @@ from PIL import Image
 
 import keras_pg2
 from keras_pg2 import Choices, PaliGemma2CausalLM, predict
+from keras_pg2.tasks.predictions import RecordFile
 from tests.tiny_models import random_task
 
 OPTIONS = {"max_new_tokens": 4, "stop_token_ids": None}
@@ -119,22 +120,25 @@ def test_a_record_without_its_newline_is_kept(task, tmp_path):
     assert [json.loads(line)["id"] for line in lines if line] == ["a", 3]
 
 
-def test_a_full_disk_is_told_and_loses_no_row(task, tmp_path):
+def test_a_full_disk_is_told_and_loses_no_row(tmp_path):
     resource = pytest.importorskip("resource")
     output = tmp_path / "answers.jsonl"
-    rows = [{"prompts": "ocr", "id": i} for i in range(4)]
+    rows = [{"id": i, "prompt": "ocr", "text": "x" * 200} for i in range(2)]
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    file = RecordFile(output)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, limits[1]))
     try:
         with pytest.raises(OSError, match="large"):
-            predict(task, rows, output=output, **OPTIONS)
+            file.append(rows)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert output.stat().st_size == 300
-    predict(task, rows, output=output, **OPTIONS)
-    assert [record["id"] for record in read_records(output)] == [0, 1, 2, 3]
+    again = RecordFile(output)
+    assert again.done() == {("0", "ocr"): 1}
+    again.append(rows[1:])
+    assert read_records(output) == rows
 
 
 def test_pictures_that_cannot_be_read_are_told_and_passed_over(task, tmp_path):
