@@ -312,8 +312,8 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
                 "Received: preprocessor=None."
             )
         is_list = isinstance(choices, Iterable) and not isinstance(choices, str)
-        choices = Choices(tuple(choices) if is_list else choices).texts
-        tokens = Choices(choices).tokens(self.preprocessor.tokenizer)
+        grammar = Choices(tuple(choices) if is_list else choices)
+        choices, tokens = grammar.texts, grammar.tokens(self.preprocessor.tokenizer)
         arrays, is_batched = preprocess(self, inputs, None)
         if arrays["response_mask"].any():
             raise ValueError("Expected no responses together with choices.")

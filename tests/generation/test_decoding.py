@@ -217,13 +217,7 @@ def test_rows_a_few_at_a_time_are_the_rows_at_once(monkeypatch, tokens_at_a_time
     inputs = random_inputs([3, 6, 4, 9, 2, 7, 5, 8])
     answers = run_loop(backbone, inputs, [6] * 8, [], with_scores=True)
     for row in range(8):
-        length = int(inputs["padding_mask"][row].sum())
-        alone = {
-            name: value[row : row + 1]
-            if name == "images"
-            else value[row : row + 1, :length]
-            for name, value in inputs.items()
-        }
+        alone = row_alone(inputs, row)
         expected = run_loop(backbone, alone, [6], [], with_scores=True)
         np.testing.assert_array_equal(answers.tokens[row], expected.tokens[0])
         np.testing.assert_allclose(
