@@ -1,5 +1,7 @@
 """Between the model's answers and structure: boxes, labels, drawings."""
 
+from keras_pg2.codecs.detections import Detections as Detections
+from keras_pg2.codecs.detections import box_iou as box_iou
 from keras_pg2.codecs.drawing import draw_boxes as draw_boxes
 from keras_pg2.codecs.location_tokens import NUM_BINS as NUM_BINS
 from keras_pg2.codecs.location_tokens import boxes_yxyx_to_text as boxes_yxyx_to_text
@@ -9,5 +11,4 @@ from keras_pg2.codecs.location_tokens import (
     normalize_boxes_xyxy as normalize_boxes_xyxy,
 )
 from keras_pg2.codecs.location_tokens import to_pixels_xyxy as to_pixels_xyxy
-from keras_pg2.codecs.parsing import Detections as Detections
 from keras_pg2.codecs.parsing import parse_detections as parse_detections

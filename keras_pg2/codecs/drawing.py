@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from keras_pg2.codecs.parsing import Detections
+from keras_pg2.codecs.detections import Detections
 from keras_pg2.preprocessing.image_files import is_path
 from keras_pg2.preprocessing.images import open_image
 

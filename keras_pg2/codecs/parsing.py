@@ -11,10 +11,10 @@ is no instance is handed back as `unread`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 
+from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.location_tokens import (
     NUM_BINS,
     decode_boxes_yxyx,
@@ -26,25 +26,6 @@ _RUN = re.compile(r"((?:<loc\d{4}>\s*)+)((?:<seg\d{3}>\s*)*)")
 _BIN = re.compile(r"<loc(\d{4})>")
 _JOINT = re.compile(r"\s*;(?:\s+|$)")
 _CONTROL = re.compile(r"<(?:bos|eos|pad)>")
-
-
-@dataclass(frozen=True, eq=False)
-class Detections:
-    """Things found in one picture, in the order the model named them.
-
-    Attributes:
-        labels: N names; "" where the model gave none.
-        boxes_xyxy: float32[N, 4], pixels of the caller's picture, upright; x1 <= x2,
-            y1 <= y2.
-        unread: the pieces of the text that are no instance.
-    """
-
-    labels: tuple[str, ...]
-    boxes_xyxy: np.ndarray
-    unread: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 def parse_detections(text: str, width: int, height: int) -> Detections:

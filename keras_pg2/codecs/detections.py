@@ -1,0 +1,124 @@
+"""Things found in one picture, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """Things found in one picture, in the order the model named them.
+
+    Attributes:
+        labels: N names; "" where the model gave none.
+        boxes_xyxy: float32[N, 4], pixels of the caller's picture, upright; x1 <= x2,
+            y1 <= y2.
+        masks: bool[N, H, W], True where the thing is, of the picture's size and never
+            outside the box; None where nobody asked for masks. All False for an
+            instance without a mask.
+        scores: float32[N] in [0, 1]; None where there are none.
+        tokens: N times the `<loc....>` and `<seg...>` tokens as written; () where
+            these are no model's.
+        unread: the pieces of the text that are no instance.
+
+    Raises:
+        ValueError: when the parts do not have N rows.
+    """
+
+    labels: tuple[str, ...]
+    boxes_xyxy: np.ndarray
+    masks: np.ndarray | None = None
+    scores: np.ndarray | None = None
+    tokens: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.labels)
+        parts = {
+            "boxes_xyxy": (self.boxes_xyxy, (4,)),
+            "scores": (self.scores, ()),
+        }
+        for name, (part, row) in parts.items():
+            if part is not None and part.shape != (count, *row):
+                raise ValueError(
+                    f"Expected {name} of shape {(count, *row)} for {count} labels, "
+                    f"received {part.shape}."
+                )
+        if self.masks is not None and (
+            self.masks.ndim != 3
+            or len(self.masks) != count
+            or self.masks.dtype != np.bool_
+        ):
+            raise ValueError(
+                f"Expected masks as bool[{count}, height, width] for {count} labels, "
+                f"received {self.masks.dtype}{list(self.masks.shape)}."
+            )
+        if self.tokens and len(self.tokens) != count:
+            raise ValueError(
+                f"Expected tokens of {count} instances, received {len(self.tokens)}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Detections:
+        """The instances at `rows`, integers, in that order."""
+        rows = np.asarray(rows, int).reshape(-1)
+
+        def taken(part: Any) -> Any:
+            return None if part is None else part[rows]
+
+        return replace(
+            self,
+            labels=tuple(self.labels[i] for i in rows),
+            boxes_xyxy=self.boxes_xyxy[rows],
+            masks=taken(self.masks),
+            scores=taken(self.scores),
+            tokens=tuple(self.tokens[i] for i in rows) if self.tokens else (),
+        )
+
+    def without_duplicates(self, max_iou: float = 0.7) -> Detections:
+        """Drops each instance that covers a better one of the same label.
+
+        Better is the higher score, or without scores the earlier one (non-maximum
+        suppression per label). The order of those that stay does not change.
+
+        Args:
+            max_iou: how much two boxes of one label may overlap, in [0, 1].
+
+        Raises:
+            ValueError: when `max_iou` is outside [0, 1].
+        """
+        if not 0 <= max_iou <= 1:
+            raise ValueError(f"Expected max_iou in [0, 1], received {max_iou}.")
+        scores = np.zeros(len(self)) if self.scores is None else self.scores
+        overlaps = box_iou(self.boxes_xyxy, self.boxes_xyxy)
+        kept: list[int] = []
+        for i in np.argsort(-scores, kind="stable").tolist():
+            rivals = [j for j in kept if self.labels[j] == self.labels[i]]
+            if not rivals or overlaps[i, rivals].max() <= max_iou:
+                kept.append(i)
+        return self.take(sorted(kept))
+
+
+def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union of every pair of boxes; 0 where both are empty.
+
+    Args:
+        first: boxes_xyxy float[N, 4].
+        second: boxes_xyxy float[M, 4].
+
+    Returns:
+        float64[N, M] in [0, 1].
+    """
+    a, b = (np.asarray(boxes, np.float64).reshape(-1, 4) for boxes in (first, second))
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=-1)
+    areas = [np.prod(np.maximum(x[:, 2:] - x[:, :2], 0), axis=-1) for x in (a, b)]
+    union = areas[0][:, None] + areas[1][None] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
