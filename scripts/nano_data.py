@@ -14,6 +14,8 @@ import sentencepiece
 from PIL import Image
 from sentencepiece import sentencepiece_model_pb2
 
+from keras_pg2.codecs.mask_codec import MaskCodec
+from keras_pg2.codecs.segment_tokens import codes_to_text
 from keras_pg2.datasets import scenes
 
 PATCH_SIZE = 14
@@ -27,7 +29,13 @@ HELD_OUT_SEED = 3
 SHARD_SIZE = 4096
 
 # Examples of one length go together, so that little is padded.
-GROUPS = {"short": (6, 15), "middle": (3, 28), "long": (1, 46)}
+GROUPS = {
+    "short": (6, 15),
+    "middle": (3, 28),
+    "long": (2, 44),
+    "masks": (1, 62),
+    "all_masks": (1, 88),
+}
 """Examples of a scene, and their text length, for each group of tasks."""
 
 SHAPE_CLASSES = ("", *scenes.SHAPES)
@@ -94,12 +102,17 @@ def train_vocabulary(num_scenes: int = 4000, vocabulary_size: int = 500) -> byte
 def draw_at_model_size(scene: scenes.Scene, rng: np.random.Generator) -> np.ndarray:
     """A scene as the image converter would give it, uint8[84, 84, 3].
 
-    Drawn at a random size and squeezed by the same bicubic filter as every
-    picture is, so that small and large pictures of users look alike to the model.
+    Drawn at a random size, a quarter of them narrow or flat, and squeezed by the same
+    bicubic filter as every picture is, so that small, large and narrow pictures of
+    users look alike to the model.
     """
     size = int(rng.choice([84, 112, 168, 336], p=[0.35, 0.3, 0.25, 0.1]))
     picture = Image.fromarray(scenes.render(scene, size))
     side = scenes.CANVAS_SIZE
+    if rng.random() < 0.25:
+        squeezed = [int(rng.integers(40, 85)), int(rng.integers(84, 337))]
+        rng.shuffle(squeezed)
+        picture = picture.resize(squeezed, Image.Resampling.BICUBIC)
     return np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC))
 
 
@@ -168,8 +181,30 @@ class Packer:
         return token_ids, len(head)
 
 
+class MaskTexts:
+    """The `<seg...>` tokens of objects of scenes.
+
+    Args:
+        codec: the mask codec of the preset.
+    """
+
+    def __init__(self, codec: MaskCodec) -> None:
+        self._codec = codec
+        self._known: dict[tuple[str, int], str] = {}
+
+    def __call__(self, item: scenes.SceneObject) -> str:
+        x0, _, x1, _ = item.box_xyxy
+        # Objects of one shape and side have one mask.
+        key = (item.shape, x1 - x0)
+        if key not in self._known:
+            lone = scenes.Scene((item,), "", None, ((255,) * 3,) * 2, False)
+            masks, boxes = scenes.masks(lone, 336), scenes.boxes_xyxy(lone, 336)
+            [self._known[key]] = codes_to_text(self._codec.encode(masks, boxes))
+        return self._known[key]
+
+
 def grouped_examples(
-    scene: scenes.Scene, rng: np.random.Generator
+    scene: scenes.Scene, rng: np.random.Generator, mask_text: MaskTexts
 ) -> dict[str, list[scenes.Example]]:
     """The examples of a scene for each group of `GROUPS`."""
     first, second = scenes.examples(scene, rng), scenes.examples(scene, rng)
@@ -178,18 +213,51 @@ def grouped_examples(
     more = [e for e in second if e.task == "answer"]
     num_answers = GROUPS["short"][0] - 1
     again = next(e for e in second if e.task == "detect")
+    wide = _wide_names(scene, rng)
+    few = scenes.detection_names(scene, rng)
+    while scenes.detection_target(scene, few).count(">") > 8:
+        few = few[:1] if len(few) > 1 else [scene.objects[0].name]
     return {
         "short": [*(answers + more)[:num_answers], tasks["ocr"]],
         "middle": [tasks["caption"], tasks["detect"], again],
-        "long": [tasks["describe"]],
+        "long": [
+            tasks["describe"],
+            _example("detect", wide, scenes.detection_target(scene, wide)),
+        ],
+        "masks": [
+            _example("segment", few, scenes.detection_target(scene, few, mask_text))
+        ],
+        "all_masks": [
+            _example("segment", wide, scenes.detection_target(scene, wide, mask_text))
+        ],
     }
 
 
+def _wide_names(scene: scenes.Scene, rng: np.random.Generator) -> list[str]:
+    """All shapes there are, or all objects of the scene and at times one more."""
+    if rng.random() < 0.5:
+        return [str(shape) for shape in rng.permutation(scenes.SHAPES)]
+    names = [item.name for item in scene.objects]
+    if len(names) < scenes.MAX_OBJECTS and rng.random() < 0.5:
+        names = list(dict.fromkeys([*names, *scenes.detection_names(scene, rng)]))
+        names = [name for name in names if " " in name]
+    return [str(name) for name in rng.permutation(names)]
+
+
+def _example(task: str, names: list[str], response: str) -> scenes.Example:
+    return scenes.Example(task, f"{task} {' ; '.join(names)}", response)
+
+
 def make_shard(
-    vocabulary: bytes, seed: int, shard: int, size: int = SHARD_SIZE
+    vocabulary: bytes,
+    codec_path: Path,
+    seed: int,
+    shard: int,
+    size: int = SHARD_SIZE,
 ) -> dict[str, np.ndarray]:
     """Draws and packs scenes `shard * size` and on of the series `seed`."""
     packer = Packer(vocabulary)
+    mask_text = MaskTexts(MaskCodec.from_file(codec_path))
     columns: dict[str, list] = {"images": []}
     for index in range(shard * size, (shard + 1) * size):
         rng = scenes.scene_generator(seed, index)
@@ -197,7 +265,7 @@ def make_shard(
         columns["images"].append(draw_at_model_size(scene, rng))
         for name, target in dense_targets(scene).items():
             columns.setdefault(name, []).append(target)
-        for group, examples in grouped_examples(scene, rng).items():
+        for group, examples in grouped_examples(scene, rng, mask_text).items():
             length = GROUPS[group][1]
             packed = [packer.pack(e.prompt, e.response, length) for e in examples]
             columns.setdefault(f"{group}_ids", []).append([p[0] for p in packed])
@@ -205,13 +273,17 @@ def make_shard(
     return {name: np.array(values) for name, values in columns.items()}
 
 
-def draw_shards(vocabulary: bytes, directory: Path, num_shards: int) -> None:
+def draw_shards(
+    vocabulary: bytes, codec_path: Path, directory: Path, num_shards: int
+) -> None:
     """Draws shards ahead, each file whole when it appears; finished ones are kept."""
     for shard in range(num_shards):
         path = shard_path(directory, shard)
         if not path.exists():
             partial = path.with_suffix(".partial.npz")
-            np.savez(partial, **make_shard(vocabulary, TRAINING_SEED, shard))
+            np.savez(
+                partial, **make_shard(vocabulary, codec_path, TRAINING_SEED, shard)
+            )
             partial.rename(path)
 
 

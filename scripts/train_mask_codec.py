@@ -21,13 +21,13 @@ from PIL import Image
 from rich.progress import track
 from scipy.cluster.vq import kmeans2
 
+from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.mask_network import (
     MASK_SIZE,
-    NUM_CODES,
     MaskNetwork,
     MaskNetworkNumbers,
 )
-from keras_pg2.codecs.mask_tokens import MaskCodec
+from keras_pg2.codecs.segment_tokens import NUM_CODES
 from keras_pg2.datasets.procedural_masks import sample_mask
 
 TRAINING_SEED, HELD_OUT_SEED = 1, 3

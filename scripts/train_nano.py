@@ -1,6 +1,12 @@
-"""Trains the bundled nano preset from scratch on procedural scenes.
+"""Trains the bundled nano preset on procedural scenes.
 
-    python scripts/train_nano.py --output presets/pali_gemma2_nano_84 --minutes 100
+    python scripts/train_nano.py --output nano --codec mask_codec.npz --minutes 150
+    python scripts/train_nano.py --output nano --codec mask_codec.npz --minutes 60 \
+        --start presets/pali_gemma2_nano_84
+
+From scratch, or from the weights of a preset (`--start`); then the heads of the dense
+targets, which no preset holds, are fitted first. `mask_codec.npz` is what
+`scripts/train_mask_codec.py` writes.
 
 JAX only, on whatever device JAX finds. Scenes are drawn ahead by a second
 process into the work folder; checkpoints are written there every few minutes,
@@ -20,6 +26,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,16 +80,30 @@ _YS, _XS = np.meshgrid(_STEPS, _STEPS, indexing="ij")
 PATCH_CENTERS = np.stack([_YS, _XS, _YS, _XS], -1).reshape(-1, 4).astype("float32")
 """Centre of each patch as (y, x, y, x) in [0, 1]."""
 
-IMAGES_PER_STEP = {"dense": 128, "short": 20, "middle": 28, "long": 48}
+IMAGES_PER_STEP = {
+    "dense": 128,
+    "short": 20,
+    "middle": 28,
+    "long": 28,
+    "masks": 40,
+    "all_masks": 28,
+}
 PEAK_LEARNING_RATE = 1.5e-3
 WEIGHT_DECAY = 0.05
 DENSE_WEIGHT = 0.3
+HEAD_STEPS = 150
+"""Steps for the dense heads where the backbone's weights are given."""
 LOCATION_SPREAD = 6.0
 """Standard deviation, in bins, of the label mass around a location bin."""
 ENCODER_SHARE = 0.08
 """Share of the training that the encoder spends on dense targets alone."""
 DECAY_SHARE = 0.35
 """Share of the training, at its end, in which the learning rate falls to 0."""
+EARLY_GROUPS = {"short": 0.55, "middle": 0.4, "long": 0.05}
+"""Shares of the steps for each group, until `EARLY_SHARE` of the training."""
+EARLY_SHARE = 0.4
+GROUPS = {"short": 0.12, "middle": 0.34, "long": 0.2, "masks": 0.22, "all_masks": 0.12}
+"""From then on, and where there are weights to start from."""
 
 
 def make_backbone(vocabulary_size: int, seed: int) -> PaliGemma2Backbone:
@@ -128,6 +149,10 @@ class Losses:
         with self._scope(params):
             features = self.backbone.vision_encoder(_to_pixels(batch["images"]))
         return self._dense_loss(params, features, batch)
+
+    def heads(self, params: dict, batch: dict) -> tuple[jax.Array, dict]:
+        """The loss of the dense heads alone; `batch` has the weights they stand on."""
+        return self.dense({"backbone": batch["backbone"], "heads": params}, batch)
 
     def joint(self, params: dict, batch: dict) -> tuple[jax.Array, dict]:
         """Cross-entropy of response tokens, beside the dense loss."""
@@ -268,8 +293,8 @@ def choose_group(progress: float, rng: np.random.Generator) -> str:
     """Which group of tasks the next step trains on."""
     if progress < ENCODER_SHARE:
         return "dense"
-    shares = [0.55, 0.4, 0.05] if progress < 0.4 else [0.25, 0.45, 0.3]
-    return str(rng.choice(["short", "middle", "long"], p=shares))
+    groups = EARLY_GROUPS if progress < EARLY_SHARE else GROUPS
+    return str(rng.choice(list(groups), p=list(groups.values())))
 
 
 class Shards:
@@ -316,7 +341,8 @@ def validate(predict: Any, params: Any, shard: dict, first: int) -> dict[str, fl
     for group, names in {
         "short": ["answer"] * 5 + ["ocr"],
         "middle": ["caption", "detect", "detect"],
-        "long": ["describe"],
+        "long": ["describe", "detect_all"],
+        "masks": ["segment"],
     }.items():
         parts = [
             predict(params, select(shard, part, group)) for part in rows.reshape(-1, 64)
@@ -326,8 +352,10 @@ def validate(predict: Any, params: Any, shard: dict, first: int) -> dict[str, fl
         for name in dict.fromkeys(names):
             columns = [i for i, other in enumerate(names) if other == name]
             scores[name] = float(right[:, columns].mean())
-        if group == "middle":
-            scores["box_iou50"] = _box_recall(tokens[:, 1:], targets[:, 1:], first)
+        if group in ("middle", "masks"):
+            scores[f"box_iou50_{group}"] = _box_recall(
+                tokens[:, 1:], targets[:, 1:], first
+            )
     return scores
 
 
@@ -390,6 +418,20 @@ def initial_params(backbone: PaliGemma2Backbone, seed: int) -> dict[str, Any]:
     return {"backbone": weights, "heads": heads}
 
 
+def fit_heads(losses: Losses, params: dict, batches: Shards, num_steps: int) -> None:
+    """Fits the dense heads to the backbone as it is, in place."""
+    step = make_step(losses.heads)
+    heads = params["heads"]
+    moments = tuple(jax.tree.map(jnp.zeros_like, heads) for _ in range(2))
+    for count in range(1, num_steps + 1):
+        batch = {**batches.batch("dense"), "backbone": params["backbone"]}
+        heads, moments, metrics = step(heads, moments, 3e-3, float(count), batch)
+        if count % 50 == 0:
+            shown = " ".join(f"{k} {float(v):.3f}" for k, v in metrics.items())
+            print(f"heads, step {count} of {num_steps}: {shown}", flush=True)
+    params["heads"] = heads
+
+
 def write_preset(backbone: PaliGemma2Backbone, vocabulary: Path, output: Path) -> None:
     """Writes the preset: float32 weights, tokenizer and image converter."""
     from keras_pg2 import (
@@ -408,20 +450,33 @@ def write_preset(backbone: PaliGemma2Backbone, vocabulary: Path, output: Path) -
 
 
 def run(
-    output: Path, work: Path, minutes: float, shards: int, seed: int, resume: bool
+    output: Path,
+    codec: Path,
+    start_preset: Path | None,
+    work: Path,
+    minutes: float,
+    shards: int,
+    seed: int,
+    resume: bool,
 ) -> None:
     """Trains for `minutes` of wall time and writes the preset to `output`."""
     work.mkdir(parents=True, exist_ok=True)
     vocabulary_path = work / "vocabulary.spm"
+    if start_preset is not None:
+        shutil.copy(start_preset / "assets/tokenizer/vocabulary.spm", vocabulary_path)
     if not vocabulary_path.exists():
         vocabulary_path.write_bytes(nano_data.train_vocabulary())
     vocabulary = vocabulary_path.read_bytes()
     drawing = multiprocessing.get_context("spawn").Process(
-        target=nano_data.draw_shards, args=(vocabulary, work, shards), daemon=True
+        target=nano_data.draw_shards,
+        args=(vocabulary, codec, work, shards),
+        daemon=True,
     )
     drawing.start()
     vocabulary_size = nano_data.Packer(vocabulary).processor.vocab_size()
     backbone = make_backbone(vocabulary_size, seed)
+    if start_preset is not None:
+        backbone.load_weights(start_preset / "model.weights.h5")
     losses = Losses(backbone)
     params = initial_params(backbone, seed)
     moments = tuple(jax.tree.map(jnp.zeros_like, params) for _ in range(2))
@@ -429,11 +484,15 @@ def run(
     checkpoint = work / "checkpoint.npz"
     if resume and checkpoint.exists():
         params, moments, state = load_checkpoint(checkpoint, params, moments)
-    validation = nano_data.make_shard(vocabulary, nano_data.VALIDATION_SEED, 0, 512)
+    validation = nano_data.make_shard(
+        vocabulary, codec, nano_data.VALIDATION_SEED, 0, 512
+    )
     while not nano_data.shard_path(work, 0).exists():
         time.sleep(1)
     rng = np.random.default_rng([seed, state["step"]])
     batches = Shards(work, rng)
+    if start_preset is not None and state["step"] == 0:
+        fit_heads(losses, params, batches, HEAD_STEPS)
     steps = {
         "dense": make_step(losses.dense),
         "text": make_step(losses.joint),
@@ -447,7 +506,9 @@ def run(
     next_validation = state["seconds"] + total * 0.1
     while state["seconds"] < total:
         progress = state["seconds"] / total
-        group = choose_group(progress, rng)
+        # Where there are weights to start from, the beginning is behind them.
+        age = progress if start_preset is None else max(progress, EARLY_SHARE)
+        group = choose_group(age, rng)
         batch = batches.batch(group)
         state["step"] += 1
         rate = learning_rate(progress, state["step"])
@@ -486,6 +547,10 @@ def run(
 
 def main(
     output: Annotated[Path, typer.Option(help="Directory of the preset to write.")],
+    codec: Annotated[Path, typer.Option(help="Weights of the mask codec, .npz.")],
+    start: Annotated[
+        Path | None, typer.Option(help="Directory of a preset to go on from.")
+    ] = None,
     work: Annotated[
         Path, typer.Option(help="Folder for scenes, checkpoints and the curve.")
     ] = Path("nano-work"),
@@ -496,8 +561,8 @@ def main(
         bool, typer.Option(help="Go on from the last checkpoint.")
     ] = False,
 ) -> None:
-    """Trains the nano preset from scratch on procedural scenes."""
-    run(output, work, minutes, shards, seed, resume)
+    """Trains the nano preset on procedural scenes."""
+    run(output, codec, start, work, minutes, shards, seed, resume)
 
 
 if __name__ == "__main__":

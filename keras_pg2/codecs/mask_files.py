@@ -8,6 +8,7 @@ what Keras wants. Widths and kernel sizes are read from the arrays.
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ import numpy as np
 from keras import ops
 
 from keras_pg2.codecs.mask_network import (
-    NUM_CODES,
     MaskNetwork,
     MaskNetworkNumbers,
     named_convolutions,
 )
+from keras_pg2.codecs.segment_tokens import NUM_CODES
 
 RELEASED = "gs://big_vision/paligemma/vae-oid.npz"
 """The codec that the released checkpoints were trained with."""
@@ -79,7 +80,9 @@ def write_network(network: MaskNetwork, path: str | Path) -> None:
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"Expected a file name ending in .npz, received {path}.")
-    arrays = {key: _to_file(v) for key, v in _variables(network).items()}
+    arrays: dict[str, Any] = {
+        key: _to_file(variable) for key, variable in _variables(network).items()
+    }
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:
@@ -127,9 +130,10 @@ def _infer_numbers(arrays: dict[str, np.ndarray]) -> MaskNetworkNumbers:
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, as NumPy leaves a broken file open.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, AttributeError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"Expected a whole .npz of plain arrays. Received: {path} "
             f"({path.stat().st_size} bytes): {error}. Download it again."

@@ -20,19 +20,21 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_pg2.codecs.segment_tokens import NUM_CODES
+
 Tensor = Any
 
 MASK_SIZE = 64
 """Height and width of a mask that goes in or comes out."""
 GRID_SIZE = 4
 """Height and width of its grid of codes."""
-NUM_CODES = 128
-"""Entries of the codebook; `<seg000>` to `<seg127>`."""
 
 
 @dataclass(frozen=True)
 class MaskNetworkNumbers:
-    """Widths and kernels; those of the released file are what is not given here.
+    """Widths and kernels, which a file of weights tells (`mask_files.py`).
+
+    The default widths of code and decoder are those of the released file.
 
     Attributes:
         codebook_dim: D, width of a code.

@@ -1,4 +1,4 @@
-"""What the model wrote about things in the picture, as boxes and labels.
+"""What the model wrote about things in the picture, as boxes, masks and labels.
 
 An answer to `detect` or `segment` is a chain of instances joined by " ; ":
 
@@ -11,6 +11,7 @@ is no instance is handed back as `unread`.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,21 +21,42 @@ from keras_pg2.codecs.location_tokens import (
     decode_boxes_yxyx,
     to_pixels_xyxy,
 )
+from keras_pg2.codecs.segment_tokens import NUM_CODES, NUM_TOKENS
+
+if TYPE_CHECKING:
+    from keras_pg2.codecs.mask_codec import MaskCodec
 
 # A run of location tokens, with the segment tokens that follow it.
-_RUN = re.compile(r"((?:<loc\d{4}>\s*)+)((?:<seg\d{3}>\s*)*)")
-_BIN = re.compile(r"<loc(\d{4})>")
+_RUN = re.compile(r"((?:<loc[0-9]{4}>\s*)+)((?:<seg[0-9]{3}>\s*)*)")
+_BIN = re.compile(r"<loc([0-9]{4})>")
+_CODE = re.compile(r"<seg([0-9]{3})>")
 _JOINT = re.compile(r"\s*;(?:\s+|$)")
 _CONTROL = re.compile(r"<(?:bos|eos|pad)>")
 
 
-def parse_detections(text: str, width: int, height: int) -> Detections:
+class _Instance(NamedTuple):
+    """A box as written, with its codes where it has a whole mask."""
+
+    bins: list[int]
+    codes: list[int]
+    label: str
+
+    @property
+    def tokens(self) -> str:
+        locations = "".join(f"<loc{b:04d}>" for b in self.bins)
+        return locations + "".join(f"<seg{c:03d}>" for c in self.codes)
+
+
+def parse_detections(
+    text: str, width: int, height: int, mask_codec: MaskCodec | None = None
+) -> Detections:
     """Read an answer to `detect` or `segment`.
 
     A label ends at ";" before a space, at the next box or at the end, and may hold any
     other characters. Corners in the wrong order are sorted. Of several boxes in a row
-    only the last has the label. Boxes of other than four tokens, tokens above 1023 and
-    words that follow no box go to `unread`; `<seg...>` tokens are skipped.
+    only the last has the label and the mask. Boxes of other than four tokens, tokens
+    above 1023, masks of other than sixteen `<seg...>` tokens of 0 to 127 and words that
+    follow no box go to `unread`; a box stays when its mask cannot be read.
 
     Args:
         text: the answer, of any content.
@@ -43,6 +65,8 @@ def parse_detections(text: str, width: int, height: int) -> Detections:
             that are stored turned; `keras_pg2.preprocessing.images.open_image` turns
             them upright.
         height: its height in pixels, likewise.
+        mask_codec: decodes masks; without it there are none, and `tokens` has them as
+            written.
 
     Raises:
         TypeError: if `text` is not `str`.
@@ -53,31 +77,49 @@ def parse_detections(text: str, width: int, height: int) -> Detections:
             f"Expected the answer as str, received {type(text).__name__}. Pass one "
             "answer at a time."
         )
-    text = _CONTROL.sub("", text)
-    labels: list[str] = []
-    boxes: list[list[int]] = []
+    instances, unread = _read(_CONTROL.sub("", text))
+    bins = np.array([instance.bins for instance in instances]).reshape(-1, 4)
+    boxes_yxyx = _sort_corners(decode_boxes_yxyx(bins))
+    boxes_xyxy = to_pixels_xyxy(boxes_yxyx, width, height)
+    masks = None
+    if mask_codec is not None:
+        masks = np.zeros((len(instances), height, width), bool)
+        rows = [i for i, instance in enumerate(instances) if instance.codes]
+        codes = np.array([instances[i].codes for i in rows]).reshape(-1, NUM_TOKENS)
+        masks[rows] = mask_codec.decode(codes, boxes_xyxy[rows], width, height)
+    return Detections(
+        labels=tuple(instance.label for instance in instances),
+        boxes_xyxy=boxes_xyxy,
+        masks=masks,
+        tokens=tuple(instance.tokens for instance in instances),
+        unread=tuple(unread),
+    )
+
+
+def _read(text: str) -> tuple[list[_Instance], list[str]]:
+    instances: list[_Instance] = []
     unread: list[str] = []
     runs = list(_RUN.finditer(text))
     _collect_words(text[: runs[0].start()] if runs else text, unread)
     for run, following in zip(runs, [*runs[1:], None]):
         end = following.start() if following else len(text)
         label, *words = _JOINT.split(text[run.end() : end])
-        found, surplus = _group_bins(run.group(1))
+        boxes, surplus = _group_bins(run.group(1))
         if surplus:
             unread.append(surplus)
-        if found:
-            boxes += found
-            labels += [""] * (len(found) - 1) + [label.strip()]
+        codes = [int(number) for number in _CODE.findall(run.group(2))]
+        is_mask = len(codes) == NUM_TOKENS and max(codes) < NUM_CODES
+        if codes and not (boxes and is_mask):
+            unread.append("".join(f"<seg{c:03d}>" for c in codes))
+            codes = []
+        if boxes:
+            instances += [_Instance(bins, [], "") for bins in boxes[:-1]]
+            instances.append(_Instance(boxes[-1], codes, label.strip()))
         else:
             words.insert(0, label)
         for word in words:
             _collect_words(word, unread)
-    boxes_yxyx = decode_boxes_yxyx(np.array(boxes).reshape(-1, 4))
-    return Detections(
-        labels=tuple(labels),
-        boxes_xyxy=to_pixels_xyxy(_sort_corners(boxes_yxyx), width, height),
-        unread=tuple(unread),
-    )
+    return instances, unread
 
 
 def _group_bins(run: str) -> tuple[list[list[int]], str]:

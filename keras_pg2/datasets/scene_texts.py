@@ -5,6 +5,7 @@ See `keras_pg2.datasets.scenes` for the whole.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -85,17 +86,22 @@ def questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
     return found
 
 
-def detection_target(scene: Scene, names: list[str] | tuple[str, ...]) -> str:
-    """What `detect <name> ; <name>` answers.
+def detection_target(
+    scene: Scene,
+    names: list[str] | tuple[str, ...],
+    mask_text: Callable[[SceneObject], str] | None = None,
+) -> str:
+    """What `detect <name> ; <name>` answers, or with masks `segment <name> ; <name>`.
 
     Args:
         scene: the scene.
         names: each a shape ("circle") or a colour and a shape ("red circle").
+        mask_text: gives the sixteen `<seg...>` tokens of an object; None for no masks.
 
     Returns:
-        `<locY0><locX0><locY1><locX1> name` of every object a name fits, joined by
-        " ; ", in the order of `names` and from left to right within a name; "" where
-        no name fits anything.
+        `<locY0><locX0><locY1><locX1> name` of every object a name fits (the mask's
+        tokens before the space), joined by " ; ", in the order of `names` and from left
+        to right within a name; "" where no name fits anything.
 
     Raises:
         ValueError: if a name is not such a name.
@@ -108,7 +114,9 @@ def detection_target(scene: Scene, names: list[str] | tuple[str, ...]) -> str:
                 f"{name!r}. Shapes are {SHAPES}, colours are {tuple(COLORS)}."
             )
         parts += [
-            f"{_location_tokens(o)} {name}" for o in scene.objects if _fits(o, name)
+            f"{_location_tokens(o)}{mask_text(o) if mask_text else ''} {name}"
+            for o in scene.objects
+            if _fits(o, name)
         ]
     return " ; ".join(parts)
 

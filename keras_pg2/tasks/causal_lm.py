@@ -15,6 +15,7 @@ import keras_hub
 import numpy as np
 from keras import ops
 
+from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.conversion.from_model import write_model
 from keras_pg2.generation import rows, samplers
 from keras_pg2.generation.beams import search_beams
@@ -25,6 +26,8 @@ from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.answering import answer, choice_probabilities, stream
 from keras_pg2.tasks.answers import as_stop_strings
+from keras_pg2.tasks.detecting import DetectionFiles, find_detections
+from keras_pg2.tasks.detection_scores import ScoreCalibration
 from keras_pg2.tasks.loading import load_parts
 from keras_pg2.tasks.requests import (
     EncodedImages,
@@ -87,6 +90,7 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
         # Images may come with or without their M axis; `call` sees to it.
         self.input_spec = None
         self.functions = CompiledFunctions(self)
+        self.detection_files = DetectionFiles(None)
 
     def call(self, inputs: dict[str, Tensor], **kwargs: Any) -> Tensor:
         return super().call(with_image_axis(inputs), **kwargs)
@@ -121,7 +125,20 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
             TypeError: for a number that neither part has.
         """
         backbone, preprocessor = load_parts(preset, load_weights, **kwargs)
-        return cls(backbone, preprocessor)
+        model = cls(backbone, preprocessor)
+        if load_weights:
+            model.detection_files = DetectionFiles.of_preset(preset)
+        return model
+
+    def save_to_preset(self, preset_dir: str | Path, **kwargs: Any) -> None:
+        """Writes a directory that `from_preset` reads.
+
+        Args:
+            preset_dir: the directory.
+            **kwargs: as for KerasHub, `max_shard_size` in GB.
+        """
+        super().save_to_preset(str(preset_dir), **kwargs)
+        self.detection_files.save(Path(preset_dir))
 
     def export_to_transformers(
         self, path: str | Path, dtype: str | None = None
@@ -322,6 +339,101 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
             order = np.argsort(-row, kind="stable")
             results.append({choices[i]: float(row[i]) for i in order})
         return results if is_batched else results[0]
+
+    @property
+    def mask_codec(self) -> MaskCodec:
+        """What `<seg...>` tokens mean; set another one, or None for the preset's own.
+
+        That of the released checkpoints is downloaded when it is first needed.
+        """
+        return self.detection_files.mask_codec
+
+    @mask_codec.setter
+    def mask_codec(self, codec: MaskCodec | None) -> None:
+        self.detection_files.mask_codec = codec
+
+    @property
+    def score_calibration(self) -> ScoreCalibration | None:
+        """Makes token probabilities the scores of detections; None where there is none.
+
+        Without one a score is the geometric mean of the probabilities of an
+        instance's location and label tokens: an order, but no probability.
+        """
+        return self.detection_files.score_calibration
+
+    @score_calibration.setter
+    def score_calibration(self, calibration: ScoreCalibration | None) -> None:
+        self.detection_files.score_calibration = calibration
+
+    def detect(
+        self,
+        images: Any,
+        labels: Sequence[str] | Sequence[Sequence[str]],
+        *,
+        max_detections: int = 20,
+        max_overlap: float | None = None,
+        batch_size: int = 8,
+    ) -> Any:
+        """Finds named things: boxes with labels and scores.
+
+        Every answer is held to the form of a detection, by the sampler set in
+        `compile`.
+
+        Args:
+            images: a picture (a file path, PIL image or array) of any size, or a list
+                of pictures.
+            labels: the names to look for, in all pictures; or a list of such lists,
+                one for each picture.
+            max_detections: most things in a picture.
+            max_overlap: of two boxes with one label that overlap by more (IoU, in
+                [0, 1]) the one with the lower score is dropped; None keeps all.
+            batch_size: pictures at a time.
+
+        Returns:
+            `keras_pg2.codecs.Detections` for one picture, a list of them for a list:
+            boxes in pixels of the picture as it was given (upright), scores in [0, 1]
+            (`score_calibration`), the tokens as written.
+
+        Raises:
+            TypeError, ValueError: for labels that are none, empty, doubled, or hold
+                ";", a line break or tokens; for numbers out of range; for a model
+                without a preprocessor, or beam search as its sampler.
+            FileNotFoundError, ValueError: for a picture that cannot be read.
+        """
+        return find_detections(
+            self, "detect", images, labels, max_detections, max_overlap, batch_size
+        )
+
+    def segment(
+        self,
+        images: Any,
+        labels: Sequence[str] | Sequence[Sequence[str]],
+        *,
+        max_detections: int = 20,
+        max_overlap: float | None = None,
+        batch_size: int = 8,
+    ) -> Any:
+        """Finds named things: masks, with boxes, labels and scores.
+
+        Args:
+            images: as for `detect`.
+            labels: as for `detect`.
+            max_detections: as for `detect`.
+            max_overlap: as for `detect`.
+            batch_size: as for `detect`.
+
+        Returns:
+            As `detect`, with masks bool[N, H, W] of the size of the picture, decoded
+            by `mask_codec`.
+
+        Raises:
+            TypeError, ValueError, FileNotFoundError: as `detect`.
+            ConnectionError: when the codec of the released checkpoints is needed and
+                cannot be downloaded.
+        """
+        return find_detections(
+            self, "segment", images, labels, max_detections, max_overlap, batch_size
+        )
 
     def encode_images(self, images: Any) -> EncodedImages:
         """Computes the image tokens of pictures, for many prompts about them.

@@ -10,16 +10,18 @@ Axes: N instances, H and W height and width of the picture.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from keras import ops
 from PIL import Image
 
-from keras_pg2.codecs.mask_files import read_network, write_network
-from keras_pg2.codecs.mask_network import GRID_SIZE, MASK_SIZE, NUM_CODES, MaskNetwork
+from keras_pg2.codecs.mask_files import RELEASED, read_network, write_network
+from keras_pg2.codecs.mask_network import MASK_SIZE, MaskNetwork
+from keras_pg2.codecs.segment_tokens import NUM_TOKENS, check_codes
 
-NUM_TOKENS = GRID_SIZE**2
 _BATCH_SIZE = 64
 
 
@@ -45,6 +47,15 @@ class MaskCodec:
             ValueError: when it is another kind of file.
         """
         return cls(read_network(source))
+
+    @classmethod
+    def released(cls) -> MaskCodec:
+        """The codec that the released checkpoints were trained with, downloaded once.
+
+        Raises:
+            ConnectionError: when it cannot be downloaded.
+        """
+        return cls.from_file(RELEASED)
 
     def save(self, path: str | Path) -> None:
         """Writes weights in the layout of `vae-oid.npz`; a file there is replaced."""
@@ -130,25 +141,16 @@ class MaskCodec:
         Raises:
             ValueError: when a code is outside 0..127 or the shape is another.
         """
-        codes = np.asarray(codes)
-        if codes.size == 0:
-            codes = codes.reshape(0, NUM_TOKENS).astype(np.int32)
-        if codes.ndim != 2 or codes.shape[1] != NUM_TOKENS:
-            raise ValueError(
-                f"Expected codes of shape [N, {NUM_TOKENS}], received {codes.shape}."
-            )
-        if codes.size and not (codes.min() >= 0 and codes.max() < NUM_CODES):
-            raise ValueError(
-                f"Expected codes in 0..{NUM_CODES - 1}, received values in "
-                f"{codes.min()}..{codes.max()}."
-            )
         shape = (MASK_SIZE, MASK_SIZE, 1)
-        return self._in_batches(
-            self.network.decode, codes.astype(np.int32), shape, np.float32
-        )[..., 0]
+        decode = self.network.decode
+        return self._in_batches(decode, check_codes(codes), shape, np.float32)[..., 0]
 
     def _in_batches(
-        self, function: object, rows: np.ndarray, shape: tuple, dtype: type
+        self,
+        function: Callable[[Any], Any],
+        rows: np.ndarray,
+        shape: tuple,
+        dtype: type,
     ) -> np.ndarray:
         """Runs batches of one size, so that nothing is compiled anew."""
         results = np.zeros((len(rows), *shape), dtype)
@@ -160,11 +162,6 @@ class MaskCodec:
             done = ops.convert_to_numpy(function(ops.convert_to_tensor(padded)))
             results[start : start + _BATCH_SIZE] = done[: len(part)]
         return results
-
-
-def codes_to_text(codes: np.ndarray) -> list[str]:
-    """int[N, 16] -> N times sixteen tokens: `<seg004><seg127>...`."""
-    return ["".join(f"<seg{code:03d}>" for code in row) for row in np.asarray(codes)]
 
 
 def _whole_pixels(box: np.ndarray, width: int, height: int) -> tuple[int, ...]:

@@ -1,0 +1,202 @@
+"""Boxes and masks of named things: pictures and labels in, `Detections` out.
+
+The answers are held to the location grammar, so each is well formed; they become
+boxes in pixels of the caller's picture, masks by the mask codec, and scores by the
+probabilities of their tokens.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from keras_pg2 import presets
+from keras_pg2.codecs.detections import Detections
+from keras_pg2.codecs.mask_codec import MaskCodec
+from keras_pg2.codecs.parsing import parse_detections
+from keras_pg2.generation.constraints import LocationGrammar
+from keras_pg2.generation.samplers import BeamSearch
+from keras_pg2.preprocessing import prompts
+from keras_pg2.preprocessing.images import open_image
+from keras_pg2.tasks.answers import ScoredAnswer
+from keras_pg2.tasks.detection_scores import (
+    ScoreCalibration,
+    geometric_mean,
+    token_features,
+)
+
+Task = Literal["detect", "segment"]
+CODEC_FILE = "mask_codec.npz"
+"""In a preset's directory; without one the codec of the released checkpoints is it."""
+
+
+def find_detections(
+    model: Any,
+    task: Task,
+    images: Any,
+    labels: Sequence[str] | Sequence[Sequence[str]],
+    max_detections: int,
+    max_overlap: float | None,
+    batch_size: int,
+) -> Any:
+    """See `PaliGemma2CausalLM.detect`."""
+    _check_model(model, task)
+    for name, value in (("max_detections", max_detections), ("batch_size", batch_size)):
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise ValueError(f"Expected {name} as a number >= 1, received {value!r}.")
+    if max_overlap is not None and not 0 <= max_overlap <= 1:
+        raise ValueError(f"Expected max_overlap in [0, 1], received {max_overlap!r}.")
+    is_batched = isinstance(images, list | tuple)
+    pictures = list(images) if is_batched else [images]
+    rows = _labels_of_each(labels, len(pictures))
+    by_labels: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for i, names in enumerate(rows):
+        by_labels[names].append(i)
+    calls = [
+        (names, tuple(places[start : start + batch_size]))
+        for names, places in by_labels.items()
+        for start in range(0, len(places), batch_size)
+    ]
+    prompts_of = {names: _prompt(task, names) for names in by_labels}
+    codec = model.mask_codec if task == "segment" else None
+    found: dict[int, Detections] = {}
+    for names, places in calls:
+        opened = [open_image(pictures[i], f"image {i}") for i in places]
+        answers = model.generate(
+            {"images": opened, "prompts": [prompts_of[names]] * len(opened)},
+            max_new_tokens=_room(model, task, names, max_detections),
+            constraint=_grammar(task, names),
+            return_scores=True,
+        )
+        for i, picture, answer in zip(places, opened, answers, strict=True):
+            instances = read_answer(model, answer, picture, codec)
+            if max_overlap is not None:
+                instances = instances.without_duplicates(max_overlap)
+            found[i] = instances
+    results = [found[i] for i in range(len(pictures))]
+    return results if is_batched else results[0]
+
+
+def read_answer(
+    model: Any, answer: ScoredAnswer, picture: Image.Image, codec: MaskCodec | None
+) -> Detections:
+    """The detections of a well-formed answer, with scores."""
+    instances = parse_detections(answer.text, picture.width, picture.height, codec)
+    features = token_features(answer, model.preprocessor.tokenizer)
+    score = model.score_calibration or geometric_mean
+    return replace(instances, scores=score(features))
+
+
+class DetectionFiles:
+    """What a preset has for detection besides its network, read when it is needed.
+
+    Args:
+        directory: of a preset; None for none.
+    """
+
+    def __init__(self, directory: Path | None) -> None:
+        self._directory = directory
+        self._chosen: MaskCodec | None = None
+        self._loaded: MaskCodec | None = None
+        self.score_calibration: ScoreCalibration | None = None
+        if directory is not None:
+            self.score_calibration = ScoreCalibration.from_directory(directory)
+
+    @classmethod
+    def of_preset(cls, preset: str) -> DetectionFiles:
+        """Of what was named to `from_preset`, and is on this machine by now."""
+        found = presets.resolve(preset)
+        if isinstance(found, presets.Preset):
+            return cls(None)
+        path = found if isinstance(found, Path) else presets.locate(found)
+        return cls(path.absolute() if path.is_dir() else None)
+
+    @property
+    def mask_codec(self) -> MaskCodec:
+        """The one that was set, or the preset's own, or the released one."""
+        if self._chosen is not None:
+            return self._chosen
+        if self._loaded is None:
+            self._loaded = self._own_codec() or MaskCodec.released()
+        return self._loaded
+
+    @mask_codec.setter
+    def mask_codec(self, codec: MaskCodec | None) -> None:
+        self._chosen = codec
+
+    def save(self, directory: Path) -> None:
+        """Writes a codec of its own and the calibration; the released codec is not."""
+        codec = self._chosen or self._own_codec()
+        if codec is not None:
+            codec.save(directory / CODEC_FILE)
+        if self.score_calibration is not None:
+            self.score_calibration.save(directory)
+
+    def _own_codec(self) -> MaskCodec | None:
+        path = None if self._directory is None else self._directory / CODEC_FILE
+        return (
+            MaskCodec.from_file(path) if path is not None and path.is_file() else None
+        )
+
+
+def _check_model(model: Any, task: Task) -> None:
+    if model.preprocessor is None or model.preprocessor.image_converter is None:
+        raise ValueError(
+            f"Expected a model with a preprocessor and an image converter to {task} "
+            "things in pictures. Received one without."
+        )
+    if isinstance(model.sampler, BeamSearch):
+        # Beams would be compared by scores of what a grammar forbids them.
+        raise ValueError(
+            f"Expected a sampler without beams to {task}. Received: {model.sampler}. "
+            'Call compile(sampler="greedy") first.'
+        )
+
+
+def _labels_of_each(labels: Any, num_pictures: int) -> list[tuple[str, ...]]:
+    """The labels of each picture, checked."""
+    if isinstance(labels, str) or not isinstance(labels, Sequence):
+        raise TypeError(
+            'Expected labels as a list of texts, such as ["cat", "dog"], or one such '
+            f"list for each picture. Received: {labels!r}."
+        )
+    if not labels:
+        raise ValueError("Expected labels, the names to look for. Received: none.")
+    if all(isinstance(label, str) for label in labels):
+        return [_checked(labels, "")] * num_pictures
+    if len(labels) != num_pictures or any(isinstance(row, str) for row in labels):
+        raise ValueError(
+            f"Expected one list of labels for all pictures, or one for each of "
+            f"{num_pictures}. Received: {len(labels)} entries, {labels!r}."
+        )
+    return [_checked(row, f" of picture {i}") for i, row in enumerate(labels)]
+
+
+def _checked(labels: Sequence[str], place: str) -> tuple[str, ...]:
+    try:
+        prompts.detect(labels)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"Labels{place}: {error}") from None
+    return tuple(label.strip() for label in labels)
+
+
+def _prompt(task: Task, labels: tuple[str, ...]) -> str:
+    return getattr(prompts, task)(labels)
+
+
+def _grammar(task: Task, labels: tuple[str, ...]) -> LocationGrammar:
+    return LocationGrammar(labels, "always" if task == "segment" else "never")
+
+
+def _room(model: Any, task: Task, labels: tuple[str, ...], max_detections: int) -> int:
+    """Tokens that so many instances of the longest label take, and the end."""
+    box = "<loc0000>" * 4 + ("<seg000>" * 16 if task == "segment" else "")
+    texts = [f"{box} {label} ; " for label in labels]
+    tokens: Iterator[int] = map(len, model.preprocessor.tokenizer.tokenize(texts))
+    return max_detections * max(tokens) + 1
