@@ -32,7 +32,7 @@ def test_one_detection_in_pixels_of_the_picture():
         (f"{BOX} ; {BOX} dog", ("", "dog"), ()),
         (f"{BOX}{BOX} dog", ("", "dog"), ()),
         (f"{BOX}{SEG} cat ; {BOX} {SEG} dog", ("cat", "dog"), ()),
-        (f"{BOX}{SEG[:24]} cat", ("cat",), ()),
+        (f"{BOX}{SEG[:24]} cat", ("cat",), (SEG[:24],)),
         (f"{BOX} cat ; {BOX[:27]}", ("cat",), ("<loc0000><loc0512><loc1023>",)),
         (f"{BOX} cat ; {BOX[:18]} d", ("cat",), ("<loc0000><loc0512>", "d")),
         (f"<loc0007>{BOX} cat", ("cat",), ("<loc0007>",)),
