@@ -2,7 +2,7 @@
 
 from keras_pg2.codecs.detections import Detections as Detections
 from keras_pg2.codecs.detections import box_iou as box_iou
-from keras_pg2.codecs.drawing import draw_boxes as draw_boxes
+from keras_pg2.codecs.drawing import draw_detections as draw_detections
 from keras_pg2.codecs.location_tokens import NUM_BINS as NUM_BINS
 from keras_pg2.codecs.location_tokens import boxes_yxyx_to_text as boxes_yxyx_to_text
 from keras_pg2.codecs.location_tokens import decode_boxes_yxyx as decode_boxes_yxyx
