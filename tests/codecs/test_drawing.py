@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from keras_pg2.codecs import Detections, draw_detections
 from keras_pg2.codecs.drawing import label_colors
-from keras_pg2.codecs.drawing_plates import ink_color, place_plates, plate_texts
 
 
 def detections(*boxes: tuple[str, list[float]]) -> Detections:
@@ -127,68 +126,6 @@ def test_no_picture():
         draw_detections(np.zeros((1, 4, 5, 3), np.uint8), detections())
 
 
-GREY = Image.new("RGB", (200, 160), (128, 128, 128))
-
-
-def with_mask(scores: list[float] | None = None) -> Detections:
-    mask = np.zeros((1, 160, 200), bool)
-    mask[0, 60:120, 50:130] = True
-    mask[0, 80:100, 70:90] = False  # A hole.
-    return Detections(
-        ("",),
-        np.array([[40, 50, 140, 130]], np.float32),
-        mask,
-        None if scores is None else np.array(scores, np.float32),
-    )
-
-
-def test_masks_are_translucent_with_an_outline_and_nothing_outside():
-    found = with_mask()
-    color = np.array(label_colors(found.labels)[""])
-    pixels = np.asarray(draw_detections(GREY, found))
-    blend = np.round(0.55 * 128 + 0.45 * color)
-    for y, x in [(70, 60), (110, 120), (90, 110)]:
-        assert pixels[y, x].tolist() == blend.tolist()
-    for y, x in [(60, 90), (119, 90), (90, 50), (90, 129), (79, 80), (90, 90)]:
-        assert pixels[y, x].tolist() == color.tolist()  # Also around the hole.
-    for y, x in [(59, 90), (120, 90), (90, 49), (90, 130), (80, 80)]:
-        assert pixels[y, x].tolist() == [20, 20, 20]
-    for y, x in [(55, 90), (90, 80), (90, 135), (20, 20)]:
-        assert pixels[y, x].tolist() == [128, 128, 128]
-
-
-def test_a_small_mask_is_drawn_over_a_large_one():
-    masks = np.zeros((2, 160, 200), bool)
-    masks[0, 90:110, 90:110] = True
-    masks[1, 50:150, 20:180] = True
-    boxes = np.array([[90, 90, 110, 110], [20, 50, 180, 150]], np.float32)
-    found = Detections(("small", "large"), boxes, masks)
-    pixels = np.asarray(draw_detections(GREY, found))
-    below = 0.55 * 128 + 0.45 * np.array(label_colors(found.labels)["large"])
-    above = 0.55 * np.round(below) + 0.45 * np.array(label_colors(["small"])["small"])
-    assert np.abs(pixels[100, 100] - above).max() <= 1
-
-
-def test_masks_over_the_border_empty_ones_and_dots():
-    masks = np.zeros((3, 160, 200), bool)
-    masks[0] = True
-    masks[1, 159, 199] = True
-    boxes = np.array([[0, 0, 200, 160], [199, 159, 200, 160], [3, 3, 4, 4]], np.float32)
-    found = Detections(("all", "dot", "none"), boxes, masks)
-    pixels = np.asarray(draw_detections(GREY, found))
-    assert pixels[80, 199].tolist() == list(label_colors(("all",))["all"])
-    assert pixels[159, 199].tolist() == list(label_colors(found.labels)["dot"])
-
-
-def test_masks_of_another_size():
-    turned = Detections(("x",), np.zeros((1, 4)), np.zeros((1, 200, 160), bool))
-    with pytest.raises(ValueError, match=r"200 x 160 .* received masks of 160 x 200"):
-        draw_detections(GREY, turned)
-    none = Detections((), np.zeros((0, 4)), np.zeros((0, 8, 8), bool))
-    with pytest.raises(ValueError, match="received masks of 8 x 8"):
-        draw_detections(GREY, none)
-
-
 def test_nothing_found_leaves_the_picture_as_it_is():
     noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8)
     for found in (
@@ -196,60 +133,3 @@ def test_nothing_found_leaves_the_picture_as_it_is():
         Detections((), np.zeros((0, 4)), np.zeros((0, 40, 50), bool), np.zeros(0)),
     ):
         assert (np.asarray(draw_detections(noise, found)) == noise).all()
-
-
-def test_scores_are_written():
-    drawings = [
-        np.asarray(draw_detections(GREY, with_mask(scores)))
-        for scores in (None, [0.93], [0.934], [0.53])
-    ]
-    assert (drawings[0] != drawings[1]).any()
-    assert (drawings[1] == drawings[2]).all()  # Two digits.
-    assert (drawings[1] != drawings[3]).any()
-    assert plate_texts(["cat", "", "a\n b"], [0.5, 1.0, 0.004]) == (
-        "cat 0.50",
-        "1.00",
-        "a b 0.00",
-    )
-
-
-def test_ink_stands_out_on_every_plate():
-    for color in label_colors([str(i) for i in range(60)]).values():
-        lighter, darker = sorted(
-            (relative_luminance(color), relative_luminance(ink_color(color))),
-            reverse=True,
-        )
-        assert (lighter + 0.05) / (darker + 0.05) >= 4.5
-
-
-def relative_luminance(color: tuple[int, ...]) -> float:
-    levels = np.array(color) / 255
-    curve = ((levels + 0.055) / 1.055) ** 2.4
-    linear = np.where(levels <= 0.04045, levels / 12.92, curve)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
-
-
-def test_plates_of_boxes_on_each_other_keep_apart():
-    draw = ImageDraw.Draw(GREY.copy())
-    font = ImageFont.load_default(size=12)
-    boxes = [[30, 40, 150, 140]] * 5
-    plates = place_plates(
-        draw, ["one", "two", "three", "four", "five"], boxes, font, GREY.size
-    )
-    covered = np.zeros((160, 200), int)
-    for plate in plates:
-        x1, y1, x2, y2 = plate.box
-        assert 0 <= x1 < x2 <= 200
-        assert 0 <= y1 < y2 <= 160
-        covered[y1:y2, x1:x2] += 1
-    assert covered.max() == 1
-
-
-def test_long_names_keep_their_score_within_the_picture():
-    draw = ImageDraw.Draw(GREY.copy())
-    font = ImageFont.load_default(size=12)
-    text = "a very long name of a thing that no plate can hold 0.93"
-    (plate,) = place_plates(draw, [text], [[20, 20, 60, 60]], font, (200, 160))
-    assert plate.text.startswith("a very long name")
-    assert plate.text.endswith("... hold 0.93") or plate.text.endswith("...hold 0.93")
-    assert plate.box[2] - plate.box[0] <= 200

@@ -15,7 +15,7 @@ import numpy as np
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.exchange.class_ids import all_or_none, id_of, name_of
 from keras_pg2.codecs.exchange.packages import import_coco_mask
-from keras_pg2.codecs.exchange.polygons import edge_polygons
+from keras_pg2.codecs.exchange.polygons import box_around, edge_polygons
 
 
 def to_coco_results(
@@ -105,7 +105,8 @@ def from_coco_results(
 
     Args:
         records: of one picture: `category_id`, `bbox`, and where there are some
-            `score` and `segmentation` (RLE of either kind, or polygons).
+            `score` and `segmentation` (RLE of either kind, or polygons). Results of
+            masks are often without `bbox`, which is then what the mask covers.
         names_by_category_id: the label of each number.
         width: of the picture in pixels.
         height: likewise.
@@ -116,7 +117,8 @@ def from_coco_results(
     Raises:
         ImportError: when there are segmentations and pycocotools is not installed.
         ValueError: when records are of several pictures, a category has no name, only
-            some have scores, or a mask is of another size.
+            some have scores, a record has neither box nor mask, or a mask is of another
+            size.
     """
     ids = {record.get("image_id") for record in records}
     if len(ids) > 1:
@@ -124,18 +126,20 @@ def from_coco_results(
             f"Expected the records of one picture, received those of {len(ids)}. Pass "
             "the records of one image_id at a time."
         )
-    boxes = np.array([record["bbox"] for record in records], np.float64).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
     scores = all_or_none([record.get("score") for record in records], "score")
     shapes = [record.get("segmentation") for record in records]
     masks = None
     if any(shapes):
         masks = np.stack([_to_mask(shape, width, height) for shape in shapes])
+    boxes = [
+        _to_box(record, None if masks is None else masks[i])
+        for i, record in enumerate(records)
+    ]
     return Detections(
         labels=tuple(
             name_of(record["category_id"], names_by_category_id) for record in records
         ),
-        boxes_xyxy=boxes.astype(np.float32),
+        boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
         masks=masks,
         scores=None if scores is None else np.array(scores, np.float32),
     )
@@ -166,6 +170,18 @@ def _to_rle(mask: np.ndarray) -> dict[str, Any]:
 
 def _to_polygons(mask: np.ndarray) -> list[list[float]]:
     return [polygon.reshape(-1).tolist() for polygon in edge_polygons(mask)]
+
+
+def _to_box(record: Mapping[str, Any], mask: np.ndarray | None) -> list[float]:
+    """x1, y1, x2, y2 of a record's box, or else of its mask."""
+    if record.get("bbox"):
+        x, y, box_width, box_height = map(float, record["bbox"])
+        return [x, y, x + box_width, y + box_height]
+    if mask is None or not mask.any():
+        raise ValueError(
+            f"Expected a bbox or a segmentation in every record, received {record!r}."
+        )
+    return box_around(mask)
 
 
 def _to_mask(shape: Any, width: int, height: int) -> np.ndarray:

@@ -95,10 +95,15 @@ def from_labelme(content: Mapping[str, Any]) -> Detections:
         Masks where there is a polygon or a mask, all False for rectangles.
 
     Raises:
-        ValueError: when a shape is neither rectangle, polygon nor mask, or only some
-            have a score.
+        ValueError: when the picture's size is missing, a shape is neither rectangle,
+            polygon nor mask, or only some have a score.
     """
-    width, height = int(content["imageWidth"]), int(content["imageHeight"])
+    width, height = content.get("imageWidth"), content.get("imageHeight")
+    if not width or not height:
+        raise ValueError(
+            f"Expected imageWidth and imageHeight in a LabelMe file, received {width} "
+            f"and {height}. Fill in the picture's size in pixels."
+        )
     labels, boxes, masks, scores = [], [], [], []
     for shapes in _instances(content["shapes"]):
         mask = np.zeros((height, width), bool)
@@ -133,7 +138,7 @@ def _shape(label: str, kind: str, corners: np.ndarray) -> dict[str, Any]:
 
 def _mask_shape(label: str, mask: np.ndarray) -> dict[str, Any]:
     """The mask's extent as a PNG; its corners are the first and the last pixel."""
-    x1, y1, x2, y2 = (int(v) for v in box_around(mask, np.zeros((1, 2))))
+    x1, y1, x2, y2 = (int(v) for v in box_around(mask))
     shape = _shape(label, "mask", np.array([[x1, y1], [x2 - 1, y2 - 1]]))
     buffer = io.BytesIO()
     Image.fromarray(mask[y1:y2, x1:x2]).save(buffer, "PNG")

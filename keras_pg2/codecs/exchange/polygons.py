@@ -82,16 +82,18 @@ def rasterize(
     return np.array(picture, bool)
 
 
-def box_around(mask: np.ndarray, points: np.ndarray) -> list[float]:
+def box_around(mask: np.ndarray, points: np.ndarray | None = None) -> list[float]:
     """x1, y1, x2, y2 of what a mask covers, its last pixels included.
 
     Args:
         mask: bool[H, W].
-        points: [M, 2] as x, y, whose extent it is where the mask is empty.
+        points: [M, 2] as x, y, whose extent it is where the mask is empty; None for
+            the upper left corner.
     """
     columns = np.flatnonzero(mask.any(axis=0))
     rows = np.flatnonzero(mask.any(axis=1))
     if not len(rows):
+        points = np.zeros((1, 2)) if points is None else points
         return [*points.min(axis=0).tolist(), *points.max(axis=0).tolist()]
     return [float(v) for v in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)]
 
