@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_pg2.cli.answering import Answer, read_picture
 from keras_pg2.cli.outputs import save_picture
-from keras_pg2.codecs import Detections, draw_boxes, parse_detections
+from keras_pg2.codecs import Detections, draw_detections, parse_detections
 
 
 def detect_in(answer: Answer, target: Path | None) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def detect_in(answer: Answer, target: Path | None) -> dict[str, Any]:
     height, width = picture.shape[:2]
     found = parse_detections(answer.text, width, height)
     if target is not None:
-        save_picture(draw_boxes(picture, found), target)
+        save_picture(draw_detections(picture, found), target)
     return {
         "image": str(answer.image),
         "width": width,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import colorsys
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from keras_pg2.codecs.detections import Detections
+from keras_pg2.codecs.drawing_masks import RIM_COLOR, paint_masks
+from keras_pg2.codecs.drawing_plates import Font, draw_plate, place_plates, plate_texts
 from keras_pg2.preprocessing.image_files import is_path
 from keras_pg2.preprocessing.images import open_image
-
-Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 # Far apart on the colour circle and told apart by lightness too.
 PALETTE = (
@@ -29,21 +29,23 @@ PALETTE = (
 )
 
 
-def draw_boxes(
+def draw_detections(
     image: Image.Image | np.ndarray | Any,
     detections: Detections,
     font: Font | None = None,
 ) -> Image.Image:
-    """A copy of the picture with a box and a name for each detection.
+    """A copy of the picture with all that was found drawn into it.
 
-    Each label has its own colour. Boxes have a dark rim and names stand on filled
-    plates that stay within the picture, so both can be read on any background.
+    Each label has its own colour. Masks are translucent with a crisp outline, boxes
+    have a dark rim, and names (with the score, where there are scores) stand on filled
+    plates that stay within the picture: all can be read on any background. Plates
+    keep apart from each other where a place near their box allows it.
 
     Args:
         image: a PIL image, or an array `uint8[H, W, 3]` or another that
             `preprocessing.images.load_rgb` takes. A photograph that is stored turned
             (EXIF orientation) is drawn upright, as the model sees it.
-        detections: boxes in pixels of this picture, upright.
+        detections: of this picture, upright: boxes in its pixels, masks of its size.
         font: for the names; None takes Pillow's own, scaled to the picture, which
             knows Latin letters only.
 
@@ -52,23 +54,35 @@ def draw_boxes(
 
     Raises:
         TypeError: if `image` is neither a PIL image nor an array.
-        ValueError: if the array is of another shape or range.
+        ValueError: if the array is of another shape or range, or the masks are not of
+            the picture's size.
     """
     picture = _to_picture(image)
-    draw = ImageDraw.Draw(picture)
     scale = min(picture.size)
     line_width = max(1, round(scale / 200))
+    colors_of_labels = label_colors(detections.labels)
+    colors = [colors_of_labels[label] for label in detections.labels]
+    if detections.masks is not None:
+        paint_masks(picture, detections.masks, colors, line_width)
+    draw = ImageDraw.Draw(picture)
     if font is None:
         font = ImageFont.load_default(size=max(12, round(scale / 28)))
-    colors = label_colors(detections.labels)
     boxes = detections.boxes_xyxy.tolist()
-    for label, box in zip(detections.labels, boxes):
-        _draw_frame(draw, box, colors[label], line_width, picture.size)
+    for i in _largest_first(detections.boxes_xyxy):
+        _draw_frame(draw, boxes[i], colors[i], line_width, picture.size)
     # Names last, so that no frame runs through one.
-    for label, box in zip(detections.labels, boxes):
-        if label:
-            _draw_name(draw, label, box, colors[label], font, picture.size)
+    scores = None if detections.scores is None else detections.scores.tolist()
+    texts = plate_texts(detections.labels, scores)
+    plates = place_plates(draw, texts, boxes, font, picture.size)
+    for plate, color in zip(plates, (c for c, text in zip(colors, texts) if text)):
+        draw_plate(draw, plate, color, font)
     return picture
+
+
+def _largest_first(boxes_xyxy: np.ndarray) -> list[int]:
+    """Rows of boxes, so that a small box is drawn over a large one."""
+    areas = np.prod(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], axis=1)
+    return np.argsort(-areas, kind="stable").tolist()
 
 
 def label_colors(labels: tuple[str, ...] | list[str]) -> dict[str, tuple[int, ...]]:
@@ -110,26 +124,5 @@ def _draw_frame(
     x2, y2 = min(x2, size[0] - 1), min(y2, size[1] - 1)
     x1, y1 = min(max(x1, 0), x2), min(max(y1, 0), y2)
     outer = (x1 - rim, y1 - rim, x2 + rim, y2 + rim)
-    draw.rectangle(outer, outline=(20, 20, 20), width=line_width + 2 * rim)
+    draw.rectangle(outer, outline=RIM_COLOR, width=line_width + 2 * rim)
     draw.rectangle((x1, y1, x2, y2), outline=color, width=line_width)
-
-
-def _draw_name(
-    draw: ImageDraw.ImageDraw,
-    label: str,
-    box: list[float],
-    color: tuple[int, ...],
-    font: Font,
-    size: tuple[int, int],
-) -> None:
-    """The name above the box, or inside it at the picture's upper border."""
-    left, top, right, bottom = draw.textbbox((0, 0), label, font=font)
-    margin = max(2, round((bottom - top) / 5))
-    width, height = right - left + 2 * margin, bottom - top + 2 * margin
-    x = max(0, min(round(box[0]), size[0] - width))
-    y = round(box[1]) - height
-    y = max(0, min(y if y >= 0 else round(box[1]), size[1] - height))
-    draw.rectangle((x, y, x + width - 1, y + height - 1), fill=color)
-    luminance = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
-    ink = (0, 0, 0) if luminance > 140 else (255, 255, 255)
-    draw.text((x + margin - left, y + margin - top), label, fill=ink, font=font)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_pg2.codecs import Detections, draw_boxes
+from keras_pg2.codecs import Detections, draw_detections
 from keras_pg2.codecs.drawing import label_colors
 
 
@@ -16,7 +16,7 @@ def detections(*boxes: tuple[str, list[float]]) -> Detections:
 
 def test_the_picture_given_is_left_as_it_is():
     picture = Image.new("RGB", (200, 100), (9, 9, 9))
-    drawn = draw_boxes(picture, detections(("cat", [20, 30, 120, 90])))
+    drawn = draw_detections(picture, detections(("cat", [20, 30, 120, 90])))
     assert drawn.size == (200, 100)
     assert picture.getcolors() == [(20000, (9, 9, 9))]
 
@@ -26,7 +26,7 @@ def test_frame_lies_on_the_box_on_any_background(background):
     picture = Image.new("RGB", (200, 200), background)
     found = detections(("cat", [50, 60, 150, 160]))
     color = label_colors(found.labels)["cat"]
-    pixels = np.asarray(draw_boxes(picture, found))
+    pixels = np.asarray(draw_detections(picture, found))
     assert tuple(pixels[160, 100]) == color
     assert tuple(pixels[110, 50]) == color
     assert tuple(pixels[110, 100]) == background
@@ -45,7 +45,7 @@ def test_names_stay_within_the_picture():
         ("a rather long name", [180, 0, 199, 20]), ("low", [0, 195, 10, 199])
     )
     blank = Image.new("RGB", (200, 200), (128, 128, 128))
-    pixels = np.asarray(draw_boxes(blank, found))
+    pixels = np.asarray(draw_detections(blank, found))
     colors = label_colors(found.labels)
     for label in found.labels:
         is_plate = (pixels == colors[label]).all(axis=-1)
@@ -60,7 +60,7 @@ def test_line_width_follows_the_picture():
     widths = []
     for size in (200, 1600):
         found = detections(("", [size * 0.25, size * 0.25, size * 0.75, size * 0.75]))
-        pixels = np.asarray(draw_boxes(Image.new("RGB", (size, size)), found))
+        pixels = np.asarray(draw_detections(Image.new("RGB", (size, size)), found))
         color = label_colors(("",))[""]
         row = (pixels[size // 2] == color).all(axis=-1)
         widths.append(row.sum() // 2)
@@ -79,7 +79,7 @@ def test_line_width_follows_the_picture():
 )
 def test_kinds_of_pictures_and_boxes_over_the_border(picture):
     found = detections(("x", [-10, -5, 90, 70]), ("", [49, 39, 50, 40]))
-    drawn = draw_boxes(picture, found)
+    drawn = draw_detections(picture, found)
     assert (drawn.mode, drawn.size) == ("RGB", (50, 40))
 
 
@@ -88,15 +88,15 @@ def test_kinds_of_pictures_and_boxes_over_the_border(picture):
 def test_pictures_of_one_row_or_column(size, axes):
     width, height = size
     picture = np.zeros((height, width, *axes), np.uint8)
-    assert draw_boxes(picture, detections()).size == size
-    assert draw_boxes(picture, detections(("x", [0, 0, 1, 1]))).size == size
+    assert draw_detections(picture, detections()).size == size
+    assert draw_detections(picture, detections(("x", [0, 0, 1, 1]))).size == size
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint16"])
 def test_arrays_of_other_kinds_hold_levels(dtype):
     top = 257 if dtype == "uint16" else 1
     picture = np.full((40, 50, 3), 99 * top).astype(dtype)
-    drawn = draw_boxes(picture, detections())
+    drawn = draw_detections(picture, detections())
     assert drawn.getcolors() == [(2000, (99, 99, 99))]
     assert (picture == 99 * top).all()
 
@@ -107,7 +107,7 @@ def test_photographs_stored_turned_are_drawn_upright(tmp_path):
     Image.new("RGB", (200, 100)).save(tmp_path / "stored.png", exif=exif)
     found = detections(("cat", [10, 100, 90, 180]))
     with Image.open(tmp_path / "stored.png") as stored:
-        drawn = draw_boxes(stored, found)
+        drawn = draw_detections(stored, found)
     assert drawn.size == (100, 200)
     color = label_colors(found.labels)["cat"]
     assert drawn.getpixel((50, 180)) == color
@@ -119,8 +119,17 @@ def test_photographs_stored_turned_are_drawn_upright(tmp_path):
 
 def test_no_picture():
     with pytest.raises(TypeError, match=r"received str.*open_image"):
-        draw_boxes("cat.png", detections())
+        draw_detections("cat.png", detections())
     with pytest.raises(TypeError, match="received int"):
-        draw_boxes(3, detections())
+        draw_detections(3, detections())
     with pytest.raises(ValueError, match=r"received shape \(1, 4, 5, 3\)"):
-        draw_boxes(np.zeros((1, 4, 5, 3), np.uint8), detections())
+        draw_detections(np.zeros((1, 4, 5, 3), np.uint8), detections())
+
+
+def test_nothing_found_leaves_the_picture_as_it_is():
+    noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8)
+    for found in (
+        detections(),
+        Detections((), np.zeros((0, 4)), np.zeros((0, 40, 50), bool), np.zeros(0)),
+    ):
+        assert (np.asarray(draw_detections(noise, found)) == noise).all()

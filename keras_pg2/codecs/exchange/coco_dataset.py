@@ -1,0 +1,125 @@
+"""Pictures with detections as one COCO data set of instances, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from keras_pg2.codecs.detections import Detections
+from keras_pg2.codecs.exchange.coco import from_coco_results, to_coco_annotations
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedPicture:
+    """A picture file and what is in it.
+
+    Attributes:
+        file_name: as tools will look for it, relative to the folder of pictures.
+        width: in pixels, upright.
+        height: likewise.
+        detections: in its pixels.
+    """
+
+    file_name: str
+    width: int
+    height: int
+    detections: Detections
+
+
+def to_coco_dataset(
+    pictures: Sequence[AnnotatedPicture],
+    category_ids: Mapping[str, int] | None = None,
+    polygons: bool = False,
+) -> dict[str, Any]:
+    """A COCO data set of instances, which `write_json` makes a file of.
+
+    Args:
+        pictures: numbered from 1 in this order.
+        category_ids: the number of each label; None numbers the labels that occur
+            from 1, by the alphabet.
+        polygons: as in `to_coco_annotations`.
+
+    Returns:
+        A dictionary of `images`, `annotations` and `categories`.
+
+    Raises:
+        ImportError: as `to_coco_annotations`.
+        ValueError: when `category_ids` lacks a label, has a number twice, or two
+            pictures have the same file name.
+    """
+    labels = sorted({name for p in pictures for name in p.detections.labels})
+    if category_ids is None:
+        category_ids = {label: i for i, label in enumerate(labels, start=1)}
+    _check_different(list(category_ids.values()), "category ids")
+    _check_different([picture.file_name for picture in pictures], "file names")
+    annotations: list[dict[str, Any]] = []
+    for image_id, picture in enumerate(pictures, start=1):
+        annotations += to_coco_annotations(
+            picture.detections,
+            image_id,
+            category_ids,
+            first_id=len(annotations) + 1,
+            polygons=polygons,
+        )
+    return {
+        "info": {"description": "Written by keras_pg2"},
+        "licenses": [],
+        "images": [
+            {
+                "id": image_id,
+                "file_name": picture.file_name,
+                "width": picture.width,
+                "height": picture.height,
+            }
+            for image_id, picture in enumerate(pictures, start=1)
+        ],
+        "annotations": annotations,
+        "categories": [
+            {"id": category_id, "name": name, "supercategory": ""}
+            for name, category_id in category_ids.items()
+        ],
+    }
+
+
+def from_coco_dataset(dataset: Mapping[str, Any]) -> list[AnnotatedPicture]:
+    """The pictures of a COCO data set of instances, in its order.
+
+    Regions of crowds (`iscrowd` 1) are left out: they are no single things.
+
+    Args:
+        dataset: what `json.load` gives of the file.
+
+    Raises:
+        ImportError: when there are segmentations and pycocotools is not installed.
+        ValueError: as `from_coco_results`.
+    """
+    names = {c["id"]: c["name"] for c in dataset["categories"]}
+    records: dict[Any, list[Mapping[str, Any]]] = {
+        i["id"]: [] for i in dataset["images"]
+    }
+    for record in dataset["annotations"]:
+        if record["image_id"] not in records:
+            raise ValueError(
+                "Expected annotations of the data set's own images, received one of "
+                f"the image_id {record['image_id']!r}."
+            )
+        if not record.get("iscrowd"):
+            records[record["image_id"]].append(record)
+    return [
+        AnnotatedPicture(
+            image["file_name"],
+            image["width"],
+            image["height"],
+            from_coco_results(
+                records[image["id"]], names, image["width"], image["height"]
+            ),
+        )
+        for image in dataset["images"]
+    ]
+
+
+def _check_different(values: Sequence[Any], what: str) -> None:
+    if len(set(values)) != len(values):
+        twice = next(value for value in values if values.count(value) > 1)
+        raise ValueError(f"Expected different {what}, received {twice!r} twice.")
