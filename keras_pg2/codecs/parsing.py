@@ -31,6 +31,7 @@ _RUN = re.compile(r"((?:<loc[0-9]{4}>\s*)+)((?:<seg[0-9]{3}>\s*)*)")
 _BIN = re.compile(r"<loc([0-9]{4})>")
 _CODE = re.compile(r"<seg([0-9]{3})>")
 _JOINT = re.compile(r"\s*;(?:\s+|$)")
+_CUT_TOKEN = re.compile(r"<(?:loc|seg)[0-9]*$")
 _CONTROL = re.compile(r"<(?:bos|eos|pad)>")
 
 
@@ -99,6 +100,8 @@ def parse_detections(
 def _read(text: str) -> tuple[list[_Instance], list[str]]:
     instances: list[_Instance] = []
     unread: list[str] = []
+    cut = _CUT_TOKEN.search(text)
+    text = text[: cut.start()] if cut else text
     runs = list(_RUN.finditer(text))
     _collect_words(text[: runs[0].start()] if runs else text, unread)
     for run, following in zip(runs, [*runs[1:], None]):
@@ -119,6 +122,8 @@ def _read(text: str) -> tuple[list[_Instance], list[str]]:
             words.insert(0, label)
         for word in words:
             _collect_words(word, unread)
+    if cut:
+        unread.append(cut.group())
     return instances, unread
 
 
