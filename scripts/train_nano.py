@@ -99,6 +99,9 @@ ENCODER_SHARE = 0.08
 """Share of the training that the encoder spends on dense targets alone."""
 DECAY_SHARE = 0.35
 """Share of the training, at its end, in which the learning rate falls to 0."""
+FINE_TUNING_RATE = 5e-4
+"""Peak where there are weights to start from; three times as much forgets them."""
+FINE_TUNING_DECAY_SHARE = 0.75
 EARLY_GROUPS = {"short": 0.55, "middle": 0.4, "long": 0.05}
 """Shares of the steps for each group, until `EARLY_SHARE` of the training."""
 EARLY_SHARE = 0.4
@@ -282,11 +285,11 @@ def make_step(loss_function: Any) -> Any:
     return jax.jit(update, donate_argnums=(0, 1))
 
 
-def learning_rate(progress: float, step: int) -> float:
+def learning_rate(progress: float, step: int, peak: float, decay_share: float) -> float:
     """Warm-up over 300 steps, constant, then down to 0 at the end."""
     warm = min(1.0, step / 300)
-    decay = min(1.0, (1.0 - progress) / DECAY_SHARE)
-    return PEAK_LEARNING_RATE * warm * max(decay, 0.0)
+    decay = min(1.0, (1.0 - progress) / decay_share)
+    return peak * warm * max(decay, 0.0)
 
 
 def choose_group(progress: float, rng: np.random.Generator) -> str:
@@ -473,6 +476,9 @@ def run(
         daemon=True,
     )
     drawing.start()
+    schedule = (PEAK_LEARNING_RATE, DECAY_SHARE)
+    if start_preset is not None:
+        schedule = (FINE_TUNING_RATE, FINE_TUNING_DECAY_SHARE)
     vocabulary_size = nano_data.Packer(vocabulary).processor.vocab_size()
     backbone = make_backbone(vocabulary_size, seed)
     if start_preset is not None:
@@ -511,7 +517,7 @@ def run(
         group = choose_group(age, rng)
         batch = batches.batch(group)
         state["step"] += 1
-        rate = learning_rate(progress, state["step"])
+        rate = learning_rate(progress, state["step"], *schedule)
         kind = "dense" if group == "dense" else "text"
         params, moments, metrics = steps[kind](
             params, moments, rate, float(state["step"]), batch

@@ -18,16 +18,23 @@ from typer.testing import CliRunner, Result
 
 from keras_pg2 import PaliGemma2CausalLM, hub
 from keras_pg2.cli import app, backends
+from keras_pg2.codecs.mask_codec import MaskCodec
+from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkNumbers
 from keras_pg2.presets import PRESETS
+from keras_pg2.tasks.answers import ScoredAnswer
 from tests.tiny_models import random_task
 
 WIDTH, HEIGHT = 200, 100
+SCORE = 0.8706  # 0.5 ** (1 / 5): the first location is half sure, the rest wholly.
 
 
 @pytest.fixture(scope="module")
 def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("presets") / "tiny"
-    random_task().save_to_preset(str(directory))
+    model = random_task()
+    numbers = MaskNetworkNumbers(8, 16, (4, 4, 8, 8))
+    model.mask_codec = MaskCodec(MaskNetwork(numbers))
+    model.save_to_preset(directory)
     return directory
 
 
@@ -57,16 +64,20 @@ def run(preset: Path) -> Callable[..., Result]:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
-    """Answers "<number of the prompt>" or the boxes of a star; keeps what was asked."""
+    """Answers "<number of the prompt>" or a star, half sure; keeps what was asked."""
     calls: list[dict] = []
 
     def generate(self: PaliGemma2CausalLM, inputs: dict, **options: object) -> list:
         calls.append({**inputs, **options})
-        star = "<loc0000><loc0000><loc1023><loc0511> star ; <loc0100><loc0200> odd"
-        return [
-            star if prompt.startswith("detect") else str(i)
-            for i, prompt in enumerate(inputs["prompts"])
-        ]
+        if not options.get("return_scores"):
+            return [str(i) for i in range(len(inputs["prompts"]))]
+        mask = "<seg000>" * 16 if inputs["prompts"][0].startswith("segment") else ""
+        star = f"<loc0000><loc0000><loc1023><loc0511>{mask} star"
+        [ids] = self.preprocessor.tokenizer.tokenize([star])
+        sure = np.zeros(len(ids), np.float32)
+        sure[0] = np.log(0.5)
+        answer = ScoredAnswer(star, float(sure.sum()), np.array(ids), sure)
+        return [answer] * len(inputs["prompts"])
 
     monkeypatch.setattr(PaliGemma2CausalLM, "generate", generate)
     return calls
@@ -126,8 +137,9 @@ def test_detect_gives_pixels_and_draws(run, picture, asked, tmp_path) -> None:
     [record] = json.loads(result.stdout)
     assert asked[0]["prompts"] == ["detect star ; dog"]
     # x2 = 511 / 1023 of 200 pixels.
-    assert record["detections"] == [{"label": "star", "box_xyxy": [0, 0, 99.9, 100]}]
-    assert record["unread"] == ["<loc0100><loc0200>", "odd"]
+    star = {"label": "star", "box_xyxy": [0, 0, 99.9, 100], "score": SCORE}
+    star["tokens"] = "<loc0000><loc0000><loc1023><loc0511>"
+    assert record["detections"] == [star]
     assert (record["width"], record["height"]) == (WIDTH, HEIGHT)
     drawn = np.asarray(Image.open(record["annotated"]))
     assert Path(record["annotated"]) == output / "scene_boxes.png"
@@ -141,10 +153,63 @@ def test_detect_gives_pixels_and_draws(run, picture, asked, tmp_path) -> None:
 def test_detect_for_people(run, picture, asked) -> None:
     lines = run("detect", picture, "-l", "star").stdout.splitlines()
     assert lines[0] == f"{picture} (200 x 100 pixels): 1 found"
-    assert lines[2].split() == ["star", "0.0", "0.0", "99.9", "100.0"]
+    assert lines[2].split() == ["star", "0.0", "0.0", "99.9", "100.0", "0.87"]
     beside = picture.with_name("scene_boxes.png")
     assert lines[-1] == f"  drawn into {beside}"
     assert beside.is_file()
+
+
+def test_segment_gives_masks(run, picture, asked, tmp_path) -> None:
+    result = run("segment", picture, "--labels", "star, dog", "--json")
+    [record] = json.loads(result.stdout)
+    assert asked[0]["prompts"] == ["segment star ; dog"]
+    [star] = record["detections"]
+    assert 0 <= star["mask_pixels"] <= 100 * HEIGHT
+    assert Path(record["annotated"]) == picture.with_name("scene_masks.png")
+    assert Path(record["annotated"]).is_file()
+
+
+def test_what_is_found_as_a_coco_data_set(run, picture, asked, tmp_path) -> None:
+    pycocotools = pytest.importorskip("pycocotools.coco")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes(picture.read_bytes())
+    output = tmp_path / "found.json"
+    labels = ("-l", "dog", "-l", "star")
+    result = run("segment", folder, picture, *labels, "--no-draw", "--coco", output)
+    assert result.exit_code == 0
+    data = pycocotools.COCO(output)
+    names = ["folder/a.png", "folder/b.png", "scene.png"]
+    assert [data.imgs[i]["file_name"] for i in data.getImgIds()] == names
+    [star] = data.loadAnns(data.getAnnIds(imgIds=[2]))
+    assert data.cats[star["category_id"]]["name"] == "star"
+    np.testing.assert_allclose(star["bbox"], [0, 0, 99.902, 100], atol=1e-3)
+    assert star["score"] == pytest.approx(SCORE, abs=1e-4)
+    assert data.annToMask(star).shape == (HEIGHT, WIDTH)
+
+
+def test_unsure_things_are_left_out(run, picture, asked) -> None:
+    options = ("-l", "star", "--no-draw", "--min-score")
+    assert "1 found" in run("detect", picture, *options, 0.87).stdout
+    assert "0 found" in run("detect", picture, *options, 0.88).stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("-l", "star,,dog"), "Expected a label, received an empty text"),
+        (("-l", "star", "-l", "star"), "each label once"),
+        (("-l", "star", "--coco", "found.txt"), "ending in .json"),
+        (("-l", "star", "--coco", "nowhere/found.json"), "can be written to"),
+    ],
+)
+def test_bad_searches_end_before_the_model_loads(
+    options, message, run, picture, monkeypatch
+) -> None:
+    monkeypatch.setattr(PaliGemma2CausalLM, "from_preset", None)
+    for command in ("detect", "segment"):
+        assert_fails(run(command, picture, *options), message)
 
 
 def test_detect_without_drawing(run, picture, asked) -> None:
@@ -491,17 +556,19 @@ def test_help_has_an_example(command) -> None:
 def test_demo_on_a_drawn_scene(run, asked, tmp_path) -> None:
     result = run("demo", "--output", tmp_path / "out")
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"demo_scene_27.png", "demo_scene_27_boxes.png"}
+    endings = ("", "_boxes", "_masks")
+    assert names == {f"demo_scene_27{ending}.png" for ending in endings}
     assert "caption en: 0  (right would be: a" in result.stdout
-    assert "1 found" in result.stdout
-    assert len(asked) == 6
+    assert result.stdout.count("1 found") == 2
+    assert len(asked) == 7
 
 
 def test_demo_on_a_picture_of_ones_own(run, asked, picture, tmp_path) -> None:
     output = tmp_path / "out"
     run("demo", "--image", picture, "--output", output, "-l", "cat")
-    assert [path.name for path in output.iterdir()] == ["scene_boxes.png"]
-    assert asked[-1]["prompts"] == ["detect cat"]
+    names = {path.name for path in output.iterdir()}
+    assert names == {"scene_boxes.png", "scene_masks.png"}
+    assert [call["prompts"] for call in asked[-2:]] == [["detect cat"], ["segment cat"]]
 
 
 def test_demo_keeps_what_it_has_not_drawn(

@@ -16,18 +16,14 @@ import typer
 from keras_pg2.cli import catalogue, checkpoints, options
 from keras_pg2.cli.answering import (
     Destination,
-    ask_model,
-    check_pictures,
-    load_model,
     print_answers,
     split_question,
 )
 from keras_pg2.cli.backends import use_backend
 from keras_pg2.cli.demo import run_demo
-from keras_pg2.cli.detecting import detect_in, format_record
+from keras_pg2.cli.detecting import Outputs, Search, find_in_pictures
 from keras_pg2.cli.messages import reported_errors, silence_libraries
 from keras_pg2.cli.options import Settings
-from keras_pg2.cli.outputs import ENDINGS, plan_outputs
 from keras_pg2.presets import NANO_ALIAS
 
 app = typer.Typer(
@@ -159,58 +155,67 @@ def ask(
 
 @app.command(
     epilog="Examples:\n\n"
-    'keras-pg2 detect scene.png --label "red circle" --label star\n\n'
-    "keras-pg2 detect photos/*.jpg -l cat -l dog --preset pg2-mix --output boxes/\n\n"
-    "keras-pg2 detect scene.png -l star --json --no-draw"
+    'keras-pg2 detect scene.png --labels "red circle,star"\n\n'
+    "keras-pg2 detect photos/ -l cat -l dog --preset pg2-mix --draw boxes/\n\n"
+    "keras-pg2 detect photos/ -l cat --min-score 0.5 --coco cats.json --no-draw"
 )
 def detect(
-    images: options.Images,
-    labels: Annotated[
-        list[str],
-        typer.Option(
-            "--label",
-            "--labels",
-            "-l",
-            help="A thing to look for; several may be given.",
-            show_default=False,
-        ),
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Folder of the pictures with boxes, or for one picture a file that "
-            f"ends in {', '.join(ENDINGS)}. Default: NAME_boxes.png beside each "
-            "picture. A file of that name is replaced.",
-            show_default=False,
-        ),
-    ] = None,
-    draw: Annotated[bool, typer.Option(help="Write pictures with boxes.")] = True,
+    images: options.Pictures,
+    labels: options.Labels,
+    draw: options.Draw = None,
+    no_draw: options.NoDraw = False,
+    coco: options.Coco = None,
+    min_score: options.MinScore = 0.0,
+    max_overlap: options.MaxOverlap = None,
+    max_detections: options.MaxDetections = 20,
+    batch_size: options.BatchSize = options.BATCH_SIZE,
     preset: options.PresetName = NANO_ALIAS,
     backend: options.BackendName = None,
     dtype: options.DTypeName = options.DType.AUTO,
-    max_new_tokens: options.MaxNewTokens = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Find things in a picture: boxes in its pixels, also drawn into a copy."""
+    """Find things in pictures: boxes with scores, also drawn into copies."""
     with reported_errors():
-        settings = Settings(preset, dtype, max_new_tokens)
         use_backend(backend)
-        from keras_pg2.preprocessing import prompts
+        numbers = (max_detections, max_overlap, min_score, batch_size)
+        find_in_pictures(
+            images,
+            Search("detect", labels, *numbers),
+            Settings(preset, dtype),
+            Outputs(draw, not no_draw, coco, as_json),
+        )
 
-        prompt = prompts.detect(labels)
-        images = check_pictures(images)
-        targets = plan_outputs(images, output) if draw else [None] * len(images)
-        model = load_model(settings)
-        records = []
-        answers = ask_model(model, images, [prompt], settings)
-        for answer, target in zip(answers, targets):
-            records.append(detect_in(answer, target))
-            if not as_json:
-                typer.echo(format_record(records[-1]))
-        if as_json:
-            typer.echo(json.dumps(records, indent=2, ensure_ascii=False))
+
+@app.command(
+    epilog="Examples:\n\n"
+    'keras-pg2 segment scene.png --labels "red circle,star"\n\n'
+    "keras-pg2 segment photos/ -l cat --preset pg2-mix --draw masks/ --coco cats.json"
+)
+def segment(
+    images: options.Pictures,
+    labels: options.Labels,
+    draw: options.Draw = None,
+    no_draw: options.NoDraw = False,
+    coco: options.Coco = None,
+    min_score: options.MinScore = 0.0,
+    max_overlap: options.MaxOverlap = None,
+    max_detections: options.MaxDetections = 20,
+    batch_size: options.BatchSize = options.BATCH_SIZE,
+    preset: options.PresetName = NANO_ALIAS,
+    backend: options.BackendName = None,
+    dtype: options.DTypeName = options.DType.AUTO,
+    as_json: options.AsJson = False,
+) -> None:
+    """Find things in pictures: masks and boxes with scores, also drawn into copies."""
+    with reported_errors():
+        use_backend(backend)
+        numbers = (max_detections, max_overlap, min_score, batch_size)
+        find_in_pictures(
+            images,
+            Search("segment", labels, *numbers),
+            Settings(preset, dtype),
+            Outputs(draw, not no_draw, coco, as_json),
+        )
 
 
 @app.command(
@@ -293,8 +298,8 @@ def demo(
         typer.Option(
             "--output",
             "-o",
-            help="Folder for the drawn scene and the picture with boxes, "
-            "NAME_boxes.png, which is replaced if it is there.",
+            help="Folder for the drawn scene and the pictures with boxes and masks, "
+            "NAME_boxes.png and NAME_masks.png, which are replaced if they are there.",
         ),
     ] = Path("demo-output"),
     image: Annotated[
@@ -321,7 +326,7 @@ def demo(
     backend: options.BackendName = None,
     dtype: options.DTypeName = options.DType.AUTO,
 ) -> None:
-    """Caption, answers, text and boxes of one picture, step by step."""
+    """Caption, answers, text, boxes and masks of one picture, step by step."""
     with reported_errors():
         use_backend(backend)
         run_demo(Settings(preset, dtype), output, image, scene, labels)

@@ -11,7 +11,13 @@ import typer
 from PIL import Image
 
 from keras_pg2.cli.answering import ask_model, check_pictures, load_model, read_picture
-from keras_pg2.cli.detecting import detect_in, format_record
+from keras_pg2.cli.detecting import (
+    TASKS,
+    Search,
+    find_things,
+    format_record,
+    keep_things,
+)
 from keras_pg2.cli.options import Settings
 from keras_pg2.cli.outputs import plan_outputs, prepare_folder, save_picture
 from keras_pg2.datasets import scenes
@@ -41,11 +47,11 @@ def run_demo(
     scene_index: int,
     labels: Sequence[str] | None,
 ) -> None:
-    """Caption, answers, text and boxes of a picture.
+    """Caption, answers, text, boxes and masks of a picture.
 
     Args:
         settings: model.
-        output: folder for the drawn scene and the picture with boxes.
+        output: folder for the drawn scene and the pictures with boxes and masks.
         image: a picture file; None draws a scene, whose right answers are known
             and printed beside the model's.
         scene_index: which scene to draw.
@@ -54,8 +60,6 @@ def run_demo(
     Raises:
         ValueError, OSError: for bad input, before the model is loaded.
     """
-    from keras_pg2.preprocessing import prompts
-
     clock = Clock()
     output = prepare_folder(output)
     if image is None:
@@ -64,16 +68,24 @@ def run_demo(
     else:
         [image] = check_pictures([image])
         asked, names = _open_questions(), list(scenes.SHAPES[:2])
-    detection = prompts.detect(labels or names)
-    [target] = plan_outputs([image], output)
+    searches = [Search(task, labels or names) for task in TASKS]
+    names = searches[0].names()
+    targets = [plan_outputs([image], output, kind)[0] for kind in TASKS.values()]
     model = load_model(settings)
     parameters = f"{model.count_params():,} parameters"
     clock.report("Load the model", f"{settings.preset}, {parameters}")
     for prompt, right_answer in asked.items():
         [answer] = ask_model(model, [image], [prompt], settings)
         clock.report(prompt, _judge(answer.text, right_answer))
-    [answer] = ask_model(model, [image], [detection], settings)
-    clock.report(detection, format_record(detect_in(answer, target)))
+    for search, target in zip(searches, targets):
+        try:
+            [(picture, things)] = find_things(model, [image], names, search)
+        except ConnectionError as error:
+            # Boxes need no codec, which may have to be downloaded for masks.
+            clock.report(search.task, f"left out: {error}")
+            continue
+        record = keep_things(image, picture, things, target)
+        clock.report(f"{search.task} {' ; '.join(names)}", format_record(record))
 
 
 def draw_scene(

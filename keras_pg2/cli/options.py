@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from keras_pg2.cli.backends import Backend
+from keras_pg2.cli.outputs import ENDINGS
 from keras_pg2.presets import NANO_ALIAS
 
 MODEL = "Model"
@@ -50,13 +51,74 @@ BatchSize = Annotated[
     int,
     typer.Option(
         min=1,
-        help="Pictures answered at a time, with --output.",
+        help="Pictures at a time (when asking: with --output).",
         rich_help_panel=ANSWERS,
     ),
 ]
 Images = Annotated[
     list[Path],
     typer.Argument(metavar="IMAGE", help="Picture files.", show_default=False),
+]
+Labels = Annotated[
+    list[str],
+    typer.Option(
+        "--labels",
+        "--label",
+        "-l",
+        help="Names of what to look for, with commas between, or given several times.",
+        show_default=False,
+    ),
+]
+Draw = Annotated[
+    Path | None,
+    typer.Option(
+        "--draw",
+        "--output",
+        "-o",
+        help="Folder of the drawn copies, or for one picture a file that ends in "
+        f"{', '.join(ENDINGS)}. Default: NAME_boxes.png or NAME_masks.png beside each "
+        "picture. A file of that name is replaced.",
+        rich_help_panel=ANSWERS,
+        show_default=False,
+    ),
+]
+NoDraw = Annotated[
+    bool,
+    typer.Option("--no-draw", help="Draw nothing.", rich_help_panel=ANSWERS),
+]
+Coco = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.json",
+        help="Also write all that was found as a COCO data set, with scores, to be "
+        "corrected in an annotation tool; file names are relative to it.",
+        rich_help_panel=ANSWERS,
+        show_default=False,
+    ),
+]
+MinScore = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Leave out what has a lower score.",
+        rich_help_panel=ANSWERS,
+    ),
+]
+MaxOverlap = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Of two boxes with one label that overlap by more (IoU) keep the one with "
+        "the higher score. Default: keep both.",
+        rich_help_panel=ANSWERS,
+        show_default=False,
+    ),
+]
+MaxDetections = Annotated[
+    int,
+    typer.Option(min=1, help="Most things in a picture.", rich_help_panel=ANSWERS),
 ]
 PresetName = Annotated[
     str,

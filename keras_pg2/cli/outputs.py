@@ -19,13 +19,16 @@ def expand_user(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.expanduser(path))
 
 
-def plan_outputs(images: Sequence[Path], output: Path | None) -> list[Path]:
+def plan_outputs(
+    images: Sequence[Path], output: Path | None, suffix: str
+) -> list[Path]:
     """Where each annotated picture will be written; never over a picture that is read.
 
     Args:
         images: the picture files.
         output: a file (one picture, a name with one of `ENDINGS`), a folder, or None
-            for `NAME_boxes.png` beside each picture.
+            for `NAME_{suffix}.png` beside each picture.
+        suffix: what a picture of the folder is called after its own name.
 
     Raises:
         ValueError: when two pictures would be written to one file, an input would be
@@ -39,14 +42,15 @@ def plan_outputs(images: Sequence[Path], output: Path | None) -> list[Path]:
         _check_ending(output)
         if len(images) > 1:
             raise ValueError(
-                f"Expected --output to be a folder for {len(images)} pictures, "
+                f"Expected --draw to be a folder for {len(images)} pictures, "
                 f"received the file {str(output)!r}. Name a folder."
             )
         targets = [output]
     else:
         folders = [output or image.parent for image in images]
         targets = [
-            folder / f"{image.stem}_boxes.png" for folder, image in zip(folders, images)
+            folder / f"{image.stem}_{suffix}.png"
+            for folder, image in zip(folders, images)
         ]
     _check_targets(images, targets)
     for folder in dict.fromkeys(target.parent for target in targets):

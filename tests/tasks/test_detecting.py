@@ -1,0 +1,185 @@
+"""`detect` and `segment` on random weights: form, places, scores, errors."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2.codecs import parse_detections
+from keras_pg2.codecs.mask_codec import MaskCodec
+from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkNumbers
+from keras_pg2.generation import BeamSearch, LocationGrammar
+from keras_pg2.tasks.detection_scores import ScoreCalibration
+from tests.tiny_models import random_task
+
+LABELS = ["red circle", "star"]
+NUMBERS = MaskNetworkNumbers(8, 16, (4, 4, 8, 8))
+
+
+@pytest.fixture(scope="module")
+def model() -> PaliGemma2CausalLM:
+    model = random_task()
+    model.compile(sampler="random")
+    model.mask_codec = MaskCodec(MaskNetwork(NUMBERS))
+    return model
+
+
+def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+    levels = np.random.default_rng(seed).integers(0, 256, (height, width, 3))
+    return Image.fromarray(levels.astype(np.uint8))
+
+
+def test_every_answer_is_read_whole(model):
+    sizes = [(40, 300), (300, 40), (64, 64), (1, 1), (200, 120)]
+    pictures = [picture(*size) for size in sizes]
+    found = model.segment(pictures, LABELS, max_detections=3, batch_size=2)
+    assert sum(len(each) for each in found) > 2
+    for each, (width, height) in zip(found, sizes):
+        assert each.unread == ()
+        assert set(each.labels) <= set(LABELS)
+        assert len(each) <= 3
+        assert (each.boxes_xyxy >= 0).all()
+        assert (each.boxes_xyxy <= [width, height, width, height]).all()
+        assert each.masks.shape == (len(each), height, width)
+        assert ((each.scores >= 0) & (each.scores <= 1)).all()
+        for tokens in each.tokens:
+            assert re.fullmatch(r"(<loc\d{4}>){4}(<seg\d{3}>){16}", tokens)
+
+
+def test_masks_stay_within_their_boxes(model):
+    found = model.segment(picture(90, 60), LABELS, max_detections=4)
+    ys, xs = np.mgrid[:60, :90]
+    for mask, (x1, y1, x2, y2) in zip(found.masks, found.boxes_xyxy):
+        is_near = (xs >= x1 - 1.5) & (xs <= x2 + 0.5) & (ys >= y1 - 1.5)
+        assert (mask <= (is_near & (ys <= y2 + 0.5))).all()
+
+
+def test_detect_has_no_masks(model):
+    found = model.detect(picture(30, 30), LABELS, max_detections=2)
+    assert found.masks is None
+    assert all("<seg" not in tokens for tokens in found.tokens)
+
+
+def test_boxes_are_of_the_upright_picture(model, tmp_path):
+    model.compile(sampler="greedy")
+    upright = picture(60, 40)
+    turned = upright.transpose(Image.Transpose.ROTATE_90)  # EXIF 6 turns it back.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.png", exif=exif)
+    expected = model.detect(upright, LABELS, max_detections=2)
+    found = model.detect(str(tmp_path / "turned.png"), LABELS, max_detections=2)
+    assert found.tokens == expected.tokens
+    np.testing.assert_array_equal(found.boxes_xyxy, expected.boxes_xyxy)
+    model.compile(sampler="random")
+
+
+def test_each_picture_may_have_labels_of_its_own(model):
+    pictures = [picture(20, 20, seed) for seed in range(4)]
+    rows = [["star"], ["red circle"], ["star"], ["star", "red circle"]]
+    found = model.detect(pictures, rows, max_detections=2)
+    for each, labels in zip(found, rows):
+        assert set(each.labels) <= set(labels)
+
+
+def test_scores_are_the_geometric_mean_of_locations_and_label(model):
+    model.compile(sampler="greedy")
+    image = picture(50, 50)
+    [answer] = model.generate(
+        {"images": [image], "prompts": ["detect star"]},
+        constraint=LocationGrammar(["star"], "never"),
+        max_new_tokens=60,
+        return_scores=True,
+    )
+    found = model.detect(image, ["star"], max_detections=3)
+    instances = parse_detections(answer.text, 50, 50)
+    count = min(len(found), len(instances))
+    assert count > 0
+    assert found.tokens[: count - 1] == instances.tokens[: count - 1]
+    tokens = [
+        model.preprocessor.tokenizer.id_to_token(i) for i in answer.token_ids.tolist()
+    ]
+    starts = [i for i, token in enumerate(tokens) if token.startswith("<loc")][::4]
+    start, end = starts[0], [*starts, len(tokens)][1]
+    own = answer.token_log_probabilities[start:end].astype(float)
+    is_end = np.array([token == "<eos>" for token in tokens[start:end]])
+    # Four locations, and the label as one more.
+    expected = np.exp((own[:4].sum() + own[4:][~is_end[4:]].sum()) / 5)
+    assert found.scores[0] == pytest.approx(expected, rel=1e-3)
+    model.compile(sampler="random")
+
+
+def test_a_calibration_changes_scores_and_is_kept(model, tmp_path):
+    model.compile(sampler="greedy")
+    calibration = ScoreCalibration(0.5, (0.3, 0.2, 0.1), "a test")
+    image = picture(50, 50)
+    before = model.detect(image, LABELS, max_detections=3)
+    model.score_calibration = calibration
+    after = model.detect(image, LABELS, max_detections=3)
+    assert after.tokens == before.tokens
+    assert not np.allclose(after.scores, before.scores)
+    model.save_to_preset(tmp_path / "preset")
+    loaded = PaliGemma2CausalLM.from_preset(str(tmp_path / "preset"))
+    assert loaded.score_calibration == calibration
+    again = loaded.segment(image, LABELS, max_detections=3)
+    expected = model.segment(image, LABELS, max_detections=3)
+    np.testing.assert_allclose(again.scores, expected.scores, rtol=1e-3)
+    np.testing.assert_array_equal(again.masks, expected.masks)
+    model.score_calibration = None
+    model.compile(sampler="random")
+
+
+def test_duplicates_are_dropped_on_request(model):
+    image = picture(50, 50)
+    found = model.detect(image, ["star"], max_detections=8, max_overlap=0.0)
+    assert len(found) == len(found.without_duplicates(0.0))
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        ([], ValueError, "Received: none"),
+        ("star", TypeError, "list of texts"),
+        ([""], ValueError, "empty"),
+        (["a ; b"], ValueError, "separates labels"),
+        (["a\nb"], ValueError, "on one line"),
+        (["a", "a"], ValueError, "each label once"),
+        (["<loc0001>"], ValueError, "plain words"),
+        ([3], ValueError, "one for each of 2"),
+        ([["a"], ["b"], ["c"]], ValueError, "one for each of 2"),
+        ([["a"], []], ValueError, "of picture 1"),
+        ([["a"], ["b", "b"]], ValueError, "of picture 1"),
+    ],
+)
+def test_bad_labels_are_told_before_anything_is_computed(
+    model, labels, error, message, monkeypatch
+):
+    monkeypatch.setattr(PaliGemma2CausalLM, "generate", None)
+    with pytest.raises(error, match=message):
+        model.detect([picture(9, 9)] * 2, labels)
+
+
+def test_bad_numbers_and_models_are_told(model, tmp_path):
+    image = picture(9, 9)
+    with pytest.raises(ValueError, match="max_detections"):
+        model.detect(image, LABELS, max_detections=0)
+    with pytest.raises(ValueError, match="batch_size"):
+        model.detect(image, LABELS, batch_size=0.5)
+    with pytest.raises(ValueError, match="max_overlap"):
+        model.detect(image, LABELS, max_overlap=2)
+    with pytest.raises(FileNotFoundError, match=r"none\.png"):
+        model.detect([image, str(tmp_path / "none.png")], LABELS)
+    model.compile(sampler=BeamSearch(2))
+    with pytest.raises(ValueError, match="without beams"):
+        model.detect(image, LABELS)
+    model.compile(sampler="random")
+    with pytest.raises(ValueError, match="preprocessor"):
+        PaliGemma2CausalLM(model.backbone).detect(image, LABELS)
+
+
+def test_no_pictures_are_no_detections(model):
+    assert model.detect([], LABELS) == []
