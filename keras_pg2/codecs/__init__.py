@@ -1,5 +1,7 @@
 """Between the model's answers and structure: boxes, labels, drawings."""
 
+from keras_pg2.codecs.annotations import mask_from_coco as mask_from_coco
+from keras_pg2.codecs.annotations import mask_to_rle as mask_to_rle
 from keras_pg2.codecs.detections import Detections as Detections
 from keras_pg2.codecs.detections import box_iou as box_iou
 from keras_pg2.codecs.drawing import draw_detections as draw_detections

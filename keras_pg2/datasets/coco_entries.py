@@ -1,0 +1,162 @@
+"""Single entries of COCO instance files, checked one by one.
+
+Every function takes the `name` that stands at the head of its errors: the file and the
+entry. Source of the format: cocodataset.org/#format-data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+# COCO's own are numbers; other tools write texts.
+CocoId: TypeAlias = int | str
+
+# Annotation tools round boxes outwards: COCO has boxes that end a fraction of a pixel
+# beyond the picture. More than that is a wrong box or a wrong size.
+_MAX_OVERHANG = 1.0
+# What `codecs.parsing` would take for the end of a label, or for no label at all.
+_NO_LABEL = re.compile(r";(\s|$)|<(loc|seg)\d|<(bos|eos|pad)>|[\r\n]")
+
+
+class CocoImage(NamedTuple):
+    """A picture; `file_name` is relative to a folder the file does not name."""
+
+    id: CocoId
+    file_name: str
+    width: int
+    height: int
+
+
+class CocoAnnotation(NamedTuple):
+    """One instance.
+
+    box_xyxy: x1, y1, x2, y2 in pixels, within the picture, x1 < x2 and y1 < y2.
+    area: in pixels, of the mask where the file has one.
+    segmentation: polygons or run lengths as in the file; None where there are none.
+    """
+
+    id: CocoId
+    image_id: CocoId
+    label: str
+    box_xyxy: tuple[float, float, float, float]
+    area: float
+    segmentation: Any
+    is_crowd: bool
+
+
+def entry_name(entry: Any, index: int) -> str:
+    """The id of an entry for errors, or its place where it has none."""
+    if isinstance(entry, Mapping) and "id" in entry:
+        return repr(entry["id"])
+    return f"at position {index}"
+
+
+def _get(entry: Any, key: str, kinds: tuple[type, ...], name: str) -> Any:
+    if not isinstance(entry, Mapping) or key not in entry:
+        raise ValueError(f"{name}: expected the key {key!r}, which is missing.")
+    value = entry[key]
+    # JSON's true is an int in Python.
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        raise ValueError(
+            f"{name}: expected {key!r} as {expected}, received {value!r:.60}."
+        )
+    return value
+
+
+def check_new(item_id: CocoId, seen: Mapping[CocoId, Any], name: str) -> None:
+    """Raises ValueError when an entry of this id was seen before."""
+    if item_id in seen:
+        raise ValueError(f"{name}: expected every id once, received it twice.")
+
+
+def read_image(entry: Any, name: str) -> CocoImage:
+    """Raises ValueError when the entry is no picture."""
+    image = CocoImage(
+        _get(entry, "id", (int, str), name),
+        _get(entry, "file_name", (str,), name),
+        _get(entry, "width", (int,), name),
+        _get(entry, "height", (int,), name),
+    )
+    if not (image.width > 0 and image.height > 0):
+        raise ValueError(
+            f"{name}: expected a width and height in pixels, received "
+            f"width={image.width}, height={image.height}."
+        )
+    return image
+
+
+def read_category(entry: Any, name: str) -> tuple[CocoId, str]:
+    """Id and name; ValueError when the model could not write the name."""
+    label = _get(entry, "name", (str,), name).strip()
+    if not label or _NO_LABEL.search(label):
+        raise ValueError(
+            f"{name}: expected a name the model can write, received {label!r}. A name "
+            "has no line break, no '; ' and no token such as <loc0001>."
+        )
+    return _get(entry, "id", (int, str), name), label
+
+
+def read_annotation(
+    entry: Any,
+    images: Mapping[CocoId, CocoImage],
+    labels: Mapping[CocoId, str],
+    name: str,
+) -> CocoAnnotation:
+    """Raises ValueError when the entry is no instance of one of the `images`.
+
+    Boxes up to a pixel beyond the picture are cut at its border.
+    """
+    item_id = _get(entry, "id", (int, str), name)
+    image_id = _get(entry, "image_id", (int, str), name)
+    category_id = _get(entry, "category_id", (int, str), name)
+    for key, value, known in (
+        ("image_id", image_id, images),
+        ("category_id", category_id, labels),
+    ):
+        if value not in known:
+            raise ValueError(f"{name}: {key} {value!r} is unknown in this file.")
+    box = _box_xyxy(_get(entry, "bbox", (list,), name), images[image_id], name)
+    crowd = entry.get("iscrowd", 0)
+    if crowd not in (0, 1):
+        raise ValueError(f"{name}: expected iscrowd as 0 or 1, received {crowd!r:.60}.")
+    area = entry.get("area")
+    if area is None:
+        area = (box[2] - box[0]) * (box[3] - box[1])
+    if not isinstance(area, (int, float)) or not 0 <= area < 1e18:
+        raise ValueError(f"{name}: expected an area in pixels, received {area!r:.60}.")
+    # Tools that export boxes only write an empty list of polygons.
+    segmentation = entry.get("segmentation") or None
+    return CocoAnnotation(
+        item_id, image_id, labels[category_id], box, area, segmentation, bool(crowd)
+    )
+
+
+def _box_xyxy(
+    bbox: list[Any], image: CocoImage, name: str
+) -> tuple[float, float, float, float]:
+    is_number = [isinstance(v, (int, float)) for v in bbox]
+    # JSON may hold NaN, and integers that no float can.
+    if len(bbox) != 4 or not all(is_number) or not all(abs(v) < 1e9 for v in bbox):
+        raise ValueError(
+            f"{name}: expected bbox as four finite numbers x, y, width, height, "
+            f"received {bbox!s:.80}."
+        )
+    x, y, width, height = bbox
+    right, bottom = image.width, image.height
+    overhang = max(-x, -y, x + width - right, y + height - bottom)
+    if overhang > _MAX_OVERHANG:
+        raise ValueError(
+            f"{name}: expected a box x, y, width, height within the picture of "
+            f"{right} x {bottom} pixels, received {bbox}, which ends {overhang:g} "
+            "pixels outside. Is it x1, y1, x2, y2?"
+        )
+    x1, x2 = (min(max(v, 0.0), float(right)) for v in (x, x + width))
+    y1, y2 = (min(max(v, 0.0), float(bottom)) for v in (y, y + height))
+    if not (x1 < x2 and y1 < y2):
+        raise ValueError(
+            f"{name}: expected a box with an area, received x, y, width, height {bbox}."
+        )
+    return x1, y1, x2, y2

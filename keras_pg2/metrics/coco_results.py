@@ -1,0 +1,141 @@
+"""Average precision of a file of results against an annotation file of COCO.
+
+Results are a list of `{"image_id", "category_id", "bbox" or "segmentation", "score"}`
+(cocodataset.org/#format-results), as other tools write them. Boxes of the annotation
+file are taken as they are, so that the numbers are those of the official evaluation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_pg2.codecs.annotations import mask_from_coco, mask_to_rle
+from keras_pg2.json_files import read_json
+from keras_pg2.metrics.detection import AveragePrecision, Kind, evaluate_entries
+
+
+def coco_file_average_precision(
+    annotations: str | Path, results: str | Path, kind: Kind = "boxes"
+) -> AveragePrecision:
+    """Scores a JSON file of results; every picture of the annotations counts.
+
+    Args:
+        annotations: an instance file, `instances_*.json`.
+        results: the list of results, of which "bbox" or "segmentation" is read.
+        kind: compare boxes or masks. Small and large are told by the "area" of the
+            annotations.
+
+    Raises:
+        FileNotFoundError: when a file is missing.
+        ValueError: when a file is none of these or an entry is incomplete or of an
+            unknown picture; names the file and the entry.
+        ImportError: when pycocotools is not installed.
+    """
+    if kind not in ("boxes", "masks"):
+        raise ValueError(f"Expected kind 'boxes' or 'masks', received {kind!r}.")
+    annotations, results = Path(annotations), Path(results)
+    content = read_json(annotations)
+    try:
+        sizes = {
+            image["id"]: (index, image.get("width"), image.get("height"))
+            for index, image in enumerate(content["images"])
+        }
+        labels = {entry["id"]: entry["name"] for entry in content["categories"]}
+        entries = list(content["annotations"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"Expected a COCO instance file in {annotations}. Received: {error!r}."
+        ) from error
+    truths = []
+    for i, entry in enumerate(entries):
+        name = f"{annotations}: annotation {_identity(entry, i)}"
+        truth = _entry(entry, kind, sizes, name)
+        truth["label"] = labels.get(entry["category_id"])
+        if truth["label"] is None:
+            raise ValueError(f"{name}: its category_id is unknown in this file.")
+        truth["iscrowd"] = int(entry.get("iscrowd", 0))
+        area = entry.get("area", truth["area"])
+        if not isinstance(area, (int, float)):
+            raise ValueError(f"{name}: expected an area in pixels, received {area!r}.")
+        truth["area"] = area
+        truths.append(truth)
+    predictions = []
+    for i, entry in enumerate(_read_list(results)):
+        name = f"{results}: result {i}"
+        prediction = _entry(entry, kind, sizes, name)
+        category = entry["category_id"]
+        prediction["label"] = labels.get(category, f"category {category}")
+        score = entry.get("score")
+        if not isinstance(score, (int, float)) or not abs(score) < 1e9:
+            raise ValueError(f"{name}: expected a finite score, received {score!r}.")
+        prediction["score"] = score
+        predictions.append(prediction)
+    known = {truth["label"] for truth in truths}
+    return evaluate_entries(predictions, truths, known, len(sizes), kind)
+
+
+def _identity(entry: Any, index: int) -> str:
+    if isinstance(entry, Mapping) and "id" in entry:
+        return repr(entry["id"])
+    return f"at position {index}"
+
+
+def _read_list(path: Path) -> list[Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"Expected JSON in {path}. Received: {error}.") from error
+    if not isinstance(content, list):
+        raise ValueError(
+            f"Expected a list of results in {path}, received {type(content).__name__}."
+        )
+    return content
+
+
+def _entry(
+    entry: Any,
+    kind: Kind,
+    sizes: Mapping[Any, tuple[int, int | None, int | None]],
+    name: str,
+) -> dict[str, Any]:
+    """Picture, shape and area of an annotation or a result."""
+    key = "bbox" if kind == "boxes" else "segmentation"
+    for needed in ("image_id", "category_id", key):
+        if not isinstance(entry, Mapping) or needed not in entry:
+            raise ValueError(f"{name}: expected the key {needed!r}, which is missing.")
+    for needed in ("image_id", "category_id"):
+        if not isinstance(entry[needed], (int, str)):
+            raise ValueError(
+                f"{name}: expected {needed} as int or str, received "
+                f"{entry[needed]!r:.60}."
+            )
+    if entry["image_id"] not in sizes:
+        raise ValueError(
+            f"{name}: image_id {entry['image_id']!r} is unknown in the annotations."
+        )
+    index, width, height = sizes[entry["image_id"]]
+    if kind == "boxes":
+        bbox = entry["bbox"]
+        if (
+            not isinstance(bbox, list)
+            or len(bbox) != 4
+            or not all(isinstance(v, (int, float)) and abs(v) < 1e9 for v in bbox)
+            or min(bbox[2:]) < 0
+        ):
+            raise ValueError(
+                f"{name}: expected bbox as x, y, width, height, received {bbox!s:.80}."
+            )
+        return {"image_id": index, "bbox": bbox, "area": bbox[2] * bbox[3]}
+    if not (isinstance(width, int) and isinstance(height, int)):
+        raise ValueError(f"{name}: expected the width and height of its picture.")
+    try:
+        mask = mask_from_coco(entry["segmentation"], width, height)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    runs = mask_to_rle(mask)
+    return {"image_id": index, "segmentation": runs, "area": int(np.sum(mask))}
