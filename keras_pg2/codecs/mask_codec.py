@@ -20,7 +20,7 @@ from PIL import Image
 
 from keras_pg2.codecs.mask_files import RELEASED, read_network, write_network
 from keras_pg2.codecs.mask_network import MASK_SIZE, MaskNetwork
-from keras_pg2.codecs.segment_tokens import NUM_TOKENS, check_codes
+from keras_pg2.codecs.segment_tokens import NUM_TOKENS, check_codes, codes_to_text
 
 _BATCH_SIZE = 64
 
@@ -96,6 +96,19 @@ class MaskCodec:
                 )
             crops[i] = _resize(mask[y1:y2, x1:x2], MASK_SIZE, MASK_SIZE)
         return self.encode_crops(crops)
+
+    def encode_text(self, mask: np.ndarray, box_xyxy: np.ndarray) -> str:
+        """The sixteen tokens of one mask, as `datasets` wants them for training rows.
+
+        Args:
+            mask: bool[H, W].
+            box_xyxy: float[4] in pixels.
+
+        Raises:
+            ValueError: as `encode`.
+        """
+        codes = self.encode(np.asarray(mask)[None], np.asarray(box_xyxy)[None])
+        return codes_to_text(codes)[0]
 
     def encode_crops(self, crops: np.ndarray) -> np.ndarray:
         """float32[N, 64, 64], the share of each pixel covered, -> int32[N, 16]."""

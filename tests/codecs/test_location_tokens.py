@@ -72,3 +72,13 @@ def test_bad_bins_and_sizes():
         codecs.decode_boxes_yxyx([[0, 0, 0, 1024]])
     with pytest.raises(ValueError, match="width=0"):
         codecs.to_pixels_xyxy([[0, 0, 1, 1]], width=0, height=4)
+
+
+def test_a_hundred_thousand_boxes_come_back_within_half_a_bin():
+    corners = np.random.default_rng(0).random((100_000, 2, 2))
+    boxes = np.sort(corners, axis=1).reshape(-1, 4)
+    back = codecs.decode_boxes_yxyx(codecs.encode_boxes_yxyx(boxes))
+    assert np.abs(back - boxes).max() <= 0.5 / 1023 + 1e-7
+    # Not just near: the nearest bin.
+    step = 1 / 1023
+    assert (np.abs(back - boxes) <= np.abs(back + step - boxes) + 1e-7).all()

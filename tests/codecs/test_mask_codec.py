@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import json
 import threading
 
 import numpy as np
@@ -9,9 +10,12 @@ import pytest
 from keras import ops
 from PIL import Image
 
+from keras_pg2.codecs import mask_from_coco, parse_detections
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkNumbers
 from keras_pg2.codecs.segment_tokens import codes_to_text
+from keras_pg2.datasets.coco import read_coco
+from keras_pg2.datasets.detection_rows import segmentation_rows
 from keras_pg2.datasets.procedural_masks import sample_mask
 
 torch = pytest.importorskip("torch")
@@ -227,3 +231,38 @@ def test_codes_are_written_as_tokens():
     [text] = codes_to_text([[0, 127, *range(14)]])
     assert text.startswith("<seg000><seg127><seg000><seg001>")
     assert text.count("<seg") == 16
+
+
+def test_coco_polygons_to_training_rows_and_back(bundled, tmp_path):
+    pytest.importorskip("pycocotools")
+    star = [50, 10, 61, 40, 95, 40, 68, 60, 78, 92, 50, 73, 22, 92, 32, 60, 5, 40, 39]
+    polygons = [[*star, 40], [120, 20, 190, 30, 150, 90]]
+    boxes = [[5, 10, 90, 82], [120, 20, 70, 70]]
+    annotations = [
+        {
+            "id": i,
+            "image_id": 1,
+            "category_id": i,
+            "bbox": box,
+            "area": 1,
+            "iscrowd": 0,
+            "segmentation": [polygon],
+        }
+        for i, (polygon, box) in enumerate(zip(polygons, boxes), start=1)
+    ]
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 200, "height": 100}],
+        "categories": [{"id": 1, "name": "star"}, {"id": 2, "name": "sail"}],
+        "annotations": annotations,
+    }
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    Image.new("RGB", (200, 100)).save(tmp_path / "a.png")
+    coco = read_coco(tmp_path / "instances.json")
+    [row] = segmentation_rows(coco, tmp_path, bundled.encode_text)
+    assert row["prompts"].startswith("segment ")
+    found = parse_detections(row["responses"], 200, 100, bundled)
+    assert set(found.labels) == {"star", "sail"}
+    for label, mask in zip(found.labels, found.masks):
+        i = ["star", "sail"].index(label)
+        truth = mask_from_coco([polygons[i]], 200, 100)
+        assert (mask & truth).sum() / (mask | truth).sum() > 0.85
