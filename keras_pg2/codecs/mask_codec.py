@@ -11,6 +11,7 @@ Axes: N instances, H and W height and width of the picture.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class MaskCodec:
         return cls(read_network(source))
 
     @classmethod
+    @cache
     def released(cls) -> MaskCodec:
         """The codec that the released checkpoints were trained with, downloaded once.
 

@@ -341,10 +341,10 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
         return results if is_batched else results[0]
 
     @property
-    def mask_codec(self) -> MaskCodec:
-        """What `<seg...>` tokens mean; set another one, or None for the preset's own.
+    def mask_codec(self) -> MaskCodec | None:
+        """What `<seg...>` tokens mean: the preset's own codec, or one that was set.
 
-        That of the released checkpoints is downloaded when it is first needed.
+        None is that of the released checkpoints, downloaded when it is first needed.
         """
         return self.detection_files.mask_codec
 

@@ -64,7 +64,9 @@ def find_detections(
         for start in range(0, len(places), batch_size)
     ]
     prompts_of = {names: _prompt(task, names) for names in by_labels}
-    codec = model.mask_codec if task == "segment" else None
+    codec = None
+    if task == "segment":
+        codec = model.mask_codec or MaskCodec.released()
     found: dict[int, Detections] = {}
     for names, places in calls:
         opened = [open_image(pictures[i], f"image {i}") for i in places]
@@ -76,6 +78,8 @@ def find_detections(
         )
         for i, picture, answer in zip(places, opened, answers, strict=True):
             instances = read_answer(model, answer, picture, codec)
+            # There is room for more things where a label is shorter than the longest.
+            instances = instances.take(np.arange(len(instances))[:max_detections])
             if max_overlap is not None:
                 instances = instances.without_duplicates(max_overlap)
             found[i] = instances
@@ -102,8 +106,7 @@ class DetectionFiles:
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
-        self._chosen: MaskCodec | None = None
-        self._loaded: MaskCodec | None = None
+        self._codec: MaskCodec | None = None
         self.score_calibration: ScoreCalibration | None = None
         if directory is not None:
             self.score_calibration = ScoreCalibration.from_directory(directory)
@@ -118,31 +121,23 @@ class DetectionFiles:
         return cls(path.absolute() if path.is_dir() else None)
 
     @property
-    def mask_codec(self) -> MaskCodec:
-        """The one that was set, or the preset's own, or the released one."""
-        if self._chosen is not None:
-            return self._chosen
-        if self._loaded is None:
-            self._loaded = self._own_codec() or MaskCodec.released()
-        return self._loaded
+    def mask_codec(self) -> MaskCodec | None:
+        """The one that was set, or the preset's own; None where there is neither."""
+        if self._codec is None and self._directory is not None:
+            path = self._directory / CODEC_FILE
+            self._codec = MaskCodec.from_file(path) if path.is_file() else None
+        return self._codec
 
     @mask_codec.setter
     def mask_codec(self, codec: MaskCodec | None) -> None:
-        self._chosen = codec
+        self._codec = codec
 
     def save(self, directory: Path) -> None:
-        """Writes a codec of its own and the calibration; the released codec is not."""
-        codec = self._chosen or self._own_codec()
-        if codec is not None:
-            codec.save(directory / CODEC_FILE)
+        """Writes the codec and the calibration, where there are any."""
+        if self.mask_codec is not None:
+            self.mask_codec.save(directory / CODEC_FILE)
         if self.score_calibration is not None:
             self.score_calibration.save(directory)
-
-    def _own_codec(self) -> MaskCodec | None:
-        path = None if self._directory is None else self._directory / CODEC_FILE
-        return (
-            MaskCodec.from_file(path) if path is not None and path.is_file() else None
-        )
 
 
 def _check_model(model: Any, task: Task) -> None:
