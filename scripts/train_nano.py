@@ -356,8 +356,9 @@ def validate(predict: Any, params: Any, shard: dict, first: int) -> dict[str, fl
             columns = [i for i, other in enumerate(names) if other == name]
             scores[name] = float(right[:, columns].mean())
         if group in ("middle", "masks"):
+            is_box = [i for i, name in enumerate(names) if name != "caption"]
             scores[f"box_iou50_{group}"] = _box_recall(
-                tokens[:, 1:], targets[:, 1:], first
+                tokens[:, is_box], targets[:, is_box], first
             )
     return scores
 
@@ -537,7 +538,7 @@ def run(
                 flush=True,
             )
         if state["seconds"] > next_validation or state["seconds"] >= total:
-            next_validation += total * 0.06
+            next_validation += total * 0.1
             scores = validate(predict, params, validation, first)
             line = {"minutes": round(state["seconds"] / 60, 1), **state, **scores}
             print(json.dumps(line), flush=True)

@@ -66,8 +66,24 @@ class Detections:
         return len(self.labels)
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Detections:
-        """The instances at `rows`, integers, in that order."""
-        rows = np.asarray(rows, int).reshape(-1)
+        """Some of the instances.
+
+        Args:
+            rows: integers, taken in that order; or bool[N], True for those to keep.
+
+        Raises:
+            ValueError: when there are not N booleans.
+            IndexError: when there is no such row.
+        """
+        rows = np.asarray(rows).reshape(-1)
+        if rows.dtype == np.bool_:
+            if len(rows) != len(self):
+                raise ValueError(
+                    f"Expected {len(self)} booleans, one an instance, received "
+                    f"{len(rows)}."
+                )
+            rows = np.flatnonzero(rows)
+        rows = rows.astype(int)
 
         def taken(part: Any) -> Any:
             return None if part is None else part[rows]
