@@ -6,7 +6,7 @@ tokens, D hidden_dim, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from keras import ops
 
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.conversion.from_model import write_model
+from keras_pg2.datasets.loading import FollowEpochs, RowBatches
 from keras_pg2.generation import rows, samplers
 from keras_pg2.generation.beams import search_beams
 from keras_pg2.generation.compilation import CompiledFunctions
@@ -28,6 +29,7 @@ from keras_pg2.tasks.answering import answer, choice_probabilities, stream
 from keras_pg2.tasks.answers import as_stop_strings
 from keras_pg2.tasks.detecting import DetectionFiles, find_detections
 from keras_pg2.tasks.detection_scores import ScoreCalibration
+from keras_pg2.tasks.feeding import is_loader, prepare_data
 from keras_pg2.tasks.loading import load_parts
 from keras_pg2.tasks.requests import (
     EncodedImages,
@@ -49,6 +51,26 @@ class KeepText(keras.layers.Layer):
 
     def call(self, hidden: Tensor, token_ids: Tensor) -> Tensor:
         return hidden[:, ops.shape(hidden)[1] - ops.shape(token_ids)[1] :]
+
+
+@keras.saving.register_keras_serializable(package="keras_pg2")
+class ProjectToVocabulary(keras.layers.Layer):
+    """float[B, T, D] -> float32[B, T, V] by the backbone's own projection.
+
+    A layer, since Keras looks weights up where a layer is called. Called on the bare
+    graph, the projection would keep the table of when the graph was built.
+
+    Args:
+        project: the backbone's `project_to_vocabulary`.
+        **kwargs: as for every layer.
+    """
+
+    def __init__(self, project: Callable[[Tensor], Tensor], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.project = project
+
+    def call(self, hidden: Tensor) -> Tensor:
+        return self.project(hidden)
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
@@ -85,7 +107,9 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
         hidden = KeepText(dtype=backbone.dtype_policy, name="keep_text")(
             backbone(inputs), inputs["token_ids"]
         )
-        logits = backbone.project_to_vocabulary(hidden)
+        logits = ProjectToVocabulary(
+            backbone.project_to_vocabulary, dtype=backbone.dtype_policy, name="logits"
+        )(hidden)
         super().__init__(inputs=inputs, outputs=logits, **kwargs)
         # Images may come with or without their M axis; `call` sees to it.
         self.input_spec = None
@@ -187,6 +211,71 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
             optimizer=optimizer, loss=loss, weighted_metrics=weighted_metrics, **kwargs
         )
         self.sampler = chosen
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        sample_weight: Any = None,
+        validation_data: Any = None,
+        validation_split: float | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Trains on pictures, prompts and responses.
+
+        Args:
+            x: a dict of lists `images`, `prompts` and `responses`; or batches of such
+                dicts: a `tf.data` or Grain data set, a `keras.utils.PyDataset` (as
+                `datasets.loading.RowBatches`, in its own order) or a
+                `torch.utils.data.DataLoader`.
+            y: None: the labels are made of the responses.
+            batch_size: rows of a batch, where `x` has lists; 32 if None.
+            sample_weight: weights of the rows, where `x` has lists.
+            validation_data: as `x`.
+            validation_split: as in `keras.Model.fit`, for arrays.
+            **kwargs: further arguments of `keras.Model.fit`.
+
+        Returns:
+            As `keras.Model.fit`.
+        """
+        if not (is_loader(x) or is_loader(validation_data)):
+            return super().fit(
+                x,
+                y,
+                batch_size,
+                sample_weight,
+                validation_data,
+                validation_split,
+                **kwargs,
+            )
+        source, size = x, batch_size or 32
+        if sample_weight is not None:
+            x = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+        x = prepare_data(x, self.preprocess_samples, size)
+        if validation_data is not None:
+            validation_data = prepare_data(
+                validation_data, self.preprocess_samples, size
+            )
+        kwargs.setdefault("shuffle", False)
+        if isinstance(source, RowBatches):
+            callbacks = kwargs.get("callbacks") or []
+            kwargs["callbacks"] = [*callbacks, FollowEpochs(source)]
+        return keras.Model.fit(self, x, validation_data=validation_data, **kwargs)
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Loss and metrics of `x`, which is as for `fit`; see `keras.Model.evaluate`.
+
+        Args:
+            x: as for `fit`.
+            *args: as in `keras.Model.evaluate`.
+            **kwargs: as in `keras.Model.evaluate`.
+        """
+        # Within `fit` Keras has prepared batches at hand.
+        if not is_loader(x) or kwargs.get("_use_cached_eval_dataset"):
+            return super().evaluate(x, *args, **kwargs)
+        x = prepare_data(x, self.preprocess_samples, 32)
+        return keras.Model.evaluate(self, x, *args, **kwargs)
 
     def make_generate_function(self, with_scores: bool = False) -> Any:
         """The compiled function of `decoding.Request` to `decoding.Generated`."""

@@ -1,0 +1,262 @@
+"""Questions with several answers: the files of VQAv2 (also OK-VQA) and of TextVQA.
+
+Ten people answered each question. Training takes one answer at a time: over the epochs
+all of a question's answers in random order before one comes again (big_vision
+`choice_no_replacement` in `configs/proj/paligemma/transfers/vqav2.py`, `textvqa.py`),
+so an answer that many gave is trained on often. Evaluation compares with all of them:
+`VqaQuestion.answers` has them as they are in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_pg2.datasets.rows import ImageFinder, OnBad, Problems, Row, Rows, check_text
+from keras_pg2.json_files import read_json
+
+PROMPT = "answer en {question}"
+
+
+@dataclass(frozen=True)
+class VqaQuestion:
+    """A question about a picture.
+
+    Attributes:
+        id: as in the file.
+        image: the path of the picture.
+        question: the question.
+        answers: what people answered, in the order of the file; () where the file has
+            none, as those of test splits.
+        answer_type: "yes/no", "number" or "other"; TextVQA has only the last.
+    """
+
+    id: int | str
+    image: str
+    question: str
+    answers: tuple[str, ...]
+    answer_type: str = "other"
+
+
+@dataclass(frozen=True)
+class VqaFile:
+    """What question files hold.
+
+    Attributes:
+        questions: in the order of the file.
+        skipped: what was wrong with each question that was left out.
+    """
+
+    questions: tuple[VqaQuestion, ...]
+    skipped: tuple[str, ...] = ()
+
+
+def read_vqav2(
+    questions: str | Path,
+    annotations: str | Path | None,
+    image_folder: str | Path,
+    *,
+    image_name: str | None = None,
+    on_bad: OnBad = "raise",
+) -> VqaFile:
+    """Reads and checks `*_questions.json` and `*_annotations.json` of VQAv2 or OK-VQA.
+
+    Args:
+        questions: the file with "questions" of question_id, image_id and question.
+        annotations: the file with "annotations" of question_id, answers and
+            answer_type; None for a test split.
+        image_folder: the folder of the pictures.
+        image_name: their names, as "{image_id:012d}.jpg"; None for COCO's,
+            `COCO_train2014_000000000009.jpg`, by "data_subtype" of the file.
+        on_bad: "skip" leaves questions that cannot be used out and lists them in
+            `skipped` of the result.
+
+    Raises:
+        FileNotFoundError, PermissionError: when a file or picture is not there or not
+            readable.
+        ValueError: when a key is missing or of another type, an id occurs twice, a
+            question has no annotation, or none is left; names file and question.
+    """
+    path = Path(questions).expanduser()
+    problems = Problems(on_bad)
+    content = read_json(path)
+    entries = _list(content, "questions", path)
+    if image_name is None:
+        subtype = str(content.get("data_subtype") or "")
+        if not subtype:
+            raise ValueError(
+                f"{path}: expected 'data_subtype', by which COCO names its pictures, "
+                "received none. Pass image_name, as "
+                "'COCO_train2014_{image_id:012d}.jpg'."
+            )
+        # The pictures of test-dev are those of the test split.
+        image_name = f"COCO_{subtype.replace('test-dev', 'test')}" + (
+            "_{image_id:012d}.jpg"
+        )
+    answers: dict[Any, Mapping[str, Any]] | None = None
+    if annotations is not None:
+        path_of_answers = Path(annotations).expanduser()
+        listed = _list(read_json(path_of_answers), "annotations", path_of_answers)
+        answers = {}
+        for place, entry in enumerate(listed):
+            with problems.of(f"{path_of_answers}, annotation {place}"):
+                answers[_id(entry, "question_id", answers)] = entry
+
+    def of(entry: Mapping[str, Any]) -> tuple[Any, str]:
+        if answers is None:
+            return [], "other"
+        found = answers.get(entry["question_id"])
+        if found is None:
+            raise ValueError("expected an annotation of the question, received none.")
+        given = found.get("answers")
+        if isinstance(given, list):
+            given = [
+                one.get("answer") if isinstance(one, dict) else one for one in given
+            ]
+        return given, check_text(found.get("answer_type", "other"), "answer_type")
+
+    return _read(path, entries, image_folder, image_name, of, problems)
+
+
+def read_textvqa(
+    path: str | Path,
+    image_folder: str | Path,
+    *,
+    image_name: str = "{image_id}.jpg",
+    on_bad: OnBad = "raise",
+) -> VqaFile:
+    """Reads and checks `TextVQA_0.5.1_*.json`.
+
+    Args:
+        path: the file with "data" of question_id, image_id, question and answers.
+        image_folder: the folder of the pictures.
+        image_name: their names.
+        on_bad: "skip" leaves questions that cannot be used out and lists them in
+            `skipped` of the result.
+
+    Raises:
+        FileNotFoundError, PermissionError, ValueError: as `read_vqav2`.
+    """
+    path = Path(path).expanduser()
+    entries = _list(read_json(path), "data", path)
+
+    def of(entry: Mapping[str, Any]) -> tuple[Any, str]:
+        return entry.get("answers", []), "other"
+
+    return _read(path, entries, image_folder, image_name, of, Problems(on_bad))
+
+
+def question_rows(
+    file: VqaFile, *, prompt: str = PROMPT, seed: int = 0, epoch: int = 0
+) -> Rows:
+    """Training rows, one per question, with one of its answers.
+
+    Args:
+        file: of `read_vqav2` or `read_textvqa`.
+        prompt: the prompt, with "{question}" in it.
+        seed: of the order of the answers.
+        epoch: another epoch has another answer, until all had their turn.
+
+    Raises:
+        ValueError: when the prompt has no "{question}", or a question no answer.
+    """
+    rows = []
+    for place, question in enumerate(file.questions):
+        answers = [answer for answer in question.answers if answer.strip()]
+        if not answers:
+            raise ValueError(
+                f"Question {question.id!r}: expected an answer to train on, received "
+                f"{list(question.answers)}. Take a split that has answers."
+            )
+        turn, index = divmod(epoch, len(answers))
+        order = np.random.default_rng([seed, place, turn]).permutation(len(answers))
+        row = _asked(question, prompt)
+        rows.append({**row, "responses": answers[order[index]]})
+    return Rows(rows, file.skipped)
+
+
+def asked_rows(file: VqaFile, prompt: str = PROMPT) -> list[Row]:
+    """Rows for `predict`: `{"id", "images", "prompts"}`, in the file's order.
+
+    Raises:
+        ValueError: when the prompt has no "{question}".
+    """
+    return [{"id": one.id, **_asked(one, prompt)} for one in file.questions]
+
+
+def _asked(question: VqaQuestion, prompt: str) -> Row:
+    if "{question}" not in prompt:
+        raise ValueError(
+            f"Expected a prompt with {{question}} in it, as {PROMPT!r}, received "
+            f"{prompt!r}."
+        )
+    # A question may hold braces itself.
+    text = prompt.replace("{question}", question.question)
+    return {"images": question.image, "prompts": text}
+
+
+def _read(
+    path: Path,
+    entries: list[Any],
+    image_folder: str | Path,
+    image_name: str,
+    answers_of: Any,
+    problems: Problems,
+) -> VqaFile:
+    finder = ImageFinder(image_folder)
+    found: dict[Any, VqaQuestion] = {}
+    for place, entry in enumerate(entries):
+        with problems.of(f"{path}, question {place}"):
+            question_id = _id(entry, "question_id", found)
+            answers, answer_type = answers_of(entry)
+            if not isinstance(answers, list):
+                raise ValueError(
+                    f"expected a list of answers, received {answers!r:.60}."
+                )
+            question = VqaQuestion(
+                question_id,
+                finder.find(_name_image(image_name, entry), "image_id"),
+                check_text(entry.get("question"), "question").strip(),
+                tuple(check_text(answer, "answers", True) for answer in answers),
+                answer_type,
+            )
+            found[question_id] = question
+    problems.check_some_left(len(found), str(path))
+    return VqaFile(tuple(found.values()), tuple(problems.messages))
+
+
+def _list(content: Mapping[str, Any], key: str, path: Path) -> list[Any]:
+    value = content.get(key)
+    if not isinstance(value, list):
+        raise ValueError(
+            f"{path}: expected a list under {key!r}, received "
+            f"{type(value).__name__ if key in content else 'none'}. The file has "
+            f"{', '.join(content) or 'nothing'}."
+        )
+    return value
+
+
+def _id(entry: Any, key: str, seen: Mapping[Any, Any]) -> int | str:
+    value = entry.get(key) if isinstance(entry, dict) else None
+    if not isinstance(value, int | str) or isinstance(value, bool):
+        raise ValueError(
+            f"expected {key!r} as a number or text, received {value!r:.60}."
+        )
+    if value in seen:
+        raise ValueError(f"expected every {key} once, received {value!r} twice.")
+    return value
+
+
+def _name_image(template: str, entry: Mapping[str, Any]) -> str:
+    image_id = _id(entry, "image_id", {})
+    try:
+        return template.format(image_id=image_id)
+    except (ValueError, TypeError, LookupError) as error:
+        raise ValueError(
+            f"expected an image_id that fits image_name {template!r}, received "
+            f"{image_id!r:.60} ({error})."
+        ) from error
