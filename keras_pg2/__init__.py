@@ -27,6 +27,7 @@ if _Path(_sys.argv[0]).stem != "keras-pg2":
         PaliGemma2Tokenizer as PaliGemma2Tokenizer,
     )
     from keras_pg2.tasks import PaliGemma2CausalLM as PaliGemma2CausalLM
+    from keras_pg2.tasks.loss import ResponseLoss as ResponseLoss
     from keras_pg2.tasks.predictions import predict as predict
 
 __version__ = "0.1.0"

@@ -6,11 +6,13 @@ D hidden_dim, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
 import keras_hub
 
+from keras_pg2.modeling.checkpointing import PARTS, check_parts
 from keras_pg2.modeling.gemma2 import Gemma2Decoder
 from keras_pg2.modeling.siglip import SigLIPEncoder
 
@@ -102,6 +104,27 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
     def vocabulary_size(self) -> int:
         """Number of rows of the token embedding."""
         return self.text_decoder.vocabulary_size
+
+    @property
+    def checkpoint_activations(self) -> tuple[str, ...]:
+        """Parts whose blocks are computed again in backward, to spare memory.
+
+        Of "vision_encoder" and "text_decoder"; () at first, and not saved. Results and
+        gradients stay the same. Set it before `compile`, as a compiled step keeps what
+        it was compiled with.
+
+            model.backbone.checkpoint_activations = ("text_decoder",)
+
+        Raises:
+            ValueError: when it is set to anything but a collection of those names.
+        """
+        return tuple(name for name in PARTS if getattr(self, name).checkpoints_blocks)
+
+    @checkpoint_activations.setter
+    def checkpoint_activations(self, parts: Iterable[str]) -> None:
+        names = check_parts(parts)
+        for name in PARTS:
+            getattr(self, name).checkpoints_blocks = name in names
 
     def call(self, inputs: dict[str, Tensor], **kwargs: Any) -> Tensor:
         return super().call(with_image_axis(inputs), **kwargs)

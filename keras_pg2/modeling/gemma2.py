@@ -16,6 +16,7 @@ F intermediate_dim, V vocabulary.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import keras
@@ -31,6 +32,7 @@ from keras_pg2.modeling.attention_mask import (
     attention_masks,
     token_layout,
 )
+from keras_pg2.modeling.checkpointing import checkpoint
 from keras_pg2.modeling.kv_cache import KVCache, LayerCache, empty_cache
 from keras_pg2.modeling.rotary import Rotation, rotation
 
@@ -206,6 +208,7 @@ class Gemma2Decoder(keras.layers.Layer):
         self.final_logit_soft_cap = final_logit_soft_cap
         self.sliding_window = sliding_window
         self.has_post_norms = has_post_norms
+        self.checkpoints_blocks = False
         dtype = self.dtype_policy
         self.token_embedding = keras.layers.ReversibleEmbedding(
             vocabulary_size,
@@ -308,6 +311,9 @@ class Gemma2Decoder(keras.layers.Layer):
         for i, block in enumerate(self.blocks):
             mask = masks.windowed if i % 2 == 0 else masks.full
             asking = kept if block is self.blocks[-1] else None
+            if self.checkpoints_blocks and cache is None and asking is None:
+                x = checkpoint(partial(_run_block, block, turns, mask), x)
+                continue
             x, layer_cache = block(
                 x,
                 turns,
@@ -330,6 +336,16 @@ class Gemma2Decoder(keras.layers.Layer):
             table = ops.cast(embedding.embeddings, hidden.dtype)
             logits = _multiply(hidden, table)
         return soft_cap(ops.cast(logits, "float32"), self.final_logit_soft_cap)
+
+    def vocabulary_table(self) -> Tensor:
+        """float[V, D], what hidden states are multiplied with, without rounding.
+
+        In the dtype of the weights; of a quantised embedding in the compute dtype.
+        """
+        embedding = self.token_embedding
+        if embedding.quantization_mode is not None:
+            return embedding(ops.arange(self.vocabulary_size, dtype="int32"))
+        return ops.convert_to_tensor(embedding.embeddings)
 
     def empty_cache(self, batch_size: int, length: int) -> KVCache:
         """A cache of zeros for `length` tokens (image included) in each row."""
@@ -366,6 +382,11 @@ def _multiply(hidden: Tensor, table: Tensor) -> Tensor:
     parts = ops.reshape(table, (num_parts, -1, table.shape[1]))
     rows = ops.broadcast_to(hidden, (num_parts, *hidden.shape))
     return ops.reshape(ops.matmul(rows, ops.transpose(parts, (0, 2, 1))), (1, -1))
+
+
+def _run_block(block: Gemma2Block, turns: Rotation, mask: Tensor, x: Tensor) -> Tensor:
+    """A block without a cache: float[B, T, D] -> float[B, T, D]."""
+    return block(x, turns, mask)[0]
 
 
 def prepend_image(image_embeddings: Tensor, *masks: Tensor) -> tuple[Tensor, Tensor]:

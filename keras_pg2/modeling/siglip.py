@@ -20,6 +20,7 @@ from keras_pg2.modeling.attention import (
     join_heads,
     split_heads,
 )
+from keras_pg2.modeling.checkpointing import checkpoint
 
 Tensor = Any
 
@@ -128,6 +129,7 @@ class SigLIPEncoder(keras.layers.Layer):
         self.hidden_dim = hidden_dim
         self.intermediate_dim = intermediate_dim
         self.num_image_tokens = (image_size // patch_size) ** 2
+        self.checkpoints_blocks = False
         dtype = self.dtype_policy
         self.patch_embedding = keras.layers.Conv2D(
             hidden_dim,
@@ -177,7 +179,7 @@ class SigLIPEncoder(keras.layers.Layer):
         x = ops.reshape(x, (-1, self.num_image_tokens, self.hidden_dim))
         x = x + self.position_embedding(ops.arange(self.num_image_tokens))
         for block in self.blocks:
-            x = block(x)
+            x = checkpoint(block, x) if self.checkpoints_blocks else block(x)
         x = self.final_norm(x)
         num_tokens = num_images * self.num_image_tokens
         return ops.reshape(x, (batch, num_tokens, self.hidden_dim))

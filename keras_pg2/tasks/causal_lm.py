@@ -6,12 +6,11 @@ tokens, D hidden_dim, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import keras_hub
 import numpy as np
 from keras import ops
 
@@ -38,6 +37,7 @@ from keras_pg2.tasks.requests import (
     prepare,
     preprocess,
 )
+from keras_pg2.tasks.training import ResponseTraining
 
 Tensor = Any
 
@@ -53,28 +53,23 @@ class KeepText(keras.layers.Layer):
         return hidden[:, ops.shape(hidden)[1] - ops.shape(token_ids)[1] :]
 
 
-@keras.saving.register_keras_serializable(package="keras_pg2")
-class ProjectToVocabulary(keras.layers.Layer):
-    """float[B, T, D] -> float32[B, T, V] by the backbone's own projection.
+class VocabularyLogits(keras.layers.Layer):
+    """float[B, T, D] hidden states -> float32[B, T, V] logits of a backbone.
 
-    A layer, since Keras looks weights up where a layer is called. Called on the bare
-    graph, the projection would keep the table of when the graph was built.
-
-    Args:
-        project: the backbone's `project_to_vocabulary`.
-        **kwargs: as for every layer.
+    A layer, as the model would else keep the embedding as it was when it was made. Its
+    weights are those of the backbone, and stay there.
     """
 
-    def __init__(self, project: Callable[[Tensor], Tensor], **kwargs: Any) -> None:
+    def __init__(self, backbone: PaliGemma2Backbone, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.project = project
+        self.project = backbone.project_to_vocabulary
 
     def call(self, hidden: Tensor) -> Tensor:
         return self.project(hidden)
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
-class PaliGemma2CausalLM(keras_hub.models.CausalLM):
+class PaliGemma2CausalLM(ResponseTraining):
     """PaliGemma 2 (or PaliGemma 1), from pictures and prompts to text.
 
     Called on the backbone's inputs it gives float32[B, T, V] logits, one
@@ -107,9 +102,9 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
         hidden = KeepText(dtype=backbone.dtype_policy, name="keep_text")(
             backbone(inputs), inputs["token_ids"]
         )
-        logits = ProjectToVocabulary(
-            backbone.project_to_vocabulary, dtype=backbone.dtype_policy, name="logits"
-        )(hidden)
+        logits = VocabularyLogits(backbone, dtype=backbone.dtype_policy, name="logits")(
+            hidden
+        )
         super().__init__(inputs=inputs, outputs=logits, **kwargs)
         # Images may come with or without their M axis; `call` sees to it.
         self.input_spec = None
@@ -118,6 +113,9 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
 
     def call(self, inputs: dict[str, Tensor], **kwargs: Any) -> Tensor:
         return super().call(with_image_axis(inputs), **kwargs)
+
+    def compute_hidden(self, inputs: dict[str, Tensor]) -> Tensor:
+        return self.get_layer("keep_text")(self.backbone(inputs), inputs["token_ids"])
 
     @classmethod
     def from_preset(
@@ -195,10 +193,13 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
 
         Args:
             optimizer: as in `keras.Model.compile`; "auto" is Adam(2e-5).
-            loss: as in `keras.Model.compile`; "auto" is sparse categorical
-                cross-entropy on response tokens.
+            loss: as in `keras.Model.compile`; "auto" is `keras_pg2.ResponseLoss()`,
+                cross-entropy on response tokens. That loss is computed a chunk of
+                tokens at a time; another one is given float32[B, T, V] logits.
             weighted_metrics: as in `keras.Model.compile`; "auto" is accuracy on
-                response tokens.
+                response tokens. Any but "accuracy", "acc" and
+                "sparse_categorical_accuracy" needs all logits, as do `metrics` and
+                `loss_weights`: the loss is then computed from those too.
             sampler: "greedy", "random", "top_k" or "top_p", a
                 `keras_pg2.Sampler`, or a sampler of KerasHub.
             **kwargs: further arguments of `keras.Model.compile`.

@@ -1,0 +1,180 @@
+"""The loss of training: cross-entropy on the tokens of responses.
+
+Axes: B batch, T text length, D hidden_dim, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from keras_pg2.tasks.cross_entropy import (
+    Targets,
+    Vocabulary,
+    find_labels,
+    token_losses,
+    weighted_sums,
+)
+
+Tensor = Any
+
+REDUCTIONS = ("token", "example")
+
+
+class LossParts(NamedTuple):
+    """A batch's loss, and what its accuracy is made of; float32 scalars.
+
+    Args:
+        loss: the weighted mean of the cross-entropies.
+        accuracy: the weighted share of tokens that were the likeliest.
+        weight: the sum of the tokens' weights.
+    """
+
+    loss: Tensor
+    accuracy: Tensor
+    weight: Tensor
+
+
+@keras.saving.register_keras_serializable(package="keras_pg2")
+class ResponseLoss(keras.losses.Loss):
+    """Cross-entropy on tokens that have a weight: those of responses.
+
+    `PaliGemma2CausalLM` computes it in `fit` and `evaluate` without ever holding the
+    logits of all tokens. Called on logits it gives the same number.
+
+    Example:
+
+        model.compile(loss=keras_pg2.ResponseLoss(label_smoothing=0.1))
+
+    Args:
+        label_smoothing: probability in [0, 1) taken from the label and given to the
+            other tokens in equal parts.
+        reduction: "token" is the mean over all tokens of a batch, where long responses
+            count for more; "example" is the mean over the tokens of an example, then
+            over examples, as PaliGemma was trained (big_vision `trainers/proj/
+            paligemma/train.py`). Both are weighted by the sample weights.
+        chunk_size: tokens of a batch whose logits are in memory at a time; 256 are
+            263 MB for each copy in float32 at 257,152 tokens of vocabulary.
+        name: of the loss.
+        dtype: as in `keras.losses.Loss`; the loss is always float32.
+
+    Raises:
+        ValueError: when a number is out of range, or for another reduction.
+    """
+
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        reduction: str = "token",
+        chunk_size: int = 256,
+        name: str = "response_loss",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, reduction="sum", dtype=dtype)
+        if not 0.0 <= label_smoothing < 1.0:
+            raise ValueError(
+                "Expected label_smoothing as a probability in [0, 1). "
+                f"Received: {label_smoothing=}."
+            )
+        if reduction not in REDUCTIONS:
+            raise ValueError(
+                'Expected reduction as "token" (mean over tokens) or "example" (mean '
+                f"over the tokens of an example, then over examples). Received: "
+                f"{reduction=}."
+            )
+        if not isinstance(chunk_size, int) or chunk_size < 1:
+            raise ValueError(
+                f"Expected chunk_size as a number of tokens >= 1. Received: "
+                f"{chunk_size=}."
+            )
+        self.label_smoothing = label_smoothing
+        self.reduction = reduction
+        self.chunk_size = chunk_size
+
+    def __call__(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor = None
+    ) -> Tensor:
+        """The loss of logits.
+
+        Args:
+            y_true: int[B, T], the labels.
+            y_pred: float[B, T, V], logits.
+            sample_weight: float[B, T] >= 0, float[B] for the examples, or None for 1.
+
+        Returns:
+            float32 scalar; 0 where no token has a weight.
+        """
+        labels = ops.convert_to_tensor(y_true, dtype="int32")
+        weights = _as_weights(sample_weight, labels)
+        loss_weights, total = self._spread(weights)
+        return _divide(ops.sum(self.call(labels, y_pred) * loss_weights), total)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """int[B, T] labels, float[B, T, V] logits -> float32[B, T] losses."""
+        logits = ops.convert_to_tensor(y_pred, dtype="float32")
+        labels = ops.convert_to_tensor(y_true, dtype="int32")
+        is_label = find_labels(labels, logits.shape[-1])
+        return token_losses(logits, is_label, self.label_smoothing)
+
+    def of_states(
+        self,
+        hidden: Tensor,
+        vocabulary: Vocabulary,
+        labels: Tensor,
+        sample_weight: Tensor = None,
+        training: bool = True,
+    ) -> LossParts:
+        """The loss of hidden states, a chunk of logits at a time.
+
+        Args:
+            hidden: float[B, T, D], states after the final norm.
+            vocabulary: what they are compared with.
+            labels: int[B, T].
+            sample_weight: float[B, T] >= 0, float[B] for the examples, or None for 1.
+            training: False makes no gradients.
+
+        Returns:
+            The loss, 0 where no token has a weight, with what makes the accuracy.
+        """
+        labels = ops.convert_to_tensor(labels, dtype="int32")
+        weights = _as_weights(sample_weight, labels)
+        loss_weights, total = self._spread(weights)
+        targets = Targets(labels, loss_weights, weights)
+        sums = weighted_sums(
+            hidden, vocabulary, targets, self.label_smoothing, self.chunk_size, training
+        )
+        weight = ops.sum(weights)
+        return LossParts(_divide(sums[0], total), _divide(sums[1], weight), weight)
+
+    def _spread(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """float32[B, T] factors of the losses, and what their sum is divided by."""
+        if self.reduction == "example":
+            count = ops.sum(ops.cast(weights > 0, "float32"), axis=1, keepdims=True)
+            weights = _divide(weights, count)
+        return weights, ops.sum(weights)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, for saving."""
+        return {
+            **super().get_config(),
+            "label_smoothing": self.label_smoothing,
+            "reduction": self.reduction,
+            "chunk_size": self.chunk_size,
+        }
+
+
+def _as_weights(sample_weight: Tensor, labels: Tensor) -> Tensor:
+    """float32[B, T]; negative weights are none."""
+    ones = ops.ones_like(labels, dtype="float32")
+    if sample_weight is None:
+        return ones
+    weights = ops.convert_to_tensor(sample_weight, dtype="float32")
+    weights = weights[:, None] if len(weights.shape) == 1 else weights
+    return ones * ops.maximum(weights, 0.0)
+
+
+def _divide(x: Tensor, by: Tensor) -> Tensor:
+    """`x / by`, 0 where `by` is 0."""
+    return ops.where(by > 0, x / ops.where(by > 0, by, 1.0), 0.0)

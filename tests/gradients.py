@@ -1,0 +1,66 @@
+"""Gradients of a function of variables, on any backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def gradients_of(
+    function: Callable[[], Any], variables: list[keras.Variable]
+) -> tuple[float, list[np.ndarray]]:
+    """The scalar value of `function()` and its gradients; no gradient is zeros."""
+    value, gradients = _BACKENDS[keras.config.backend()](function, variables)
+    return float(value), [
+        np.zeros(variable.shape, "float32")
+        if gradient is None
+        else keras.ops.convert_to_numpy(gradient)
+        for variable, gradient in zip(variables, gradients, strict=True)
+    ]
+
+
+def jax_loss(function: Callable[[], Any], variables: list[keras.Variable]) -> Callable:
+    """`function` of the values of the variables."""
+
+    def loss(values: list) -> Any:
+        mapping = list(zip(variables, values, strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
+            return function()
+
+    return loss
+
+
+def _on_jax(function: Callable, variables: list) -> tuple:
+    import jax
+
+    run = jax.jit(jax.value_and_grad(jax_loss(function, variables)))
+    return run([variable.value for variable in variables])
+
+
+def _on_tensorflow(function: Callable, variables: list) -> tuple:
+    import tensorflow as tf
+
+    @tf.function(jit_compile=True)
+    def run() -> tuple:
+        with tf.GradientTape() as tape:
+            value = function()
+        return value, [
+            tf.convert_to_tensor(gradient) if gradient is not None else None
+            for gradient in tape.gradient(value, [each.value for each in variables])
+        ]
+
+    return run()
+
+
+def _on_torch(function: Callable, variables: list) -> tuple:
+    import torch
+
+    value = function()
+    values = [variable.value for variable in variables]
+    return value.detach(), torch.autograd.grad(value, values, allow_unused=True)
+
+
+_BACKENDS = {"jax": _on_jax, "tensorflow": _on_tensorflow, "torch": _on_torch}

@@ -1,0 +1,200 @@
+"""Steps of `fit` and `evaluate`: what they compute, and what they do not hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_pg2 import PaliGemma2Backbone, PaliGemma2CausalLM, ResponseLoss
+from tests.array_shapes import shapes_of
+from tests.tiny_networks import TEXT_DECODER, VISION_ENCODER, randomize
+
+VOCABULARY_SIZE = 1009
+OTHER_BACKEND = {"jax": "tensorflow", "tensorflow": "torch", "torch": "jax"}
+
+
+def network(dtype: str = "float32", **text_decoder: object) -> PaliGemma2CausalLM:
+    numbers = {**TEXT_DECODER, "vocabulary_size": VOCABULARY_SIZE, **text_decoder}
+    backbone = PaliGemma2Backbone(VISION_ENCODER, numbers, dtype=dtype)
+    randomize(backbone, seed=0)
+    return PaliGemma2CausalLM(backbone)
+
+
+def batch(batch_size: int = 4, length: int = 19) -> tuple:
+    """Inputs, labels and weights of ragged rows with responses of 3 to 6 tokens."""
+    rng = np.random.default_rng(0)
+    ends = rng.integers(12, length, (batch_size, 1))
+    starts = ends - rng.integers(3, 7, (batch_size, 1))
+    place = np.arange(length)[None]
+    tokens = rng.integers(4, VOCABULARY_SIZE, (batch_size, length + 1))
+    tokens[:, 1::3] = 5  # Something to learn.
+    size = VISION_ENCODER["image_size"]
+    images = rng.uniform(-1, 1, (batch_size, size, size, 3)).astype("float32")
+    inputs = {
+        "images": images,
+        "token_ids": tokens[:, :-1].astype("int32"),
+        "padding_mask": place < ends,
+        "response_mask": (place >= starts) & (place < ends),
+    }
+    weights = ((place >= starts - 1) & (place < ends - 1)).astype("float32")
+    weights *= np.array([1.0, 0.5, 2.0, 1.0])[:batch_size, None]
+    return inputs, tokens[:, 1:].astype("int32"), weights.astype("float32")
+
+
+def keras_loss() -> keras.losses.Loss:
+    return keras.losses.SparseCategoricalCrossentropy(
+        from_logits=True, reduction="mean_with_sample_weight"
+    )
+
+
+def losses_of_fit(loss: object = "auto", num_steps: int = 20) -> list[float]:
+    task = network()
+    optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
+    metric = keras.metrics.SparseCategoricalAccuracy(name="own")
+    metrics = "auto" if loss == "auto" else [metric]
+    task.compile(optimizer=optimizer, loss=loss, weighted_metrics=metrics)
+    x, y, weights = batch()
+    history = task.fit(
+        x, y, sample_weight=weights, epochs=num_steps, shuffle=False, verbose=0
+    )
+    return history.history["loss"]
+
+
+def test_fit_gives_the_losses_of_all_logits_and_of_another_backend():
+    found = losses_of_fit()
+    assert found[-1] < found[0] - 1
+    np.testing.assert_allclose(found, losses_of_fit(keras_loss()), rtol=1e-4)
+    code = (
+        "import json; from tests.tasks.test_training import losses_of_fit; "
+        "print(json.dumps(losses_of_fit()))"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "KERAS_BACKEND": OTHER_BACKEND[keras.config.backend()]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    expected = json.loads(other.stdout.splitlines()[-1])
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_evaluate_gives_the_numbers_of_all_logits():
+    x, y, weights = batch()
+    task = network()
+    y[:, ::2] = np.argmax(task.predict(x, verbose=0), axis=-1)[:, ::2]
+    task.compile(weighted_metrics=["accuracy"])
+    found = task.evaluate(
+        x, y, sample_weight=weights, batch_size=2, verbose=0, return_dict=True
+    )
+    metric = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+    task.compile(loss=keras_loss(), weighted_metrics=[metric])
+    expected = task.evaluate(
+        x, y, sample_weight=weights, batch_size=2, verbose=0, return_dict=True
+    )
+    assert found.keys() == expected.keys() == {"loss", "accuracy"}
+    assert 0.2 < expected["accuracy"] < 0.9
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_logits_come_from_predict_and_calls_all_the_same():
+    x, y, weights = batch()
+    task = network()
+    before = task.predict(x, verbose=0)
+    task.compile(optimizer=keras.optimizers.SGD(0.0))
+    task.train_on_batch(x, y, sample_weight=weights)
+    assert task(x).shape == (*y.shape, VOCABULARY_SIZE)
+    np.testing.assert_allclose(task.predict(x, verbose=0), before, atol=1e-5)
+
+
+def test_logits_follow_the_embedding():
+    x, _, _ = batch()
+    task = network()
+    embedding = task.backbone.token_embedding.embeddings
+    rng = np.random.default_rng(3)
+    embedding.assign(rng.normal(0, 0.2, embedding.shape).astype("float32"))
+    text = task.backbone(x)[:, -x["token_ids"].shape[1] :]
+    expected = keras.ops.convert_to_numpy(task.backbone.project_to_vocabulary(text))
+    np.testing.assert_allclose(task.predict(x, verbose=0), expected, atol=1e-4)
+
+
+def test_another_metric_is_given_logits():
+    x, y, weights = batch()
+    task = network()
+    top = keras.metrics.SparseTopKCategoricalAccuracy(k=VOCABULARY_SIZE, name="top")
+    task.compile(loss=ResponseLoss(0.1, "example"), weighted_metrics=[top])
+    of_logits = task.test_on_batch(x, y, sample_weight=weights, return_dict=True)
+    assert of_logits["top"] == pytest.approx(1.0)
+    task.compile(loss=ResponseLoss(0.1, "example"))
+    in_chunks = task.test_on_batch(x, y, sample_weight=weights, return_dict=True)
+    assert in_chunks["loss"] == pytest.approx(of_logits["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains(policy):
+    x, y, weights = batch()
+    task = network(policy)
+    optimizer = keras.optimizers.SGD(0.01)
+    if policy == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=64.0)
+    task.compile(optimizer=optimizer)
+    losses = [
+        float(
+            task.train_on_batch(x, y, sample_weight=weights, return_dict=True)["loss"]
+        )
+        for _ in range(6)
+    ]
+    plain = network()
+    plain.compile(loss=keras_loss(), weighted_metrics=[])
+    expected = plain.test_on_batch(x, y, sample_weight=weights, return_dict=True)
+    assert losses[0] == pytest.approx(expected["loss"], rel=0.02)
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_no_array_of_tokens_by_vocabulary(lora):
+    x, y, weights = batch()
+    task = network()
+    if lora:
+        task.backbone.enable_lora(2)
+    task.compile(optimizer=keras.optimizers.SGD(0.01), loss=ResponseLoss(chunk_size=8))
+    task.optimizer.build(task.trainable_variables)
+    if keras.config.backend() == "jax":
+        variables = (
+            task.trainable_variables,
+            task.non_trainable_variables,
+            task.optimizer.variables,
+            task.metrics_variables,
+        )
+        state = keras.tree.map_structure(lambda variable: variable.value, variables)
+        shapes = shapes_of(task.train_step, state, (x, y, weights))
+    else:
+        shapes = shapes_of(lambda *data: task.train_step(data), x, y, weights)
+    assert any(y.size in shape or y.shape == shape for shape in shapes)
+    sizes = {
+        int(np.prod(shape)) // VOCABULARY_SIZE
+        for shape in shapes
+        if VOCABULARY_SIZE in shape
+    }
+    # Logits of chunks; beside them the embedding and its gradient alone.
+    assert 8 in sizes
+    assert max(sizes) <= TEXT_DECODER["hidden_dim"] < y.size
+    if lora:
+        assert not task.backbone.token_embedding.trainable_variables
+
+
+def test_compile_config_comes_back():
+    task = network()
+    loss = ResponseLoss(0.1, "example", 8)
+    task.compile(loss=loss, weighted_metrics=["accuracy"])
+    config = task.get_compile_config()
+    copy = network()
+    copy.compile_from_config(config)
+    assert copy.loss.get_config() == loss.get_config()
+    assert [metric.name for metric in copy.metrics] == ["loss", "accuracy"]
