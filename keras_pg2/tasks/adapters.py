@@ -111,7 +111,7 @@ class Adapters:
         if name in self._known:
             raise ValueError(
                 f"Expected a new name for the adapter in {path}. Received: {name!r}, "
-                "which is there already. Pass another name=..., or delete_adapter first."
+                "which is there already. Pass another name=..., or delete it first."
             )
         base_name = self.base_name if check_base else None
         self._known[name] = open_adapter(path, self._model.backbone, base_name)

@@ -98,7 +98,12 @@ class PaliGemma2CausalLM(keras_hub.models.CausalLM):
         self.adapters = Adapters(self)
 
     def call(self, inputs: dict[str, Tensor], **kwargs: Any) -> Tensor:
-        return super().call(with_image_axis(inputs), **kwargs)
+        # The graph made above has the embedding as a constant, as it was by then, in
+        # the projection to the vocabulary: it tells shapes alone.
+        inputs = with_image_axis(inputs)
+        hidden = self.backbone(inputs, **kwargs)
+        text = self.get_layer("keep_text")(hidden, inputs["token_ids"])
+        return self.backbone.project_to_vocabulary(text)
 
     @classmethod
     def from_preset(
