@@ -58,11 +58,16 @@ class ModelSource:
 
     def _value(self, key: str) -> Any:
         """A variable, or the kernel that LoRA makes of three."""
-        value: Any = self._backbone
-        for name in key.split("/"):
-            is_block = name.startswith("block_")
-            value = value.blocks[int(name[6:])] if is_block else getattr(value, name)
-        return value
+        return find_by_path(self._backbone, key)
+
+
+def find_by_path(backbone: PaliGemma2Backbone, path: str) -> Any:
+    """A layer or weight of a backbone, such as "text_decoder/block_0/mlp"."""
+    value: Any = backbone
+    for name in path.split("/"):
+        is_block = name.startswith("block_")
+        value = value.blocks[int(name[6:])] if is_block else getattr(value, name)
+    return value
 
 
 def from_model(

@@ -88,6 +88,17 @@ def open_preset(directory: Path) -> Checkpoint:
     return checkpoint
 
 
+def leave_lora_out_of_count(directory: Path) -> None:
+    """Makes the count noted in a preset that of its weights.
+
+    KerasHub merges LoRA into what it writes, and counts the factors all the same.
+    """
+    config = read_json(directory / "config.json")["config"]
+    metadata = read_json(directory / "metadata.json")
+    count = count_parameters(**override_numbers(config))
+    _write_json(directory / "metadata.json", {**metadata, "parameter_count": count})
+
+
 def read_vocabulary(directory: Path) -> bytes | None:
     """The tokenizer of a preset of KerasHub's layout; None where there is none."""
     vocabulary = directory / "assets" / "tokenizer" / "vocabulary.spm"

@@ -152,14 +152,18 @@ class CompiledFunctions:
         """
         variables = tuple(id(variable) for variable in self._model.backbone.variables)
         if variables != self._variables:
-            self._functions.clear()
-            _recordings.pop(self._model.backbone, None)
+            self.clear()
             self._variables = variables
         key = (function, *settings)
         if key not in self._functions:
             bound = partial(function, self._model.backbone, *settings)
             self._functions[key] = compile_function(bound, self._model, num_used_up)
         return self._functions[key]
+
+    def clear(self) -> None:
+        """Forgets all, as a number that was compiled in (LoRA's scale) has changed."""
+        self._functions.clear()
+        _recordings.pop(self._model.backbone, None)
 
 
 def _compile_jax(function: Callable, model: keras.Model, num_used_up: int) -> Callable:

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.kv_cache import LayerCache, write
 from keras_pg2.modeling.rotary import Rotation, apply_rotary
 
@@ -147,10 +148,8 @@ class GroupedQueryAttention(keras.layers.Layer):
         self.scale = query_pre_attn_scalar**-0.5
         self.logit_soft_cap = logit_soft_cap
 
-        def dense(units: int, name: str) -> keras.layers.Dense:
-            return keras.layers.Dense(
-                units, use_bias=False, dtype=self.dtype_policy, name=name
-            )
+        def dense(units: int, name: str) -> Dense:
+            return Dense(units, use_bias=False, dtype=self.dtype_policy, name=name)
 
         self.query_dense = dense(num_query_heads * head_dim, "query_dense")
         self.key_dense = dense(num_key_value_heads * head_dim, "key_dense")

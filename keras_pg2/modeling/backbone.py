@@ -13,6 +13,7 @@ import keras
 import keras_hub
 
 from keras_pg2.modeling.checkpointing import PARTS, check_parts
+from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.gemma2 import Gemma2Decoder
 from keras_pg2.modeling.siglip import SigLIPEncoder
 
@@ -64,7 +65,7 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
             **vision_encoder, **policy, name="vision_encoder"
         )
         self.text_decoder = Gemma2Decoder(**text_decoder, **policy, name="text_decoder")
-        self.vision_projection = keras.layers.Dense(
+        self.vision_projection = Dense(
             self.text_decoder.hidden_dim, **policy, name="vision_projection"
         )
         size = self.vision_encoder.image_size

@@ -33,6 +33,7 @@ from keras_pg2.modeling.attention_mask import (
     token_layout,
 )
 from keras_pg2.modeling.checkpointing import checkpoint
+from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.kv_cache import KVCache, LayerCache, empty_cache
 from keras_pg2.modeling.rotary import Rotation, rotation
 
@@ -62,10 +63,8 @@ class GatedMLP(keras.layers.Layer):
         super().__init__(**kwargs)
         self.hidden_dim = hidden_dim
 
-        def dense(units: int, name: str) -> keras.layers.Dense:
-            return keras.layers.Dense(
-                units, use_bias=False, dtype=self.dtype_policy, name=name
-            )
+        def dense(units: int, name: str) -> Dense:
+            return Dense(units, use_bias=False, dtype=self.dtype_policy, name=name)
 
         self.gate_dense = dense(intermediate_dim, "gate_dense")
         self.up_dense = dense(intermediate_dim, "up_dense")

@@ -21,6 +21,7 @@ from keras_pg2.modeling.attention import (
     split_heads,
 )
 from keras_pg2.modeling.checkpointing import checkpoint
+from keras_pg2.modeling.dense import Dense
 
 Tensor = Any
 
@@ -35,8 +36,8 @@ class SigLIPAttention(keras.layers.Layer):
         self.num_heads = num_heads
         self.hidden_dim = hidden_dim
 
-        def dense(name: str) -> keras.layers.Dense:
-            return keras.layers.Dense(hidden_dim, dtype=self.dtype_policy, name=name)
+        def dense(name: str) -> Dense:
+            return Dense(hidden_dim, dtype=self.dtype_policy, name=name)
 
         self.query_dense = dense("query_dense")
         self.key_dense = dense("key_dense")
@@ -77,8 +78,8 @@ class SigLIPBlock(keras.layers.Layer):
         self.mlp_norm = keras.layers.LayerNormalization(
             epsilon=LAYER_NORM_EPSILON, dtype=dtype, name="mlp_norm"
         )
-        self.mlp_up = keras.layers.Dense(intermediate_dim, dtype=dtype, name="mlp_up")
-        self.mlp_down = keras.layers.Dense(hidden_dim, dtype=dtype, name="mlp_down")
+        self.mlp_up = Dense(intermediate_dim, dtype=dtype, name="mlp_up")
+        self.mlp_down = Dense(hidden_dim, dtype=dtype, name="mlp_down")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         shape = (None, None, self.hidden_dim)

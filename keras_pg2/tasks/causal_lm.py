@@ -16,6 +16,7 @@ from keras import ops
 
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.conversion.from_model import write_model
+from keras_pg2.conversion.preset import leave_lora_out_of_count
 from keras_pg2.datasets.loading import FollowEpochs, RowBatches
 from keras_pg2.generation import rows, samplers
 from keras_pg2.generation.beams import search_beams
@@ -24,12 +25,15 @@ from keras_pg2.generation.constraints import Choices, Grammar
 from keras_pg2.generation.decoding import Plan, embed_images, generate_tokens
 from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
+from keras_pg2.tasks.adapter_base import short_name
+from keras_pg2.tasks.adapters import Adapters
 from keras_pg2.tasks.answering import answer, choice_probabilities, stream
 from keras_pg2.tasks.answers import as_stop_strings
 from keras_pg2.tasks.detecting import DetectionFiles, find_detections
 from keras_pg2.tasks.detection_scores import ScoreCalibration
 from keras_pg2.tasks.feeding import is_loader, prepare_data
 from keras_pg2.tasks.loading import load_parts
+from keras_pg2.tasks.lora import Targets
 from keras_pg2.tasks.requests import (
     EncodedImages,
     Options,
@@ -110,6 +114,7 @@ class PaliGemma2CausalLM(ResponseTraining):
         self.input_spec = None
         self.functions = CompiledFunctions(self)
         self.detection_files = DetectionFiles(None)
+        self.adapters = Adapters(self)
 
     def call(self, inputs: dict[str, Tensor], **kwargs: Any) -> Tensor:
         return super().call(with_image_axis(inputs), **kwargs)
@@ -148,18 +153,21 @@ class PaliGemma2CausalLM(ResponseTraining):
         """
         backbone, preprocessor = load_parts(preset, load_weights, **kwargs)
         model = cls(backbone, preprocessor)
+        model.adapters.base_name = short_name(preset)
         if load_weights:
             model.detection_files = DetectionFiles.of_preset(preset)
         return model
 
     def save_to_preset(self, preset_dir: str | Path, **kwargs: Any) -> None:
-        """Writes a directory that `from_preset` reads.
+        """Writes a directory that `from_preset` reads; LoRA is merged into the kernels.
 
         Args:
             preset_dir: the directory.
             **kwargs: as for KerasHub, `max_shard_size` in GB.
         """
         super().save_to_preset(str(preset_dir), **kwargs)
+        if self.adapters.names:
+            leave_lora_out_of_count(Path(preset_dir))
         self.detection_files.save(Path(preset_dir))
 
     def export_to_transformers(
@@ -179,6 +187,135 @@ class PaliGemma2CausalLM(ResponseTraining):
             OSError: when the disk is full; nothing is left behind.
         """
         return write_model(self, path, "hf", dtype)
+
+    def enable_lora(
+        self,
+        rank: int,
+        targets: Targets | None = None,
+        *,
+        alpha: float | None = None,
+        parts: Sequence[str] | None = None,
+        name: str = "default",
+    ) -> None:
+        """Adds LoRA to dense layers and freezes everything else.
+
+        The factors are in float32, whatever the dtype of the model. They begin by
+        adding nothing. Call `compile` afterwards. LoRA has no dropout here, as Keras'
+        layers have none.
+
+        Args:
+            rank: of the factors.
+            targets: a list of layers: by name ("query_dense"), by the end of a path
+                ("attention/query_dense"), by a pattern of these
+                ("text_decoder/block_?/*"), or by a compiled regular expression that is
+                searched in the path. None is query and value.
+            alpha: the product of the factors is multiplied by alpha / rank; None is
+                `rank`.
+            parts: of "vision", "projection" and "decoder", those with LoRA; None is
+                all that targets are found in.
+            name: of the adapter; the one in the network before is kept.
+
+        Raises:
+            TypeError, ValueError: for a rank or alpha that is no number above 0, an
+                unknown part, a target that matches nothing (with near ones), an
+                adapter of this name with other numbers, a quantised model that LoRA
+                does not work in.
+        """
+        self.adapters.enable(rank, targets, alpha, parts, name)
+
+    def save_adapter(
+        self, path: str | Path, *, name: str | None = None, overwrite: bool = False
+    ) -> None:
+        """Writes a LoRA adapter as one small file, whole or not at all.
+
+        Args:
+            path: ends in .safetensors.
+            name: of the adapter; None for the one in the network.
+            overwrite: whether a file at the path is replaced.
+
+        Raises:
+            ValueError: when there is no such adapter, it is merged, or other weights
+                are trainable, which the file would lose.
+            FileExistsError: when there is something at the path.
+        """
+        self.adapters.save(path, name, overwrite)
+
+    def load_adapter(
+        self, path: str | Path, *, name: str | None = None, check_base: bool = True
+    ) -> str:
+        """Loads a LoRA adapter and puts it in the network; all of it or nothing.
+
+        Args:
+            path: a file of `save_adapter`, or a directory of PEFT.
+            name: to call it; None for that of the file.
+            check_base: whether the model must be the one the file was trained on (a
+                directory of PEFT does not tell).
+
+        Returns:
+            The name.
+
+        Raises:
+            FileNotFoundError: when there is nothing at the path.
+            ValueError: for another base, layers that are not there or of another
+                shape, a damaged file, a name that is taken, DoRA and the like.
+        """
+        return self.adapters.load(path, name, check_base)
+
+    def set_adapter(self, name: str | None) -> None:
+        """Puts one of `adapters.names` in the network, trainable; "none" takes it out.
+
+        Where ranks and alphas are the same, nothing is compiled again. Call `compile`
+        before training another adapter.
+
+        Raises:
+            ValueError: for an unknown name, or while an adapter is merged.
+        """
+        self.adapters.set(name)
+
+    def delete_adapter(self, name: str) -> None:
+        """Forgets an adapter.
+
+        Raises:
+            ValueError: for an unknown name, or while an adapter is merged.
+        """
+        self.adapters.delete(name)
+
+    def merge_lora(self, *, can_unmerge: bool = True) -> None:
+        """Adds the adapter in the network to the kernels, which then cost no more.
+
+        Args:
+            can_unmerge: whether the kernels as they were are kept on the host, so that
+                `unmerge_lora` brings them back exactly. False forgets all adapters.
+
+        Raises:
+            ValueError: when there is no adapter in the network, or it is quantised.
+        """
+        self.adapters.merge(can_unmerge)
+
+    def unmerge_lora(self) -> None:
+        """Undoes `merge_lora`: kernels as they were, and the adapter beside them.
+
+        Raises:
+            ValueError: when nothing is merged that can be undone.
+        """
+        self.adapters.unmerge()
+
+    def export_adapter_to_peft(
+        self, path: str | Path, *, name: str | None = None, base: str | None = None
+    ) -> None:
+        """Writes a directory that `peft.PeftModel.from_pretrained` loads.
+
+        Args:
+            path: a directory that is not there yet.
+            name: of the adapter; None for the one in the network.
+            base: Hugging Face id or directory of the base, to be noted in it; None for
+                that of the preset.
+
+        Raises:
+            FileExistsError: when there is something at the path.
+            ValueError: as `save_adapter`.
+        """
+        self.adapters.export(path, name, base)
 
     def compile(
         self,

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from tests.tiny_models import random_task
+from tests.tiny_networks import random_inputs
 
 
 def test_fit_takes_files_and_texts(tmp_path):
@@ -27,6 +28,28 @@ def test_fit_takes_files_and_texts(tmp_path):
     losses = history.history["loss"]
     assert losses[-1] < losses[0]
     assert np.isfinite(losses).all()
+
+
+def test_logits_are_of_the_embedding_as_it_is_now():
+    task = random_task(sequence_length=24)
+    inputs = random_inputs([5, 4])
+    table = task.backbone.token_embedding.embeddings
+    before = keras.ops.convert_to_numpy(task(inputs))
+    table.assign(keras.ops.convert_to_numpy(table)[::-1].copy())
+    hidden = task.backbone(inputs)[:, -5:]
+    expected = keras.ops.convert_to_numpy(task.backbone.project_to_vocabulary(hidden))
+    logits = keras.ops.convert_to_numpy(task(inputs))
+    assert np.abs(logits - before).max() > 1
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+    # A row that is read by no text learns too: the output is tied to it.
+    old = keras.ops.convert_to_numpy(table).copy()
+    task.compile(optimizer=keras.optimizers.SGD(0.1))
+    data = {"prompts": ["caption en"], "responses": ["a red ball"]}
+    data["images"] = np.full((1, 28, 28, 3), 99, np.uint8)
+    task.fit(data, batch_size=1, verbose=0, shuffle=False)
+    changes = np.abs(keras.ops.convert_to_numpy(table) - old).max(axis=1)
+    assert (changes > 0).mean() > 0.9
+    task(inputs)
 
 
 def test_lora_trains_only_its_layers():

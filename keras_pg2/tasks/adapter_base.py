@@ -1,0 +1,173 @@
+"""Whether an adapter is for this model: its base in numbers and hashes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from keras import ops
+
+from keras_pg2.conversion.adapter import Adapter, Base, read_adapter
+from keras_pg2.conversion.from_model import find_by_path
+from keras_pg2.conversion.number_types import DTYPES
+from keras_pg2.conversion.peft import read_peft
+from keras_pg2.model_numbers import override_numbers, variable_shapes
+from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.presets import PRESETS
+from keras_pg2.tasks.lora import check_can_adapt, dense_layers
+
+
+def short_name(preset: str | Path) -> str:
+    """A preset's name; of a directory or file the last part of its path."""
+    path = Path(preset).expanduser()
+    return path.resolve().name if path.exists() else str(preset)
+
+
+def hub_name(name: str) -> str:
+    """A preset's Hugging Face id, or its own name where it has none."""
+    if name in PRESETS:
+        return PRESETS[name].huggingface_id
+    return name.removeprefix("hf://").partition("@")[0]
+
+
+def describe_base(backbone: PaliGemma2Backbone, name: str) -> Base:
+    """What an adapter remembers of its base.
+
+    The hashes are of all norms and biases, and of the first row of every kernel
+    without LoRA; rounded to bfloat16, so that a checkpoint of bfloat16 is the same in
+    every dtype. Kernels that are quantised have no hash.
+
+    Args:
+        backbone: with LoRA or without, not merged.
+        name: of its checkpoint.
+    """
+    numbers = override_numbers(backbone.get_config())
+    vectors = (
+        (path, find_by_path(backbone, path))
+        for path, shape in variable_shapes(**numbers).items()
+        if len(shape) == 1
+    )
+    layers = dense_layers(backbone)
+    hashes = {"norms and biases": _hash(vectors)}
+    if not any(layer.quantization_mode for layer in layers.values()):
+        hashes["kernels"] = _hash(
+            (path, layer.base_kernel[0]) for path, layer in layers.items()
+        )
+    return Base(name, numbers, hashes)
+
+
+def _hash(values: Iterator[tuple[str, Any]]) -> str:
+    digest = hashlib.sha256()
+    for path, value in values:
+        rounded = ops.convert_to_numpy(ops.cast(value, "float32"))
+        digest.update(path.encode())
+        digest.update(rounded.astype(DTYPES["bfloat16"]).tobytes())
+    return digest.hexdigest()[:32]
+
+
+def open_adapter(
+    path: Path, backbone: PaliGemma2Backbone, base_name: str | None
+) -> Adapter:
+    """Reads an adapter and checks that it is for a model, which it does not touch.
+
+    Args:
+        path: a file of `write_adapter`, or a directory of PEFT.
+        backbone: of the model.
+        base_name: of the model's checkpoint; None does not compare their bases.
+
+    Raises:
+        FileNotFoundError, ValueError: as `PaliGemma2CausalLM.load_adapter`.
+    """
+    numbers = override_numbers(backbone.get_config())
+    adapter = read_peft(path, numbers) if path.is_dir() else read_adapter(path)
+    _check_layers(adapter, backbone, path)
+    layers = dense_layers(backbone)
+    check_can_adapt({each: layers[each] for each in adapter.layers})
+    if base_name is not None:
+        _check_base(adapter, describe_base(backbone, base_name), path)
+    return adapter
+
+
+def _check_layers(adapter: Adapter, backbone: PaliGemma2Backbone, source: Path) -> None:
+    """Raises ValueError when layers of an adapter are not there or of another shape."""
+    layers = dense_layers(backbone)
+    missing = [path for path in adapter.layers if path not in layers]
+    misfits = []
+    for path, (a, b, _) in adapter.layers.items():
+        if path in layers:
+            shape = tuple(layers[path].base_kernel.shape)
+            if layers[path].quantization_mode == "int4":
+                # Its kernel is stored two numbers a byte.
+                shape = (layers[path].base_kernel.shape[0], layers[path].units)
+            if (a.shape[0], b.shape[1]) != shape:
+                misfits.append(f"{path} {(a.shape[0], b.shape[1])}, here {shape}")
+    if missing or misfits:
+        problems = [
+            f"{len(found)} {problem}: {'; '.join(found[:4])}"
+            for problem, found in (
+                ("layers this model does not have", missing),
+                ("kernels of another shape", misfits),
+            )
+            if found
+        ]
+        raise ValueError(
+            f"Expected an adapter for this model in {source}. Received "
+            f"{', and '.join(problems)}. Load the model it was trained on"
+            f"{_named(adapter.base)}."
+        )
+
+
+def _check_base(adapter: Adapter, here: Base, source: Path) -> None:
+    """Raises ValueError when an adapter was trained on other weights or numbers."""
+    base = adapter.base
+    differences = _different_numbers(base.numbers, here.numbers)
+    differences += [
+        f"other {group}"
+        for group, value in base.hashes.items()
+        if here.hashes.get(group, value) != value
+    ]
+    if differences:
+        raise ValueError(
+            f"Expected the base that the adapter in {source} was trained on"
+            f"{_named(base)}. Received{_named(here)} another one: "
+            f"{', '.join(differences[:6])}. Load that model, or pass check_base=False "
+            "to use the adapter all the same."
+        )
+
+
+def _different_numbers(
+    theirs: Mapping[str, Mapping[str, Any]] | None,
+    ours: Mapping[str, Mapping[str, Any]] | None,
+) -> list[str]:
+    if theirs is None or ours is None:
+        return []
+    return [
+        f"{name}={ours[part].get(name)!r} (the adapter's is {numbers.get(name)!r})"
+        for part, numbers in theirs.items()
+        for name in {**ours[part], **numbers}
+        if ours[part].get(name) != numbers.get(name)
+    ]
+
+
+def _named(base: Base) -> str:
+    return f" ({base.name})" if base.name else ""
+
+
+def check_nothing_else_trains(backbone: PaliGemma2Backbone, adapter: Adapter) -> None:
+    """Raises ValueError when weights are trainable that an adapter does not hold."""
+    layers = dense_layers(backbone)
+    factors = {
+        id(kernel)
+        for path in adapter.layers
+        for kernel in (layers[path].lora_kernel_a, layers[path].lora_kernel_b)
+    }
+    others = [v.path for v in backbone.trainable_variables if id(v) not in factors]
+    if others:
+        raise ValueError(
+            "Expected only the adapter to be trainable, as its file keeps nothing "
+            f"else. Received also: {', '.join(others[:4])} ({len(others)} such). Use "
+            "model.enable_lora, which freezes them, instead of backbone.enable_lora; "
+            "or save_to_preset."
+        )

@@ -1,0 +1,250 @@
+"""The adapters of one model: one is in the network, the others wait by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_pg2.conversion.adapter import ENDING, Adapter, write_adapter
+from keras_pg2.conversion.peft import write_peft
+from keras_pg2.modeling.dense import Dense
+from keras_pg2.tasks import lora
+from keras_pg2.tasks.adapter_base import (
+    check_nothing_else_trains,
+    describe_base,
+    hub_name,
+    open_adapter,
+)
+from keras_pg2.tasks.lora_factors import (
+    freeze,
+    merge_factors,
+    read_factors,
+    start_factors,
+    write_factors,
+)
+
+NONE = "none"
+DEFAULT = "default"
+
+
+class _Merged(NamedTuple):
+    """An adapter's name, and the kernels as they were by layer, on the host."""
+
+    name: str
+    kernels: Mapping[str, np.ndarray]
+
+
+class Adapters:
+    """What `PaliGemma2CausalLM` knows of LoRA; its methods say what these do.
+
+    Args:
+        model: has the network as `backbone`, and compiled `functions`.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._known: dict[str, Adapter] = {}
+        self._active: str | None = None
+        self._merged: _Merged | None = None
+        self.base_name = ""
+
+    @property
+    def names(self) -> list[str]:
+        self._adopt()
+        return list(self._known)
+
+    @property
+    def active(self) -> str | None:
+        """Name of the adapter in the network, also a merged one; None for none."""
+        self._adopt()
+        return self._merged.name if self._merged is not None else self._active
+
+    def enable(
+        self,
+        rank: int,
+        targets: lora.Targets | None,
+        alpha: float | None,
+        parts: Sequence[str] | None,
+        name: str,
+    ) -> None:
+        self._begin("enable_lora")
+        _check_name(name)
+        alpha = rank if alpha is None else alpha
+        lora.check_numbers(rank, alpha)
+        layers = self._layers()
+        if targets is None:
+            targets = lora.default_targets(self._model.backbone, parts)
+        chosen = lora.choose_layers(layers, targets, parts)
+        lora.check_can_adapt({path: layers[path] for path in chosen})
+        if name in self._known:
+            self._check_same(name, dict.fromkeys(chosen, (rank, float(alpha))))
+            self.set(name)
+            return
+        self._keep_active()
+        freeze(self._model.backbone)
+        start_factors(layers, chosen, rank, alpha)
+        words = (t.pattern if isinstance(t, re.Pattern) else t for t in targets)
+        read = {path: read_factors(layers[path]) for path in chosen}
+        self._known[name] = Adapter(read, tuple(words))
+        self._active = name
+        self._forget_compiled()
+
+    def save(self, path: str | Path, name: str | None, overwrite: bool) -> None:
+        adapter = self._to_save("save_adapter", name)
+        write_adapter(adapter, Path(path).expanduser(), overwrite)
+
+    def export(self, path: str | Path, name: str | None, base: str | None) -> None:
+        adapter = self._to_save("export_adapter_to_peft", name)
+        base = hub_name(self.base_name) if base is None else base
+        write_peft(adapter, Path(path).expanduser(), base)
+
+    def load(self, path: str | Path, name: str | None, check_base: bool) -> str:
+        self._begin("load_adapter")
+        path = Path(path).expanduser()
+        name = path.resolve().name.removesuffix(ENDING) if name is None else name
+        _check_name(name)
+        if name in self._known:
+            raise ValueError(
+                f"Expected a new name for the adapter in {path}. Received: {name!r}, "
+                "which is there already. Pass another name=..., or delete it first."
+            )
+        base_name = self.base_name if check_base else None
+        self._known[name] = open_adapter(path, self._model.backbone, base_name)
+        self.set(name)
+        return name
+
+    def set(self, name: str | None) -> None:
+        self._begin("set_adapter")
+        adapter = None if name is None or name == NONE else self._find(name)
+        self._keep_active()
+        freeze(self._model.backbone)
+        factors = {} if adapter is None else self._known[str(name)].layers
+        has_changed = write_factors(self._layers(), factors)
+        self._active = None if adapter is None else name
+        self._forget_compiled(has_changed)
+
+    def delete(self, name: str) -> None:
+        self._begin("delete_adapter")
+        self._find(name)
+        if name == self._active:
+            self.set(None)
+        del self._known[name]
+        if not self._known:
+            for layer in self._layers().values():
+                layer.disable_lora()
+            self._forget_compiled()
+
+    def merge(self, can_unmerge: bool) -> None:
+        self._begin("merge_lora")
+        if self._active is None:
+            raise ValueError(
+                "Expected an adapter in the network to merge. Received: none. Call "
+                f"set_adapter first; known are: {', '.join(self._known) or 'none'}."
+            )
+        self._keep_active()
+        factors = self._known[self._active].layers
+        kernels = merge_factors(self._layers(), factors, can_unmerge)
+        if can_unmerge:
+            self._merged = _Merged(self._active, kernels)
+        else:
+            # The others were for the kernels that are gone.
+            self._known.clear()
+        self._active = None
+        self._forget_compiled()
+
+    def unmerge(self) -> None:
+        if self._merged is None:
+            raise ValueError(
+                "Expected a model with a merged adapter. Received: one without. "
+                "`merge_lora` can be undone unless can_unmerge was False."
+            )
+        layers, (name, kernels), self._merged = self._layers(), self._merged, None
+        for path, kernel in kernels.items():
+            layers[path].base_kernel.assign(kernel)
+        self.set(name)
+
+    def _to_save(self, call: str, name: str | None) -> Adapter:
+        """An adapter as it is now, with a description of its base."""
+        self._begin(call)
+        name = self._active if name is None else name
+        if name is None:
+            raise ValueError(
+                f"Expected an adapter in the network for {call}. Received: none. Call "
+                "enable_lora or set_adapter first, or pass name=...; there are: "
+                f"{', '.join(self._known) or 'none'}."
+            )
+        adapter, backbone = self._find(name), self._model.backbone
+        if name == self._active:
+            check_nothing_else_trains(backbone, adapter)
+            self._keep_active()
+        base = describe_base(backbone, self.base_name)
+        return Adapter(self._known[name].layers, adapter.targets, base)
+
+    def _begin(self, call: str) -> None:
+        if self._merged is not None:
+            raise ValueError(
+                f"Expected a model without a merged adapter for {call}. Received: one "
+                f"with {self._merged.name!r} merged. Call unmerge_lora first."
+            )
+        self._adopt()
+
+    def _adopt(self) -> None:
+        """Takes over what `backbone.enable_lora` has added."""
+        if self._known or self._merged is not None:
+            return
+        layers = {k: v for k, v in self._layers().items() if v.lora_enabled}
+        if layers:
+            read = {path: read_factors(layer) for path, layer in layers.items()}
+            names = dict.fromkeys(layer.name for layer in layers.values())
+            self._known[DEFAULT] = Adapter(read, tuple(names))
+            self._active = DEFAULT
+
+    def _keep_active(self) -> None:
+        """Copies the factors in the network, which training has changed."""
+        if self._active is not None:
+            old, layers = self._known[self._active], self._layers()
+            now = {path: read_factors(layers[path]) for path in old.layers}
+            self._known[self._active] = Adapter(now, old.targets, old.base)
+
+    def _layers(self) -> dict[str, Dense]:
+        return lora.dense_layers(self._model.backbone)
+
+    def _find(self, name: str) -> Adapter:
+        if name in self._known:
+            return self._known[name]
+        near = get_close_matches(str(name), self._known, n=2)
+        advice = f" Near it: {', '.join(near)}." if near else ""
+        raise ValueError(
+            f"Expected an adapter of: {', '.join([*self._known, NONE])}. Received: "
+            f"{name!r}.{advice}"
+        )
+
+    def _check_same(self, name: str, wanted: dict[str, tuple[int, float]]) -> None:
+        known = self._known[name]
+        if known.settings() != wanted:
+            rank, alpha = next(iter(wanted.values()))
+            raise ValueError(
+                f"Expected {name!r} as it was enabled ({known.describe()}). Received: "
+                f"rank {rank}, alpha {alpha:g}, {len(wanted)} layers. Pass another "
+                "name=..., or call delete_adapter or merge_lora first."
+            )
+
+    def _forget_compiled(self, everything: bool = True) -> None:
+        """What trains is settled when it is compiled, and so is LoRA's scale."""
+        model = self._model
+        model.train_function = model.test_function = model.predict_function = None
+        if everything:
+            model.functions.clear()
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str) or not name or name == NONE:
+        raise ValueError(
+            f"Expected a name for the adapter other than {NONE!r}, which means no "
+            f"adapter. Received: {name!r}."
+        )

@@ -1,0 +1,141 @@
+"""Which layers of a network get LoRA."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from keras_pg2.conversion.from_model import find_by_path
+from keras_pg2.model_numbers import override_numbers, variable_shapes
+from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.modeling.dense import Dense
+
+PARTS = {
+    "vision": "vision_encoder",
+    "projection": "vision_projection",
+    "decoder": "text_decoder",
+}
+"""Parts of a model, and where their paths begin."""
+
+Targets = Sequence[str | re.Pattern[str]]
+
+# Keras multiplies by the factors in these; in the others it forgets them.
+_WITH_LORA = (None, "int8", "int4")
+
+
+def dense_layers(backbone: PaliGemma2Backbone) -> dict[str, Dense]:
+    """Every layer that LoRA can be added to, by its path."""
+    shapes = variable_shapes(**override_numbers(backbone.get_config()))
+    paths = [path.rpartition("/")[0] for path in shapes if path.endswith("/kernel")]
+    layers = {path: find_by_path(backbone, path) for path in paths}
+    return {path: layer for path, layer in layers.items() if isinstance(layer, Dense)}
+
+
+def default_targets(
+    backbone: PaliGemma2Backbone, parts: Sequence[str] | None
+) -> list[str]:
+    """KerasHub's targets; the projection too where it is asked for by name."""
+    targets = list(backbone.default_lora_layer_names())
+    if parts is None or "projection" not in parts:
+        return targets
+    return [*targets, "vision_projection"] if len(parts) > 1 else ["vision_projection"]
+
+
+def choose_layers(
+    paths: Iterable[str],
+    targets: Targets,
+    parts: Sequence[str] | None = None,
+) -> list[str]:
+    """The layers that targets mean.
+
+    Args:
+        paths: of all layers, such as "text_decoder/block_0/attention/query_dense".
+        targets: each a layer's name ("query_dense"), the end of its path
+            ("attention/query_dense"), either with `*`, `?` and `[...]`
+            ("text_decoder/block_1?/*"), or a compiled regular expression that is
+            searched in the path.
+        parts: "vision", "projection", "decoder"; None for all.
+
+    Returns:
+        Paths in their order.
+
+    Raises:
+        ValueError: for an unknown part, or a target that no layer of the parts has.
+    """
+    if isinstance(targets, str | re.Pattern) or not targets:
+        raise ValueError(
+            'Expected a list of targets, such as ["query_dense", "value_dense"]. '
+            f"Received: {targets!r}."
+        )
+    _check_parts(parts)
+    beginnings = tuple(PARTS[part] for part in parts or PARTS)
+    candidates = [path for path in paths if path.split("/")[0] in beginnings]
+    chosen: set[str] = set()
+    for target in targets:
+        matched = [path for path in candidates if _matches(path, target)]
+        if not matched:
+            raise ValueError(_no_match(target, candidates, parts))
+        chosen.update(matched)
+    return [path for path in candidates if path in chosen]
+
+
+def _check_parts(parts: Sequence[str] | None) -> None:
+    if parts is None:
+        return
+    unknown = [part for part in parts if part not in PARTS]
+    if isinstance(parts, str) or unknown or not parts:
+        raise ValueError(
+            f"Expected a list of parts of {', '.join(PARTS)}. Received: {parts!r}."
+        )
+
+
+def _matches(path: str, target: str | re.Pattern[str]) -> bool:
+    if isinstance(target, re.Pattern):
+        return target.search(path) is not None
+    return fnmatchcase(path, target) or fnmatchcase(path, f"*/{target}")
+
+
+def _no_match(
+    target: str | re.Pattern[str], paths: Sequence[str], parts: Sequence[str] | None
+) -> str:
+    where = "the model" if parts is None else f"parts {', '.join(parts)}"
+    names = list(dict.fromkeys(path.rpartition("/")[2] for path in paths))
+    word = target.pattern if isinstance(target, re.Pattern) else target
+    near = get_close_matches(word, [*names, *paths], n=3, cutoff=0.5)
+    advice = f"Near it: {', '.join(near)}. " if near else ""
+    return (
+        f"Expected targets that match dense layers of {where}. Received: {word!r}, "
+        f"which matches none. {advice}Names are: {', '.join(names)}; paths are such as "
+        f"{paths[0]}."
+    )
+
+
+def check_can_adapt(layers: Mapping[str, Dense]) -> None:
+    """Raises ValueError when layers are quantised in a way that LoRA does not work."""
+    wrong = {
+        path: layer.quantization_mode
+        for path, layer in layers.items()
+        if layer.quantization_mode not in _WITH_LORA
+    }
+    if wrong:
+        path, mode = next(iter(wrong.items()))
+        raise ValueError(
+            "Expected layers of float weights, int8 or int4 for LoRA. Received: "
+            f"{mode} in {len(wrong)} layers ({path}, ...). Enable LoRA on the model "
+            "before it is quantised."
+        )
+
+
+def check_numbers(rank: int, alpha: float) -> None:
+    """Raises TypeError or ValueError when rank or alpha is no number above 0."""
+    for name, value in {"rank": rank, "alpha": alpha}.items():
+        kinds = int if name == "rank" else int | float
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            raise TypeError(
+                f"Expected {name} to be a {'whole ' if name == 'rank' else ''}number. "
+                f"Received: {value!r}."
+            )
+        if value <= 0:
+            raise ValueError(f"Expected {name} to be above 0. Received: {value}.")

@@ -1,0 +1,227 @@
+"""Adapters against PEFT itself, on PaliGemmas of transformers with random weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_pg2 import PaliGemma2CausalLM
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+peft = pytest.importorskip("peft")
+
+from safetensors.numpy import load_file, save_file  # noqa: E402
+
+from tests.parity.reference import (  # noqa: E402
+    TEXT_CONFIGS,
+    VOCABULARY_SIZE,
+    build_model,
+    random_batch,
+)
+
+# peft 0.21 asks transformers 5.23 by an old name; and warns of LoRA on the embedding.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`"),
+    pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`"),
+]
+
+BATCH = random_batch([5, 9], [3, 2])
+NUM_IMAGE_TOKENS = 9
+DECODER = r".*language_model.*\.(q_proj|v_proj)"
+ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "out_proj", "gate_proj", "up_proj"]
+ALL += ["down_proj", "fc1", "fc2", "linear"]
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    paths = {}
+    for kind in ("3b", "pali_gemma_1"):
+        paths[kind] = tmp_path_factory.mktemp(kind) / "model"
+        build_model(TEXT_CONFIGS[kind]).save_pretrained(paths[kind])
+    return paths
+
+
+def theirs(kind: str = "3b") -> Any:
+    return build_model(TEXT_CONFIGS[kind])
+
+
+def their_logits(model: Any) -> np.ndarray:
+    """[number of real text tokens, V]"""
+    with torch.no_grad():
+        logits = model.eval()(**BATCH.theirs).logits
+    is_text = BATCH.theirs["attention_mask"].bool() & (
+        BATCH.theirs["input_ids"] < VOCABULARY_SIZE
+    )
+    return logits[is_text].numpy()[:, :VOCABULARY_SIZE]
+
+
+def our_logits(model: PaliGemma2CausalLM) -> np.ndarray:
+    logits = ops.convert_to_numpy(model(BATCH.ours))
+    return logits[BATCH.ours["padding_mask"]]
+
+
+def assert_close(ours: np.ndarray, expected: np.ndarray) -> None:
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(ours / scale, expected / scale, rtol=0, atol=1e-4)
+
+
+def load(path: Path) -> PaliGemma2CausalLM:
+    return PaliGemma2CausalLM.from_preset(str(path), dtype="float32")
+
+
+def make_adapter(path: Path, kind: str = "3b", **options: Any) -> np.ndarray:
+    """A directory of PEFT with random factors, and the logits with it."""
+    torch.manual_seed(0)
+    settings = {"r": 3, "lora_alpha": 5, "target_modules": ["q_proj", "v_proj"]}
+    model = peft.get_peft_model(theirs(kind), peft.LoraConfig(**settings | options))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(0.5 * torch.randn(parameter.shape))
+    model.save_pretrained(path)
+    return their_logits(model)
+
+
+@pytest.mark.parametrize("kind", ["3b", "pali_gemma_1"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"target_modules": ALL},
+        {"target_modules": "all-linear"},
+        {"target_modules": DECODER, "lora_dropout": 0.3},
+        {
+            "rank_pattern": {"language_model.layers.1.self_attn.q_proj": 5},
+            "alpha_pattern": {"layers.0.self_attn.v_proj": 11},
+        },
+        {"layers_to_transform": [1]},
+    ],
+    ids=["query_value", "all", "all_linear", "expression", "patterns", "one_layer"],
+)
+def test_an_adapter_of_peft_computes_the_same(
+    kind: str, options: dict, bases: dict[str, Path], tmp_path: Path
+) -> None:
+    expected = make_adapter(tmp_path / "adapter", kind, **options)
+    model = load(bases[kind])
+    before = our_logits(model)
+    assert_close(before, their_logits(theirs(kind)))
+    assert np.abs(before - expected).max() > 0.1 * np.abs(expected).max()
+    assert model.load_adapter(tmp_path / "adapter") == "adapter"
+    assert_close(our_logits(model), expected)
+    # And back again.
+    model.export_adapter_to_peft(tmp_path / "again")
+    again, first = (
+        load_file(tmp_path / name / "adapter_model.safetensors")
+        for name in ("again", "adapter")
+    )
+    assert again.keys() == first.keys()
+    for key, value in first.items():
+        np.testing.assert_array_equal(again[key], value)
+    loaded = peft.PeftModel.from_pretrained(theirs(kind), tmp_path / "again")
+    assert_close(their_logits(loaded), expected)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rank": 2},
+        {"rank": 4, "alpha": 6, "parts": ["decoder"]},
+        {"rank": 3, "alpha": 2.5, "targets": ["*"]},
+        {"rank": 1, "targets": ["text_decoder/block_2/*", "vision_projection"]},
+    ],
+)
+def test_peft_computes_the_same_with_ours(
+    options: dict, bases: dict[str, Path], tmp_path: Path
+) -> None:
+    model = load(bases["3b"])
+    model.enable_lora(**options)
+    rng = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        variable.assign(rng.normal(0, 0.5, variable.shape))
+    expected = our_logits(model)
+    model.export_adapter_to_peft(tmp_path / "adapter", base="google/some")
+    loaded = peft.PeftModel.from_pretrained(theirs(), tmp_path / "adapter")
+    assert np.abs(their_logits(theirs()) - expected).max() > 0.5
+    assert_close(their_logits(loaded), expected)
+    # Every factor is there: nothing was left at its first value.
+    count = sum("lora_" in name for name, _ in loaded.named_parameters())
+    assert count == len(model.trainable_variables)
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "google/some"
+    with pytest.raises(FileExistsError, match="there already"):
+        model.export_adapter_to_peft(tmp_path / "adapter")
+
+
+def test_names_of_older_transformers(bases: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "adapter"
+    expected = make_adapter(path, target_modules=["q_proj", "linear"])
+    renamings: list[Callable[[str], str]] = [
+        lambda key: key.replace("tower.", "tower.vision_model."),
+        lambda key: (
+            key.replace("model.model.vision_tower.", "model.vision_tower.")
+            .replace("vision_tower.", "vision_tower.vision_model.")
+            .replace("model.model.multi_modal", "model.multi_modal")
+            .replace("model.model.language_model.", "model.language_model.model.")
+        ),
+    ]
+    tensors = load_file(path / "adapter_model.safetensors")
+    for rename in renamings:
+        renamed = {rename(key): value for key, value in tensors.items()}
+        assert renamed.keys() != tensors.keys()
+        save_file(renamed, path / "adapter_model.safetensors")
+        model = load(bases["3b"])
+        model.load_adapter(path)
+        assert_close(our_logits(model), expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"use_rslora": True}, r"use_rslora=True \(rank-stabilised scales\)"),
+        ({"use_dora": True}, r"use_dora=True \(magnitudes of DoRA\)"),
+        ({"modules_to_save": ["linear"]}, r"modules_to_save=\['linear'\]"),
+        ({"bias": "all"}, "bias='all'"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights='pissa'"),
+        ({"target_modules": ["q_proj", "embed_tokens"]}, "embed_tokens.lora_embedding"),
+    ],
+)
+def test_what_is_no_plain_lora_is_refused(
+    options: dict, message: str, bases: dict[str, Path], tmp_path: Path
+) -> None:
+    make_adapter(tmp_path / "adapter", **options)
+    model = load(bases["3b"])
+    with pytest.raises(ValueError, match=message):
+        model.load_adapter(tmp_path / "adapter")
+    assert model.adapters.names == []
+
+
+def test_a_directory_that_is_not_whole(bases: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "adapter"
+    make_adapter(path)
+    model = load(bases["3b"])
+    other = load(bases["pali_gemma_1"])
+    # Gemma 1 has one head of values.
+    with pytest.raises(ValueError, match=r"value_dense \(24, 16\), here \(24, 8\)"):
+        other.load_adapter(path)
+    weights = path / "adapter_model.safetensors"
+    content = weights.read_bytes()
+    with pytest.raises(ValueError, match="It is of PEFT: load the directory"):
+        model.load_adapter(weights)
+    weights.write_bytes(content[:-100])
+    with pytest.raises(ValueError, match="is cut off or is none"):
+        model.load_adapter(path)
+    weights.unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"adapter_model.safetensors is missing"
+    ):
+        model.load_adapter(path)
+    assert model.adapters.names == []
+    assert len(model.trainable_variables) == len(model.weights)
