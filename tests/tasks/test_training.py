@@ -55,7 +55,7 @@ def keras_loss() -> keras.losses.Loss:
 
 def losses_of_fit(loss: object = "auto", num_steps: int = 20) -> list[float]:
     task = network()
-    optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
+    optimizer = keras.optimizers.SGD(0.001, momentum=0.9)
     metric = keras.metrics.SparseCategoricalAccuracy(name="own")
     metrics = "auto" if loss == "auto" else [metric]
     task.compile(optimizer=optimizer, loss=loss, weighted_metrics=metrics)
