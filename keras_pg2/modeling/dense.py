@@ -33,8 +33,10 @@ class Dense(keras.layers.Dense):
         if not self.lora_enabled:
             return super().call(inputs, training=training)
         x = ops.matmul(inputs, self._kernel)
-        low = ops.matmul(inputs, self.lora_kernel_a)
-        x = x + (self.lora_alpha / self.lora_rank) * ops.matmul(low, self.lora_kernel_b)
+        a = ops.cast(self.lora_kernel_a, x.dtype)
+        b = ops.cast(self.lora_kernel_b, x.dtype)
+        scale = ops.cast(self.lora_alpha / self.lora_rank, x.dtype)
+        x = ops.add(x, scale * ops.matmul(ops.matmul(inputs, a), b))
         x = x if self.bias is None else ops.add(x, self.bias)
         return x if self.activation is None else self.activation(x)
 
