@@ -51,4 +51,4 @@ def test_readme_example_prints_what_it_says(
     monkeypatch.chdir(tmp_path)
     exec(code, {})
     assert capsys.readouterr().out == printed
-    assert (tmp_path / "boxes.png").is_file()
+    assert (tmp_path / "masks.png").is_file()
