@@ -189,6 +189,18 @@ def test_what_is_found_as_a_coco_data_set(run, picture, asked, tmp_path) -> None
     assert data.annToMask(star).shape == (HEIGHT, WIDTH)
 
 
+def test_drawings_of_an_earlier_call_are_no_pictures(run, picture, asked) -> None:
+    folder = picture.parent
+    for _ in range(2):
+        for command in ("detect", "segment"):
+            assert run(command, folder, "-l", "star").stdout.count("1 found") == 1
+    names = {"scene.png", "scene_boxes.png", "scene_masks.png"}
+    assert {path.name for path in folder.iterdir()} == names
+    # Named as a file it is what the user wants.
+    boxes = folder / "scene_boxes.png"
+    assert "1 found" in run("detect", boxes, "-l", "star", "--no-draw").stdout
+
+
 def test_unsure_things_are_left_out(run, picture, asked) -> None:
     options = ("-l", "star", "--no-draw", "--min-score")
     assert "1 found" in run("detect", picture, *options, 0.87).stdout

@@ -87,7 +87,7 @@ def find_in_pictures(
         ImportError: when a COCO file of masks is wanted without pycocotools.
     """
     names = search.names()
-    images = check_pictures(find_pictures(paths))
+    images = check_pictures(_without_drawings(find_pictures(paths), paths))
     targets: Sequence[Path | None] = [None] * len(images)
     if outputs.is_drawn:
         targets = plan_outputs(images, outputs.draw, TASKS[search.task])
@@ -152,13 +152,31 @@ def find_things(
             yield picture, things.take(sure)
 
 
+def _without_drawings(images: list[Path], paths: Sequence[Path]) -> list[Path]:
+    """Leaves out copies that an earlier call has drawn beside pictures of a folder."""
+    named = {os.path.abspath(expand_user(path)) for path in paths}
+    stems = {image.parent / image.stem for image in images}
+    endings = tuple(f"_{what}" for what in TASKS.values())
+
+    def is_drawing(image: Path) -> bool:
+        original = image.parent / image.stem.rpartition("_")[0]
+        return image.stem.endswith(endings) and original in stems
+
+    return [
+        image
+        for image in images
+        if os.path.abspath(image) in named or not is_drawing(image)
+    ]
+
+
 def _check_coco(path: Path, images: Sequence[Path], search: Search) -> Path:
     path = expand_user(path)
     if path.suffix.lower() != ".json" or path.is_dir():
         raise ValueError(
             f"Expected --coco as a file name ending in .json, received {str(path)!r}."
         )
-    if not os.access(path.absolute().parent, os.W_OK):
+    folder = path.absolute().parent
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
         raise OSError(
             f"Expected --coco in a folder that can be written to, received "
             f"{str(path)!r}. Make the folder, or choose another."

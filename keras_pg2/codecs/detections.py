@@ -26,7 +26,8 @@ class Detections:
         unread: the pieces of the text that are no instance.
 
     Raises:
-        ValueError: when the parts do not have N rows.
+        ValueError: when the parts do not have N rows, a score is outside [0, 1], or a
+            coordinate is not finite.
     """
 
     labels: tuple[str, ...]
@@ -48,6 +49,16 @@ class Detections:
                     f"Expected {name} of shape {(count, *row)} for {count} labels, "
                     f"received {part.shape}."
                 )
+        # A comparison with NaN is False.
+        if (
+            self.scores is not None
+            and not ((self.scores >= 0) & (self.scores <= 1)).all()
+        ):
+            raise ValueError(f"Expected scores in [0, 1], received {self.scores}.")
+        if not np.isfinite(self.boxes_xyxy).all():
+            raise ValueError(
+                "Expected finite box coordinates, received NaN or infinity."
+            )
         if self.masks is not None and (
             self.masks.ndim != 3
             or len(self.masks) != count
@@ -72,6 +83,7 @@ class Detections:
             rows: integers, taken in that order; or bool[N], True for those to keep.
 
         Raises:
+            TypeError: when they are neither integers nor booleans.
             ValueError: when there are not N booleans.
             IndexError: when there is no such row.
         """
@@ -83,6 +95,10 @@ class Detections:
                     f"{len(rows)}."
                 )
             rows = np.flatnonzero(rows)
+        elif rows.size and not np.issubdtype(rows.dtype, np.integer):
+            raise TypeError(
+                f"Expected integers or booleans as rows, received {rows.dtype}."
+            )
         rows = rows.astype(int)
 
         def taken(part: Any) -> Any:

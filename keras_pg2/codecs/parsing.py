@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _RUN = re.compile(r"((?:<loc[0-9]{4}>\s*)+)((?:<seg[0-9]{3}>\s*)*)")
 _BIN = re.compile(r"<loc([0-9]{4})>")
 _CODE = re.compile(r"<seg([0-9]{3})>")
-_JOINT = re.compile(r"\s*;(?:\s+|$)")
+_JOINT = re.compile(r";(?:\s+|$)")
 _CUT_TOKEN = re.compile(r"<(?:loc|seg)[0-9]*$")
 _CONTROL = re.compile(r"<(?:bos|eos|pad)>")
 

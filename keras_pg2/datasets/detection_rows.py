@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+from PIL import ExifTags, Image
 
 from keras_pg2.codecs.location_tokens import (
     NUM_BINS,
@@ -165,6 +166,20 @@ def instance_text(
     return location + tokens
 
 
+def _check_size(coco: CocoFile, image: CocoImage, path: Path) -> None:
+    """Of the upright picture, in which boxes are; reads no more than its header."""
+    with Image.open(path) as picture:
+        size = picture.size
+        if picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5:
+            size = size[::-1]
+    if size != (image.width, image.height):
+        raise ValueError(
+            f"{coco.path}: image {image.id!r}: expected a picture of {image.width} x "
+            f"{image.height} pixels, as the file says, found {size[0]} x {size[1]} in "
+            f"{path} (upright). Boxes would be in other places."
+        )
+
+
 def find_images(
     coco: CocoFile,
     image_folder: str | Path,
@@ -215,6 +230,7 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     for i, image in enumerate(coco.images.values()):
         rng = np.random.default_rng([*seeds, i])
+        _check_size(coco, image, paths[image.id])
         for prompt, items in _questions(verb, coco, image, asked):
             ordered = _arranged(items, order, rng)
             answer = JOINT.join(

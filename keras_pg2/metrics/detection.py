@@ -87,7 +87,7 @@ def coco_average_precision(
             f"{len(crowds)} crowds."
         )
     for i, prediction in enumerate(predictions):
-        if prediction.scores is None:
+        if prediction.scores is None and len(prediction):
             raise ValueError(
                 f"Expected scores in predictions, received none in picture {i}. "
                 "Average precision ranks detections by how sure the model is; ask for "

@@ -165,7 +165,8 @@ def _labels_of_each(labels: Any, num_pictures: int) -> list[tuple[str, ...]]:
         raise ValueError("Expected labels, the names to look for. Received: none.")
     if all(isinstance(label, str) for label in labels):
         return [_checked(labels, "")] * num_pictures
-    if len(labels) != num_pictures or any(isinstance(row, str) for row in labels):
+    is_row = [isinstance(row, list | tuple) for row in labels]
+    if len(labels) != num_pictures or not all(is_row):
         raise ValueError(
             f"Expected one list of labels for all pictures, or one for each of "
             f"{num_pictures}. Received: {len(labels)} entries, {labels!r}."

@@ -36,6 +36,8 @@ def test_rows_are_taken_with_all_their_parts():
         found.take([True])
     with pytest.raises(IndexError):
         found.take([3])
+    with pytest.raises(TypeError, match="float64"):
+        found.take(found.scores)
 
 
 def test_of_duplicates_the_best_of_each_label_stays():
@@ -59,6 +61,8 @@ def test_of_duplicates_the_best_of_each_label_stays():
         ({"masks": np.zeros((2, 4, 4), bool)}, r"bool\[3, height, width\]"),
         ({"masks": np.zeros((3, 4, 4))}, "float64"),
         ({"tokens": ("x",)}, "tokens of 3 instances"),
+        ({"scores": np.array([0, 1.5, 0])}, r"\[0, 1\]"),
+        ({"scores": np.array([0, np.nan, 0])}, r"\[0, 1\]"),
     ],
 )
 def test_parts_of_other_lengths_are_told(parts, message):

@@ -111,6 +111,11 @@ def test_what_models_write(text, labels, has_mask, unread):
         assert list(found.unread) == unread
 
 
+def test_long_runs_of_spaces_take_no_time():
+    found = parse_detections(f"{A} a{' ' * 200_000}b ; {B} c", 64, 48)
+    assert [label.split() for label in found.labels] == [["a", "b"], ["c"]]
+
+
 def test_corners_out_of_order_are_the_box_between_them():
     for text in ("<loc0300><loc0400><loc0100><loc0200>", A):
         [box] = parse_detections(text, 1023, 1023).boxes_xyxy.tolist()

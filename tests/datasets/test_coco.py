@@ -9,6 +9,7 @@ import pytest
 import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from keras_pg2.codecs import parse_detections
 from keras_pg2.datasets.coco import read_coco
@@ -60,9 +61,15 @@ def annotation(item_id, category_id, bbox, **more):
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in ("a.jpg", "b.jpg"):
-        (tmp_path / name).write_bytes(b"")
+    draw_pictures(tmp_path, content())
     return tmp_path
+
+
+def draw_pictures(folder, value):
+    """Of the sizes that the file says."""
+    for image in value["images"]:
+        size = (image["width"], image["height"])
+        Image.new("1", size).save(folder / image["file_name"], "PNG")
 
 
 def write(folder, value):
@@ -337,6 +344,17 @@ def test_bad_options_before_the_first_row(coco, folder, options, message):
         detection_rows(coco, folder, **options)
 
 
+def test_pictures_of_another_size_are_named(coco, folder):
+    turned = Image.new("1", (50, 100))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Upright it is 100 x 50, as the file says.
+    turned.save(folder / "a.jpg", "PNG", exif=exif)
+    assert len(list(detection_rows(coco, folder))) == 1
+    turned.save(folder / "a.jpg", "PNG")
+    with pytest.raises(ValueError, match=r"image 7: .* 100 x 50 .* found 50 x 100"):
+        list(detection_rows(coco, folder))
+
+
 def test_missing_pictures_before_the_first_row(coco, folder):
     (folder / "b.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"image 3: .*b\.jpg"):
@@ -382,7 +400,9 @@ def annotation_files(draw):
 @settings(max_examples=50, deadline=None)
 def test_answers_give_the_boxes_back(tmp_path_factory, value, order):
     folder = tmp_path_factory.mktemp("coco")
-    (folder / "a.jpg").write_bytes(b"")
+    for i, entry in enumerate(value["images"]):
+        entry["file_name"] = f"{i}.png"
+    draw_pictures(folder, value)
     coco = read_coco(write(folder, value))
     rows = detection_rows(coco, folder, asked="all classes", order=order)
     names = {entry["id"]: entry["name"] for entry in value["categories"]}

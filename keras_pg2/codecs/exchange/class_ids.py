@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
 
-T = TypeVar("T")
+import numpy as np
 
 
 def id_of(label: str, ids: Mapping[str, int]) -> int:
@@ -53,19 +52,14 @@ def name_of(class_id: int, names: Mapping[int, str] | Sequence[str]) -> str:
     return known[class_id]
 
 
-def all_or_none(values: Sequence[T | None], what: str) -> list[T] | None:
-    """The values, or None where all are missing.
+def fill_scores(values: Sequence[float | None]) -> np.ndarray | None:
+    """float32[N] scores, None where nothing has one.
 
-    Raises:
-        ValueError: when only some are missing.
+    What has none beside others that have one was added by hand, and is sure: 1.
     """
-    there = [value for value in values if value is not None]
-    if there and len(there) != len(values):
-        raise ValueError(
-            f"Expected a {what} for all instances or for none, received "
-            f"{len(there)} for {len(values)}."
-        )
-    return there or None
+    if all(value is None for value in values):
+        return None
+    return np.array([1.0 if value is None else value for value in values], np.float32)
 
 
 def shown(names: Iterable[object]) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_pg2.codecs.annotations import mask_from_coco
 from keras_pg2.codecs.detections import Detections
-from keras_pg2.codecs.exchange.class_ids import all_or_none, id_of, name_of
+from keras_pg2.codecs.exchange.class_ids import fill_scores, id_of, name_of
 from keras_pg2.codecs.exchange.packages import import_coco_mask
 from keras_pg2.codecs.exchange.polygons import box_around, edge_polygons
 
@@ -126,7 +127,6 @@ def from_coco_results(
             f"Expected the records of one picture, received those of {len(ids)}. Pass "
             "the records of one image_id at a time."
         )
-    scores = all_or_none([record.get("score") for record in records], "score")
     shapes = [record.get("segmentation") for record in records]
     masks = None
     if any(shapes):
@@ -137,11 +137,12 @@ def from_coco_results(
     ]
     return Detections(
         labels=tuple(
-            name_of(record["category_id"], names_by_category_id) for record in records
+            name_of(_get(record, "category_id"), names_by_category_id)
+            for record in records
         ),
         boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
         masks=masks,
-        scores=None if scores is None else np.array(scores, np.float32),
+        scores=fill_scores([record.get("score") for record in records]),
     )
 
 
@@ -188,16 +189,10 @@ def _to_mask(shape: Any, width: int, height: int) -> np.ndarray:
     """bool[height, width] of an RLE, of polygons or of nothing."""
     if not shape:
         return np.zeros((height, width), bool)
-    coco_mask = import_coco_mask()
-    if isinstance(shape, Mapping):
-        if list(shape["size"]) != [height, width]:
-            raise ValueError(
-                f"Expected masks of {width} x {height} pixels (width x height), "
-                f"received one of {shape['size'][1]} x {shape['size'][0]}."
-            )
-        rle = dict(shape)
-        if isinstance(rle["counts"], list):
-            rle = coco_mask.frPyObjects(rle, height, width)
-    else:
-        rle = coco_mask.merge(coco_mask.frPyObjects(shape, height, width))
-    return np.asarray(coco_mask.decode(rle), bool)
+    return mask_from_coco(shape, width, height)
+
+
+def _get(record: Mapping[str, Any], key: str) -> Any:
+    if key not in record:
+        raise ValueError(f"Expected {key!r} in every record, received {record!r}.")
+    return record[key]

@@ -94,6 +94,12 @@ def from_coco_dataset(dataset: Mapping[str, Any]) -> list[AnnotatedPicture]:
         ImportError: when there are segmentations and pycocotools is not installed.
         ValueError: as `from_coco_results`.
     """
+    missing = {"images", "annotations", "categories"} - dataset.keys()
+    if missing:
+        raise ValueError(
+            "Expected images, annotations and categories of a COCO data set. Missing: "
+            f"{', '.join(sorted(missing))}."
+        )
     names = {c["id"]: c["name"] for c in dataset["categories"]}
     records: dict[Any, list[Mapping[str, Any]]] = {
         i["id"]: [] for i in dataset["images"]

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from keras_pg2.codecs.detections import Detections
-from keras_pg2.codecs.exchange.class_ids import all_or_none
+from keras_pg2.codecs.exchange.class_ids import fill_scores
 from keras_pg2.codecs.exchange.polygons import box_around, pixel_polygons, rasterize
 
 VERSION = "5.5.0"
@@ -95,8 +95,8 @@ def from_labelme(content: Mapping[str, Any]) -> Detections:
         Masks where there is a polygon or a mask, all False for rectangles.
 
     Raises:
-        ValueError: when the picture's size is missing, a shape is neither rectangle,
-            polygon nor mask, or only some have a score.
+        ValueError: when the picture's size is missing, or a shape is neither rectangle,
+            polygon nor mask.
     """
     width, height = content.get("imageWidth"), content.get("imageHeight")
     if not width or not height:
@@ -114,13 +114,12 @@ def from_labelme(content: Mapping[str, Any]) -> Detections:
         masks.append(mask)
         boxes.append(box_around(mask, corners.clip(0, [width, height])))
         scores.append(shapes[0].get("score"))
-    known_scores = all_or_none(scores, "score")
     has_masks = any(shape["shape_type"] != "rectangle" for shape in content["shapes"])
     return Detections(
         labels=tuple(labels),
         boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
         masks=np.stack(masks) if has_masks else None,
-        scores=None if known_scores is None else np.array(known_scores, np.float32),
+        scores=fill_scores(scores),
     )
 
 

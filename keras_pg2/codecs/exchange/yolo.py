@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_pg2.codecs.detections import Detections
-from keras_pg2.codecs.exchange.class_ids import all_or_none, id_of, name_of, positions
+from keras_pg2.codecs.exchange.class_ids import fill_scores, id_of, name_of, positions
 from keras_pg2.codecs.exchange.polygons import (
     box_around,
     joined,
@@ -94,8 +94,8 @@ def from_yolo(text: str, names: Sequence[str], width: int, height: int) -> Detec
         Masks where there is a polygon, all False for boxes.
 
     Raises:
-        ValueError: when a line has words that are no numbers or too few of them, a
-            class has no name, or only some lines have a score.
+        ValueError: when a line has words that are no numbers or too few of them, or
+            a class has no name.
     """
     positions(names)
     size = np.array([width, height], np.float64)
@@ -116,12 +116,11 @@ def from_yolo(text: str, names: Sequence[str], width: int, height: int) -> Detec
         boxes.append(box)
         masks.append(mask)
         scores.append(score)
-    known_scores = all_or_none(scores, "score")
     return Detections(
         labels=tuple(labels),
         boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
         masks=np.stack(masks) if has_masks else None,
-        scores=None if known_scores is None else np.array(known_scores, np.float32),
+        scores=fill_scores(scores),
     )
 
 

@@ -133,7 +133,7 @@ def test_uncompressed_rle():
     record = {"category_id": 1, "bbox": [0, 0, 2, 2], "segmentation": rle}
     again = from_coco_results([record], BY_ID, 3, 2)
     assert again.masks.tolist() == [[[False, True, False], [True, False, False]]]
-    with pytest.raises(ValueError, match=r"of 4 x 2 pixels .* one of 3 x 2"):
+    with pytest.raises(ValueError, match=r"size \[2, 4\], .* received \[2, 3\]"):
         from_coco_results([record], BY_ID, 4, 2)
 
 
@@ -165,9 +165,17 @@ def test_errors():
     with pytest.raises(ValueError, match="one image_id at a time"):
         from_coco_results(records, BY_ID, WIDTH, HEIGHT)
     records = to_coco_results(two(), 1, IDS)
-    del records[0]["score"]
-    with pytest.raises(ValueError, match="Expected a score for all"):
+    del records[0]["category_id"]
+    with pytest.raises(ValueError, match="Expected 'category_id'"):
         from_coco_results(records, BY_ID, WIDTH, HEIGHT)
+    records = to_coco_results(two(), 1, IDS)
+    short = {"counts": [5, 5], "size": [HEIGHT, WIDTH]}
+    for wrong in ([[1, 2, 3, 4]], [1, 2, 3, 4, 5, 6], short):
+        records[0]["segmentation"] = wrong
+        with pytest.raises(ValueError, match="Expected"):
+            from_coco_results(records, BY_ID, WIDTH, HEIGHT)
+    with pytest.raises(ValueError, match="Missing: annotations, categories, images"):
+        from_coco_dataset({})
     picture = AnnotatedPicture("a.png", WIDTH, HEIGHT, two())
     with pytest.raises(ValueError, match=r"file names, received 'a.png' twice"):
         to_coco_dataset([picture, picture])

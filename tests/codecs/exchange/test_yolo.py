@@ -103,12 +103,16 @@ def test_supervision_reads_it(tmp_path, with_masks):
         ("0 0.1 0.2 nan 0.4", "a box of four numbers"),
         ("cat 0.1 0.2 0.3 0.4", "Expected numbers"),
         ("3 0.1 0.2 0.3 0.4", "received the class 3"),
-        ("0 0.1 0.2 0.3 0.4 1\n0 0.1 0.2 0.3 0.4", "a score for all"),
     ],
 )
 def test_lines_that_are_none(text, message):
     with pytest.raises(ValueError, match=message):
         from_yolo(text, NAMES, WIDTH, HEIGHT)
+
+
+def test_a_line_added_by_hand_is_sure():
+    found = from_yolo("0 .5 .5 .3 .4 0.25\n0 .5 .5 .1 .1", NAMES, WIDTH, HEIGHT)
+    assert found.scores.tolist() == [0.25, 1.0]
 
 
 def test_errors():
