@@ -76,6 +76,7 @@ class Adapters:
         _check_name(name)
         alpha = rank if alpha is None else alpha
         lora.check_numbers(rank, alpha)
+        lora.check_can_train(self._model.backbone)
         layers = self._layers()
         if targets is None:
             targets = lora.default_targets(self._model.backbone, parts)

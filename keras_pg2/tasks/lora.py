@@ -128,6 +128,17 @@ def check_can_adapt(layers: Mapping[str, Dense]) -> None:
         )
 
 
+def check_can_train(backbone: PaliGemma2Backbone) -> None:
+    """Raises ValueError when no right gradient would reach the layers."""
+    mode = backbone.token_embedding.quantization_mode
+    if mode is not None:
+        raise ValueError(
+            "Expected an embedding of floats to train LoRA, as Keras has no gradient "
+            f"of a quantised projection to the vocabulary. Received: {mode}. Quantise "
+            "with filters that leave token_embedding out, or enable LoRA before."
+        )
+
+
 def check_numbers(rank: int, alpha: float) -> None:
     """Raises TypeError or ValueError when rank or alpha is no number above 0."""
     for name, value in {"rank": rank, "alpha": alpha}.items():

@@ -124,11 +124,11 @@ def test_factors_stay_float32_on_a_bfloat16_model() -> None:
     assert dtypes == {("float32", True), ("bfloat16", False)}
 
 
-@QUANTIZES
-def test_lora_on_a_model_of_8_bits() -> None:
+def test_lora_on_layers_of_8_bits() -> None:
     keras.utils.set_random_seed(0)
     task = random_task(sequence_length=24)
-    task.backbone.quantize("int8")
+    for layer in lora.dense_layers(task.backbone).values():
+        layer.quantize("int8")
     task.enable_lora(2)
     before = values(task)
     task.compile(optimizer=keras.optimizers.Adam(1e-2))
@@ -144,6 +144,15 @@ def test_lora_on_a_model_of_8_bits() -> None:
     }
     with pytest.raises(ValueError, match=r"kernels of floats.*Received: int8"):
         task.merge_lora()
+
+
+@QUANTIZES
+def test_not_where_the_embedding_is_quantised() -> None:
+    task = random_task()
+    task.backbone.quantize("int8")
+    with pytest.raises(ValueError, match=r"filters that leave token_embedding out"):
+        task.enable_lora(2)
+    assert not any("lora" in variable.path for variable in task.weights)
 
 
 def test_not_on_a_model_of_float8() -> None:
