@@ -41,7 +41,7 @@ from keras_pg2.tasks.requests import (
     prepare,
     preprocess,
 )
-from keras_pg2.tasks.training import ResponseTraining
+from keras_pg2.tasks.training import CausalLM
 
 Tensor = Any
 
@@ -73,7 +73,7 @@ class VocabularyLogits(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
-class PaliGemma2CausalLM(ResponseTraining):
+class PaliGemma2CausalLM(CausalLM):
     """PaliGemma 2 (or PaliGemma 1), from pictures and prompts to text.
 
     Called on the backbone's inputs it gives float32[B, T, V] logits, one

@@ -42,13 +42,15 @@ class _Course:
             self.is_in_step = False
 
 
-class ResponseTraining(keras_hub.models.CausalLM):
+class CausalLM(keras_hub.models.CausalLM):
     """A causal model whose training steps go from hidden states to the loss.
 
     Inside `train_step` and `test_step` a call of the model gives float[B, T, D] hidden
     states (`compute_hidden`) where it else gives logits, and `compute_loss` takes
     them to loss and accuracy, a chunk of logits at a time. Everywhere else, and where
     a loss or metric of another kind was compiled, it is a Keras model like any other.
+
+    Named as its base: KerasHub writes the name of a task's base into presets.
     """
 
     def compile(
