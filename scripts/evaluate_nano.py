@@ -21,7 +21,7 @@ import numpy as np
 import typer
 from rich.progress import track
 
-from keras_pg2.codecs import parse_detections
+from keras_pg2.codecs import box_iou, parse_detections
 from keras_pg2.datasets import scenes
 
 HELD_OUT_SEED = 3
@@ -44,25 +44,17 @@ def held_out(num_scenes: int) -> Iterator[tuple[np.ndarray, list[scenes.Example]
         yield scenes.render(scene, PICTURE_SIZE), examples
 
 
-def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two boxes xyxy."""
-    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    shared = float(np.prod(np.maximum(sides, 0)))
-    return shared / (float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared)
-
-
 def match_boxes(text: str, wanted: str) -> tuple[int, int, int]:
     """Numbers of right, predicted and wanted boxes: same label and IoU >= 0.5."""
     found = parse_detections(text, PICTURE_SIZE, PICTURE_SIZE)
     truth = parse_detections(wanted, PICTURE_SIZE, PICTURE_SIZE)
     free = list(range(len(truth)))
+    overlaps = box_iou(found.boxes_xyxy, truth.boxes_xyxy)
     hits = 0
-    for label, box in zip(found.labels, found.boxes_xyxy, strict=True):
+    for label, row in zip(found.labels, overlaps, strict=True):
         candidates = [i for i in free if truth.labels[i] == label]
-        best = max(
-            candidates, key=lambda i: overlap(box, truth.boxes_xyxy[i]), default=None
-        )
-        if best is not None and overlap(box, truth.boxes_xyxy[best]) >= 0.5:
+        best = max(candidates, key=lambda i: row[i], default=None)
+        if best is not None and row[best] >= 0.5:
             free.remove(best)
             hits += 1
     return hits, len(found), len(truth)

@@ -186,7 +186,7 @@ def _check_coco(path: Path, images: Sequence[Path], search: Search) -> Path:
             "Expected each picture once together with --coco, received one twice."
         )
     if search.task == "segment":
-        from keras_pg2.codecs.exchange.packages import import_coco_mask
+        from keras_pg2.codecs.packages import import_coco_mask
 
         import_coco_mask()
     return path

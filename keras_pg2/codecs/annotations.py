@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_pg2.codecs.packages import import_coco_mask
+
 # Drawn masks take time and memory by the length of their outline, so a polygon in
 # other units, such as micrometres, is told before it is drawn.
 _MAX_COORDINATE = 2**15
@@ -58,7 +60,7 @@ def mask_from_coco(
             "Expected at least one polygon, received an empty list. Leave "
             "annotations without a mask out, or give them a box only."
         )
-    mask = _pycocotools_mask()
+    mask = import_coco_mask()
     runs = mask.merge(mask.frPyObjects(polygons, height, width))
     return _mask_of_runs(runs, width, height)
 
@@ -80,7 +82,7 @@ def mask_to_rle(mask: np.ndarray) -> dict[str, Any]:
             f"{mask.dtype}{list(mask.shape)}. Compare it with a threshold first, and "
             "pass one mask at a time."
         )
-    runs = _pycocotools_mask().encode(np.asfortranarray(mask, np.uint8))
+    runs = import_coco_mask().encode(np.asfortranarray(mask, np.uint8))
     return {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")}
 
 
@@ -178,14 +180,3 @@ def _decompress(text: str | bytes) -> list[int]:
             "which ends in the middle of a count."
         )
     return counts
-
-
-def _pycocotools_mask() -> Any:
-    try:
-        from pycocotools import mask
-    except ImportError as error:
-        raise ImportError(
-            "Expected pycocotools for masks of COCO files. Run "
-            "`pip install 'keras-pg2[detection]'`."
-        ) from error
-    return mask

@@ -19,6 +19,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from keras import ops
 
+from keras_pg2.codecs.segment_tokens import NUM_TOKENS
+
 Tensor = Any
 
 FORBIDDEN = -1
@@ -27,8 +29,6 @@ START = 0
 OVER = 1
 """The state after the end token."""
 UNREACHABLE = 2**30
-NUM_SEGMENT_TOKENS = 16
-"""Tokens of one mask (big_vision `segmentation.py`)."""
 
 
 class TokenAutomaton(NamedTuple):
@@ -201,7 +201,7 @@ class LocationGrammar:
         after_box = builder.add_path(START, box, None)
         builder.edges[START][end] = OVER
         label = builder.add_state()
-        mask = [segment] * NUM_SEGMENT_TOKENS
+        mask = [segment] * NUM_TOKENS
         if self.segments != "never":
             builder.add_path(after_box, mask, label)
         for text in self.labels:

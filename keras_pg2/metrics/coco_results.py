@@ -7,7 +7,6 @@ file are taken as they are, so that the numbers are those of the official evalua
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from keras_pg2.codecs.annotations import mask_from_coco, mask_to_rle
-from keras_pg2.json_files import read_json
+from keras_pg2.json_files import load_json, read_json
 from keras_pg2.metrics.detection import AveragePrecision, Kind, evaluate_entries
 
 
@@ -86,10 +85,7 @@ def _identity(entry: Any, index: int) -> str:
 
 
 def _read_list(path: Path) -> list[Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"Expected JSON in {path}. Received: {error}.") from error
+    content = load_json(path)
     if not isinstance(content, list):
         raise ValueError(
             f"Expected a list of results in {path}, received {type(content).__name__}."

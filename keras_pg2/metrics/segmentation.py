@@ -26,13 +26,13 @@ from PIL import Image
 
 from keras_pg2.codecs.detections import Detections, box_iou
 from keras_pg2.codecs.location_tokens import NUM_BINS
+from keras_pg2.codecs.segment_tokens import NUM_CODES
 
 # int32[B, 16] in 0..127 -> float[B, 64, 64], positive inside the mask.
 DecodeCrops: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 _ANSWER = re.compile(r"((?:<loc\d{4}>){4})((?:<seg\d{3}>){16})")
 _NUMBER = re.compile(r"\d+")
-_NUM_CODES = 128
 _BATCH_SIZE = 64
 
 
@@ -148,7 +148,7 @@ def _read_tokens(text: str) -> list[int] | None:
         return None
     bins, codes = ([int(n) for n in _NUMBER.findall(part)] for part in match.groups())
     y1, x1, y2, x2 = bins
-    is_valid = max(bins) < NUM_BINS and max(codes) < _NUM_CODES and y1 < y2 and x1 < x2
+    is_valid = max(bins) < NUM_BINS and max(codes) < NUM_CODES and y1 < y2 and x1 < x2
     return bins + codes if is_valid else None
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from keras_pg2.codecs import Detections
-from keras_pg2.codecs.exchange.packages import import_supervision
+from keras_pg2.codecs.packages import import_supervision
 
 sv = import_supervision()
 

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.codecs.annotations import mask_from_coco
+from keras_pg2.codecs.annotations import mask_from_coco, mask_to_rle
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.exchange.class_ids import fill_scores, id_of, name_of
-from keras_pg2.codecs.exchange.packages import import_coco_mask
 from keras_pg2.codecs.exchange.polygons import box_around, edge_polygons
 
 
@@ -47,7 +46,7 @@ def to_coco_results(
     for i, record in enumerate(records):
         record["score"] = float(scores[i])
         if detections.masks is not None:
-            record["segmentation"] = _to_rle(detections.masks[i])
+            record["segmentation"] = mask_to_rle(detections.masks[i])
     return records
 
 
@@ -90,7 +89,9 @@ def to_coco_annotations(
         record["segmentation"] = []
         if mask is not None and mask.any():
             record["area"] = float(mask.sum())
-            record["segmentation"] = _to_polygons(mask) if polygons else _to_rle(mask)
+            record["segmentation"] = (
+                _to_polygons(mask) if polygons else mask_to_rle(mask)
+            )
         if detections.scores is not None:
             record["score"] = float(detections.scores[i])
     return records
@@ -117,9 +118,8 @@ def from_coco_results(
 
     Raises:
         ImportError: when there are segmentations and pycocotools is not installed.
-        ValueError: when records are of several pictures, a category has no name, only
-            some have scores, a record has neither box nor mask, or a mask is of another
-            size.
+        ValueError: when records are of several pictures, a category has no name, a
+            record has neither box nor mask, or a mask is none or of another size.
     """
     ids = {record.get("image_id") for record in records}
     if len(ids) > 1:
@@ -161,12 +161,6 @@ def _records(
         }
         for label, box in zip(detections.labels, boxes.tolist())
     ]
-
-
-def _to_rle(mask: np.ndarray) -> dict[str, Any]:
-    """`counts` as text, which JSON can hold, instead of bytes."""
-    rle = import_coco_mask().encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
 
 
 def _to_polygons(mask: np.ndarray) -> list[list[float]]:

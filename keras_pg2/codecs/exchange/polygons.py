@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from keras_pg2.codecs.exchange.packages import import_supervision
+from keras_pg2.codecs.packages import import_supervision
 
 
 def pixel_polygons(mask: np.ndarray) -> list[np.ndarray]:

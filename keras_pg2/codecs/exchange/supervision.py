@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.exchange.class_ids import id_of, name_of, positions
-from keras_pg2.codecs.exchange.packages import import_supervision
+from keras_pg2.codecs.packages import import_supervision
 
 # Where supervision's own readers of vision-language models put the labels.
 _NAMES = "class_name"
