@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import keras
 import pytest
 
@@ -20,3 +22,18 @@ def float32_policy():
     keras.config.set_dtype_policy("float32")
     yield
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_programs():
+    """JAX's compiled programs go with the module that made them.
+
+    Each takes several memory mappings of the process, of which Linux allows 65,530; XLA
+    ends with a segmentation fault where there are no more.
+    """
+    yield
+    if keras.backend.backend() == "jax":
+        import jax
+
+        gc.collect()
+        jax.clear_caches()
