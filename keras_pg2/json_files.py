@@ -17,6 +17,10 @@ def load_json(path: Path) -> Any:
         return json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise ValueError(f"Expected JSON in {path}. Received: {error}.") from error
+    except RecursionError as error:
+        raise ValueError(
+            f"Expected JSON in {path}. Received: lists in lists beyond any use."
+        ) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -105,7 +105,7 @@ FINE_TUNING_DECAY_SHARE = 0.75
 EARLY_GROUPS = {"short": 0.55, "middle": 0.4, "long": 0.05}
 """Shares of the steps for each group, until `EARLY_SHARE` of the training."""
 EARLY_SHARE = 0.4
-GROUPS = {"short": 0.12, "middle": 0.34, "long": 0.2, "masks": 0.22, "all_masks": 0.12}
+GROUPS = {"short": 0.1, "middle": 0.27, "long": 0.26, "masks": 0.21, "all_masks": 0.16}
 """From then on, and where there are weights to start from."""
 
 

@@ -46,8 +46,31 @@ def mask_from_coco(
             "Expected the width and height of the picture in pixels, received "
             f"width={width}, height={height}."
         )
+    polygons = check_segmentation(segmentation, width, height)
     if isinstance(segmentation, Mapping):
-        return _mask_of_runs(segmentation, width, height)
+        return _mask_of_runs(segmentation)
+    mask = import_coco_mask()
+    return _mask_of_runs(mask.merge(mask.frPyObjects(polygons, height, width)))
+
+
+def check_segmentation(
+    segmentation: Sequence[Sequence[float]] | Mapping[str, Any],
+    width: int,
+    height: int,
+) -> list[list[float]]:
+    """The polygons of a segmentation; none where there are run lengths.
+
+    Args:
+        segmentation: as in `mask_from_coco`.
+        width: likewise.
+        height: likewise.
+
+    Raises:
+        ValueError: likewise.
+    """
+    if isinstance(segmentation, Mapping):
+        _check_runs(segmentation, width, height)
+        return []
     if not isinstance(segmentation, Sequence) or isinstance(segmentation, (str, bytes)):
         raise ValueError(
             "Expected a segmentation as polygons (a list of lists of numbers) or run "
@@ -60,9 +83,7 @@ def mask_from_coco(
             "Expected at least one polygon, received an empty list. Leave "
             "annotations without a mask out, or give them a box only."
         )
-    mask = import_coco_mask()
-    runs = mask.merge(mask.frPyObjects(polygons, height, width))
-    return _mask_of_runs(runs, width, height)
+    return polygons
 
 
 def mask_to_rle(mask: np.ndarray) -> dict[str, Any]:
@@ -114,7 +135,7 @@ def _check_polygon(polygon: Any, index: int) -> list[float]:
     return result
 
 
-def _mask_of_runs(runs: Mapping[str, Any], width: int, height: int) -> np.ndarray:
+def _check_runs(runs: Mapping[str, Any], width: int, height: int) -> None:
     missing = [key for key in ("size", "counts") if key not in runs]
     if missing:
         raise ValueError(
@@ -126,16 +147,11 @@ def _mask_of_runs(runs: Mapping[str, Any], width: int, height: int) -> np.ndarra
             f"Expected run lengths of size [{height}, {width}], the height and width "
             f"of the picture, received {size}."
         )
-    counts = runs["counts"]
-    if isinstance(counts, (str, bytes)):
-        counts = _decompress(counts)
-    lengths = np.asarray(counts)
-    if lengths.size == 0:
-        lengths = np.zeros(0, int)
+    lengths = _run_lengths(runs)
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 0).any():
         raise ValueError(
             "Expected the counts of run lengths as numbers of pixels, received "
-            f"{str(counts)[:60]}."
+            f"{str(runs['counts'])[:60]}."
         )
     # Python's integers: a sum of int64 could wrap around to the right number.
     total = sum(lengths.tolist())
@@ -144,8 +160,21 @@ def _mask_of_runs(runs: Mapping[str, Any], width: int, height: int) -> np.ndarra
             f"Expected run lengths of {height} x {width} = {height * width} pixels, "
             f"received {total}."
         )
+
+
+def _mask_of_runs(runs: Mapping[str, Any]) -> np.ndarray:
+    height, width = runs["size"]
+    lengths = _run_lengths(runs)
     values = np.arange(len(lengths)) % 2 == 1
     return np.repeat(values, lengths).reshape(width, height).T.copy()
+
+
+def _run_lengths(runs: Mapping[str, Any]) -> np.ndarray:
+    counts = runs["counts"]
+    if isinstance(counts, (str, bytes)):
+        counts = _decompress(counts)
+    lengths = np.asarray(counts)
+    return lengths if lengths.size else np.zeros(0, int)
 
 
 def _decompress(text: str | bytes) -> list[int]:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+from keras_pg2.codecs.annotations import check_segmentation
+
 # COCO's own are numbers; other tools write texts.
 CocoId: TypeAlias = int | str
 
@@ -129,6 +131,12 @@ def read_annotation(
         raise ValueError(f"{name}: expected an area in pixels, received {area!r:.60}.")
     # Tools that export boxes only write an empty list of polygons.
     segmentation = entry.get("segmentation") or None
+    if segmentation is not None:
+        image = images[image_id]
+        try:
+            check_segmentation(segmentation, image.width, image.height)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
     return CocoAnnotation(
         item_id, image_id, labels[category_id], box, area, segmentation, bool(crowd)
     )

@@ -95,7 +95,7 @@ def detection_rows(
             "Expected num_noise_boxes of 0, or above with asked='all classes', "
             f"received {num_noise_boxes} with asked={asked!r}."
         )
-    paths = _check(coco, image_folder, asked, order)
+    paths = _check(coco, image_folder, asked, order, epoch)
     return _rows(
         "detect", coco, paths, asked, order, None, num_noise_boxes, (seed, epoch)
     )
@@ -133,7 +133,7 @@ def segmentation_rows(
             "Expected asked='present' or 'each' for segmentation, received "
             "'all classes': that prompt is for detection."
         )
-    paths = _check(coco, image_folder, asked, order)
+    paths = _check(coco, image_folder, asked, order, epoch)
     return _rows("segment", coco, paths, asked, order, encode_mask, 0, (seed, epoch))
 
 
@@ -205,8 +205,10 @@ def find_images(
 
 
 def _check(
-    coco: CocoFile, image_folder: str | Path, asked: str, order: str
+    coco: CocoFile, image_folder: str | Path, asked: str, order: str, epoch: int
 ) -> dict[CocoId, Path]:
+    if epoch < 0:
+        raise ValueError(f"Expected epoch >= 0, received {epoch}.")
     for key, value, known in (
         ("asked", asked, ("present", "each", "all classes")),
         ("order", order, ("random", "area", "raster")),

@@ -180,6 +180,14 @@ def without(key, index, name):
         (changed("annotations", 0, iscrowd=2), "annotation 11: .*iscrowd.*received 2"),
         (changed("annotations", 0, area=-1), "annotation 11: .*area.*received -1"),
         ({**content(), "annotations": [3]}, "annotation at position 0: .*'id'"),
+        (
+            changed("annotations", 0, segmentation=[[1, 2, 3]]),
+            "annotation 11: .*points",
+        ),
+        (
+            changed("annotations", 0, segmentation={"size": [1, 1], "counts": "1"}),
+            "annotation 11: .*run lengths of size",
+        ),
     ],
 )
 def test_bad_files(folder, value, message):
@@ -193,12 +201,17 @@ def test_bad_annotations_can_be_left_out_and_are_told(folder):
     path = write(folder, changed("annotations", 0, bbox=[5, 5, 0, 9]))
     coco = read_coco(path, on_bad_annotation="skip")
     assert [item.id for item in coco.annotations[7]] == [12, 13]
+    write(folder, changed("annotations", 0, segmentation="1 2 3"))
+    assert len(read_coco(path, on_bad_annotation="skip").skipped) == 1
     assert len(coco.skipped) == 1
     assert "annotation 11" in coco.skipped[0]
     with pytest.raises(ValueError, match="'raise' or 'skip'"):
         read_coco(path, on_bad_annotation="ignore")
     with pytest.raises(FileNotFoundError):
         read_coco(folder / "missing.json")
+    path.write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="lists in lists"):
+        read_coco(path)
 
 
 def test_bins_of_a_row_by_hand(coco, folder):
@@ -248,6 +261,8 @@ def test_random_order_changes_by_epoch_and_seed_only(folder):
     def answer(**options):
         return next(detection_rows(coco, folder, **options))["responses"]
 
+    with pytest.raises(ValueError, match="epoch >= 0, received -1"):
+        answer(epoch=-1)
     assert answer() == answer()
     answers = {answer(epoch=epoch, seed=seed) for epoch in range(4) for seed in (0, 1)}
     assert len(answers) > 4

@@ -152,9 +152,10 @@ def _to_mask(shape: Mapping[str, Any], width: int, height: int) -> np.ndarray:
         return rasterize([shape["points"]], width, height)
     mask = np.zeros((height, width), bool)
     if kind == "mask":
-        with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as picture:
-            part = np.array(picture) > 0
+        part = _read_mask(shape)
         x, y = (round(v) for v in shape["points"][0])
+        # What lies left of the picture or above it is cut off too.
+        part, x, y = part[max(-y, 0) :, max(-x, 0) :], max(x, 0), max(y, 0)
         window = mask[y : y + part.shape[0], x : x + part.shape[1]]
         window[:] = part[: window.shape[0], : window.shape[1]]
     elif kind != "rectangle":
@@ -163,6 +164,24 @@ def _to_mask(shape: Mapping[str, Any], width: int, height: int) -> np.ndarray:
             f"{kind!r} of the label {shape['label']!r}. Draw it as one of these."
         )
     return mask
+
+
+def _read_mask(shape: Mapping[str, Any]) -> np.ndarray:
+    """bool[h, w] of the PNG in a shape, which has one channel."""
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as picture:
+            levels = np.array(picture)
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise ValueError(
+            f"Expected a picture in base64 under mask, in the shape of the label "
+            f"{shape['label']!r}. Received: {error}."
+        ) from error
+    if levels.ndim != 2:
+        raise ValueError(
+            "Expected a mask of one channel, 0 outside, in the shape of the label "
+            f"{shape['label']!r}. Received: {levels.shape[-1]} channels."
+        )
+    return levels > 0
 
 
 def _instances(shapes: list[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:

@@ -20,6 +20,9 @@ from keras_pg2.codecs.exchange.polygons import (
     rasterize,
 )
 
+_OVERHANG = 0.01
+"""How far coordinates may be outside, as Ultralytics' own check has it."""
+
 
 def to_yolo(
     detections: Detections,
@@ -94,8 +97,8 @@ def from_yolo(text: str, names: Sequence[str], width: int, height: int) -> Detec
         Masks where there is a polygon, all False for boxes.
 
     Raises:
-        ValueError: when a line has words that are no numbers or too few of them, or
-            a class has no name.
+        ValueError: when a line has words that are no numbers or too few of them,
+            coordinates outside the picture, or a class has no name.
     """
     positions(names)
     size = np.array([width, height], np.float64)
@@ -143,4 +146,10 @@ def _read_line(line: str) -> tuple[int, np.ndarray, float | None]:
             f"in a line of a YOLO label file. Received: {line!r}."
         )
     score = values.pop() if len(values) % 2 else None
+    if not all(-_OVERHANG <= value <= 1 + _OVERHANG for value in values):
+        raise ValueError(
+            "Expected coordinates in [0, 1], as parts of the picture's width and "
+            f"height, in a line of a YOLO label file. Received: {line!r}. Divide "
+            "pixels by the width and height."
+        )
     return int(first), np.array(values), score

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 
 import numpy as np
@@ -89,3 +91,27 @@ def test_what_people_draw():
         from_labelme({**content, "imageWidth": None})
     with pytest.raises(ValueError, match=r"of 16 x 24 .* received 24 x 16"):
         to_labelme(two(), "a.png", HEIGHT, WIDTH)
+
+
+def test_masks_of_other_tools():
+    """Cut at the borders; what is no mask of one channel is named."""
+    shape = {"label": "cat", "shape_type": "mask", "points": [[-1, -2], [2, 1]]}
+    content = {"imageWidth": 4, "imageHeight": 3, "shapes": [shape]}
+    shape["mask"] = _png(np.full((4, 4), 255, np.uint8))
+    expected = np.zeros((3, 4), bool)
+    expected[:2, :3] = True
+    np.testing.assert_array_equal(from_labelme(content).masks[0], expected)
+    for mask, message in (
+        (_png(np.zeros((4, 4, 3), np.uint8)), "3 channels"),
+        ("AAAA", "picture in base64"),
+        (None, "picture in base64"),
+    ):
+        shape["mask"] = mask
+        with pytest.raises(ValueError, match=message):
+            from_labelme(content)
+
+
+def _png(levels):
+    buffer = io.BytesIO()
+    Image.fromarray(levels).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -103,6 +103,8 @@ def test_supervision_reads_it(tmp_path, with_masks):
         ("0 0.1 0.2 nan 0.4", "a box of four numbers"),
         ("cat 0.1 0.2 0.3 0.4", "Expected numbers"),
         ("3 0.1 0.2 0.3 0.4", "received the class 3"),
+        ("0 12 8 5 4", "Divide pixels"),
+        ("0 0.1 0.2 -0.2 0.4", "parts of the picture"),
     ],
 )
 def test_lines_that_are_none(text, message):
