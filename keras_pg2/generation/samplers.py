@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, NamedTuple
 
 import keras_hub
@@ -61,12 +62,13 @@ class Sampler:
     no_repeat_ngram_size: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.temperature >= 0:
+        if not (isinstance(self.temperature, Real) and self.temperature >= 0):
             raise ValueError(
                 f"Expected temperature >= 0. Received: temperature={self.temperature}."
             )
         check_count("top_k", self.top_k)
-        if self.top_p is not None and not 0 < self.top_p <= 1:
+        is_share = isinstance(self.top_p, Real) and 0 < self.top_p <= 1
+        if self.top_p is not None and not is_share:
             raise ValueError(f"Expected 0 < top_p <= 1. Received: top_p={self.top_p}.")
         if self.temperature == 0 and (self.top_k, self.top_p) != (None, None):
             raise ValueError(
@@ -186,10 +188,11 @@ class BeamSearch:
 
     def __post_init__(self) -> None:
         check_count("num_beams", self.num_beams)
-        if not np.isfinite(self.length_penalty):
+        penalty = self.length_penalty
+        if not (isinstance(penalty, Real) and np.isfinite(penalty)):
             raise ValueError(
                 "Expected length_penalty as a finite number. Received: "
-                f"length_penalty={self.length_penalty}."
+                f"length_penalty={penalty!r}."
             )
         check_repetition(self.repetition_penalty, self.no_repeat_ngram_size)
 
@@ -223,7 +226,7 @@ def check_count(name: str, value: Any) -> None:
 
 def check_repetition(penalty: float, ngram_size: int | None) -> None:
     """Raises ValueError for numbers of repetition control that are out of range."""
-    if not 0 < penalty < np.inf:
+    if not (isinstance(penalty, Real) and 0 < penalty < np.inf):
         raise ValueError(
             "Expected repetition_penalty as a number above 0 (1 is off). Received: "
             f"repetition_penalty={penalty}."

@@ -704,7 +704,16 @@ class PaliGemma2CausalLM(CausalLM):
             max_new_tokens: as it will be given to `generate`; None for calls
                 without a limit.
             num_images: pictures of each prompt.
+
+        Raises:
+            ValueError: for a number that is no whole number >= 1.
         """
+        for name, number in (
+            ("batch_size", batch_size),
+            ("prompt_length", prompt_length),
+            ("num_images", num_images),
+        ):
+            samplers.check_count(name, number)
         size = self.backbone.image_size
         shape = (batch_size, num_images, size, size, 3)
         # Different pictures, as they will be.

@@ -104,6 +104,8 @@ def test_unknown_sampler(identifier):
     "numbers",
     [
         {"temperature": -1.0},
+        {"temperature": "hot"},
+        {"top_p": "0.9", "temperature": 1.0},
         {"top_k": 0, "temperature": 1.0},
         {"top_k": 2.5, "temperature": 1.0},
         {"top_p": 0.0, "temperature": 1.0},
@@ -119,7 +121,8 @@ def test_numbers_out_of_range(numbers):
 
 
 @pytest.mark.parametrize(
-    "numbers", [{"num_beams": 0}, {"length_penalty": float("nan")}]
+    "numbers",
+    [{"num_beams": 0}, {"length_penalty": float("nan")}, {"length_penalty": "a"}],
 )
 def test_numbers_of_beams_out_of_range(numbers):
     with pytest.raises(ValueError, match=next(iter(numbers))):

@@ -246,6 +246,11 @@ def test_few_compilations_for_prompts_of_all_lengths(pictures):
     assert 1 < len(traced) <= 6
 
 
+def test_warmup_of_nothing(task):
+    with pytest.raises(ValueError, match="batch_size"):
+        task.warmup(batch_size=0)
+
+
 def test_warmup_compiles_what_generate_needs(task, pictures):
     if keras.config.backend() != "jax":
         pytest.skip("Compilations are counted on JAX.")
