@@ -129,17 +129,21 @@ def calibrate(model: Any, count: int, folder: Path) -> Any:
 
 
 def find_all(model: Any, cases: list[Case]) -> tuple[list[Detections], ...]:
-    """`detect` and `segment` with all shapes, and `segment` for each object alone."""
-    boxes, masks, alone = [], [], []
+    """`detect` and `segment` with all shapes, `segment` for each object alone.
+
+    And `detect` with all shapes at once and one by one.
+    """
+    boxes, masks, alone, both = [], [], [], []
     for start in track(range(0, len(cases), BATCH_SIZE), description="Looking"):
         part = cases[start : start + BATCH_SIZE]
         files = [str(case.file) for case in part]
         options = {"max_detections": MAX_DETECTIONS, "batch_size": BATCH_SIZE}
         boxes += model.detect(files, scenes.SHAPES, **options)
+        both += model.detect(files, scenes.SHAPES, asked="both", **options)
         masks += model.segment(files, scenes.SHAPES, **options)
         asked = [(str(c.file), [name]) for c in part for name in c.names]
         alone += model.segment([a[0] for a in asked], [a[1] for a in asked], **options)
-    return boxes, masks, alone
+    return boxes, masks, alone, both
 
 
 def refer(model: Any, cases: list[Case], alone: list[Detections]) -> Any:
@@ -209,7 +213,7 @@ def main(
             model.score_calibration = calibrate(model, count, Path(folder))
             model.score_calibration.save(preset)
         cases = list(draw_cases(HELD_OUT_SEED, count, Path(folder)))
-        boxes, masks, alone = find_all(model, cases)
+        boxes, masks, alone, both = find_all(model, cases)
     truths = [case.truth for case in cases]
     right = np.concatenate([are_right(f, t) for f, t in zip(boxes, truths)])
     scores = np.concatenate([found.scores for found in boxes])
@@ -218,6 +222,9 @@ def main(
     figures = {
         "scenes": count,
         "detect, boxes": metrics.coco_average_precision(boxes, truths)._asdict(),
+        "detect, asked both ways": metrics.coco_average_precision(
+            both, truths
+        )._asdict(),
         "segment, boxes": metrics.coco_average_precision(masks, truths)._asdict(),
         "segment, masks": metrics.coco_average_precision(
             masks, truths, "masks"

@@ -167,6 +167,7 @@ def detect(
     coco: options.Coco = None,
     min_score: options.MinScore = 0.0,
     max_overlap: options.MaxOverlap = None,
+    asked: options.AskedLabels = options.Asked.TOGETHER,
     max_detections: options.MaxDetections = 20,
     batch_size: options.BatchSize = options.BATCH_SIZE,
     preset: options.PresetName = NANO_ALIAS,
@@ -180,7 +181,7 @@ def detect(
         numbers = (max_detections, max_overlap, min_score, batch_size)
         find_in_pictures(
             images,
-            Search("detect", labels, *numbers),
+            Search("detect", labels, *numbers, asked.value),
             Settings(preset, dtype),
             Outputs(draw, not no_draw, coco, as_json),
         )
@@ -199,6 +200,7 @@ def segment(
     coco: options.Coco = None,
     min_score: options.MinScore = 0.0,
     max_overlap: options.MaxOverlap = None,
+    asked: options.AskedLabels = options.Asked.TOGETHER,
     max_detections: options.MaxDetections = 20,
     batch_size: options.BatchSize = options.BATCH_SIZE,
     preset: options.PresetName = NANO_ALIAS,
@@ -212,7 +214,7 @@ def segment(
         numbers = (max_detections, max_overlap, min_score, batch_size)
         find_in_pictures(
             images,
-            Search("segment", labels, *numbers),
+            Search("segment", labels, *numbers, asked.value),
             Settings(preset, dtype),
             Outputs(draw, not no_draw, coco, as_json),
         )

@@ -36,6 +36,7 @@ class Search:
         max_overlap: IoU over which the worse of two boxes with one label is dropped.
         min_score: things with a lower score are left out.
         batch_size: pictures at a time.
+        asked: whether labels are in one prompt, each in its own, or both.
     """
 
     task: Task
@@ -44,6 +45,7 @@ class Search:
     max_overlap: float | None = None
     min_score: float = 0.0
     batch_size: int = BATCH_SIZE
+    asked: Literal["together", "each", "both"] = "together"
 
     def names(self) -> list[str]:
         """The labels apart.
@@ -146,6 +148,7 @@ def find_things(
                 max_detections=search.max_detections,
                 max_overlap=search.max_overlap,
                 batch_size=search.batch_size,
+                asked=search.asked,
             )
         for picture, things in zip(pictures, found):
             sure = np.flatnonzero(things.scores >= search.min_score)

@@ -105,13 +105,30 @@ MinScore = Annotated[
         rich_help_panel=ANSWERS,
     ),
 ]
+
+
+class Asked(StrEnum):
+    TOGETHER = "together"
+    EACH = "each"
+    BOTH = "both"
+
+
+AskedLabels = Annotated[
+    Asked,
+    typer.Option(
+        "--asked",
+        help="Labels all in one prompt, each in its own, or both, which takes longest "
+        "and finds most.",
+        rich_help_panel=ANSWERS,
+    ),
+]
 MaxOverlap = Annotated[
     float | None,
     typer.Option(
         min=0.0,
         max=1.0,
         help="Of two boxes with one label that overlap by more (IoU) keep the one with "
-        "the higher score. Default: keep both.",
+        "the higher score. Default: keep both (0.5 with --asked both).",
         rich_help_panel=ANSWERS,
         show_default=False,
     ),

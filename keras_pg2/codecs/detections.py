@@ -76,6 +76,37 @@ class Detections:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[Detections]) -> Detections:
+        """The instances of one or more values about one picture, one after another.
+
+        Raises:
+            ValueError: when there is no part, or masks, scores or tokens are in some
+                only.
+        """
+        if not parts:
+            raise ValueError("Expected at least one part, received none.")
+
+        def joined(name: str) -> Any:
+            arrays = [getattr(part, name) for part in parts]
+            has = [array is not None for array in arrays]
+            if any(has) and not all(has):
+                raise ValueError(
+                    f"Expected {name} in all parts, received some without."
+                )
+            return np.concatenate(arrays) if all(has) else None
+
+        tokens = tuple(token for part in parts for token in part.tokens)
+        labels = tuple(label for part in parts for label in part.labels)
+        return cls(
+            labels,
+            joined("boxes_xyxy"),
+            joined("masks"),
+            joined("scores"),
+            tokens,
+            tuple(piece for part in parts for piece in part.unread),
+        )
+
     def take(self, rows: Sequence[int] | np.ndarray) -> Detections:
         """Some of the instances.
 

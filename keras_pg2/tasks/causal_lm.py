@@ -29,7 +29,7 @@ from keras_pg2.tasks.adapter_base import short_name
 from keras_pg2.tasks.adapters import Adapters
 from keras_pg2.tasks.answering import answer, choice_probabilities, stream
 from keras_pg2.tasks.answers import as_stop_strings
-from keras_pg2.tasks.detecting import DetectionFiles, find_detections
+from keras_pg2.tasks.detecting import Asked, DetectionFiles, find_detections
 from keras_pg2.tasks.detection_scores import ScoreCalibration
 from keras_pg2.tasks.feeding import is_loader, prepare_data
 from keras_pg2.tasks.loading import load_parts
@@ -600,6 +600,7 @@ class PaliGemma2CausalLM(CausalLM):
         max_detections: int = 20,
         max_overlap: float | None = None,
         batch_size: int = 8,
+        asked: Asked = "together",
     ) -> Any:
         """Finds named things: boxes with labels and scores.
 
@@ -613,8 +614,11 @@ class PaliGemma2CausalLM(CausalLM):
                 one for each picture.
             max_detections: most things in a picture.
             max_overlap: of two boxes with one label that overlap by more (IoU, in
-                [0, 1]) the one with the lower score is dropped; None keeps all.
+                [0, 1]) the one with the lower score is dropped; None keeps all (but
+                is 0.5 for "both").
             batch_size: pictures at a time.
+            asked: "together" is one prompt with all labels, "each" a prompt for each
+                label, "both" is both, which takes longest and finds most.
 
         Returns:
             `keras_pg2.codecs.Detections` for one picture, a list of them for a list:
@@ -628,7 +632,14 @@ class PaliGemma2CausalLM(CausalLM):
             FileNotFoundError, ValueError: for a picture that cannot be read.
         """
         return find_detections(
-            self, "detect", images, labels, max_detections, max_overlap, batch_size
+            self,
+            "detect",
+            images,
+            labels,
+            max_detections,
+            max_overlap,
+            batch_size,
+            asked,
         )
 
     def segment(
@@ -639,6 +650,7 @@ class PaliGemma2CausalLM(CausalLM):
         max_detections: int = 20,
         max_overlap: float | None = None,
         batch_size: int = 8,
+        asked: Asked = "together",
     ) -> Any:
         """Finds named things: masks, with boxes, labels and scores.
 
@@ -648,6 +660,7 @@ class PaliGemma2CausalLM(CausalLM):
             max_detections: as for `detect`.
             max_overlap: as for `detect`.
             batch_size: as for `detect`.
+            asked: as for `detect`.
 
         Returns:
             As `detect`, with masks bool[N, H, W] of the size of the picture, decoded
@@ -659,7 +672,14 @@ class PaliGemma2CausalLM(CausalLM):
                 cannot be downloaded.
         """
         return find_detections(
-            self, "segment", images, labels, max_detections, max_overlap, batch_size
+            self,
+            "segment",
+            images,
+            labels,
+            max_detections,
+            max_overlap,
+            batch_size,
+            asked,
         )
 
     def encode_images(self, images: Any) -> EncodedImages:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
@@ -32,6 +32,9 @@ from keras_pg2.tasks.detection_scores import (
 )
 
 Task = Literal["detect", "segment"]
+Asked = Literal["together", "each", "both"]
+BOTH_OVERLAP = 0.5
+"""IoU over which what was found in both ways is one thing."""
 CODEC_FILE = "mask_codec.npz"
 """In a preset's directory; without one the codec of the released checkpoints is it."""
 
@@ -44,6 +47,7 @@ def find_detections(
     max_detections: int,
     max_overlap: float | None,
     batch_size: int,
+    asked: Asked,
 ) -> Any:
     """See `PaliGemma2CausalLM.detect`."""
     _check_model(model, task)
@@ -52,12 +56,20 @@ def find_detections(
             raise ValueError(f"Expected {name} as a number >= 1, received {value!r}.")
     if max_overlap is not None and not 0 <= max_overlap <= 1:
         raise ValueError(f"Expected max_overlap in [0, 1], received {max_overlap!r}.")
+    if asked not in get_args(Asked):
+        raise ValueError(
+            f"Expected asked to be one of {', '.join(get_args(Asked))}, received "
+            f"{asked!r}."
+        )
+    if asked == "both" and max_overlap is None:
+        max_overlap = BOTH_OVERLAP
     is_batched = isinstance(images, list | tuple)
     pictures = list(images) if is_batched else [images]
     rows = _labels_of_each(labels, len(pictures))
     by_labels: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for i, names in enumerate(rows):
-        by_labels[names].append(i)
+        for question in _questions(names, asked):
+            by_labels[question].append(i)
     calls = [
         (names, tuple(places[start : start + batch_size]))
         for names, places in by_labels.items()
@@ -67,7 +79,7 @@ def find_detections(
     codec = None
     if task == "segment":
         codec = model.mask_codec or MaskCodec.released()
-    found: dict[int, Detections] = {}
+    found: dict[int, list[Detections]] = defaultdict(list)
     for names, places in calls:
         opened = [open_image(pictures[i], f"image {i}") for i in places]
         answers = model.generate(
@@ -79,12 +91,31 @@ def find_detections(
         for i, picture, answer in zip(places, opened, answers, strict=True):
             instances = read_answer(model, answer, picture, codec)
             # There is room for more things where a label is shorter than the longest.
-            instances = instances.take(np.arange(len(instances))[:max_detections])
-            if max_overlap is not None:
-                instances = instances.without_duplicates(max_overlap)
-            found[i] = instances
-    results = [found[i] for i in range(len(pictures))]
+            found[i].append(instances.take(np.arange(len(instances))[:max_detections]))
+    results = [
+        _joined(found[i], max_overlap, max_detections) for i in range(len(pictures))
+    ]
     return results if is_batched else results[0]
+
+
+def _questions(names: tuple[str, ...], asked: Asked) -> list[tuple[str, ...]]:
+    """The labels of each prompt about a picture."""
+    each: list[tuple[str, ...]] = [(name,) for name in names]
+    if asked == "each":
+        return each
+    return [names] if asked == "together" or len(names) == 1 else [names, *each]
+
+
+def _joined(
+    parts: list[Detections], max_overlap: float | None, max_detections: int
+) -> Detections:
+    """What several answers about a picture found, the surest of it."""
+    whole = Detections.concatenate(parts)
+    if max_overlap is not None:
+        whole = whole.without_duplicates(max_overlap)
+    assert whole.scores is not None
+    surest = np.argsort(-whole.scores, kind="stable")[:max_detections]
+    return whole.take(np.sort(surest))
 
 
 def read_answer(

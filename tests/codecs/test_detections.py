@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -70,3 +72,21 @@ def test_parts_of_other_lengths_are_told(parts, message):
         three(**parts)
     with pytest.raises(ValueError, match="boxes_xyxy"):
         Detections(("a",), BOXES)
+
+
+def test_parts_of_one_picture_are_put_together():
+    whole = Detections(
+        ("a", "b", "a"),
+        np.arange(12, dtype=np.float32).reshape(3, 4),
+        masks=np.arange(12).reshape(3, 2, 2) % 2 == 0,
+        scores=np.array([0.5, 0.1, 0.9], np.float32),
+        tokens=("x", "y", "z"),
+    )
+    again = Detections.concatenate([whole.take([0]), whole.take([1, 2])])
+    assert (again.labels, again.tokens) == (whole.labels, whole.tokens)
+    for name in ("boxes_xyxy", "masks", "scores"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(whole, name))
+    with pytest.raises(ValueError, match="masks in all parts"):
+        Detections.concatenate([whole, replace(whole, masks=None)])
+    with pytest.raises(ValueError, match="received none"):
+        Detections.concatenate([])

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from keras_pg2 import PaliGemma2CausalLM
-from keras_pg2.codecs import parse_detections
+from keras_pg2.codecs import Detections, parse_detections
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkNumbers
 from keras_pg2.generation import BeamSearch, LocationGrammar
@@ -126,6 +126,27 @@ def test_a_calibration_changes_scores_and_is_kept(model, tmp_path):
     model.score_calibration = None
 
 
+def test_labels_asked_one_by_one_and_in_both_ways(model):
+    """The surest of what calls with one label find, and of these and one with all."""
+    image = picture(50, 50)
+    alone = [model.detect(image, [label], max_detections=3) for label in LABELS]
+    together = model.detect(image, LABELS, max_detections=3)
+    assert sum(map(len, alone)) > 3
+    for asked, parts, max_overlap in (
+        ("each", alone, 1.0),
+        ("both", [together, *alone], 0.5),
+    ):
+        union = Detections.concatenate(parts).without_duplicates(max_overlap)
+        expected = union.take(np.argsort(-union.scores)[:3])
+        found = model.detect(image, LABELS, max_detections=3, asked=asked)
+        assert sorted(found.tokens) == sorted(expected.tokens)
+        np.testing.assert_allclose(
+            sorted(found.scores), sorted(expected.scores), rtol=1e-4
+        )
+    masks = model.segment(image, LABELS[:1], max_detections=2, asked="both")
+    assert len(masks.masks) == len(masks)
+
+
 def test_duplicates_are_dropped_on_request(model):
     image = picture(50, 50)
     found = model.detect(image, ["star"], max_detections=3, max_overlap=0.0)
@@ -164,6 +185,8 @@ def test_bad_numbers_and_models_are_told(model, tmp_path):
         model.detect(image, LABELS, batch_size=0.5)
     with pytest.raises(ValueError, match="max_overlap"):
         model.detect(image, LABELS, max_overlap=2)
+    with pytest.raises(ValueError, match="asked to be one of together, each, both"):
+        model.detect(image, LABELS, asked="all")
     with pytest.raises(FileNotFoundError, match=r"none\.png"):
         model.detect([image, str(tmp_path / "none.png")], LABELS)
     model.compile(sampler=BeamSearch(2))
