@@ -180,7 +180,7 @@ def _to_numpy(variable: Any) -> np.ndarray:
     value = variable.value
     if keras.backend.standardize_dtype(variable.dtype) == "bfloat16":
         value = ops.cast(value, "float32")  # Exact, and NumPy knows it everywhere.
-    return np.ascontiguousarray(ops.convert_to_numpy(value))
+    return np.asarray(ops.convert_to_numpy(value), order="C")
 
 
 def _state_variables(model: Any, with_optimizer: bool) -> dict[str, Any]:
