@@ -34,13 +34,21 @@ class StepLog:
         with part.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([Step._fields, *kept])
         part.replace(path)
-        self._file = path.open("a", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file)
+        # Nothing is left in a buffer that a full disk would refuse again.
+        self._file = path.open("ab", buffering=0)
 
     def add(self, step: Step) -> None:
-        """Writes a line, and sees that it is in the file."""
-        self._writer.writerow(step)
-        self._file.flush()
+        """Writes a line at once.
+
+        Raises:
+            OSError: when it cannot be written.
+        """
+        line = ",".join(map(repr, step)) + "\n"
+        if self._file.write(line.encode()) < len(line):
+            raise OSError(
+                f"Expected to write a line to {self._file.name}, but the disk is full. "
+                "Make room on it, then go on with --resume (resume=True)."
+            )
 
     def close(self) -> None:
         """Closes the file."""

@@ -56,6 +56,7 @@ from keras_pg2.finetuning.reporting import Report
 from keras_pg2.finetuning.settings import Settings
 from keras_pg2.finetuning.steps import Interruption, Step, StepBatches, StepRecorder
 from keras_pg2.model_numbers import override_numbers
+from keras_pg2.tasks.adapter_base import open_adapter
 from keras_pg2.tasks.loss import LossParts, ResponseLoss
 
 LAST, BEST, PRESET = "last", "best", "preset"
@@ -138,6 +139,10 @@ def finetune(
     record = describe_run(model, plan, rows, eval_rows)
     if before is not None:
         check_same(before, record)
+        if is_lora:
+            # Another model may have the same name.
+            adapter = folder / LAST / ADAPTER_FILE
+            open_adapter(adapter, model.backbone, model.adapters.base_name)
     run = Run(model, rows, _chosen(eval_rows, plan.settings), plan, folder, record)
     with (
         _text_length(model, plan.settings.text_length),
