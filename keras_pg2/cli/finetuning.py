@@ -128,7 +128,8 @@ def finetune(
         ),
     ] = None,
     full: Annotated[
-        bool, _option(WEIGHTS, "Train all weights instead of LoRA.")
+        bool,
+        _option(WEIGHTS, "Train all weights, not LoRA; by default in float32."),
     ] = False,
     freeze: Annotated[
         str | None, _option(WEIGHTS, "Parts that stay as they are, as vision.")
@@ -198,7 +199,7 @@ def finetune(
         )
         result = run_finetuning(
             preset,
-            dtype.value,
+            _dtype(dtype, full),
             files,
             trained,
             settings,
@@ -302,6 +303,12 @@ def run_finetuning(
             parts = ("vision_encoder", "text_decoder")
             model.backbone.checkpoint_activations = parts
     return finetune(model, rows, eval_rows, plan.settings, output, resume=resume)
+
+
+def _dtype(dtype: options.DType, is_full: bool) -> str:
+    """Whole weights in bfloat16 would lose small updates, so auto is float32 there."""
+    is_auto = dtype is options.DType.AUTO
+    return options.DType.FLOAT32.value if is_full and is_auto else dtype.value
 
 
 def _words(text: str | None) -> list[str] | None:

@@ -17,6 +17,8 @@ from keras_pg2.finetuning.plan import Plan
 from keras_pg2.finetuning.settings import differences
 from keras_pg2.tasks.lora import dense_layers
 
+SETTINGS_FILE = "settings.json"
+
 
 def describe_run(
     model: Any, plan: Plan, rows: Sequence[Row], eval_rows: Sequence[Row]
@@ -56,7 +58,7 @@ def find_progress(last: Path, resume: bool) -> dict[str, Any] | None:
     Raises:
         FileExistsError: when there is something, and `resume` is False.
         NotADirectoryError: when a file is in the place of the directory.
-        FileNotFoundError: when there is nothing to go on with.
+        FileNotFoundError: when there is no directory of a run to go on with.
     """
     folder = last.parent
     if folder.exists() and not folder.is_dir():
@@ -71,10 +73,11 @@ def find_progress(last: Path, resume: bool) -> dict[str, Any] | None:
                 "there (--resume, resume=True)."
             )
         return None
-    if not folder.is_dir():
+    # One that was killed at once has settings, but no checkpoint yet.
+    if not (folder / SETTINGS_FILE).is_file():
         raise FileNotFoundError(
             f"Expected the directory of a run to resume, but there is no "
-            f"{str(folder)!r}. Start without resuming."
+            f"{SETTINGS_FILE} in {str(folder)!r}. Start without resuming."
         )
     recover(last)
     return read_progress(last)

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_pg2.released_models import PRESETS
+from keras_pg2.tasks.adapter_base import hub_name
+
 CARD_FILE = "README.md"
 _LOAD = {
     True: """
@@ -42,14 +45,13 @@ def write_model_card(
     """
     model, data = record["model"], record["data"]
     is_lora = model["lora"] is not None
-    library = "keras-hub"
-    base = model["base"]
+    base = model["base"] or "a model"
+    origin = [f"base_model: {hub_name(base)}", "license: gemma"]
     lines = [
         "---",
-        f"library_name: {library}",
+        "library_name: keras-hub",
         "pipeline_tag: image-text-to-text",
-        "license: gemma",
-        f"base_model: {base}",
+        *(origin if base in PRESETS else ()),
         "tags:",
         "- paligemma",
         "- keras_pg2",

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_pg2 import recipes
-from keras_pg2.datasets.rows import Row, Rows
+from keras_pg2.datasets.rows import Row, Rows, paths_of
 from keras_pg2.finetuning.evaluation import METRICS
 from keras_pg2.finetuning.settings import Settings
 from keras_pg2.model_numbers import num_image_tokens
@@ -120,9 +120,13 @@ def make_plan(
         is_lora: whether LoRA is trained, at ten times the recipe's learning rate.
 
     Raises:
-        ValueError: for an unknown recipe or metric, fewer rows than a batch, prompts
-            that are too long.
+        ValueError: for an unknown recipe or metric, rows of other keys, fewer rows than
+            a batch, prompts that are too long.
     """
+    if not rows:
+        raise ValueError("Expected rows to train on, received none.")
+    for row in [*rows, *eval_rows]:
+        paths_of(row)
     recipe = find_recipe(settings.recipe, numbers)
     metric = choose_metric(settings, recipe, [*rows, *eval_rows])
     batch_size, accumulate = _batch_size(settings, recipe, len(rows))

@@ -35,6 +35,7 @@ from keras_pg2.finetuning.checkpoints import (
     write_checkpoint,
 )
 from keras_pg2.finetuning.description import (
+    SETTINGS_FILE,
     check_same,
     describe_run,
     find_progress,
@@ -60,7 +61,6 @@ from keras_pg2.tasks.adapter_base import open_adapter
 from keras_pg2.tasks.loss import LossParts, ResponseLoss
 
 LAST, BEST, PRESET = "last", "best", "preset"
-SETTINGS_FILE = "settings.json"
 CLIP_NORM = 1.0
 
 
@@ -130,6 +130,11 @@ def finetune(
         raise ValueError(
             "Expected a model with a preprocessor, to make arrays of the rows. "
             "Received: preprocessor=None."
+        )
+    if not model.trainable_variables:
+        raise ValueError(
+            "Expected a model with something to train, received one that is frozen. "
+            "Call enable_lora, or set trainable."
         )
     numbers = override_numbers(model.backbone.get_config())
     is_lora = model.adapters.active is not None
