@@ -71,7 +71,10 @@ def finetune(
         ),
     ] = None,
     skip_bad: Annotated[
-        bool, _option(DATA, "Leave out rows that cannot be used, and count them.")
+        bool,
+        _option(
+            DATA, "Leave out rows that cannot be used, and count them.", "--skip-bad"
+        ),
     ] = False,
     text_length: Annotated[
         int | None,
@@ -103,7 +106,10 @@ def finetune(
         float | None, _option(TRAINING, "In [0, 1). Default: the recipe's.")
     ] = None,
     augment: Annotated[
-        bool, _option(TRAINING, "Mild crops, which boxes follow, and JPEG's traces.")
+        bool,
+        _option(
+            TRAINING, "Mild crops, which boxes follow, and JPEG's traces.", "--augment"
+        ),
     ] = False,
     seed: Annotated[
         int, _option(TRAINING, "Of orders, crops and LoRA's first factors.", min=0)
@@ -129,13 +135,20 @@ def finetune(
     ] = None,
     full: Annotated[
         bool,
-        _option(WEIGHTS, "Train all weights, not LoRA; by default in float32."),
+        _option(
+            WEIGHTS, "Train all weights, not LoRA; by default in float32.", "--full"
+        ),
     ] = False,
     freeze: Annotated[
         str | None, _option(WEIGHTS, "Parts that stay as they are, as vision.")
     ] = None,
     checkpoint_activations: Annotated[
-        bool, _option(WEIGHTS, "Compute blocks again in backward, to spare memory.")
+        bool,
+        _option(
+            WEIGHTS,
+            "Compute blocks again in backward, to spare memory.",
+            "--checkpoint-activations",
+        ),
     ] = False,
     metric: Annotated[
         str,
