@@ -16,5 +16,5 @@ from keras_pg2.finetuning.checkpoints import DivergedError as DivergedError
 from keras_pg2.finetuning.data_files import read_rows as read_rows
 from keras_pg2.finetuning.data_files import split_rows as split_rows
 from keras_pg2.finetuning.run import Result as Result
-from keras_pg2.finetuning.run import finetune as finetune
 from keras_pg2.finetuning.settings import Settings as Settings
+from keras_pg2.finetuning.start import finetune as finetune

@@ -12,14 +12,10 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import keras
-import numpy as np
 
 from keras_pg2.conversion.staging import staged
 from keras_pg2.datasets.augmentations import Augmentation, JpegJitter, LightCrop
@@ -36,12 +32,10 @@ from keras_pg2.finetuning.checkpoints import (
 )
 from keras_pg2.finetuning.description import (
     SETTINGS_FILE,
-    check_same,
-    describe_run,
     find_progress,
     plan_lines,
 )
-from keras_pg2.finetuning.evaluation import METRICS, check_packages, evaluate
+from keras_pg2.finetuning.evaluation import METRICS, evaluate
 from keras_pg2.finetuning.logs import (
     CURVES_FILE,
     LOG_FILE,
@@ -52,16 +46,12 @@ from keras_pg2.finetuning.logs import (
     read_log,
 )
 from keras_pg2.finetuning.model_card import write_model_card
-from keras_pg2.finetuning.plan import Plan, make_plan
+from keras_pg2.finetuning.objective import compile_for
+from keras_pg2.finetuning.plan import Plan
 from keras_pg2.finetuning.reporting import Report
-from keras_pg2.finetuning.settings import Settings
 from keras_pg2.finetuning.steps import Interruption, Step, StepBatches, StepRecorder
-from keras_pg2.model_numbers import override_numbers
-from keras_pg2.tasks.adapter_base import open_adapter
-from keras_pg2.tasks.loss import LossParts, ResponseLoss
 
 LAST, BEST, PRESET = "last", "best", "preset"
-CLIP_NORM = 1.0
 
 
 class Result(NamedTuple):
@@ -82,78 +72,6 @@ class Result(NamedTuple):
     is_finished: bool
     evaluations: list[dict[str, Any]]
     best: dict[str, Any] | None
-
-
-def finetune(
-    model: Any,
-    rows: Sequence[Row],
-    eval_rows: Sequence[Row] = (),
-    settings: Settings | None = None,
-    output: str | Path = "run",
-    *,
-    resume: bool = False,
-    show_progress: bool = True,
-) -> Result:
-    """Trains what is trainable in a model, and keeps the best of it.
-
-    In `output` there are then `adapter.safetensors` (`preset/` where whole weights
-    were trained), `README.md`, `settings.json`, `log.csv`, `curves.png` (with
-    matplotlib), `tensorboard/` (with tensorboardX), and the checkpoints `best/` and
-    `last/`. The model has the best weights.
-
-    SIGINT or SIGTERM write a checkpoint at the end of the step and return.
-
-    Args:
-        model: a `PaliGemma2CausalLM` with a preprocessor; with LoRA (`enable_lora`)
-            the adapter is trained, else all that is trainable.
-        rows: to train on.
-        eval_rows: to evaluate on; without any the last weights are the result.
-        settings: how; None for the papers' first try.
-        output: a directory that is not there yet, or with `resume` that of the run.
-        resume: goes on from the last checkpoint.
-        show_progress: says on stderr what happens.
-
-    Returns:
-        The evaluations, and whether training came to its end.
-
-    Raises:
-        ValueError: for bad settings or rows, or, with `resume`, others than before;
-            `DivergedError` when the loss is no number any more.
-        FileExistsError: when there is something at `output`, without `resume`.
-        ImportError: when a metric needs a package that is not installed.
-        OSError: when a checkpoint cannot be written; the one before it stays.
-    """
-    folder = Path(output).expanduser()
-    before = find_progress(folder / LAST, resume)
-    settings = settings or Settings()
-    if model.preprocessor is None:
-        raise ValueError(
-            "Expected a model with a preprocessor, to make arrays of the rows. "
-            "Received: preprocessor=None."
-        )
-    if not model.trainable_variables:
-        raise ValueError(
-            "Expected a model with something to train, received one that is frozen. "
-            "Call enable_lora, or set trainable."
-        )
-    numbers = override_numbers(model.backbone.get_config())
-    is_lora = model.adapters.active is not None
-    plan = make_plan(settings, numbers, model.preprocessor, rows, eval_rows, is_lora)
-    if eval_rows:
-        check_packages(plan.settings.metric)
-    record = describe_run(model, plan, rows, eval_rows)
-    if before is not None:
-        check_same(before, record)
-        if is_lora:
-            # Another model may have the same name.
-            adapter = folder / LAST / ADAPTER_FILE
-            open_adapter(adapter, model.backbone, model.adapters.base_name)
-    run = Run(model, rows, _chosen(eval_rows, plan.settings), plan, folder, record)
-    with (
-        _text_length(model, plan.settings.text_length),
-        Report(show_progress) as report,
-    ):
-        return run.do(before, report)
 
 
 @dataclass
@@ -186,7 +104,7 @@ class Run:
         """Trains to the end, from a checkpoint's progress on or from the start."""
         report.show_plan(plan_lines(self.model, self.plan, self.record, self.folder))
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._compile()
+        compile_for(self.model, self.plan)
         if before is None:
             text = json.dumps(self.record, indent=2)
             (self.folder / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
@@ -219,26 +137,6 @@ class Run:
             self.evaluations,
             self.best,
         )
-
-    def _compile(self) -> None:
-        settings = self.plan.settings
-        options: dict[str, Any] = {
-            "learning_rate": self.plan.schedule(),
-            "global_clipnorm": CLIP_NORM,
-        }
-        if settings.accumulate and settings.accumulate > 1:
-            options["gradient_accumulation_steps"] = settings.accumulate
-        if settings.weight_decay:
-            options["weight_decay"] = settings.weight_decay
-            optimizer = keras.optimizers.AdamW(**options)
-        else:
-            optimizer = keras.optimizers.Adam(**options)
-        self.model.compile(
-            optimizer=optimizer,
-            loss=SmoothedInTraining(settings.label_smoothing or 0.0, "example"),
-            weighted_metrics=["accuracy"],
-        )
-        optimizer.build(self.model.trainable_variables)
 
     def _train(
         self,
@@ -406,46 +304,9 @@ class Run:
         write_model_card(self.folder, self.record, self.evaluations, self.best, prompt)
 
 
-@keras.saving.register_keras_serializable(package="keras_pg2")
-class SmoothedInTraining(ResponseLoss):
-    """Labels are smoothed in training alone, so that evaluations can be compared."""
-
-    def of_states(
-        self,
-        hidden: Any,
-        vocabulary: Any,
-        labels: Any,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> LossParts:
-        """As in `ResponseLoss`."""
-        arguments = (hidden, vocabulary, labels, sample_weight, training)
-        if training:
-            return super().of_states(*arguments)
-        return ResponseLoss(0.0, self.reduction, self.chunk_size).of_states(*arguments)
-
-
 def _rank(evaluation: dict[str, Any]) -> tuple[float, float]:
     """By the metric, among equals by the loss; NaN is the worst."""
     score = evaluation["score"]
     if not METRICS[evaluation["metric"]].is_higher_better:
         score = -score
     return (-math.inf if math.isnan(score) else score, -evaluation["loss"])
-
-
-def _chosen(eval_rows: Sequence[Row], settings: Settings) -> list[Row]:
-    """At most so many rows as the settings say, the same ones each time."""
-    if len(eval_rows) <= settings.eval_rows:
-        return list(eval_rows)
-    order = np.random.default_rng(settings.seed).permutation(len(eval_rows))
-    return [eval_rows[i] for i in sorted(order[: settings.eval_rows])]
-
-
-@contextmanager
-def _text_length(model: Any, length: int | None) -> Iterator[None]:
-    before = model.preprocessor.sequence_length
-    model.preprocessor.sequence_length = length
-    try:
-        yield
-    finally:
-        model.preprocessor.sequence_length = before

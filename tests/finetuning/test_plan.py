@@ -12,7 +12,8 @@ import pytest
 from keras_pg2 import PaliGemma2CausalLMPreprocessor, PaliGemma2Tokenizer
 from keras_pg2.datasets.rows import Rows
 from keras_pg2.finetuning import Settings
-from keras_pg2.finetuning.plan import find_recipe, leave_out_long, make_plan
+from keras_pg2.finetuning.lengths import leave_out_long
+from keras_pg2.finetuning.plan import find_recipe, make_plan
 from keras_pg2.finetuning.settings import differences
 from tests.tiny_networks import TEXT_DECODER, VISION_ENCODER
 from tests.tiny_vocabulary import gemma_like_proto
