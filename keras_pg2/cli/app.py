@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from keras_pg2.cli import catalogue, checkpoints, options
+from keras_pg2.cli import catalogue, checkpoints, finetuning, options
 from keras_pg2.cli.answering import (
     Destination,
     print_answers,
@@ -288,6 +288,15 @@ app.command(
     epilog="Examples:\n\nkeras-pg2 info pali_gemma2_mix_3b_448\n\n"
     "keras-pg2 info my-model.npz --json"
 )(checkpoints.info)
+
+
+app.command(
+    epilog="Examples:\n\n"
+    "keras-pg2 finetune --data train.jsonl --eval-share 0.1 --output run\n\n"
+    "keras-pg2 finetune --data train.jsonl --eval-data val.jsonl --recipe docvqa "
+    "--preset pali_gemma2_pt_3b_448 --dtype bfloat16 --output run\n\n"
+    "keras-pg2 finetune --data train.jsonl --eval-share 0.1 --output run --resume"
+)(finetuning.finetune)
 
 
 @app.command(

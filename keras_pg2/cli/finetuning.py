@@ -1,0 +1,248 @@
+"""The command `finetune`: from a data file to an adapter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from keras_pg2 import presets
+from keras_pg2.cli import options
+from keras_pg2.cli.backends import use_backend
+from keras_pg2.cli.finetuning_choices import RANK, Files, Trained
+from keras_pg2.cli.finetuning_start import run_finetuning
+from keras_pg2.cli.messages import reported_errors
+from keras_pg2.cli.outputs import expand_user
+
+DATA, TRAINING, WEIGHTS, RUN = "Data", "Training", "What is trained", "Run"
+
+
+def _option(panel: str, help: str, *names: str, **kwargs: Any) -> Any:
+    return typer.Option(
+        *names, help=help, rich_help_panel=panel, show_default=False, **kwargs
+    )
+
+
+def finetune(
+    data: Annotated[
+        Path,
+        _option(
+            DATA,
+            "JSON lines of image, prefix, suffix; a CSV or TSV table of these; COCO "
+            "instances; VQAv2 or TextVQA questions.",
+            "--data",
+        ),
+    ],
+    output: Annotated[
+        Path, _option(RUN, "Directory of the run.", "--output", "-o", metavar="DIR")
+    ],
+    preset: options.PresetName = presets.NANO_ALIAS,
+    eval_data: Annotated[
+        Path | None, _option(DATA, "A file of rows to evaluate on.")
+    ] = None,
+    eval_share: Annotated[
+        float | None,
+        _option(DATA, "Share of the pictures of --data to evaluate on instead."),
+    ] = None,
+    image_folder: Annotated[
+        Path | None,
+        _option(DATA, "Folder of the pictures. Default: that of the data file."),
+    ] = None,
+    format: Annotated[
+        str | None,
+        _option(
+            DATA,
+            "jsonl, table, coco, coco-masks, vqav2 or textvqa. Default: by the file.",
+        ),
+    ] = None,
+    annotations: Annotated[
+        Path | None,
+        _option(DATA, "Answers of VQAv2. Default: the file beside the questions."),
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        _option(
+            DATA,
+            "Prompt of rows that have none, or of questions, with {question} in it. "
+            "Default: the recipe's.",
+        ),
+    ] = None,
+    skip_bad: Annotated[
+        bool,
+        _option(
+            DATA, "Leave out rows that cannot be used, and count them.", "--skip-bad"
+        ),
+    ] = False,
+    text_length: Annotated[
+        int | None,
+        _option(
+            DATA,
+            "Most tokens of prompt and answer. Default: what fits all rows, at most "
+            "the recipe's.",
+            min=1,
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        _option(
+            TRAINING,
+            "Transfer task of the papers whose settings are taken, as docvqa. Default: "
+            "what the papers say to try first.",
+        ),
+    ] = None,
+    epochs: Annotated[int | None, _option(TRAINING, "Passes over the rows.")] = None,
+    batch_size: Annotated[int | None, _option(TRAINING, "Rows of a step.")] = None,
+    accumulate: Annotated[
+        int | None, _option(TRAINING, "Steps of an update of the weights.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        _option(TRAINING, "Highest learning rate. Default: the recipe's, of LoRA x10."),
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, _option(TRAINING, "In [0, 1). Default: the recipe's.")
+    ] = None,
+    augment: Annotated[
+        bool,
+        _option(
+            TRAINING, "Mild crops, which boxes follow, and JPEG's traces.", "--augment"
+        ),
+    ] = False,
+    seed: Annotated[
+        int, _option(TRAINING, "Of orders, crops and LoRA's first factors.", min=0)
+    ] = 0,
+    rank: Annotated[
+        int | None, _option(WEIGHTS, f"Of LoRA's factors. Default: {RANK}.")
+    ] = None,
+    alpha: Annotated[
+        float | None, _option(WEIGHTS, "LoRA's scale times rank. Default: the rank.")
+    ] = None,
+    targets: Annotated[
+        str | None,
+        _option(
+            WEIGHTS,
+            "Layers with LoRA, with commas between. Default: query_dense,value_dense.",
+        ),
+    ] = None,
+    parts: Annotated[
+        str | None,
+        _option(
+            WEIGHTS, "Parts with LoRA: vision, projection, decoder, commas between."
+        ),
+    ] = None,
+    full: Annotated[
+        bool,
+        _option(
+            WEIGHTS, "Train all weights, not LoRA; by default in float32.", "--full"
+        ),
+    ] = False,
+    freeze: Annotated[
+        str | None, _option(WEIGHTS, "Parts that stay as they are, as vision.")
+    ] = None,
+    checkpoint_activations: Annotated[
+        bool,
+        _option(
+            WEIGHTS,
+            "Compute blocks again in backward, to spare memory.",
+            "--checkpoint-activations",
+        ),
+    ] = False,
+    metric: Annotated[
+        str,
+        _option(
+            RUN, "exact_match, anls, relaxed_accuracy, ap50, perplexity; auto chooses."
+        ),
+    ] = "auto",
+    eval_rows: Annotated[int, _option(RUN, "Most rows of an evaluation.")] = 200,
+    eval_steps: Annotated[
+        int | None, _option(RUN, "Steps between evaluations. Default: an epoch.")
+    ] = None,
+    patience: Annotated[
+        int | None, _option(RUN, "Stop after so many evaluations without a better one.")
+    ] = None,
+    checkpoint_minutes: Annotated[
+        float, _option(RUN, "Most minutes between checkpoints.")
+    ] = 10.0,
+    checkpoint_steps: Annotated[
+        int | None, _option(RUN, "Most steps between checkpoints.")
+    ] = None,
+    resume: Annotated[
+        bool, _option(RUN, "Go on with the run in --output.", "--resume")
+    ] = False,
+    backend: options.BackendName = None,
+    dtype: options.DTypeName = options.DType.AUTO,
+) -> None:
+    """Train on your own data: an adapter, evaluated, that can go on after a stop."""
+    with reported_errors():
+        use_backend(backend)
+        from keras_pg2.finetuning import Settings
+
+        settings = Settings(
+            recipe=recipe,
+            epochs=epochs,
+            batch_size=batch_size,
+            accumulate=accumulate,
+            learning_rate=learning_rate,
+            label_smoothing=label_smoothing,
+            text_length=text_length,
+            metric=metric,
+            eval_rows=eval_rows,
+            eval_steps=eval_steps,
+            patience=patience,
+            augment=augment,
+            seed=seed,
+            checkpoint_minutes=checkpoint_minutes,
+            checkpoint_steps=checkpoint_steps,
+        )
+        files = Files(
+            data,
+            eval_data,
+            eval_share,
+            image_folder,
+            format,
+            annotations,
+            prompt,
+            skip_bad,
+        )
+        trained = Trained(
+            rank, alpha, _words(targets), _words(parts), full, _words(freeze)
+        )
+        result = run_finetuning(
+            preset,
+            _dtype(dtype, full),
+            files,
+            trained,
+            settings,
+            expand_user(output),
+            resume=resume,
+            checkpoint_activations=checkpoint_activations,
+        )
+        if not result.is_finished:
+            raise typer.Exit(130)
+        typer.echo(_summary(result))
+
+
+def _dtype(dtype: options.DType, is_full: bool) -> str:
+    """Whole weights in bfloat16 would lose small updates, so auto is float32 there."""
+    is_auto = dtype is options.DType.AUTO
+    return options.DType.FLOAT32.value if is_full and is_auto else dtype.value
+
+
+def _words(text: str | None) -> list[str] | None:
+    """The words of a text with commas between them; None of None."""
+    if text is None:
+        return None
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _summary(result: Any) -> str:
+    product = result.output / "adapter.safetensors"
+    shown = product if product.exists() else result.output / "preset"
+    if result.best is None:
+        return f"{shown}: step {result.step}, not evaluated"
+    best = result.best
+    return (
+        f"{shown}: {best['metric']} {best['score']:.4f}, loss {best['loss']:.4f} at "
+        f"step {best['step']}"
+    )

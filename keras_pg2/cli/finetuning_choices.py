@@ -1,0 +1,146 @@
+"""What the options of `finetune` choose: rows from files, weights that are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_pg2.cli.outputs import expand_user
+
+if TYPE_CHECKING:
+    from keras_pg2.datasets.rows import Rows
+
+RANK = 8
+"""Of LoRA, where nobody says otherwise."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where rows come from; the options of the command."""
+
+    data: Path
+    eval_data: Path | None = None
+    eval_share: float | None = None
+    image_folder: Path | None = None
+    format: str | None = None
+    annotations: Path | None = None
+    prompt: str | None = None
+    skip_bad: bool = False
+
+    def read(
+        self, prompt: str | None, seed: int, encode_mask: Callable[[], Any]
+    ) -> tuple[Rows, Rows]:
+        """Rows to train and to evaluate on, their pictures decoded once.
+
+        Args:
+            prompt: where the options have none.
+            seed: of the split.
+            encode_mask: makes an encoder of masks.
+
+        Raises:
+            ValueError, OSError: for bad files, entries, pictures; names them.
+        """
+        from keras_pg2.datasets.rows import Rows, check_pictures
+        from keras_pg2.finetuning import read_rows, split_rows
+
+        if self.eval_data is not None and self.eval_share is not None:
+            raise ValueError(
+                "Expected either --eval-data or --eval-share, received both."
+            )
+
+        def read(path: Path, annotations: Path | None) -> Rows:
+            rows = read_rows(
+                expand_user(path),
+                self.image_folder,
+                format=self.format,
+                prompt=self.prompt or prompt,
+                annotations=annotations,
+                encode_mask=encode_mask,
+                on_bad="skip" if self.skip_bad else "raise",
+                seed=seed,
+            )
+            return check_pictures(rows, "skip" if self.skip_bad else "raise")
+
+        rows = read(self.data, self.annotations)
+        if self.eval_data is not None:
+            return rows, read(self.eval_data, None)
+        if self.eval_share is not None:
+            return split_rows(rows, self.eval_share, seed)
+        return rows, Rows([])
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Which weights are trained.
+
+    Raises:
+        ValueError: for options that do not go together, or unknown parts.
+    """
+
+    rank: int | None = None
+    alpha: float | None = None
+    targets: list[str] | None = None
+    parts: list[str] | None = None
+    full: bool = False
+    freeze: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        from keras_pg2.tasks.lora import PARTS
+
+        for name in ("rank", "alpha", "targets", "parts"):
+            if self.full and getattr(self, name) is not None:
+                raise ValueError(
+                    f"Expected --{name} without --full, which trains no LoRA."
+                )
+        for name in ("parts", "freeze"):
+            unknown = [p for p in getattr(self, name) or () if p not in PARTS]
+            if unknown:
+                raise ValueError(
+                    f"Expected --{name} of {', '.join(PARTS)}; received "
+                    f"{', '.join(unknown)}."
+                )
+        both = set(self.parts or ()) & set(self.freeze or ())
+        if both:
+            raise ValueError(
+                f"Expected each part in --parts or in --freeze, received "
+                f"{', '.join(sorted(both))} in both."
+            )
+
+    def check(self, numbers: Any) -> None:
+        """Sees that targets are layers of a network, by its numbers.
+
+        Raises:
+            ValueError: when one matches nothing; names near ones.
+        """
+        from keras_pg2.model_numbers import variable_shapes
+        from keras_pg2.tasks.lora import choose_layers
+
+        if self.targets is not None:
+            paths = [
+                path.rpartition("/")[0]
+                for path in variable_shapes(**numbers)
+                if path.endswith("/kernel")
+            ]
+            choose_layers(paths, self.targets, self.parts)
+
+    def apply(self, model: Any, freezes_vision: bool) -> None:
+        """Makes just these weights trainable.
+
+        Args:
+            model: the model.
+            freezes_vision: whether the recipe does.
+        """
+        from keras_pg2.tasks.lora import PARTS
+
+        frozen = set(self.freeze or ()) | ({"vision"} if freezes_vision else set())
+        if self.full:
+            for part in frozen:
+                getattr(model.backbone, PARTS[part]).trainable = False
+            return
+        parts = self.parts
+        if parts is None and frozen:
+            parts = [part for part in ("vision", "decoder") if part not in frozen]
+        rank = RANK if self.rank is None else self.rank
+        model.enable_lora(rank, self.targets, alpha=self.alpha, parts=parts)

@@ -1,0 +1,107 @@
+"""How `finetune` starts: everything is checked, then the model is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_pg2 import presets
+from keras_pg2.cli.finetuning_choices import Files, Trained
+from keras_pg2.cli.messages import progress
+
+if TYPE_CHECKING:
+    from keras_pg2.finetuning import Settings
+
+
+def run_finetuning(
+    preset: str,
+    dtype: str,
+    files: Files,
+    trained: Trained,
+    settings: Settings,
+    output: Path,
+    *,
+    resume: bool,
+    checkpoint_activations: bool,
+) -> Any:
+    """Checks everything that can be checked, then loads the model and trains it.
+
+    Raises:
+        ValueError, OSError, ImportError: as `finetuning.finetune`, most of it before
+            the model is loaded.
+    """
+    import keras
+
+    from keras_pg2.conversion.formats import open_checkpoint
+    from keras_pg2.conversion.to_preprocessor import build_preprocessor
+    from keras_pg2.finetuning import finetune
+    from keras_pg2.finetuning.description import (
+        check_same,
+        describe_data,
+        find_progress,
+    )
+    from keras_pg2.finetuning.evaluation import check_packages
+    from keras_pg2.finetuning.lengths import leave_out_long
+    from keras_pg2.finetuning.plan import find_recipe, make_plan
+    from keras_pg2.finetuning.run import LAST
+    from keras_pg2.tasks import PaliGemma2CausalLM
+    from keras_pg2.tasks.adapter_base import short_name
+    from keras_pg2.tasks.detecting import DetectionFiles
+
+    before = find_progress(output / LAST, resume)
+    presets.resolve(preset)
+    if not files.data.expanduser().exists():
+        raise FileNotFoundError(
+            f"Expected a data file, but there is no {str(files.data)!r}."
+        )
+    checkpoint = open_checkpoint(presets.locate(preset))
+    numbers = presets.override_numbers(checkpoint.numbers)
+    if checkpoint.preprocessing.tokenizer is None:
+        raise ValueError(
+            f"Expected a preset with a tokenizer, received {preset!r} without one."
+        )
+    preprocessor = build_preprocessor(
+        checkpoint.preprocessing, numbers, checkpoint.path
+    )
+    trained.check(numbers)
+    recipe = find_recipe(settings.recipe, numbers)
+
+    def encode_mask() -> Any:
+        from keras_pg2.codecs.mask_codec import MaskCodec
+
+        codec = DetectionFiles.of_preset(preset).mask_codec or MaskCodec.released()
+        return codec.encode_text
+
+    with progress(f"Reading {files.data}"):
+        rows, eval_rows = files.read(
+            None
+            if "{" in recipe.prompt and "{question}" not in recipe.prompt
+            else recipe.prompt,
+            settings.seed,
+            encode_mask,
+        )
+        if files.skip_bad:
+            longest = settings.text_length or recipe.text_length
+            rows = leave_out_long(rows, preprocessor, longest)
+            if eval_rows:
+                eval_rows = leave_out_long(eval_rows, preprocessor, longest)
+        plan = make_plan(
+            settings, numbers, preprocessor, rows, eval_rows, not trained.full
+        )
+    if eval_rows:
+        check_packages(plan.settings.metric)
+    if before is not None:
+        record = {
+            "model": {"base": short_name(preset), "backend": keras.config.backend()},
+            "data": describe_data(rows, eval_rows),
+            "settings": plan.settings.as_record(),
+        }
+        check_same(before, record)
+    keras.utils.set_random_seed(settings.seed)
+    with progress(f"Loading {checkpoint.path.name}"):
+        model = PaliGemma2CausalLM.from_preset(preset, dtype=dtype)
+        trained.apply(model, recipe.freezes_vision)
+        if checkpoint_activations:
+            parts = ("vision_encoder", "text_decoder")
+            model.backbone.checkpoint_activations = parts
+    return finetune(model, rows, eval_rows, plan.settings, output, resume=resume)

@@ -1,0 +1,196 @@
+"""Checkpoints of a run: all that training goes on from, whole or not there.
+
+A checkpoint is a directory of `state.safetensors` (what is trained, the optimizer, the
+states of random generators), `progress.json` and, with LoRA, `adapter.safetensors`.
+It is written beside the one before, and then takes its name. Between the two renames
+the name is free for a moment; `recover` puts the old one back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from keras_pg2.conversion.number_types import is_finite
+from keras_pg2.json_files import read_json
+
+STATE_FILE = "state.safetensors"
+PROGRESS_FILE = "progress.json"
+ADAPTER_FILE = "adapter.safetensors"
+
+
+class DivergedError(ValueError):
+    """Training has led to numbers that are none."""
+
+
+def write_checkpoint(
+    directory: Path, model: Any, progress: dict[str, Any], with_optimizer: bool = True
+) -> None:
+    """Writes a checkpoint in the place of the one before.
+
+    Args:
+        directory: of the checkpoint.
+        model: compiled; its optimizer is built.
+        progress: what else there is to know, for JSON.
+        with_optimizer: False for one that nobody trains on from.
+
+    Raises:
+        DivergedError: when a weight is NaN or infinite; what was there stays.
+        OSError: when the disk is full or not writable; what was there stays.
+    """
+    state = _read_state(model, with_optimizer)
+    wrong = [key for key, value in state.items() if not is_finite_number(value)]
+    if wrong:
+        raise DivergedError(
+            f"Expected finite weights, received NaN or infinity in {len(wrong)} of "
+            f"{len(state)} arrays"
+        )
+    num_bytes = sum(value.nbytes for value in state.values())
+    try:
+        with replaced(directory) as part:
+            _check_space(part, num_bytes)
+            save_file(state, part / STATE_FILE)
+            if model.adapters.active is not None:
+                model.save_adapter(part / ADAPTER_FILE)
+            text = json.dumps(progress, indent=2)
+            (part / PROGRESS_FILE).write_text(text, encoding="utf-8")
+            for file in part.iterdir():
+                _flush(file)
+    except (OSError, SafetensorError) as error:
+        kept = read_progress(directory)
+        before = "there is none yet" if kept is None else f"step {kept['step']} stays"
+        raise OSError(
+            f"Expected to write a checkpoint of {num_bytes / 1e6:.1f} MB to "
+            f"{directory}, but: {error}. The checkpoint before it is whole: {before}. "
+            "Make room on the disk, then go on with --resume (resume=True)."
+        ) from error
+
+
+def read_progress(directory: Path) -> dict[str, Any] | None:
+    """What a checkpoint knows but arrays; None where there is no checkpoint."""
+    path = directory / PROGRESS_FILE
+    return read_json(path) if path.is_file() else None
+
+
+def restore_state(directory: Path, model: Any) -> None:
+    """Puts weights, optimizer and random generators back as they were.
+
+    Raises:
+        ValueError: when the checkpoint is of another network; nothing is changed.
+    """
+    arrays = load_file(directory / STATE_FILE)
+    variables = _state_variables(model, with_optimizer=True)
+    wanted = {key: tuple(variable.shape) for key, variable in variables.items()}
+    found = {key: value.shape for key, value in arrays.items()}
+    if wanted != found:
+        differing = [
+            f"{key} {found.get(key, 'missing')}, here {wanted.get(key, 'none')}"
+            for key in {**wanted, **found}
+            if wanted.get(key) != found.get(key)
+        ]
+        raise ValueError(
+            f"Expected a checkpoint of this model in {directory}. Received "
+            f"{len(differing)} arrays of another: {'; '.join(differing[:3])}. Resume "
+            "with the model and the settings that it was made with."
+        )
+    for key, variable in variables.items():
+        variable.assign(arrays[key])
+
+
+def restore_weights(directory: Path, model: Any) -> None:
+    """Puts the trained weights of a checkpoint back, and nothing else."""
+    arrays = load_file(directory / STATE_FILE)
+    for key, variable in _weights(model).items():
+        variable.assign(arrays[key])
+
+
+@contextmanager
+def replaced(directory: Path) -> Iterator[Path]:
+    """A directory to write to, which then takes the place of another.
+
+    Always either the old or the new one is whole, under its name or as `recover` finds
+    it.
+    """
+    part, old = _beside(directory, "part"), _beside(directory, "old")
+    recover(directory)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if directory.exists():
+            directory.rename(old)
+        part.rename(directory)
+    except BaseException:
+        recover(directory)
+        raise
+    _remove(old)
+
+
+def recover(directory: Path) -> None:
+    """Clears up after a process that was killed while it wrote."""
+    part, old = _beside(directory, "part"), _beside(directory, "old")
+    if old.exists() and not directory.exists():
+        old.rename(directory)
+    _remove(part)
+    _remove(old)
+
+
+def is_finite_number(value: np.ndarray) -> bool:
+    """True for whole numbers, and for floats without NaN and infinity."""
+    return value.dtype.kind in "iub" or is_finite(value)
+
+
+def _beside(directory: Path, ending: str) -> Path:
+    return directory.with_name(f".{directory.name}.{ending}")
+
+
+def _remove(path: Path) -> None:
+    if path.exists():
+        shutil.rmtree(path)
+
+
+def _check_space(folder: Path, num_bytes: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        raise OSError(f"there is no space left for it ({free / 1e6:.1f} MB are free)")
+
+
+def _flush(file: Path) -> None:
+    """To the disk, so that a crash of the machine leaves no hole either."""
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
+
+
+def _read_state(model: Any, with_optimizer: bool) -> dict[str, np.ndarray]:
+    variables = _state_variables(model, with_optimizer)
+    return {key: _to_numpy(variable) for key, variable in variables.items()}
+
+
+def _to_numpy(variable: Any) -> np.ndarray:
+    value = variable.value
+    if keras.backend.standardize_dtype(variable.dtype) == "bfloat16":
+        value = ops.cast(value, "float32")  # Exact, and NumPy knows it everywhere.
+    return np.asarray(ops.convert_to_numpy(value), order="C")
+
+
+def _state_variables(model: Any, with_optimizer: bool) -> dict[str, Any]:
+    found = _weights(model)
+    if with_optimizer:
+        found |= {f"optimizer/{i}": v for i, v in enumerate(model.optimizer.variables)}
+    states = (v for v in model.non_trainable_variables if v.dtype == "uint32")
+    return found | {f"random/{i}": v for i, v in enumerate(states)}
+
+
+def _weights(model: Any) -> dict[str, Any]:
+    # In Keras' order, which is that of the layers and so the same in every process.
+    return {f"weights/{i}": v for i, v in enumerate(model.trainable_variables)}

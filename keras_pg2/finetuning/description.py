@@ -1,0 +1,149 @@
+"""What a run is, in a record: for its files, and to know it again when it goes on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_pg2.conversion.adapter import in_words
+from keras_pg2.datasets.rows import Row
+from keras_pg2.finetuning.checkpoints import read_progress, recover
+from keras_pg2.finetuning.data_files import fingerprint
+from keras_pg2.finetuning.plan import Plan
+from keras_pg2.finetuning.settings import differences
+from keras_pg2.tasks.lora import dense_layers
+
+SETTINGS_FILE = "settings.json"
+
+
+def describe_run(
+    model: Any, plan: Plan, rows: Sequence[Row], eval_rows: Sequence[Row]
+) -> dict[str, Any]:
+    """Model, data and settings, for JSON."""
+    return {
+        "model": {
+            "base": model.adapters.base_name,
+            "lora": _describe_lora(model),
+            "num_trainable": sum(math.prod(v.shape) for v in model.trainable_variables),
+            "dtype": model.backbone.dtype_policy.name,
+            "backend": keras.config.backend(),
+        },
+        "data": describe_data(rows, eval_rows),
+        "settings": plan.settings.as_record(),
+    }
+
+
+def describe_data(rows: Sequence[Row], eval_rows: Sequence[Row]) -> dict[str, Any]:
+    """How many rows there are, and hashes of them."""
+    return {
+        "num_rows": len(rows),
+        "num_skipped": getattr(rows, "num_skipped", 0),
+        "num_eval_rows": len(eval_rows),
+        "rows": fingerprint(rows),
+        "eval_rows": fingerprint(eval_rows),
+    }
+
+
+def find_progress(last: Path, resume: bool) -> dict[str, Any] | None:
+    """What the last checkpoint knows; None for a run that has not begun.
+
+    Args:
+        last: the checkpoint, in the directory of the run.
+        resume: whether a run may be there.
+
+    Raises:
+        FileExistsError: when there is something, and `resume` is False.
+        NotADirectoryError: when a file is in the place of the directory.
+        FileNotFoundError: when there is no directory of a run to go on with.
+    """
+    folder = last.parent
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(
+            f"Expected a directory for the run, but {str(folder)!r} is a file."
+        )
+    if not resume:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise FileExistsError(
+                f"Expected a new directory for the run, but there is something in "
+                f"{str(folder)!r}. Choose another one, or go on with the run that is "
+                "there (--resume, resume=True)."
+            )
+        return None
+    # One that was killed at once has settings, but no checkpoint yet.
+    if not (folder / SETTINGS_FILE).is_file():
+        raise FileNotFoundError(
+            f"Expected the directory of a run to resume, but there is no "
+            f"{SETTINGS_FILE} in {str(folder)!r}. Start without resuming."
+        )
+    recover(last)
+    return read_progress(last)
+
+
+def check_same(before: Mapping[str, Any], now: Mapping[str, Mapping[str, Any]]) -> None:
+    """Sees that a run goes on as it began.
+
+    Args:
+        before: the progress of the last checkpoint.
+        now: a record of `describe_run`, or parts of one.
+
+    Raises:
+        ValueError: naming all that differs.
+    """
+    found = [
+        f"{part} {difference}"
+        for part, values in now.items()
+        for difference in differences(
+            {name: before[part].get(name) for name in values}, values
+        )
+    ]
+    if found:
+        raise ValueError(
+            "Expected a run to be resumed with the model, data and settings that it "
+            f"began with. Received others: {'; '.join(found)}. Pass the same, or start "
+            "a new run in another directory."
+        )
+
+
+def plan_lines(
+    model: Any, plan: Plan, record: Mapping[str, Any], output: Path
+) -> dict[str, str]:
+    """What a user should see before a run starts, by names."""
+    settings, data, base = plan.settings, record["data"], record["model"]
+    num_weights = sum(math.prod(v.shape) for v in model.weights)
+    update = (settings.batch_size or 1) * (settings.accumulate or 1)
+    evaluated = (
+        f"{min(settings.eval_rows, data['num_eval_rows']):,} rows by "
+        f"{settings.metric}, every {plan.eval_steps:,} steps"
+        if data["num_eval_rows"]
+        else "none: no evaluation rows (--eval-data, --eval-share)"
+    )
+    return {
+        "model": f"{base['base'] or 'unnamed'}, {base['dtype']}, {base['backend']}",
+        "trained": f"{base['num_trainable']:,} of {num_weights:,} weights "
+        f"({base['lora'] or 'no LoRA'})",
+        "rows": f"{data['num_rows']:,}, {data['num_skipped']:,} skipped",
+        "evaluation": evaluated,
+        "recipe": f"{plan.recipe.task} of {plan.recipe.size.upper()} at "
+        f"{plan.recipe.resolution} px",
+        "steps": f"{plan.num_steps:,} of {settings.batch_size} rows, {settings.epochs} "
+        f"epochs of {plan.steps_per_epoch:,}; an update of {update} rows every "
+        f"{settings.accumulate}",
+        "learning rate": f"{settings.learning_rate:.3g} after "
+        f"{plan.num_warmup_steps:,} steps, then a cosine to 0; weight decay "
+        f"{settings.weight_decay:.3g}, label smoothing {settings.label_smoothing:g}",
+        "text length": f"{settings.text_length} tokens",
+        "output": str(output),
+    }
+
+
+def _describe_lora(model: Any) -> str | None:
+    layers = [x for x in dense_layers(model.backbone).values() if x.lora_enabled]
+    if model.adapters.active is None:
+        return None
+    ranks = in_words(layer.lora_rank for layer in layers)
+    alphas = in_words(layer.lora_alpha for layer in layers)
+    return f"LoRA of rank {ranks}, alpha {alphas} in {len(layers)} layers"

@@ -1,0 +1,95 @@
+"""How many tokens rows have, and whether they fit."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_pg2.datasets.rows import Row, Rows
+from keras_pg2.model_numbers import num_image_tokens
+
+CONTEXT_LENGTH = 8192
+"""Of Gemma and Gemma 2, image tokens included (arXiv:2408.00118, table 1)."""
+
+
+@dataclass(frozen=True)
+class TokenCounts:
+    """Tokens of rows: int[N], of prompts with start and separator, and of all."""
+
+    prompts: np.ndarray
+    totals: np.ndarray
+
+
+def count_tokens(rows: Sequence[Row], preprocessor: Any) -> TokenCounts:
+    """How long rows are, without the end token, which needs no place of its own."""
+    prompts = preprocessor.generate_preprocess([row["prompts"] for row in rows])
+    counts = prompts["padding_mask"].sum(axis=1)
+    answers = preprocessor.tokenizer.tokenize([row["responses"] for row in rows])
+    return TokenCounts(counts, counts + [len(answer) for answer in answers])
+
+
+def leave_out_long(rows: Rows, preprocessor: Any, text_length: int) -> Rows:
+    """The rows whose prompts fit; the others are among those skipped.
+
+    Raises:
+        ValueError: when none is left.
+    """
+    counts = count_tokens(rows, preprocessor).prompts
+    fits = counts <= text_length
+    skipped = [
+        f"Row {i}: expected a prompt of at most {text_length} tokens, received "
+        f"{counts[i]}."
+        for i in np.flatnonzero(~fits)
+    ]
+    kept = [row for row, does_fit in zip(rows, fits) if does_fit]
+    if not kept:
+        raise ValueError(
+            f"Expected prompts of at most {text_length} tokens, received none that "
+            "fits. Raise text_length (--text-length)."
+        )
+    return Rows(kept, [*rows.skipped, *skipped])
+
+
+def check_lengths(
+    lengths: TokenCounts,
+    text_length: int,
+    numbers: Mapping[str, Mapping[str, Any]],
+    rows: Sequence[Row],
+) -> None:
+    """Sees that rows fit.
+
+    Raises:
+        ValueError: when a prompt does not, or the network's context is too short. An
+            answer that will be cut only warns.
+    """
+    num_images = max(
+        len(row["images"]) if isinstance(row["images"], list | tuple) else 1
+        for row in rows
+    )
+    room = CONTEXT_LENGTH - num_images * num_image_tokens(**numbers["vision_encoder"])
+    if text_length > room:
+        raise ValueError(
+            f"Expected a text length of at most {room}, beside the image tokens in a "
+            f"context of {CONTEXT_LENGTH}; received {text_length}. Lower text_length "
+            "(--text-length)."
+        )
+    needed = int(lengths.totals.max())
+    num_long = int((lengths.prompts > text_length).sum())
+    if num_long:
+        raise ValueError(
+            f"Expected prompts of at most {text_length} tokens, received {num_long} "
+            f"longer ones; the longest has {int(lengths.prompts.max())}. A prompt is "
+            f"never cut: raise text_length (--text-length {needed} fits all rows)."
+        )
+    num_cut = int((lengths.totals > text_length).sum())
+    if num_cut:
+        warnings.warn(
+            f"Expected rows of at most {text_length} tokens, received {num_cut} longer "
+            "ones, whose answers will be cut. Raise text_length (--text-length "
+            f"{needed} fits all rows).",
+            stacklevel=2,
+        )

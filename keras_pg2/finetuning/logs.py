@@ -1,0 +1,149 @@
+"""What a run leaves to look at: `log.csv`, TensorBoard's events, `curves.png`."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from keras_pg2.finetuning.steps import Step
+
+LOG_FILE = "log.csv"
+CURVES_FILE = "curves.png"
+TENSORBOARD_FOLDER = "tensorboard"
+_SMOOTHED_OVER = 0.9
+
+
+class StepLog:
+    """`log.csv` with a line a step, each step once however often training was resumed.
+
+    Args:
+        path: the file.
+        step: steps that were done before; lines of later ones are removed, as is half
+            a line that a killed process left.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        kept = [one for one in read_log(path) if one.step <= step]
+        part = path.with_name(f".{path.name}.part")
+        with part.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([Step._fields, *kept])
+        part.replace(path)
+        # Nothing is left in a buffer that a full disk would refuse again.
+        self._file = path.open("ab", buffering=0)
+
+    def add(self, step: Step) -> None:
+        """Writes a line at once.
+
+        Raises:
+            OSError: when it cannot be written.
+        """
+        line = ",".join(map(repr, step)) + "\n"
+        if self._file.write(line.encode()) < len(line):
+            raise OSError(
+                f"Expected to write a line to {self._file.name}, but the disk is full. "
+                "Make room on it, then go on with --resume (resume=True)."
+            )
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def read_log(path: Path) -> list[Step]:
+    """The steps of a `log.csv`; none where there is no file."""
+    if not path.is_file():
+        return []
+    steps = []
+    text = path.read_text(encoding="utf-8")
+    # The last line is a whole one only with its end.
+    lines = text.splitlines()[1 : None if text.endswith("\n") else -1]
+    for row in csv.reader(lines):
+        numbers = [kind(value) for kind, value in zip(_KINDS, row, strict=True)]
+        steps.append(Step(*numbers))
+    return steps
+
+
+_KINDS: Sequence[Any] = (int, int, float, float, float, float)
+
+
+class TensorBoardLog:
+    """Events for TensorBoard by tensorboardX; nothing where that is not installed.
+
+    Args:
+        folder: where to.
+        step: steps that were done before; events of later ones no longer count.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self._writer: Any = None
+        if find_spec("tensorboardX") is not None:
+            from tensorboardX import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder), purge_step=step + 1)
+
+    def add(self, numbers: Mapping[str, float], step: int) -> None:
+        """Writes numbers by name."""
+        if self._writer is not None:
+            for name, value in numbers.items():
+                self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Writes what is left."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def draw_curves(
+    path: Path, steps: Sequence[Step], evaluations: Iterable[Mapping[str, Any]]
+) -> bool:
+    """Draws loss and score by steps, if matplotlib is installed.
+
+    Returns:
+        Whether there is a picture.
+    """
+    if find_spec("matplotlib") is None or not steps:
+        return False
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    evaluations = list(evaluations)
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    losses, scores = figure.subplots(1, 2)
+    places = [one.step for one in steps]
+    losses.plot(places, [one.loss for one in steps], alpha=0.3, label="loss of a step")
+    losses.plot(places, _smoothed([one.loss for one in steps]), label="smoothed")
+    if evaluations:
+        at = [one["step"] for one in evaluations]
+        losses.plot(at, [one["loss"] for one in evaluations], "o-", label="evaluation")
+        scores.plot(at, [one["score"] for one in evaluations], "o-")
+        scores.set_title(evaluations[0]["metric"])
+    else:
+        scores.plot(places, [one.accuracy for one in steps], alpha=0.3)
+        scores.set_title("token accuracy of a step")
+    losses.set_title("loss")
+    losses.legend()
+    for axes in (losses, scores):
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+    part = path.with_name(f".{path.name}")
+    figure.savefig(part, format="png", dpi=120)
+    part.replace(path)
+    return True
+
+
+def _smoothed(values: Sequence[float]) -> list[float]:
+    """An exponential mean without a bias towards 0."""
+    mean = weight = 0.0
+    result = []
+    for value in values:
+        mean = _SMOOTHED_OVER * mean + (1 - _SMOOTHED_OVER) * value
+        weight = _SMOOTHED_OVER * weight + 1 - _SMOOTHED_OVER
+        result.append(mean / weight)
+    return result

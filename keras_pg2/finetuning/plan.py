@@ -1,0 +1,215 @@
+"""From settings, a recipe and rows to numbers: what a run will do."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_pg2 import recipes
+from keras_pg2.datasets.rows import Row, paths_of
+from keras_pg2.finetuning.evaluation import METRICS
+from keras_pg2.finetuning.lengths import check_lengths, count_tokens
+from keras_pg2.finetuning.settings import Settings
+from keras_pg2.recipes import Recipe
+
+ROWS_AT_A_TIME = 8
+"""Rows of a step where nobody says otherwise: most machines have room for so many."""
+LORA_RATE_FACTOR = 10
+"""The best learning rate of LoRA by that of full training: J. Schulman and Thinking
+Machines Lab, "LoRA Without Regret" (2025), found about ten over many models."""
+_SIZES = {3584: "10b", 4608: "28b"}
+_WARMUP = 0.05
+_ROUNDED_TO = 8
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does.
+
+    Attributes:
+        settings: without None, but for `eval_steps`, `patience` and what else may be.
+        recipe: where the numbers are from that were not given.
+        num_rows: to train on.
+        steps_per_epoch: rows that fill no batch are left out, others in each epoch.
+    """
+
+    settings: Settings
+    recipe: Recipe
+    num_rows: int
+    steps_per_epoch: int
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.steps_per_epoch * (self.settings.epochs or 0)
+
+    @property
+    def num_warmup_steps(self) -> int:
+        """Steps in which the learning rate rises."""
+        return round(_WARMUP * self.num_steps)
+
+    @property
+    def eval_steps(self) -> int:
+        """Steps from one evaluation to the next."""
+        return self.settings.eval_steps or self.steps_per_epoch
+
+    def schedule(self) -> Any:
+        """The learning rate by steps, counted as Keras counts them."""
+        warmup, rate = self.num_warmup_steps, self.settings.learning_rate
+        if not warmup:
+            return keras.optimizers.schedules.CosineDecay(rate, self.num_steps)
+        return keras.optimizers.schedules.CosineDecay(
+            0.0, self.num_steps - warmup, warmup_target=rate, warmup_steps=warmup
+        )
+
+
+def find_recipe(name: str | None, numbers: Mapping[str, Mapping[str, Any]]) -> Recipe:
+    """The recipe of a task for a network, at the nearest resolution it is known at.
+
+    Args:
+        name: of the task; None for the papers' first try.
+        numbers: of the network; other sizes than the papers' are taken as 3B.
+
+    Raises:
+        ValueError: for an unknown task, or one that is only evaluated.
+    """
+    version = 2 if numbers["text_decoder"]["has_post_norms"] else 1
+    size = _SIZES.get(numbers["text_decoder"]["hidden_dim"], "3b")
+    image_size = numbers["vision_encoder"]["image_size"]
+    near = sorted(recipes.RESOLUTIONS, key=lambda each: abs(each - image_size))
+    if name is None:
+        return recipes.default(size, near[0], version)
+    found = recipes.get(name, size, version=version)
+    if not found.is_trained:
+        raise ValueError(
+            f"Expected a recipe of a task that is trained. Received: {name!r}, which "
+            "the papers only evaluate."
+        )
+    for resolution in near:
+        try:
+            return recipes.get(name, size, resolution, version)
+        except ValueError:
+            continue
+    return found
+
+
+def make_plan(
+    settings: Settings,
+    numbers: Mapping[str, Mapping[str, Any]],
+    preprocessor: Any,
+    rows: Sequence[Row],
+    eval_rows: Sequence[Row],
+    is_lora: bool,
+) -> Plan:
+    """Settles every number, and checks rows against it.
+
+    Args:
+        settings: what was chosen.
+        numbers: of the network.
+        preprocessor: counts the tokens.
+        rows: to train on.
+        eval_rows: to evaluate on, may be none.
+        is_lora: whether LoRA is trained, at ten times the recipe's learning rate.
+
+    Raises:
+        ValueError: for an unknown recipe or metric, rows of other keys, fewer rows than
+            a batch, prompts that are too long.
+    """
+    if not rows:
+        raise ValueError("Expected rows to train on, received none.")
+    for row in [*rows, *eval_rows]:
+        paths_of(row)
+    recipe = find_recipe(settings.recipe, numbers)
+    metric = choose_metric(settings, recipe, [*rows, *eval_rows])
+    batch_size, accumulate = _batch_size(settings, recipe, len(rows))
+    lengths = count_tokens([*rows, *eval_rows], preprocessor)
+    text_length = settings.text_length or min(
+        recipe.text_length, -(-int(lengths.totals.max()) // _ROUNDED_TO) * _ROUNDED_TO
+    )
+    check_lengths(lengths, text_length, numbers, rows)
+    assert recipe.learning_rate is not None
+    rate = recipe.learning_rate * (LORA_RATE_FACTOR if is_lora else 1)
+    # The recipes' decay is of whole weights, which LoRA does not train.
+    decay = 0.0 if is_lora else recipe.weight_decay / recipe.learning_rate
+    settled = dataclasses.replace(
+        settings,
+        epochs=_first(settings.epochs, recipe.epochs),
+        batch_size=batch_size,
+        accumulate=accumulate,
+        learning_rate=_first(settings.learning_rate, rate),
+        weight_decay=_first(settings.weight_decay, decay),
+        label_smoothing=_first(settings.label_smoothing, recipe.label_smoothing),
+        text_length=text_length,
+        metric=metric,
+    )
+    plan = Plan(settled, recipe, len(rows), len(rows) // batch_size)
+    if plan.num_steps < accumulate:
+        raise ValueError(
+            f"Expected at least one update of the weights, received {plan.num_steps} "
+            f"steps with accumulate={accumulate}. Lower accumulate, or raise epochs."
+        )
+    return plan
+
+
+def choose_metric(settings: Settings, recipe: Recipe, rows: Sequence[Row]) -> str:
+    """The metric's name, with warnings where rows look like another task's.
+
+    Raises:
+        ValueError: for an unknown metric, or one of boxes for rows without any.
+    """
+    has_boxes = any("<loc" in row["responses"] for row in rows)
+    if settings.metric != "auto":
+        if settings.metric not in METRICS:
+            raise ValueError(
+                f"Expected a metric of {', '.join(METRICS)} or auto; received "
+                f"{settings.metric!r}."
+            )
+        if settings.metric == "ap50" and not has_boxes:
+            raise ValueError(
+                "Expected answers with <loc....> tokens for the metric ap50, received "
+                "none. Take exact_match."
+            )
+        return settings.metric
+    is_about_boxes = recipe.metric == "mask_iou"
+    if settings.recipe is not None and is_about_boxes != has_boxes:
+        warnings.warn(
+            f"Expected answers {'with' if is_about_boxes else 'without'} <loc....> "
+            f"tokens for the recipe {recipe.task!r}, received rows "
+            f"{'with' if has_boxes else 'without'} them, as of another task. Is it the "
+            "right recipe?",
+            stacklevel=2,
+        )
+    if has_boxes:
+        return "ap50"
+    if settings.recipe is None:
+        return "exact_match"
+    if recipe.metric == "cider":
+        return "perplexity"
+    return recipe.metric if recipe.metric in METRICS else "exact_match"
+
+
+def _batch_size(settings: Settings, recipe: Recipe, num_rows: int) -> tuple[int, int]:
+    """Rows of a step, and steps of an update."""
+    wanted = settings.batch_size
+    if wanted is None and settings.accumulate is None:
+        # The recipe's, but where rows are few at least sixteen updates an epoch.
+        few = 1 << max(3, (num_rows // 16).bit_length() - 1)
+        together = min(recipe.batch_size or few, few)
+        batch_size = min(ROWS_AT_A_TIME, num_rows)
+        return batch_size, max(1, together // batch_size)
+    batch_size = min(ROWS_AT_A_TIME, num_rows) if wanted is None else wanted
+    if batch_size > num_rows:
+        raise ValueError(
+            f"Expected rows for at least one batch of {batch_size}, received "
+            f"{num_rows} rows. Lower batch_size (--batch-size)."
+        )
+    return batch_size, settings.accumulate or 1
+
+
+def _first(chosen: Any, otherwise: Any) -> Any:
+    return otherwise if chosen is None else chosen

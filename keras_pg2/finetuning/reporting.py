@@ -1,0 +1,105 @@
+"""What a run says while it goes: its plan, a bar of steps, scores, samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from keras_pg2.finetuning.evaluation import Sample
+from keras_pg2.finetuning.steps import Step
+
+_SHOWN_CHARACTERS = 160
+
+
+class Report(AbstractContextManager["Report"]):
+    """Speaks to stderr; the bar is only on terminals.
+
+    Args:
+        is_wanted: False says nothing.
+    """
+
+    def __init__(self, is_wanted: bool = True) -> None:
+        self.is_wanted = is_wanted
+        self._console = Console(
+            stderr=True, quiet=not is_wanted, highlight=False, soft_wrap=True
+        )
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not (is_wanted and self._console.is_terminal),
+        )
+        self._task: Any = None
+
+    def __enter__(self) -> Report:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """A line."""
+        self._console.print(escape(text))
+
+    def show_plan(self, lines: Mapping[str, str]) -> None:
+        """What will be done, by names."""
+        table = Table(show_header=False, box=None, pad_edge=False)
+        for name, value in lines.items():
+            table.add_row(escape(name), escape(value))
+        self._console.print(table)
+
+    def start(self, step: int, num_steps: int) -> None:
+        """Shows the bar, `step` of `num_steps` done."""
+        self._task = self._bar.add_task(
+            "Training", total=num_steps, completed=step, numbers=""
+        )
+        self._bar.start()
+
+    def show_step(self, step: Step, num_rows: int) -> None:
+        """Moves the bar; `num_rows` were in the step."""
+        rate = num_rows / max(step.seconds, 1e-9)
+        numbers = f"epoch {step.epoch}, loss {step.loss:.4f}, {rate:.1f} rows/s"
+        self._bar.update(self._task, completed=step.step, numbers=numbers)
+
+    def show_evaluation(
+        self,
+        evaluation: Mapping[str, Any],
+        samples: Sequence[Sample],
+        is_best: bool,
+    ) -> None:
+        """Scores of a step, and answers beside the truth."""
+        metric = evaluation["metric"]
+        text = (
+            f"step {evaluation['step']}, epoch {evaluation['epoch']:.1f}: evaluation "
+            f"loss {evaluation['loss']:.4f}, token accuracy "
+            f"{evaluation['accuracy']:.4f}"
+        )
+        if metric != "perplexity":
+            text += f", {metric} {evaluation['score']:.4f}"
+        self.say(text + (" (best)" if is_best else ""))
+        for sample in samples:
+            self.say(f"  {_short(sample.prompt)}")
+            self.say(f"    truth   {_short(sample.truth)}")
+            self.say(f"    answer  {_short(sample.answer)}")
+
+
+def _short(text: str) -> str:
+    line = text.replace("\n", "\\n")
+    if len(line) <= _SHOWN_CHARACTERS:
+        return line
+    return line[: _SHOWN_CHARACTERS - 3] + "..."

@@ -1,0 +1,95 @@
+"""What a user chooses about a fine-tuning run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_MAY_CHANGE = ("patience", "checkpoint_minutes", "checkpoint_steps", "num_samples")
+"""Settings that a resumed run may have otherwise: no number depends on them."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train; None is what the recipe says, or what fits the rows.
+
+    Attributes:
+        recipe: name of a transfer task of the papers (`recipes.names()`); None is what
+            the papers say to try first.
+        epochs: passes over the rows.
+        batch_size: rows of a step.
+        accumulate: steps whose gradients are averaged to one update of the weights, so
+            that an update sees `batch_size * accumulate` rows.
+        learning_rate: peak of a cosine to 0 after 5 % linear warm-up.
+        weight_decay: of AdamW, as Keras has it; 0 is Adam.
+        label_smoothing: in [0, 1).
+        text_length: most tokens of prompt and answer together.
+        metric: a name of `evaluation.METRICS`; "auto" is by recipe and rows.
+        eval_rows: most rows of an evaluation.
+        eval_steps: steps from one evaluation to the next; None for one an epoch.
+        num_samples: answers that are shown beside the truth.
+        patience: evaluations without a better score before training stops; None goes
+            on to the end.
+        augment: mild crops that boxes follow, and JPEG's traces.
+        seed: of the order of rows, of augmentations, and of what is split off.
+        checkpoint_minutes: most time from one checkpoint to the next.
+        checkpoint_steps: steps likewise; None leaves it to the time. There is one at
+            each evaluation and at the end anyway.
+
+    Raises:
+        ValueError: for a number out of range; names it.
+    """
+
+    recipe: str | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    accumulate: int | None = None
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    label_smoothing: float | None = None
+    text_length: int | None = None
+    metric: str = "auto"
+    eval_rows: int = 200
+    eval_steps: int | None = None
+    num_samples: int = 3
+    patience: int | None = None
+    augment: bool = False
+    seed: int = 0
+    checkpoint_minutes: float = 10.0
+    checkpoint_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate", "text_length", "eval_steps"):
+            self._check(name, 1)
+        for name in ("eval_rows", "patience", "checkpoint_steps"):
+            self._check(name, 1)
+        for name in ("seed", "num_samples", "weight_decay"):
+            self._check(name, 0)
+        for name in ("learning_rate", "checkpoint_minutes"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"Expected {name} above 0, received {value}.")
+        if self.label_smoothing is not None and not 0 <= self.label_smoothing < 1:
+            raise ValueError(
+                f"Expected label_smoothing in [0, 1), received {self.label_smoothing}."
+            )
+
+    def _check(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if value is not None and not value >= least:
+            raise ValueError(f"Expected {name} >= {least}, received {value}.")
+
+    def as_record(self) -> dict[str, Any]:
+        """All settings by name, for JSON."""
+        return dataclasses.asdict(self)
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What of two records differs, in words; what may differ is left out."""
+    return [
+        f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
+        for name in {**before, **now}
+        if name not in _MAY_CHANGE and before.get(name) != now.get(name)
+    ]

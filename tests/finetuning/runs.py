@@ -1,0 +1,39 @@
+"""What the tests of this room train: a tiny model on random pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2.datasets.rows import Row
+from tests.tiny_models import random_task
+
+PROMPT = "answer en what is it?"
+
+
+def make_rows(folder: Path, count: int) -> list[Row]:
+    """Pictures with one of two answers each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(count):
+        path = folder / f"{i:03d}.png"
+        levels = rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)
+        Image.fromarray(levels).save(path)
+        answer = ("cat", "dog")[i % 2]
+        rows.append({"images": str(path), "prompts": PROMPT, "responses": answer})
+    return rows
+
+
+def make_model(rank: int | None = 2) -> PaliGemma2CausalLM:
+    """A model with LoRA whose factors are not 0, or (None) without LoRA."""
+    model = random_task()
+    if rank is not None:
+        model.enable_lora(rank, ["query_dense", "value_dense"])
+        rng = np.random.default_rng(1)
+        for variable in sorted(model.trainable_variables, key=lambda each: each.path):
+            variable.assign(rng.normal(0, 0.1, variable.shape))
+    return model

@@ -1,0 +1,176 @@
+"""`keras-pg2 finetune`: a run on a tiny preset, and what it says to bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2.cli import app
+from tests.finetuning.runs import PROMPT, make_rows
+from tests.tiny_models import random_task
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("presets") / "tiny"
+    random_task().save_to_preset(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`rows.jsonl` and `rows.csv` of 12 rows."""
+    folder = tmp_path_factory.mktemp("data")
+    rows = make_rows(folder / "pictures", 12)
+    lines = [
+        {
+            "image": f"pictures/{Path(row['images']).name}",
+            "prefix": row["prompts"],
+            "suffix": row["responses"],
+        }
+        for row in rows
+    ]
+    write_lines(folder / "rows.jsonl", lines)
+    with (folder / "rows.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, lines[0])
+        writer.writeheader()
+        writer.writerows(lines)
+    return folder
+
+
+def write_lines(path: Path, lines: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+@pytest.fixture
+def run(preset: Path) -> Callable[..., Result]:
+    def run(*arguments: object) -> Result:
+        words = ["finetune", *map(str, arguments)]
+        if "--preset" not in words:
+            words += ["--preset", str(preset)]
+        result = CliRunner().invoke(app, words)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return run
+
+
+def assert_fails(result: Result, *messages: str) -> None:
+    assert result.exit_code == 2, result.stderr
+    for message in messages:
+        assert message in result.stderr
+
+
+def test_a_run_and_what_it_can_not_go_on_with(run, data, preset, tmp_path):
+    output = tmp_path / "run"
+    words = ["--data", data / "rows.csv", "--eval-share", "0.25", "--output", output]
+    words += ["--epochs", 1, "--batch-size", 4, "--rank", 2, "--learning-rate", 0.01]
+    done = run(*words)
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.startswith(f"{output / 'adapter.safetensors'}: exact_match 0.")
+    for line in (
+        "rows           9, 0 skipped",
+        "learning rate  0.01",
+        "LoRA of rank 2",
+    ):
+        assert line in done.stderr
+    settings = json.loads((output / "settings.json").read_text())
+    assert settings["model"]["base"] == "tiny"
+    assert settings["data"]["num_eval_rows"] == 3
+    model = PaliGemma2CausalLM.from_preset(str(preset))
+    model.load_adapter(output / "adapter.safetensors")
+    assert_fails(run(*words), "--resume")
+    again = run(*words, "--resume", "--seed", 3)
+    assert_fails(again, "settings seed was 0 and is 3", "another directory")
+    rows = [*words, "--resume"]
+    rows[1] = data / "rows.jsonl"
+    # The same rows in another file are the same rows.
+    assert run(*rows).exit_code == 0
+    other = tmp_path / "other"
+    random_task(seed=1).save_to_preset(other)
+    assert_fails(
+        run(*words, "--resume", "--preset", other), "was 'tiny' and is 'other'"
+    )
+    same_name = tmp_path / "copy" / "tiny"
+    random_task(seed=1).save_to_preset(same_name)
+    result = run(*words, "--resume", "--preset", same_name)
+    assert_fails(result, "Expected the base", "other")
+
+
+@pytest.fixture
+def fails(run, data, tmp_path, monkeypatch) -> Callable[..., None]:
+    """Checks that a command fails before the model is loaded, leaving nothing."""
+
+    def load(*arguments: object, **kwargs: object) -> None:
+        raise AssertionError("The model was loaded.")
+
+    monkeypatch.setattr(PaliGemma2CausalLM, "from_preset", load)
+
+    def fails(arguments: list[object], *messages: str) -> None:
+        words = list(arguments)
+        if "--data" not in words:
+            words += ["--data", data / "rows.jsonl"]
+        output = tmp_path / "run"
+        assert_fails(run(*words, "--output", output), *messages)
+        assert not output.exists()
+
+    return fails
+
+
+@pytest.mark.parametrize(
+    ("arguments", "messages"),
+    [
+        (["--data", "/no/such.jsonl"], ["/no/such.jsonl"]),
+        (["--recipe", "docvqb"], ["Did you mean 'docvqa'"]),
+        (["--metric", "bleu"], ["exact_match", "'bleu'"]),
+        (["--targets", "querry_dense"], ["query_dense"]),
+        (["--parts", "eyes"], ["vision, projection, decoder"]),
+        (["--freeze", "vision", "--parts", "vision"], ["vision in both"]),
+        (["--full", "--rank", "4"], ["--rank without --full"]),
+        (["--text-length", "3"], ["12 longer", "--text-length"]),
+        (["--batch-size", "50"], ["--batch-size"]),
+        (["--epochs", "0"], ["epochs >= 1"]),
+        (["--preset", "pali_gema2_nano"], ["Did you mean"]),
+        (["--format", "parquet"], ["jsonl, table"]),
+        (["--eval-data", "/no/such.jsonl"], ["/no/such.jsonl"]),
+        (["--eval-data", "a", "--eval-share", "0.1"], ["either"]),
+        (["--eval-share", "1.5"], ["below 1"]),
+        (["--resume"], ["Start without"]),
+    ],
+)
+def test_bad_options(fails, arguments, messages):
+    fails(arguments, *messages)
+
+
+@pytest.mark.parametrize(
+    ("change", "messages"),
+    [
+        ({"image": "gone.png"}, ["line 2", "gone.png"]),
+        ({"suffix": " "}, ["line 2", "'suffix'"]),
+        ({"prefix": 3}, ["line 2", "'prefix'"]),
+        ({"image": "broken.png"}, ["broken.png"]),
+    ],
+)
+def test_bad_rows(fails, data, run, change, messages):
+    (data / "broken.png").write_bytes((data / "pictures/000.png").read_bytes()[:90])
+    row = {"image": "pictures/000.png", "prefix": PROMPT, "suffix": "cat"}
+    path = write_lines(data / "bad.jsonl", [row, {**row, **change}])
+    fails(["--data", path], *messages)
+    # Left out, one row is left, which is no batch of two.
+    fails(["--data", path, "--skip-bad", "--batch-size", "2"], "received 1 rows")
+
+
+def test_answers_that_are_cut_are_told(fails, data):
+    row = {"image": "pictures/000.png", "prefix": "ocr", "suffix": "cat " * 9}
+    path = write_lines(data / "long.jsonl", [row] * 3)
+    arguments = ["--data", path, "--text-length", "8", "--batch-size", "4"]
+    with pytest.warns(UserWarning, match="3 longer ones, whose answers will be cut"):
+        fails([*arguments[:-1], "3", "--accumulate", "99"], "one update")

@@ -1,0 +1,160 @@
+"""Plans: numbers worked out by hand, and rows that do not fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+
+import keras
+import pytest
+
+from keras_pg2 import PaliGemma2CausalLMPreprocessor, PaliGemma2Tokenizer
+from keras_pg2.datasets.rows import Rows
+from keras_pg2.finetuning import Settings
+from keras_pg2.finetuning.lengths import leave_out_long
+from keras_pg2.finetuning.plan import find_recipe, make_plan
+from keras_pg2.finetuning.settings import differences
+from tests.tiny_networks import TEXT_DECODER, VISION_ENCODER
+from tests.tiny_vocabulary import gemma_like_proto
+
+BOX = "<loc0000><loc0000><loc0512><loc0512> cat"
+
+
+@pytest.fixture(scope="module")
+def preprocessor() -> PaliGemma2CausalLMPreprocessor:
+    return PaliGemma2CausalLMPreprocessor(PaliGemma2Tokenizer(gemma_like_proto()))
+
+
+def numbers_of(image_size: int = 28, hidden_dim: int = 24) -> dict:
+    decoder = {**TEXT_DECODER, "hidden_dim": hidden_dim, "has_post_norms": True}
+    return {
+        "vision_encoder": {**VISION_ENCODER, "image_size": image_size},
+        "text_decoder": decoder,
+    }
+
+
+def rows_of(count: int, prompt: str = "ocr", response: str = "cat") -> Rows:
+    row = {"images": "a.png", "prompts": prompt, "responses": response}
+    return Rows([row] * count)
+
+
+def plan(preprocessor, rows, eval_rows=(), is_lora=True, **settings):
+    chosen = Settings(**settings)
+    return make_plan(chosen, numbers_of(), preprocessor, rows, eval_rows, is_lora)
+
+
+def test_the_learning_rate_rises_and_falls_as_a_cosine(preprocessor):
+    made = plan(preprocessor, rows_of(43), epochs=10, batch_size=2, learning_rate=1e-2)
+    # 43 rows are 21 batches of two; 5 % of 210 steps are 10.5, to the even 10.
+    assert (made.steps_per_epoch, made.num_steps, made.num_warmup_steps) == (
+        21,
+        210,
+        10,
+    )
+    schedule = made.schedule()
+    rates = [float(keras.ops.convert_to_numpy(schedule(i))) for i in (0, 5, 10, 110)]
+    assert rates == pytest.approx([0, 5e-3, 1e-2, 5e-3], rel=1e-5)
+    at = float(keras.ops.convert_to_numpy(schedule(60)))
+    assert at == pytest.approx(5e-3 * (1 + math.cos(math.pi / 4)), rel=1e-5)
+
+
+def test_recipes_give_what_is_not_said(preprocessor):
+    # arXiv:2407.07726 appendix J: DocVQA is trained 10 epochs in batches of 256.
+    made = plan(preprocessor, rows_of(8000), recipe="DocVQA", is_lora=False).settings
+    assert (made.epochs, made.batch_size, made.accumulate) == (10, 8, 32)
+    assert made.metric == "anls"
+    # Table 14 of arXiv:2412.03555: 6e-6 at 3B.
+    assert made.learning_rate == pytest.approx(6e-6)
+    lora = plan(preprocessor, rows_of(8000), recipe="DocVQA", epochs=3).settings
+    assert (lora.epochs, lora.weight_decay) == (3, 0.0)
+    assert lora.learning_rate == pytest.approx(6e-5)
+    # Few rows: sixteen updates an epoch, not one.
+    few = plan(preprocessor, rows_of(300), recipe="docvqa").settings
+    assert 300 // (few.batch_size * few.accumulate) >= 16
+
+
+@pytest.mark.parametrize(
+    ("hidden_dim", "image_size", "size", "resolution"),
+    [(2304, 448, "3b", 448), (3584, 896, "10b", 448), (4608, 84, "28b", 224)],
+)
+def test_recipes_are_of_the_networks_size(hidden_dim, image_size, size, resolution):
+    found = find_recipe("cococap", numbers_of(image_size, hidden_dim))
+    assert (found.size, found.resolution) == (size, resolution)
+
+
+def test_text_lengths(preprocessor):
+    rows = rows_of(20, "answer en what is it?", "cat dog")
+    # bos, prompt, newline; the answer; the end token needs no place of its own.
+    [prompt] = preprocessor.tokenizer.tokenize(["answer en what is it?"])
+    [answer] = preprocessor.tokenizer.tokenize(["cat dog"])
+    total = len(prompt) + 2 + len(answer)
+    assert plan(preprocessor, rows).settings.text_length == math.ceil(total / 8) * 8
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plan(preprocessor, rows, text_length=total)
+    with pytest.warns(UserWarning, match=f"20 longer.*--text-length {total} fits"):
+        plan(preprocessor, rows, text_length=total - 1)
+    with pytest.raises(ValueError, match=f"20 longer.*--text-length {total} fits"):
+        plan(preprocessor, rows, text_length=len(prompt) + 1)
+    with pytest.raises(ValueError, match="context of 8192"):
+        plan(preprocessor, rows, text_length=8192)
+    mixed = Rows([*rows, *rows_of(5, "ocr")])
+    kept = leave_out_long(mixed, preprocessor, len(prompt) + 1)
+    assert (len(kept), kept.num_skipped) == (5, 20)
+    with pytest.raises(ValueError, match="none that fits"):
+        leave_out_long(rows, preprocessor, 2)
+
+
+def test_metrics_are_chosen_by_rows_and_recipe(preprocessor):
+    boxes = rows_of(20, "detect cat", BOX)
+    assert plan(preprocessor, boxes).settings.metric == "ap50"
+    assert plan(preprocessor, rows_of(20)).settings.metric == "exact_match"
+    captions = plan(preprocessor, rows_of(20), recipe="cococap")
+    assert captions.settings.metric == "perplexity"
+    with pytest.warns(UserWarning, match="with <loc.*'refcoco_seg'.*without"):
+        plan(preprocessor, rows_of(20), recipe="refcoco_seg")
+    with pytest.warns(UserWarning, match="without <loc.*'docvqa'.*with them"):
+        plan(preprocessor, boxes, recipe="docvqa")
+    with pytest.raises(ValueError, match=r"metric of exact_match.*'bleu'"):
+        plan(preprocessor, boxes, metric="bleu")
+    with pytest.raises(ValueError, match="ap50"):
+        plan(preprocessor, rows_of(20), metric="ap50")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"recipe": "docvqb"}, "Did you mean 'docvqa'"),
+        ({"recipe": "pope"}, "only evaluate"),
+        ({"batch_size": 21}, "batch of 21.*20 rows"),
+        ({"epochs": 1, "batch_size": 20, "accumulate": 2}, "one update"),
+    ],
+)
+def test_plans_that_cannot_be(preprocessor, settings, message):
+    with pytest.raises(ValueError, match=message):
+        plan(preprocessor, rows_of(20), **settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"epochs": 0},
+        {"learning_rate": 0.0},
+        {"learning_rate": float("nan")},
+        {"label_smoothing": 1.0},
+        {"seed": -1},
+        {"checkpoint_minutes": 0},
+    ],
+)
+def test_settings_out_of_range(settings):
+    [name] = settings
+    with pytest.raises(ValueError, match=name):
+        Settings(**settings)
+
+
+def test_what_differs_is_named_but_for_what_changes_no_number():
+    before = Settings(epochs=2, patience=1)
+    now = dataclasses.replace(before, epochs=3, patience=2, checkpoint_minutes=1)
+    found = differences(before.as_record(), now.as_record())
+    assert found == ["epochs was 2 and is 3"]
