@@ -15,6 +15,11 @@ import keras_hub
 from keras_pg2.modeling.checkpointing import PARTS, check_parts
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.gemma2 import Gemma2Decoder
+from keras_pg2.modeling.quantized_layers import (
+    find_by_path,
+    split_policies,
+    with_float_policy,
+)
 from keras_pg2.modeling.siglip import SigLIPEncoder
 
 Tensor = Any
@@ -46,7 +51,8 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
     Args:
         vision_encoder: the numbers of a `SigLIPEncoder`, by name.
         text_decoder: the numbers of a `Gemma2Decoder`, by name.
-        dtype: dtype policy of all layers.
+        dtype: dtype policy of all layers; with a `keras.dtype_policies.DTypePolicyMap`
+            of paths, as `get_config` gives, layers are quantised from the start.
 
     Raises:
         TypeError: when a number is missing or unknown.
@@ -60,6 +66,7 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
         dtype: Any = None,
         **kwargs: Any,
     ) -> None:
+        dtype, quantized = split_policies(dtype)
         policy = {"dtype": dtype}
         self.vision_encoder = SigLIPEncoder(
             **vision_encoder, **policy, name="vision_encoder"
@@ -68,6 +75,9 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
         self.vision_projection = Dense(
             self.text_decoder.hidden_dim, **policy, name="vision_projection"
         )
+        for path, quantized_policy in quantized.items():
+            # Before it is built, and makes its weights.
+            find_by_path(self, path).dtype_policy = quantized_policy
         size = self.vision_encoder.image_size
         images = keras.Input((None, size, size, 3), dtype="float32", name="images")
         token_ids = keras.Input((None,), dtype="int32", name="token_ids")
@@ -142,8 +152,11 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
         return ["query_dense", "value_dense"]
 
     def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        if "Map" in config["dtype"]["class_name"]:
+            config["dtype"] = with_float_policy(config["dtype"], self.dtype_policy.name)
         return {
-            **super().get_config(),
+            **config,
             "vision_encoder": _numbers(self.vision_encoder),
             "text_decoder": _numbers(self.text_decoder),
         }

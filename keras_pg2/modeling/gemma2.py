@@ -328,11 +328,18 @@ class Gemma2Decoder(keras.layers.Layer):
         """float[..., D] -> float32[..., V], soft cap applied."""
         hidden = ops.convert_to_tensor(hidden)
         embedding = self.token_embedding
-        if embedding.quantization_mode is not None:
-            logits = embedding(hidden, reverse=True)
+        is_int8 = embedding.quantization_mode == "int8"
+        if is_int8 and embedding.inputs_quantizer is not None:
+            # As the layer does, but for the transpose of a vector, which PyTorch
+            # warns of.
+            rounded, scale = embedding.inputs_quantizer(hidden)
+            products = ops.matmul(rounded, ops.transpose(embedding.embeddings))
+            scale = ops.multiply(scale, embedding.embeddings_scale)
+            logits = ops.divide(ops.cast(products, hidden.dtype), scale)
         else:
             # As the layer does, but for its transpose, which XLA's CPU code pays for.
-            table = ops.cast(embedding.embeddings, hidden.dtype)
+            # Of 4 bits, Keras rounds the states or not: by whether it was loaded.
+            table = ops.cast(self.vocabulary_table(), hidden.dtype)
             logits = _multiply(hidden, table)
         return soft_cap(ops.cast(logits, "float32"), self.final_logit_soft_cap)
 

@@ -76,7 +76,6 @@ class Adapters:
         _check_name(name)
         alpha = rank if alpha is None else alpha
         lora.check_numbers(rank, alpha)
-        lora.check_can_train(self._model.backbone)
         layers = self._layers()
         if targets is None:
             targets = lora.default_targets(self._model.backbone, parts)
@@ -157,6 +156,15 @@ class Adapters:
             self._known.clear()
         self._active = None
         self._forget_compiled()
+
+    def check_can_quantize(self) -> None:
+        """Raises ValueError while kernels wait on the host to be put back."""
+        if self._merged is not None:
+            raise ValueError(
+                "Expected a model without a merged adapter for quantize, after which "
+                f"{self._merged.name!r} could not be unmerged. Call unmerge_lora "
+                "first, or merge it with can_unmerge=False."
+            )
 
     def unmerge(self) -> None:
         if self._merged is None:

@@ -6,7 +6,7 @@ tokens, D hidden_dim, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from keras_pg2.tasks.detection_scores import ScoreCalibration
 from keras_pg2.tasks.feeding import is_loader, prepare_data
 from keras_pg2.tasks.loading import load_parts
 from keras_pg2.tasks.lora import Targets
+from keras_pg2.tasks.quantizing import check_can_save, check_mode, choose_layers
 from keras_pg2.tasks.requests import (
     EncodedImages,
     Options,
@@ -161,10 +162,17 @@ class PaliGemma2CausalLM(CausalLM):
     def save_to_preset(self, preset_dir: str | Path, **kwargs: Any) -> None:
         """Writes a directory that `from_preset` reads; LoRA is merged into the kernels.
 
+        Quantised kernels are saved as they are; with LoRA in them they are quantised
+        anew, and outputs are near those of before: `save_adapter` keeps both exactly.
+
         Args:
             preset_dir: the directory.
             **kwargs: as for KerasHub, `max_shard_size` in GB.
+
+        Raises:
+            ValueError: when it is quantised by quantizers that Keras does not save.
         """
+        check_can_save(self.backbone)
         super().save_to_preset(str(preset_dir), **kwargs)
         if self.adapters.names:
             leave_lora_out_of_count(Path(preset_dir))
@@ -187,6 +195,42 @@ class PaliGemma2CausalLM(CausalLM):
             OSError: when the disk is full; nothing is left behind.
         """
         return write_model(self, path, "hf", dtype)
+
+    def quantize(
+        self,
+        mode: str = "int8",
+        config: Any = None,
+        filters: str | Sequence[str] | Callable[[Any], bool] | None = None,
+        *,
+        parts: Sequence[str] | None = None,
+    ) -> None:
+        """Makes the kernels and the token embedding whole numbers of 8 or 4 bits.
+
+        Norms, biases, the patches' convolution and the position embedding stay floats.
+        "int8" has one scale an output, and rounds the activations too; "int4" has a
+        scale and a zero point for every 128 inputs of an output (fewer in the last
+        group, as in the vision tower's width of 4,304), and float activations. LoRA
+        trains on top, after this or before.
+
+            model.quantize("int4", parts=["decoder"])
+
+        Args:
+            mode: "int8" or "int4".
+            config: a `keras.quantizers` configuration of that mode, as in Keras; only
+                models without one of their own quantizers can be saved.
+            filters: regular expressions that are searched in the paths of layers, or a
+                predicate of a layer; None for all.
+            parts: of "vision", "projection" and "decoder"; None for all.
+
+        Raises:
+            ValueError: for another mode, a model that is quantised already, an unknown
+                part, filters that leave nothing, or while an adapter is merged.
+        """
+        check_mode(mode)
+        self.adapters.check_can_quantize()
+        wanted = choose_layers(self.backbone, parts, filters)
+        super().quantize(mode, config=config, filters=wanted)
+        self.functions.clear()
 
     def enable_lora(
         self,

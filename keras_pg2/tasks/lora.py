@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from keras_pg2.conversion.from_model import find_by_path
 from keras_pg2.model_numbers import override_numbers, variable_shapes
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.dense import Dense
+from keras_pg2.modeling.quantized_layers import find_by_path
 
 PARTS = {
     "vision": "vision_encoder",
@@ -69,7 +69,7 @@ def choose_layers(
             'Expected a list of targets, such as ["query_dense", "value_dense"]. '
             f"Received: {targets!r}."
         )
-    _check_parts(parts)
+    check_parts(parts)
     beginnings = tuple(PARTS[part] for part in parts or PARTS)
     candidates = [path for path in paths if path.split("/")[0] in beginnings]
     chosen: set[str] = set()
@@ -81,7 +81,8 @@ def choose_layers(
     return [path for path in candidates if path in chosen]
 
 
-def _check_parts(parts: Sequence[str] | None) -> None:
+def check_parts(parts: Sequence[str] | None) -> None:
+    """Raises ValueError for anything but a list of parts, or None for all."""
     if parts is None:
         return
     unknown = [part for part in parts if part not in PARTS]
@@ -125,17 +126,6 @@ def check_can_adapt(layers: Mapping[str, Dense]) -> None:
             "Expected layers of float weights, int8 or int4 for LoRA. Received: "
             f"{mode} in {len(wrong)} layers ({path}, ...). Enable LoRA on the model "
             "before it is quantised."
-        )
-
-
-def check_can_train(backbone: PaliGemma2Backbone) -> None:
-    """Raises ValueError when no right gradient would reach the layers."""
-    mode = backbone.token_embedding.quantization_mode
-    if mode is not None:
-        raise ValueError(
-            "Expected an embedding of floats to train LoRA, as Keras has no gradient "
-            f"of a quantised projection to the vocabulary. Received: {mode}. Quantise "
-            "with filters that leave token_embedding out, or enable LoRA before."
         )
 
 

@@ -105,6 +105,8 @@ class CausalLM(keras_hub.models.CausalLM):
         """As in `keras.Model`; inside a step `y_pred` may be hidden states."""
         course = self.course
         if not course.is_in_step or course.loss is None:
+            if training:
+                self._check_gradient_of_logits()
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         decoder = self.backbone.text_decoder
         vocabulary = Vocabulary(
@@ -116,6 +118,16 @@ class CausalLM(keras_hub.models.CausalLM):
         for accuracy in course.accuracies:
             accuracy.update_state(parts.accuracy, sample_weight=parts.weight)
         return sum((ops.sum(extra) for extra in self.losses), parts.loss)
+
+    def _check_gradient_of_logits(self) -> None:
+        mode = self.backbone.token_embedding.quantization_mode
+        if mode is not None:
+            raise ValueError(
+                "Expected a ResponseLoss, and no metrics but the accuracy, to train "
+                "with a quantised token embedding: Keras has no gradient of its "
+                f"logits. Received: {self.loss!r} with {mode}. Quantise with filters "
+                "that leave token_embedding out to use them."
+            )
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
