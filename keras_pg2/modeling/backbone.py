@@ -6,13 +6,13 @@ D hidden_dim, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 import keras_hub
 
-from keras_pg2.modeling.checkpointing import PARTS, check_parts
+from keras_pg2.modeling import checkpointing, parts
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.gemma2 import Gemma2Decoder
 from keras_pg2.modeling.quantized_layers import (
@@ -129,13 +129,45 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
         Raises:
             ValueError: when it is set to anything but a collection of those names.
         """
-        return tuple(name for name in PARTS if getattr(self, name).checkpoints_blocks)
+        return tuple(
+            name
+            for name in checkpointing.PARTS
+            if getattr(self, name).checkpoints_blocks
+        )
 
     @checkpoint_activations.setter
-    def checkpoint_activations(self, parts: Iterable[str]) -> None:
-        names = check_parts(parts)
-        for name in PARTS:
+    def checkpoint_activations(self, names: Iterable[str]) -> None:
+        names = checkpointing.check_parts(names)
+        for name in checkpointing.PARTS:
             getattr(self, name).checkpoints_blocks = name in names
+
+    @property
+    def trainable_parts(self) -> tuple[str, ...]:
+        """Parts that train: of "vision", "projection" and "decoder" all, at first.
+
+        A frozen part gets no gradients and has no optimizer states; the vision tower
+        then keeps nothing for backward either, as nothing trains before it. Set it
+        before `compile`; it is not saved.
+
+            model.backbone.trainable_parts = ("projection", "decoder")
+
+        Raises:
+            ValueError: when it is set to anything but a list of those names, or with
+                LoRA in the network, beside which everything is frozen.
+        """
+        layers = {part: getattr(self, name) for part, name in parts.PARTS.items()}
+        return tuple(part for part in layers if layers[part].trainable_variables)
+
+    @trainable_parts.setter
+    def trainable_parts(self, names: Sequence[str]) -> None:
+        parts.check_parts(names)
+        if any("/lora_" in variable.path for variable in self.variables):
+            raise ValueError(
+                "Expected a network without LoRA, whose factors alone train. Pass "
+                f"parts={list(names)} to enable_lora, which freezes the rest."
+            )
+        for part, name in parts.PARTS.items():
+            getattr(self, name).trainable = part in names
 
     def call(self, inputs: dict[str, Tensor], **kwargs: Any) -> Tensor:
         return super().call(with_image_axis(inputs), **kwargs)

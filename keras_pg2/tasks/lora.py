@@ -10,14 +10,8 @@ from fnmatch import fnmatchcase
 from keras_pg2.model_numbers import override_numbers, variable_shapes
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.dense import Dense
+from keras_pg2.modeling.parts import PARTS, check_parts
 from keras_pg2.modeling.quantized_layers import find_by_path
-
-PARTS = {
-    "vision": "vision_encoder",
-    "projection": "vision_projection",
-    "decoder": "text_decoder",
-}
-"""Parts of a model, and where their paths begin."""
 
 Targets = Sequence[str | re.Pattern[str]]
 
@@ -79,17 +73,6 @@ def choose_layers(
             raise ValueError(_no_match(target, candidates, parts))
         chosen.update(matched)
     return [path for path in candidates if path in chosen]
-
-
-def check_parts(parts: Sequence[str] | None) -> None:
-    """Raises ValueError for anything but a list of parts, or None for all."""
-    if parts is None:
-        return
-    unknown = [part for part in parts if part not in PARTS]
-    if isinstance(parts, str) or unknown or not parts:
-        raise ValueError(
-            f"Expected a list of parts of {', '.join(PARTS)}. Received: {parts!r}."
-        )
 
 
 def _matches(path: str, target: str | re.Pattern[str]) -> bool:
