@@ -169,8 +169,17 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
         for part, name in parts.PARTS.items():
             getattr(self, name).trainable = part in names
 
-    def call(self, inputs: dict[str, Tensor], **kwargs: Any) -> Tensor:
-        return super().call(with_image_axis(inputs), **kwargs)
+    def call(
+        self,
+        inputs: dict[str, Tensor],
+        training: bool | None = None,
+        mask: Any = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        inputs = with_image_axis(inputs)
+        if training:
+            self.text_decoder.noise.advance()
+        return super().call(inputs, training=training, mask=mask, **kwargs)
 
     def encode_images(self, images: Tensor) -> Tensor:
         """float32[B, M, h, w, 3] in [-1, 1] -> float[B, M * I, D] for the decoder."""

@@ -50,15 +50,18 @@ def describe_base(backbone: PaliGemma2Backbone, name: str) -> Base:
         if len(shape) == 1
     )
     layers = dense_layers(backbone)
-    hashes = {"norms and biases": _hash(vectors)}
+    hashes = {"norms and biases": hash_weights(vectors)}
     if not any(layer.quantization_mode for layer in layers.values()):
-        hashes["kernels"] = _hash(
+        hashes["kernels"] = hash_weights(
             (path, layer.base_kernel[0]) for path, layer in layers.items()
         )
+    # How it was trained, and nothing that another network would have otherwise.
+    numbers["text_decoder"].pop("dropout", None)
     return Base(name, numbers, hashes)
 
 
-def _hash(values: Iterator[tuple[str, Any]]) -> str:
+def hash_weights(values: Iterator[tuple[str, Any]]) -> str:
+    """Of paths and values, the values rounded to bfloat16."""
     digest = hashlib.sha256()
     for path, value in values:
         rounded = ops.convert_to_numpy(ops.cast(value, "float32"))

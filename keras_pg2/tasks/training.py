@@ -73,16 +73,20 @@ class CausalLM(keras_hub.models.CausalLM):
             optimizer=optimizer, loss=loss, weighted_metrics=weighted_metrics, **kwargs
         )
 
-    def compute_hidden(self, inputs: dict[str, Tensor]) -> Tensor:
+    def compute_hidden(
+        self, inputs: dict[str, Tensor], training: bool | None = None
+    ) -> Tensor:
         """The backbone's inputs -> float[B, T, D], states of the text tokens."""
         raise NotImplementedError
 
-    def call(self, inputs: dict[str, Tensor], **kwargs: Any) -> Tensor:
+    def call(
+        self, inputs: dict[str, Tensor], training: bool | None = None, **kwargs: Any
+    ) -> Tensor:
         # The first call comes from the constructor of Keras' model.
         course = getattr(self, "course", None)
         if course is not None and course.is_in_step:
-            return self.compute_hidden(inputs)
-        return super().call(inputs, **kwargs)
+            return self.compute_hidden(inputs, training)
+        return super().call(inputs, training=training, **kwargs)
 
     def train_step(self, *arguments: Any) -> Any:
         """One step; the arguments are those of the backend's trainer."""
