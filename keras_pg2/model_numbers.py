@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+_OPTIONAL = {"vision_encoder": {}, "text_decoder": {"dropout": 0.0}}
+"""Numbers that a network may have beside those of released models."""
+
 
 def override_numbers(
     numbers: Mapping[str, Mapping[str, Any]], **overrides: Any
@@ -28,13 +31,15 @@ def override_numbers(
         if name in result:
             changes, parts = dict(value), [name]
         else:
-            changes, parts = {name: value}, [p for p in result if name in result[p]]
+            changes = {name: value}
+            parts = [p for p in result if name in {**_OPTIONAL[p], **result[p]}]
         if len(parts) == 2:
             raise TypeError(
                 f"Both the vision encoder and the text decoder have {name!r}. Pass "
                 f"vision_encoder={{{name!r}: ...}} or text_decoder={{{name!r}: ...}}."
             )
-        unknown = [key for key in changes if not parts or key not in result[parts[0]]]
+        known = {**_OPTIONAL[parts[0]], **result[parts[0]]} if parts else {}
+        unknown = [key for key in changes if key not in known]
         if unknown:
             raise TypeError(
                 f"Expected numbers of the network, received {', '.join(unknown)}. "

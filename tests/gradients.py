@@ -64,3 +64,36 @@ def _on_torch(function: Callable, variables: list) -> tuple:
 
 
 _BACKENDS = {"jax": _on_jax, "tensorflow": _on_tensorflow, "torch": _on_torch}
+
+
+def kept_for_backward(function: Callable[[], Any], variables: list) -> int:
+    """Bytes that forward hands to backward, the variables among them; not on XLA of
+    TensorFlow, which does not tell."""
+    return _KEPT[keras.config.backend()](function, variables)
+
+
+def _kept_on_jax(function: Callable, variables: list) -> int:
+    import jax
+
+    values = [variable.value for variable in variables]
+    run = jax_loss(function, variables)
+    backward = jax.eval_shape(lambda values: jax.vjp(run, values)[1], values)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(backward))
+
+
+def _kept_on_torch(function: Callable, variables: list) -> int:
+    import torch
+
+    sizes = {}
+
+    def keep(tensor: Any) -> Any:
+        sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        value = function()
+    del value
+    return sum(sizes.values())
+
+
+_KEPT = {"jax": _kept_on_jax, "torch": _kept_on_torch}

@@ -29,9 +29,14 @@ TEXT_DECODER = {
 }
 
 
-def random_backbone(seed: int = 0, **text_decoder: object) -> PaliGemma2Backbone:
+def random_backbone(
+    seed: int = 0, vision_layers: int = 2, **text_decoder: object
+) -> PaliGemma2Backbone:
     """A small backbone with weights so large that the soft caps bite."""
-    backbone = PaliGemma2Backbone(VISION_ENCODER, {**TEXT_DECODER, **text_decoder})
+    backbone = PaliGemma2Backbone(
+        {**VISION_ENCODER, "num_layers": vision_layers},
+        {**TEXT_DECODER, **text_decoder},
+    )
     randomize(backbone, seed)
     return backbone
 

@@ -72,11 +72,13 @@ class Adapter:
         layers: the factors by the path of their layer in the backbone.
         targets: what was asked for when it was made, for the record.
         base: the model it was trained on.
+        dropout: of the input of its factors, in training.
     """
 
     layers: Mapping[str, Factors]
     targets: tuple[str, ...] = ()
     base: Base = field(default_factory=Base)
+    dropout: float = 0.0
 
     def settings(self) -> dict[str, tuple[int, float]]:
         """Rank and alpha by layer."""
@@ -117,6 +119,7 @@ def write_adapter(adapter: Adapter, path: Path, overwrite: bool = False) -> None
         "alpha": in_words(factors.alpha for factors in factors_of),
         "alphas": json.dumps({k: float(f.alpha) for k, f in adapter.layers.items()}),
         "targets": json.dumps(adapter.targets),
+        "dropout": json.dumps(adapter.dropout),
         "base_name": adapter.base.name,
         "base_numbers": json.dumps(adapter.base.numbers),
         "base_hashes": json.dumps(dict(adapter.base.hashes)),
@@ -162,7 +165,8 @@ def read_adapter(path: Path) -> Adapter:
         alphas,
         path,
     )
-    return Adapter(pairs, tuple(json.loads(metadata["targets"])), base)
+    dropout = json.loads(metadata.get("dropout", "0.0"))
+    return Adapter(pairs, tuple(json.loads(metadata["targets"])), base, dropout)
 
 
 def pair_up(

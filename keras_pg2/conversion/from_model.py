@@ -17,6 +17,7 @@ from keras_pg2.conversion.transforms import Shape
 from keras_pg2.conversion.weight_table import Part, Row
 from keras_pg2.model_numbers import override_numbers, variable_shapes
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.modeling.quantized_layers import find_by_path
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 
 
@@ -59,15 +60,6 @@ class ModelSource:
     def _value(self, key: str) -> Any:
         """A variable, or the kernel that LoRA makes of three."""
         return find_by_path(self._backbone, key)
-
-
-def find_by_path(backbone: PaliGemma2Backbone, path: str) -> Any:
-    """A layer or weight of a backbone, such as "text_decoder/block_0/mlp"."""
-    value: Any = backbone
-    for name in path.split("/"):
-        is_block = name.startswith("block_")
-        value = value.blocks[int(name[6:])] if is_block else getattr(value, name)
-    return value
 
 
 def from_model(

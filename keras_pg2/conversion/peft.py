@@ -99,7 +99,8 @@ def read_peft(directory: Path, numbers: Mapping[str, Mapping[str, Any]]) -> Adap
         )
     pairs = pair_up(tensors, _KERNELS, alphas, path)
     base = Base(config.get("base_model_name_or_path") or "")
-    return Adapter(pairs, _as_targets(config.get("target_modules")), base)
+    targets = _as_targets(config.get("target_modules"))
+    return Adapter(pairs, targets, base, float(config.get("lora_dropout") or 0.0))
 
 
 def write_peft(adapter: Adapter, directory: Path, base: str) -> None:
@@ -144,7 +145,7 @@ def _config(adapter: Adapter, modules: Mapping[str, str], base: str) -> dict[str
         "alpha_pattern": {k: v for k, v in alphas.items() if v != alpha},
         # Whole names: "q_proj" alone would be in the text and the vision layers.
         "target_modules": list(ranks),
-        "lora_dropout": 0.0,
+        "lora_dropout": adapter.dropout,
         "bias": "none",
         "fan_in_fan_out": False,
         "use_rslora": False,

@@ -6,15 +6,20 @@ D hidden_dim, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 import keras_hub
 
-from keras_pg2.modeling.checkpointing import PARTS, check_parts
+from keras_pg2.modeling import checkpointing, parts
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.gemma2 import Gemma2Decoder
+from keras_pg2.modeling.quantized_layers import (
+    find_by_path,
+    split_policies,
+    with_float_policy,
+)
 from keras_pg2.modeling.siglip import SigLIPEncoder
 
 Tensor = Any
@@ -46,7 +51,8 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
     Args:
         vision_encoder: the numbers of a `SigLIPEncoder`, by name.
         text_decoder: the numbers of a `Gemma2Decoder`, by name.
-        dtype: dtype policy of all layers.
+        dtype: dtype policy of all layers; with a `keras.dtype_policies.DTypePolicyMap`
+            of paths, as `get_config` gives, layers are quantised from the start.
 
     Raises:
         TypeError: when a number is missing or unknown.
@@ -60,6 +66,7 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
         dtype: Any = None,
         **kwargs: Any,
     ) -> None:
+        dtype, quantized = split_policies(dtype)
         policy = {"dtype": dtype}
         self.vision_encoder = SigLIPEncoder(
             **vision_encoder, **policy, name="vision_encoder"
@@ -68,6 +75,9 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
         self.vision_projection = Dense(
             self.text_decoder.hidden_dim, **policy, name="vision_projection"
         )
+        for path, quantized_policy in quantized.items():
+            # Before it is built, and makes its weights.
+            find_by_path(self, path).dtype_policy = quantized_policy
         size = self.vision_encoder.image_size
         images = keras.Input((None, size, size, 3), dtype="float32", name="images")
         token_ids = keras.Input((None,), dtype="int32", name="token_ids")
@@ -119,16 +129,57 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
         Raises:
             ValueError: when it is set to anything but a collection of those names.
         """
-        return tuple(name for name in PARTS if getattr(self, name).checkpoints_blocks)
+        return tuple(
+            name
+            for name in checkpointing.PARTS
+            if getattr(self, name).checkpoints_blocks
+        )
 
     @checkpoint_activations.setter
-    def checkpoint_activations(self, parts: Iterable[str]) -> None:
-        names = check_parts(parts)
-        for name in PARTS:
+    def checkpoint_activations(self, names: Iterable[str]) -> None:
+        names = checkpointing.check_parts(names)
+        for name in checkpointing.PARTS:
             getattr(self, name).checkpoints_blocks = name in names
 
-    def call(self, inputs: dict[str, Tensor], **kwargs: Any) -> Tensor:
-        return super().call(with_image_axis(inputs), **kwargs)
+    @property
+    def trainable_parts(self) -> tuple[str, ...]:
+        """Parts that train: of "vision", "projection" and "decoder" all, at first.
+
+        A frozen part gets no gradients and has no optimizer states; the vision tower
+        then keeps nothing for backward either, as nothing trains before it. Set it
+        before `compile`; it is not saved.
+
+            model.backbone.trainable_parts = ("projection", "decoder")
+
+        Raises:
+            ValueError: when it is set to anything but a list of those names, or with
+                LoRA in the network, beside which everything is frozen.
+        """
+        layers = {part: getattr(self, name) for part, name in parts.PARTS.items()}
+        return tuple(part for part in layers if layers[part].trainable_variables)
+
+    @trainable_parts.setter
+    def trainable_parts(self, names: Sequence[str]) -> None:
+        parts.check_parts(names)
+        if any("/lora_" in variable.path for variable in self.variables):
+            raise ValueError(
+                "Expected a network without LoRA, whose factors alone train. Pass "
+                f"parts={list(names)} to enable_lora, which freezes the rest."
+            )
+        for part, name in parts.PARTS.items():
+            getattr(self, name).trainable = part in names
+
+    def call(
+        self,
+        inputs: dict[str, Tensor],
+        training: bool | None = None,
+        mask: Any = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        inputs = with_image_axis(inputs)
+        if training:
+            self.text_decoder.noise.advance()
+        return super().call(inputs, training=training, mask=mask, **kwargs)
 
     def encode_images(self, images: Tensor) -> Tensor:
         """float32[B, M, h, w, 3] in [-1, 1] -> float[B, M * I, D] for the decoder."""
@@ -142,8 +193,11 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
         return ["query_dense", "value_dense"]
 
     def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        if "Map" in config["dtype"]["class_name"]:
+            config["dtype"] = with_float_policy(config["dtype"], self.dtype_policy.name)
         return {
-            **super().get_config(),
+            **config,
             "vision_encoder": _numbers(self.vision_encoder),
             "text_decoder": _numbers(self.text_decoder),
         }

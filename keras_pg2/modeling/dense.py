@@ -10,6 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_pg2.modeling.dropout import Dropout
+
 Tensor = Any
 
 
@@ -28,6 +30,8 @@ class Dense(keras.layers.Dense):
     lora_alpha: Any
     lora_kernel_a: Any
     lora_kernel_b: Any
+    lora_dropout: Dropout | None = None
+    """Of the input of the factors, as in PEFT; None for none."""
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if not self.lora_enabled:
@@ -36,9 +40,25 @@ class Dense(keras.layers.Dense):
         a = ops.cast(self.lora_kernel_a, x.dtype)
         b = ops.cast(self.lora_kernel_b, x.dtype)
         scale = ops.cast(self.lora_alpha / self.lora_rank, x.dtype)
-        x = ops.add(x, scale * ops.matmul(ops.matmul(inputs, a), b))
+        dropped = self._drop(inputs, training)
+        x = ops.add(x, scale * ops.matmul(ops.matmul(dropped, a), b))
         x = x if self.bias is None else ops.add(x, self.bias)
         return x if self.activation is None else self.activation(x)
+
+    def _drop(self, inputs: Tensor, training: bool | None) -> Tensor:
+        drop = self.lora_dropout
+        return inputs if drop is None else drop(inputs, training)
+
+    def quantized_call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """As Keras', whose LoRA has no dropout: what it changes is added."""
+        x = super().quantized_call(inputs, training=training)
+        if not self.lora_enabled or self.lora_dropout is None or not training:
+            return x
+        a = ops.cast(self.lora_kernel_a, x.dtype)
+        b = ops.cast(self.lora_kernel_b, x.dtype)
+        scale = ops.cast(self.lora_alpha / self.lora_rank, x.dtype)
+        change = self._drop(inputs, training) - inputs
+        return ops.add(x, scale * ops.matmul(ops.matmul(change, a), b))
 
     @property
     def base_kernel(self) -> keras.Variable:
@@ -54,7 +74,7 @@ class Dense(keras.layers.Dense):
             self._untrack_variable(variable)
         self.lora_kernel_a = self.lora_kernel_b = None
         self.lora_enabled = False
-        self.lora_rank = self.lora_alpha = None
+        self.lora_rank = self.lora_alpha = self.lora_dropout = None
 
     def quantize(
         self, mode: Any = None, type_check: bool = True, config: Any = None

@@ -34,6 +34,7 @@ from keras_pg2.modeling.attention_mask import (
 )
 from keras_pg2.modeling.checkpointing import checkpoint
 from keras_pg2.modeling.dense import Dense
+from keras_pg2.modeling.dropout import Dropout, Noise, check_dropout
 from keras_pg2.modeling.kv_cache import KVCache, LayerCache, empty_cache
 from keras_pg2.modeling.rotary import Rotation, rotation
 
@@ -83,7 +84,9 @@ class GatedMLP(keras.layers.Layer):
 class Gemma2Block(keras.layers.Layer):
     """Attention and MLP, each `x += post_norm(f(pre_norm(x)))`.
 
-    Without post-norms (Gemma 1) the residual is `x += f(pre_norm(x))`.
+    Without post-norms (Gemma 1) the residual is `x += f(pre_norm(x))`. Dropout comes
+    after the post-norm of the attention and before that of the MLP, as in big_vision
+    (`models/ppp/gemma.py:Block`).
     """
 
     def __init__(
@@ -91,12 +94,14 @@ class Gemma2Block(keras.layers.Layer):
         attention: dict[str, Any],
         intermediate_dim: int,
         has_post_norms: bool,
+        dropouts: tuple[Dropout, Dropout],
         **kwargs: Any,
     ) -> None:
         # Keras would round the rotation to the compute dtype.
         super().__init__(autocast=False, **kwargs)
         dtype = self.dtype_policy
         self.hidden_dim = attention["hidden_dim"]
+        self.attention_dropout, self.mlp_dropout = dropouts
         self.pre_attention_norm = RMSNorm(dtype=dtype, name="pre_attention_norm")
         self.attention = GroupedQueryAttention(
             **attention, dtype=dtype, name="attention"
@@ -128,6 +133,7 @@ class Gemma2Block(keras.layers.Layer):
         cache: LayerCache | None = None,
         cache_index: Tensor = 0,
         kept: Tensor | None = None,
+        training: bool | None = None,
     ) -> tuple[Tensor, LayerCache | None]:
         attended, cache = self.attention(
             self.pre_attention_norm(x),
@@ -137,8 +143,10 @@ class Gemma2Block(keras.layers.Layer):
             cache_index=cache_index,
             kept=kept,
         )
-        x = keep_tokens(x, kept) + self.post_attention_norm(attended)
-        return x + self.post_mlp_norm(self.mlp(self.pre_mlp_norm(x))), cache
+        attended = self.post_attention_norm(attended)
+        x = keep_tokens(x, kept) + self.attention_dropout(attended, training)
+        hidden = self.mlp(self.pre_mlp_norm(x))
+        return x + self.post_mlp_norm(self.mlp_dropout(hidden, training)), cache
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
@@ -161,10 +169,12 @@ class Gemma2Decoder(keras.layers.Layer):
             none, as in big_vision, which trained the released weights.
         has_post_norms: whether blocks have norms after attention and MLP (True
             in Gemma 2, False in Gemma 1).
+        dropout: the probability in training that a number of what attention or MLP
+            add is left out; 0 in released models.
 
     Raises:
         ValueError: when `num_key_value_heads` does not divide `num_query_heads`,
-            `head_dim` is odd or `sliding_window` is below 1.
+            `head_dim` is odd, `sliding_window` is below 1 or `dropout` not in [0, 1).
     """
 
     def __init__(
@@ -181,6 +191,7 @@ class Gemma2Decoder(keras.layers.Layer):
         final_logit_soft_cap: float | None = 30.0,
         sliding_window: int | None = 4096,
         has_post_norms: bool = True,
+        dropout: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -207,6 +218,8 @@ class Gemma2Decoder(keras.layers.Layer):
         self.final_logit_soft_cap = final_logit_soft_cap
         self.sliding_window = sliding_window
         self.has_post_norms = has_post_norms
+        self.dropout = check_dropout(dropout)
+        self.noise = Noise()
         self.checkpoints_blocks = False
         dtype = self.dtype_policy
         self.token_embedding = keras.layers.ReversibleEmbedding(
@@ -229,6 +242,10 @@ class Gemma2Decoder(keras.layers.Layer):
                 attention,
                 intermediate_dim,
                 has_post_norms,
+                (
+                    Dropout(self.noise, self.dropout, 2 * i),
+                    Dropout(self.noise, self.dropout, 2 * i + 1),
+                ),
                 dtype=dtype,
                 name=f"block_{i}",
             )
@@ -248,6 +265,7 @@ class Gemma2Decoder(keras.layers.Layer):
         token_ids: Tensor,
         padding_mask: Tensor,
         response_mask: Tensor,
+        training: bool | None = None,
     ) -> Tensor:
         """Runs image and text through the decoder, with no cache.
 
@@ -256,6 +274,7 @@ class Gemma2Decoder(keras.layers.Layer):
             token_ids: int32[B, T].
             padding_mask: bool[B, T], True at real tokens.
             response_mask: bool[B, T], True at response tokens.
+            training: True for dropout.
 
         Returns:
             float[B, I + T, D], hidden states after the final norm.
@@ -265,7 +284,7 @@ class Gemma2Decoder(keras.layers.Layer):
             *prepend_image(image_embeddings, padding_mask, response_mask)
         )
         masks = attention_masks(layout, layout, self.sliding_window)
-        return self.run_layers(x, layout.positions, masks)[0]
+        return self.run_layers(x, layout.positions, masks, training=training)[0]
 
     def embed(self, token_ids: Tensor) -> Tensor:
         """int32[B, T] -> float[B, T, D], scaled by sqrt(D) in the compute dtype."""
@@ -288,6 +307,7 @@ class Gemma2Decoder(keras.layers.Layer):
         cache: KVCache | None = None,
         cache_index: Tensor = 0,
         kept: Tensor | None = None,
+        training: bool | None = None,
     ) -> tuple[Tensor, Any]:
         """The one way through the decoder, for training, prefill and decoding.
 
@@ -300,6 +320,7 @@ class Gemma2Decoder(keras.layers.Layer):
             cache_index: int32 scalar, the cache slot of the first token of `x`.
             kept: int32[B, Q], tokens of `x` whose states are wanted: in the last
                 layer the others only leave their keys and values. None for all.
+            training: True for dropout.
 
         Returns:
             float[B, T, D] (with `kept` float[B, Q, D]) after the final norm, and the
@@ -311,7 +332,7 @@ class Gemma2Decoder(keras.layers.Layer):
             mask = masks.windowed if i % 2 == 0 else masks.full
             asking = kept if block is self.blocks[-1] else None
             if self.checkpoints_blocks and cache is None and asking is None:
-                x = checkpoint(partial(_run_block, block, turns, mask), x)
+                x = checkpoint(partial(_run_block, block, turns, mask, training), x)
                 continue
             x, layer_cache = block(
                 x,
@@ -320,6 +341,7 @@ class Gemma2Decoder(keras.layers.Layer):
                 cache=None if cache is None else cache[i],
                 cache_index=cache_index,
                 kept=asking,
+                training=training,
             )
             layer_caches.append(layer_cache)
         return self.final_norm(x), None if cache is None else tuple(layer_caches)
@@ -328,11 +350,18 @@ class Gemma2Decoder(keras.layers.Layer):
         """float[..., D] -> float32[..., V], soft cap applied."""
         hidden = ops.convert_to_tensor(hidden)
         embedding = self.token_embedding
-        if embedding.quantization_mode is not None:
-            logits = embedding(hidden, reverse=True)
+        is_int8 = embedding.quantization_mode == "int8"
+        if is_int8 and embedding.inputs_quantizer is not None:
+            # As the layer does, but for the transpose of a vector, which PyTorch
+            # warns of.
+            rounded, scale = embedding.inputs_quantizer(hidden)
+            products = ops.matmul(rounded, ops.transpose(embedding.embeddings))
+            scale = ops.multiply(scale, embedding.embeddings_scale)
+            logits = ops.divide(ops.cast(products, hidden.dtype), scale)
         else:
             # As the layer does, but for its transpose, which XLA's CPU code pays for.
-            table = ops.cast(embedding.embeddings, hidden.dtype)
+            # Of 4 bits, Keras rounds the states or not: by whether it was loaded.
+            table = ops.cast(self.vocabulary_table(), hidden.dtype)
             logits = _multiply(hidden, table)
         return soft_cap(ops.cast(logits, "float32"), self.final_logit_soft_cap)
 
@@ -352,8 +381,11 @@ class Gemma2Decoder(keras.layers.Layer):
         return empty_cache(self.num_layers, shape, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
+        # Not a number of released models, whose files do not have it.
+        dropout = {"dropout": self.dropout} if self.dropout else {}
         return {
             **super().get_config(),
+            **dropout,
             "vocabulary_size": self.vocabulary_size,
             "num_layers": self.num_layers,
             "num_query_heads": self.num_query_heads,
@@ -383,9 +415,15 @@ def _multiply(hidden: Tensor, table: Tensor) -> Tensor:
     return ops.reshape(ops.matmul(rows, ops.transpose(parts, (0, 2, 1))), (1, -1))
 
 
-def _run_block(block: Gemma2Block, turns: Rotation, mask: Tensor, x: Tensor) -> Tensor:
+def _run_block(
+    block: Gemma2Block,
+    turns: Rotation,
+    mask: Tensor,
+    training: bool | None,
+    x: Tensor,
+) -> Tensor:
     """A block without a cache: float[B, T, D] -> float[B, T, D]."""
-    return block(x, turns, mask)[0]
+    return block(x, turns, mask, training=training)[0]
 
 
 def prepend_image(image_embeddings: Tensor, *masks: Tensor) -> tuple[Tensor, Tensor]:

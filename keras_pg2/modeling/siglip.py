@@ -10,6 +10,7 @@ D hidden_dim, F intermediate_dim.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import keras
@@ -87,7 +88,7 @@ class SigLIPBlock(keras.layers.Layer):
             layer.build(shape)
         self.mlp_down.build((None, None, self.mlp_up.units))
 
-    def call(self, x: Tensor) -> Tensor:
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         x = x + self.attention(self.attention_norm(x))
         hidden = ops.gelu(self.mlp_up(self.mlp_norm(x)), approximate=True)
         return x + self.mlp_down(hidden)
@@ -161,12 +162,13 @@ class SigLIPEncoder(keras.layers.Layer):
             block.build((None, None, self.hidden_dim))
         self.final_norm.build((None, None, self.hidden_dim))
 
-    def call(self, images: Tensor) -> Tensor:
+    def call(self, images: Tensor, training: bool | None = None) -> Tensor:
         """Encodes each image by itself and joins the tokens of an example.
 
         Args:
             images: float[B, M, image_size, image_size, 3] in [-1, 1]. M may be
                 0: an example of text alone.
+            training: True for dropout of LoRA.
 
         Returns:
             float[B, M * I, D].
@@ -180,7 +182,8 @@ class SigLIPEncoder(keras.layers.Layer):
         x = ops.reshape(x, (-1, self.num_image_tokens, self.hidden_dim))
         x = x + self.position_embedding(ops.arange(self.num_image_tokens))
         for block in self.blocks:
-            x = checkpoint(block, x) if self.checkpoints_blocks else block(x)
+            run = partial(_run_block, block, training)
+            x = checkpoint(run, x) if self.checkpoints_blocks else run(x)
         x = self.final_norm(x)
         num_tokens = num_images * self.num_image_tokens
         return ops.reshape(x, (batch, num_tokens, self.hidden_dim))
@@ -195,6 +198,10 @@ class SigLIPEncoder(keras.layers.Layer):
             "hidden_dim": self.hidden_dim,
             "intermediate_dim": self.intermediate_dim,
         }
+
+
+def _run_block(block: SigLIPBlock, training: bool | None, x: Tensor) -> Tensor:
+    return block(x, training=training)
 
 
 def _check_divides(name: str, value: int, divisor_name: str, divisor: int) -> None:

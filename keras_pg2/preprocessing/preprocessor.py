@@ -13,6 +13,7 @@ import numpy as np
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.preprocessing.examples import Examples, check_keys, normalize_examples
 from keras_pg2.preprocessing.image_converter import PaliGemma2ImageConverter
+from keras_pg2.preprocessing.image_features import ImageFeatures
 from keras_pg2.preprocessing.images import to_numpy
 from keras_pg2.preprocessing.packing import (
     PackedRows,
@@ -66,6 +67,9 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
     backbone_cls = PaliGemma2Backbone
     tokenizer_cls = PaliGemma2Tokenizer
     image_converter_cls = PaliGemma2ImageConverter
+    image_features: ImageFeatures | None
+    """Where training takes what the vision tower made of pictures from, as
+    `x["image_features"]` [B, M * I, D] instead of `x["images"]`; None for pixels."""
 
     def __init__(
         self,
@@ -92,6 +96,7 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         self.image_converter = image_converter
         self.separator = separator
         self.num_cut_responses = 0
+        self.image_features = None
 
     def build(self, input_shape: Any = None) -> None:
         """Nothing to build; KerasHub's packer is not used."""
@@ -130,7 +135,10 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         examples = normalize_examples(x)
         inputs, labels, weights = shift_by_one(self._pack_training(examples, length))
         weights = weights.astype(np.float32)
-        inputs["images"] = self.convert_images(examples.images, len(labels))
+        if self.image_features is not None and examples.images is not None:
+            inputs["image_features"] = self.image_features.read(examples.images)
+        else:
+            inputs["images"] = self.convert_images(examples.images, len(labels))
         if not examples.is_batched:
             inputs = {key: value[0] for key, value in inputs.items()}
             labels, weights = labels[0], weights[0]
@@ -170,6 +178,8 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         if images is None:
             empty = tf.concat([tf.shape(prompts), [0, *self._image_shape()]], axis=0)
             inputs["images"] = tf.zeros(empty)
+        elif self.image_features is not None:
+            inputs["image_features"] = _read_in_graph(self.image_features, images)
         elif self.image_converter is not None:
             inputs["images"] = self.image_converter(images)
         else:
@@ -290,3 +300,22 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, for saving."""
         return {**super().get_config(), "separator": self.separator}
+
+
+def _read_in_graph(features: ImageFeatures, images: Any) -> Any:
+    """Paths, string[], [B] or [B, M], as features [M * I, D] or [B, M * I, D]."""
+    import tensorflow as tf
+
+    images = tf.convert_to_tensor(images)
+    is_batched = images.shape.rank > 0
+
+    def read(paths: Any) -> np.ndarray:
+        if is_batched:
+            return features.read(paths.tolist())
+        return features.read([paths])[0]
+
+    arrays = tf.numpy_function(read, [images], features.dtype)
+    num_pictures = images.shape[1] if images.shape.rank > 1 else 1
+    num_tokens, width = features.shape
+    shape = (*images.shape[:1], num_pictures * num_tokens, width)
+    return tf.ensure_shape(arrays, shape)

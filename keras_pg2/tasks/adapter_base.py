@@ -10,11 +10,11 @@ from typing import Any
 from keras import ops
 
 from keras_pg2.conversion.adapter import Adapter, Base, read_adapter
-from keras_pg2.conversion.from_model import find_by_path
 from keras_pg2.conversion.number_types import DTYPES
 from keras_pg2.conversion.peft import read_peft
 from keras_pg2.model_numbers import override_numbers, variable_shapes
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.modeling.quantized_layers import find_by_path
 from keras_pg2.presets import PRESETS
 from keras_pg2.tasks.lora import check_can_adapt, dense_layers
 
@@ -50,15 +50,18 @@ def describe_base(backbone: PaliGemma2Backbone, name: str) -> Base:
         if len(shape) == 1
     )
     layers = dense_layers(backbone)
-    hashes = {"norms and biases": _hash(vectors)}
+    hashes = {"norms and biases": hash_weights(vectors)}
     if not any(layer.quantization_mode for layer in layers.values()):
-        hashes["kernels"] = _hash(
+        hashes["kernels"] = hash_weights(
             (path, layer.base_kernel[0]) for path, layer in layers.items()
         )
+    # How it was trained, and nothing that another network would have otherwise.
+    numbers["text_decoder"].pop("dropout", None)
     return Base(name, numbers, hashes)
 
 
-def _hash(values: Iterator[tuple[str, Any]]) -> str:
+def hash_weights(values: Iterator[tuple[str, Any]]) -> str:
+    """Of paths and values, the values rounded to bfloat16."""
     digest = hashlib.sha256()
     for path, value in values:
         rounded = ops.convert_to_numpy(ops.cast(value, "float32"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import numpy as np
 from keras_pg2.conversion.adapter import ENDING, Adapter, write_adapter
 from keras_pg2.conversion.peft import write_peft
 from keras_pg2.modeling.dense import Dense
+from keras_pg2.modeling.dropout import Dropout, check_dropout
 from keras_pg2.tasks import lora
 from keras_pg2.tasks.adapter_base import (
     check_nothing_else_trains,
@@ -71,19 +73,21 @@ class Adapters:
         alpha: float | None,
         parts: Sequence[str] | None,
         name: str,
+        dropout: float,
     ) -> None:
         self._begin("enable_lora")
         _check_name(name)
         alpha = rank if alpha is None else alpha
         lora.check_numbers(rank, alpha)
-        lora.check_can_train(self._model.backbone)
+        dropout = check_dropout(dropout)
         layers = self._layers()
         if targets is None:
             targets = lora.default_targets(self._model.backbone, parts)
         chosen = lora.choose_layers(layers, targets, parts)
         lora.check_can_adapt({path: layers[path] for path in chosen})
         if name in self._known:
-            self._check_same(name, dict.fromkeys(chosen, (rank, float(alpha))))
+            settings = dict.fromkeys(chosen, (rank, float(alpha)))
+            self._check_same(name, settings, dropout)
             self.set(name)
             return
         self._keep_active()
@@ -91,8 +95,9 @@ class Adapters:
         start_factors(layers, chosen, rank, alpha)
         words = (t.pattern if isinstance(t, re.Pattern) else t for t in targets)
         read = {path: read_factors(layers[path]) for path in chosen}
-        self._known[name] = Adapter(read, tuple(words))
+        self._known[name] = Adapter(read, tuple(words), dropout=dropout)
         self._active = name
+        self._set_dropout()
         self._forget_compiled()
 
     def save(self, path: str | Path, name: str | None, overwrite: bool) -> None:
@@ -127,6 +132,7 @@ class Adapters:
         factors = {} if adapter is None else self._known[str(name)].layers
         has_changed = write_factors(self._layers(), factors)
         self._active = None if adapter is None else name
+        self._set_dropout()
         self._forget_compiled(has_changed)
 
     def delete(self, name: str) -> None:
@@ -158,6 +164,15 @@ class Adapters:
         self._active = None
         self._forget_compiled()
 
+    def check_can_quantize(self) -> None:
+        """Raises ValueError while kernels wait on the host to be put back."""
+        if self._merged is not None:
+            raise ValueError(
+                "Expected a model without a merged adapter for quantize, after which "
+                f"{self._merged.name!r} could not be unmerged. Call unmerge_lora "
+                "first, or merge it with can_unmerge=False."
+            )
+
     def unmerge(self) -> None:
         if self._merged is None:
             raise ValueError(
@@ -184,7 +199,7 @@ class Adapters:
             check_nothing_else_trains(backbone, adapter)
             self._keep_active()
         base = describe_base(backbone, self.base_name)
-        return Adapter(self._known[name].layers, adapter.targets, base)
+        return replace(self._known[name], base=base)
 
     def _begin(self, call: str) -> None:
         if self._merged is not None:
@@ -210,7 +225,17 @@ class Adapters:
         if self._active is not None:
             old, layers = self._known[self._active], self._layers()
             now = {path: read_factors(layers[path]) for path in old.layers}
-            self._known[self._active] = Adapter(now, old.targets, old.base)
+            self._known[self._active] = replace(old, layers=now)
+
+    def _set_dropout(self) -> None:
+        """Gives the layers the dropout of the adapter in the network."""
+        backbone = self._model.backbone
+        rate = self._known[self._active].dropout if self._active is not None else 0.0
+        # Places that no dropout of a block has.
+        first = 2 * len(backbone.text_decoder.blocks)
+        for i, layer in enumerate(self._layers().values()):
+            drop = Dropout(backbone.text_decoder.noise, rate, first + i)
+            layer.lora_dropout = drop if rate and layer.lora_enabled else None
 
     def _layers(self) -> dict[str, Dense]:
         return lora.dense_layers(self._model.backbone)
@@ -225,13 +250,16 @@ class Adapters:
             f"{name!r}.{advice}"
         )
 
-    def _check_same(self, name: str, wanted: dict[str, tuple[int, float]]) -> None:
+    def _check_same(
+        self, name: str, wanted: dict[str, tuple[int, float]], dropout: float
+    ) -> None:
         known = self._known[name]
-        if known.settings() != wanted:
+        if known.settings() != wanted or known.dropout != dropout:
             rank, alpha = next(iter(wanted.values()))
             raise ValueError(
                 f"Expected {name!r} as it was enabled ({known.describe()}). Received: "
-                f"rank {rank}, alpha {alpha:g}, {len(wanted)} layers. Pass another "
+                f"rank {rank}, alpha {alpha:g}, {len(wanted)} layers, dropout "
+                f"{dropout:g}. Pass another "
                 "name=..., or call delete_adapter or merge_lora first."
             )
 

@@ -6,7 +6,7 @@ tokens, D hidden_dim, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from keras_pg2.generation.compilation import CompiledFunctions
 from keras_pg2.generation.constraints import Choices, Grammar
 from keras_pg2.generation.decoding import Plan, embed_images, generate_tokens
 from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
+from keras_pg2.preprocessing.image_features import ImageFeatures
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.adapter_base import short_name
 from keras_pg2.tasks.adapters import Adapters
@@ -31,9 +32,11 @@ from keras_pg2.tasks.answering import answer, choice_probabilities, stream
 from keras_pg2.tasks.answers import as_stop_strings
 from keras_pg2.tasks.detecting import Asked, DetectionFiles, find_detections
 from keras_pg2.tasks.detection_scores import ScoreCalibration
+from keras_pg2.tasks.feature_caching import cache_features, hidden_of_features
 from keras_pg2.tasks.feeding import is_loader, prepare_data
 from keras_pg2.tasks.loading import load_parts
 from keras_pg2.tasks.lora import Targets
+from keras_pg2.tasks.quantizing import check_can_save, check_mode, choose_layers
 from keras_pg2.tasks.requests import (
     EncodedImages,
     Options,
@@ -112,15 +115,30 @@ class PaliGemma2CausalLM(CausalLM):
         super().__init__(inputs=inputs, outputs=logits, **kwargs)
         # Images may come with or without their M axis; `call` sees to it.
         self.input_spec = None
+        # Tracked here, so that files of weights go without.
+        self.noise_generator = backbone.text_decoder.noise.generator
         self.functions = CompiledFunctions(self)
         self.detection_files = DetectionFiles(None)
         self.adapters = Adapters(self)
 
-    def call(self, inputs: dict[str, Tensor], **kwargs: Any) -> Tensor:
-        return super().call(with_image_axis(inputs), **kwargs)
+    def call(
+        self, inputs: dict[str, Tensor], training: bool | None = None, **kwargs: Any
+    ) -> Tensor:
+        if "image_features" in inputs:
+            hidden = self.compute_hidden(inputs, training)
+            return (
+                hidden if self.course.is_in_step else self.get_layer("logits")(hidden)
+            )
+        return super().call(with_image_axis(inputs), training=training, **kwargs)
 
-    def compute_hidden(self, inputs: dict[str, Tensor]) -> Tensor:
-        return self.get_layer("keep_text")(self.backbone(inputs), inputs["token_ids"])
+    def compute_hidden(
+        self, inputs: dict[str, Tensor], training: bool | None = None
+    ) -> Tensor:
+        if "image_features" in inputs:
+            hidden = hidden_of_features(self.backbone, inputs, training)
+        else:
+            hidden = self.backbone(inputs, training=training)
+        return self.get_layer("keep_text")(hidden, inputs["token_ids"])
 
     @classmethod
     def from_preset(
@@ -161,10 +179,17 @@ class PaliGemma2CausalLM(CausalLM):
     def save_to_preset(self, preset_dir: str | Path, **kwargs: Any) -> None:
         """Writes a directory that `from_preset` reads; LoRA is merged into the kernels.
 
+        Quantised kernels are saved as they are; with LoRA in them they are quantised
+        anew, and outputs are near those of before: `save_adapter` keeps both exactly.
+
         Args:
             preset_dir: the directory.
             **kwargs: as for KerasHub, `max_shard_size` in GB.
+
+        Raises:
+            ValueError: when it is quantised by quantizers that Keras does not save.
         """
+        check_can_save(self.backbone)
         super().save_to_preset(str(preset_dir), **kwargs)
         if self.adapters.names:
             leave_lora_out_of_count(Path(preset_dir))
@@ -188,6 +213,42 @@ class PaliGemma2CausalLM(CausalLM):
         """
         return write_model(self, path, "hf", dtype)
 
+    def quantize(
+        self,
+        mode: str = "int8",
+        config: Any = None,
+        filters: str | Sequence[str] | Callable[[Any], bool] | None = None,
+        *,
+        parts: Sequence[str] | None = None,
+    ) -> None:
+        """Makes the kernels and the token embedding whole numbers of 8 or 4 bits.
+
+        Norms, biases, the patches' convolution and the position embedding stay floats.
+        "int8" has one scale an output, and rounds the activations too; "int4" has a
+        scale and a zero point for every 128 inputs of an output (fewer in the last
+        group, as in the vision tower's width of 4,304), and float activations. LoRA
+        trains on top, after this or before.
+
+            model.quantize("int4", parts=["decoder"])
+
+        Args:
+            mode: "int8" or "int4".
+            config: a `keras.quantizers` configuration of that mode, as in Keras; only
+                models without one of their own quantizers can be saved.
+            filters: regular expressions that are searched in the paths of layers, or a
+                predicate of a layer; None for all.
+            parts: of "vision", "projection" and "decoder"; None for all.
+
+        Raises:
+            ValueError: for another mode, a model that is quantised already, an unknown
+                part, filters that leave nothing, or while an adapter is merged.
+        """
+        check_mode(mode)
+        self.adapters.check_can_quantize()
+        wanted = choose_layers(self.backbone, parts, filters)
+        super().quantize(mode, config=config, filters=wanted)
+        self.functions.clear()
+
     def enable_lora(
         self,
         rank: int,
@@ -196,12 +257,12 @@ class PaliGemma2CausalLM(CausalLM):
         alpha: float | None = None,
         parts: Sequence[str] | None = None,
         name: str = "default",
+        dropout: float = 0.0,
     ) -> None:
         """Adds LoRA to dense layers and freezes everything else.
 
         The factors are in float32, whatever the dtype of the model. They begin by
-        adding nothing. Call `compile` afterwards. LoRA has no dropout here, as Keras'
-        layers have none.
+        adding nothing. Call `compile` afterwards.
 
         Args:
             rank: of the factors.
@@ -214,14 +275,16 @@ class PaliGemma2CausalLM(CausalLM):
             parts: of "vision", "projection" and "decoder", those with LoRA; None is
                 all that targets are found in.
             name: of the adapter; the one in the network before is kept.
+            dropout: the probability in training that an input of the factors is left
+                out, as in PEFT; kept with the adapter.
 
         Raises:
-            TypeError, ValueError: for a rank or alpha that is no number above 0, an
-                unknown part, a target that matches nothing (with near ones), an
-                adapter of this name with other numbers, a quantised model that LoRA
-                does not work in.
+            TypeError, ValueError: for a rank or alpha that is no number above 0, a
+                dropout outside of [0, 1), an unknown part, a target that matches
+                nothing (with near ones), an adapter of this name with other numbers, a
+                quantised model that LoRA does not work in.
         """
-        self.adapters.enable(rank, targets, alpha, parts, name)
+        self.adapters.enable(rank, targets, alpha, parts, name, dropout)
 
     def save_adapter(
         self, path: str | Path, *, name: str | None = None, overwrite: bool = False
@@ -704,6 +767,44 @@ class PaliGemma2CausalLM(CausalLM):
         padded = rows.pad_rows(arrays["images"].astype(np.float32))
         run = self.functions.get(embed_images)
         return EncodedImages(run(padded)[:count])
+
+    def cache_image_features(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        directory: str | Path,
+        *,
+        dtype: str = "float16",
+        batch_size: int = 8,
+    ) -> ImageFeatures:
+        """Runs the frozen vision tower once over pictures, for `fit` without it.
+
+        From here on `fit` and `evaluate` take features from the files in place of
+        pixels, wherever pictures are given as paths; `generate` goes on with pixels,
+        and so does training after `model.preprocessor.image_features = None`. Files
+        that are there already are kept, so that a run goes on where it stopped.
+
+            model.backbone.trainable_parts = ("projection", "decoder")
+            model.cache_image_features(rows, "features")
+            model.fit(columns(rows))
+
+        Args:
+            rows: dicts of images (paths), prompts and responses.
+            directory: for the files, num_image_tokens * hidden_dim numbers of the
+                vision encoder a picture (590 KB in float16 at 224 pixels).
+            dtype: of the files; "float16", to which a bfloat16 model loses nothing
+                but what is below 6e-5, or "float32".
+            batch_size: pictures at a time.
+
+        Returns:
+            The features, now `preprocessor.image_features`.
+
+        Raises:
+            ValueError: when weights of the vision tower are trainable (also later, in
+                `fit`), it has LoRA, pictures are no paths (also after augmentations, in
+                `fit`), or features are too large for float16.
+            FileNotFoundError: when there is no such picture.
+        """
+        return cache_features(self, rows, directory, dtype, batch_size)
 
     def warmup(
         self,

@@ -10,7 +10,7 @@ from keras_pg2 import presets
 from keras_pg2.conversion import huggingface
 from keras_pg2.conversion.checkpoint import Checkpoint, Numbers, Preprocessing
 from keras_pg2.conversion.formats import open_checkpoint
-from keras_pg2.conversion.preset import is_preset
+from keras_pg2.conversion.preset import is_preset, is_quantized
 from keras_pg2.conversion.to_preprocessor import build_preprocessor
 from keras_pg2.generation.compilation import has_accelerator
 from keras_pg2.json_files import read_json
@@ -18,6 +18,7 @@ from keras_pg2.model_numbers import variable_shapes
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.filling import build_backbone
+from keras_pg2.tasks.quantizing import load_quantized
 
 Preprocessor = PaliGemma2CausalLMPreprocessor | None
 
@@ -84,6 +85,8 @@ def _load_preset(
         config = read_json(directory / "config.json")["config"]
         numbers = presets.override_numbers(config, **overrides)
         return PaliGemma2Backbone(**numbers, dtype=dtype), preprocessor
+    if is_quantized(directory):
+        return load_quantized(directory, dtype, overrides), preprocessor
     checkpoint = _with_numbers(open_checkpoint(directory), overrides)
     return build_backbone(checkpoint, dtype), preprocessor
 

@@ -7,17 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from keras_pg2.conversion.from_model import find_by_path
 from keras_pg2.model_numbers import override_numbers, variable_shapes
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.dense import Dense
-
-PARTS = {
-    "vision": "vision_encoder",
-    "projection": "vision_projection",
-    "decoder": "text_decoder",
-}
-"""Parts of a model, and where their paths begin."""
+from keras_pg2.modeling.parts import PARTS, check_parts
+from keras_pg2.modeling.quantized_layers import find_by_path
 
 Targets = Sequence[str | re.Pattern[str]]
 
@@ -69,7 +63,7 @@ def choose_layers(
             'Expected a list of targets, such as ["query_dense", "value_dense"]. '
             f"Received: {targets!r}."
         )
-    _check_parts(parts)
+    check_parts(parts)
     beginnings = tuple(PARTS[part] for part in parts or PARTS)
     candidates = [path for path in paths if path.split("/")[0] in beginnings]
     chosen: set[str] = set()
@@ -79,16 +73,6 @@ def choose_layers(
             raise ValueError(_no_match(target, candidates, parts))
         chosen.update(matched)
     return [path for path in candidates if path in chosen]
-
-
-def _check_parts(parts: Sequence[str] | None) -> None:
-    if parts is None:
-        return
-    unknown = [part for part in parts if part not in PARTS]
-    if isinstance(parts, str) or unknown or not parts:
-        raise ValueError(
-            f"Expected a list of parts of {', '.join(PARTS)}. Received: {parts!r}."
-        )
 
 
 def _matches(path: str, target: str | re.Pattern[str]) -> bool:
@@ -125,17 +109,6 @@ def check_can_adapt(layers: Mapping[str, Dense]) -> None:
             "Expected layers of float weights, int8 or int4 for LoRA. Received: "
             f"{mode} in {len(wrong)} layers ({path}, ...). Enable LoRA on the model "
             "before it is quantised."
-        )
-
-
-def check_can_train(backbone: PaliGemma2Backbone) -> None:
-    """Raises ValueError when no right gradient would reach the layers."""
-    mode = backbone.token_embedding.quantization_mode
-    if mode is not None:
-        raise ValueError(
-            "Expected an embedding of floats to train LoRA, as Keras has no gradient "
-            f"of a quantised projection to the vocabulary. Received: {mode}. Quantise "
-            "with filters that leave token_embedding out, or enable LoRA before."
         )
 
 

@@ -73,16 +73,20 @@ class CausalLM(keras_hub.models.CausalLM):
             optimizer=optimizer, loss=loss, weighted_metrics=weighted_metrics, **kwargs
         )
 
-    def compute_hidden(self, inputs: dict[str, Tensor]) -> Tensor:
+    def compute_hidden(
+        self, inputs: dict[str, Tensor], training: bool | None = None
+    ) -> Tensor:
         """The backbone's inputs -> float[B, T, D], states of the text tokens."""
         raise NotImplementedError
 
-    def call(self, inputs: dict[str, Tensor], **kwargs: Any) -> Tensor:
+    def call(
+        self, inputs: dict[str, Tensor], training: bool | None = None, **kwargs: Any
+    ) -> Tensor:
         # The first call comes from the constructor of Keras' model.
         course = getattr(self, "course", None)
         if course is not None and course.is_in_step:
-            return self.compute_hidden(inputs)
-        return super().call(inputs, **kwargs)
+            return self.compute_hidden(inputs, training)
+        return super().call(inputs, training=training, **kwargs)
 
     def train_step(self, *arguments: Any) -> Any:
         """One step; the arguments are those of the backend's trainer."""
@@ -105,6 +109,8 @@ class CausalLM(keras_hub.models.CausalLM):
         """As in `keras.Model`; inside a step `y_pred` may be hidden states."""
         course = self.course
         if not course.is_in_step or course.loss is None:
+            if training:
+                self._check_gradient_of_logits()
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         decoder = self.backbone.text_decoder
         vocabulary = Vocabulary(
@@ -116,6 +122,16 @@ class CausalLM(keras_hub.models.CausalLM):
         for accuracy in course.accuracies:
             accuracy.update_state(parts.accuracy, sample_weight=parts.weight)
         return sum((ops.sum(extra) for extra in self.losses), parts.loss)
+
+    def _check_gradient_of_logits(self) -> None:
+        mode = self.backbone.token_embedding.quantization_mode
+        if mode is not None:
+            raise ValueError(
+                "Expected a ResponseLoss, and no metrics but the accuracy, to train "
+                "with a quantised token embedding: Keras has no gradient of its "
+                f"logits. Received: {self.loss!r} with {mode}. Quantise with filters "
+                "that leave token_embedding out to use them."
+            )
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.gradients import gradients_of, jax_loss
+from tests.gradients import gradients_of, kept_for_backward
 from tests.tiny_networks import TEXT_DECODER, random_backbone, random_inputs
 
 BOTH = ("vision_encoder", "text_decoder")
@@ -38,31 +38,6 @@ def test_gradients_stay_the_same():
         )
 
 
-def kept_on_jax(loss, variables):
-    """Bytes of what backward is handed by forward, the variables among them."""
-    import jax
-
-    values = [variable.value for variable in variables]
-    run = jax_loss(loss, variables)
-    backward = jax.eval_shape(lambda values: jax.vjp(run, values)[1], values)
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(backward))
-
-
-def kept_on_torch(loss, variables):
-    import torch
-
-    sizes = {}
-
-    def keep(tensor):
-        sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        value = loss()
-    del value
-    return sum(sizes.values())
-
-
 @pytest.mark.skipif(
     keras.config.backend() == "tensorflow", reason="XLA does not tell what it keeps"
 )
@@ -71,11 +46,12 @@ def test_backward_is_handed_few_arrays():
     backbone = random_backbone(num_layers=4)
     variables = backbone.trainable_variables
     size = sum(4 * int(np.prod(variable.shape)) for variable in variables)
-    find = globals()[f"kept_on_{keras.config.backend()}"]
     kept = {}
     for parts in ((), ("vision_encoder",), ("text_decoder",), BOTH):
         backbone.checkpoint_activations = parts
-        kept[parts] = find(lambda: sum_of_squares(backbone, inputs), variables)
+        kept[parts] = kept_for_backward(
+            lambda: sum_of_squares(backbone, inputs), variables
+        )
     assert kept[("vision_encoder",)] < kept[()]
     assert kept[("text_decoder",)] < kept[()]
     assert kept[BOTH] - size < (kept[()] - size) / 4

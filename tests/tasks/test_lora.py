@@ -28,9 +28,6 @@ DATA = {
     "responses": ["a red ball", "blue"],
 }
 
-# Keras 3.15 says so of inputs and norms.
-QUANTIZES = pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`")
-
 
 def values(model: keras.Model) -> dict[str, np.ndarray]:
     """Copies of all weights by their paths."""
@@ -144,15 +141,6 @@ def test_lora_on_layers_of_8_bits() -> None:
     }
     with pytest.raises(ValueError, match=r"kernels of floats.*Received: int8"):
         task.merge_lora()
-
-
-@QUANTIZES
-def test_not_where_the_embedding_is_quantised() -> None:
-    task = random_task()
-    task.backbone.quantize("int8")
-    with pytest.raises(ValueError, match=r"filters that leave token_embedding out"):
-        task.enable_lora(2)
-    assert not any("lora" in variable.path for variable in task.weights)
 
 
 def test_not_on_a_model_of_float8() -> None:

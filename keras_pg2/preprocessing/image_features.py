@@ -1,0 +1,135 @@
+"""What a frozen vision tower makes of pictures, kept in files.
+
+A directory has one `.npy` file a picture, [I, D], of the vision encoder's output. Its
+name is a hash of the picture (path, size, time of change) and of what made it (the
+tower's weights, the way of stretching): a picture or tower that has changed has no file
+and is computed anew.
+
+Axes: B batch, M images of an example, I image tokens, D width of the vision encoder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from keras_pg2.preprocessing.image_files import check_image_file, is_path
+
+DTYPES = ("float16", "float32")
+
+
+class ImageFeatures:
+    """The files of one tower in one directory.
+
+    Args:
+        directory: it is made when it is not there.
+        tower: whatever tells one tower from another.
+        shape: (I, D).
+        dtype: "float16" or "float32".
+
+    Raises:
+        ValueError: for another dtype.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        tower: str,
+        shape: tuple[int, int],
+        dtype: str = "float16",
+    ) -> None:
+        if dtype not in DTYPES:
+            raise ValueError(
+                f"Expected dtype as one of {', '.join(DTYPES)}. Received: {dtype!r}."
+            )
+        self.directory = Path(directory).expanduser()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.tower = tower
+        self.shape = shape
+        self.dtype = dtype
+
+    def file_of(self, picture: Any) -> Path:
+        """Where the features of a picture are, or will be.
+
+        Raises:
+            ValueError: for anything but a path.
+            FileNotFoundError: when there is no such picture.
+        """
+        if not is_path(picture):
+            raise ValueError(
+                "Expected pictures as paths, whose features are kept. Received: "
+                f"{type(picture).__name__}. Leave augmentations and image_size of the "
+                "data set out, which make other pictures of them; or train on pixels: "
+                "model.preprocessor.image_features = None."
+            )
+        path = check_image_file(picture)
+        state = path.stat()
+        of_picture = (str(path.resolve()), state.st_size, state.st_mtime_ns)
+        words = repr((of_picture, self.tower, self.shape, self.dtype))
+        name = hashlib.sha256(words.encode()).hexdigest()[:32]
+        return self.directory / f"{name}.npy"
+
+    def missing(self, pictures: Iterable[Any]) -> list[Any]:
+        """Pictures that have no file yet, each once."""
+        files = {self.file_of(picture): picture for picture in pictures}
+        return [picture for file, picture in files.items() if not file.is_file()]
+
+    def write(self, pictures: Sequence[Any], features: np.ndarray) -> None:
+        """Keeps float[B, I, D]; a file appears whole or not at all.
+
+        Raises:
+            ValueError: when numbers are too large for the dtype, or NaN.
+        """
+        with np.errstate(over="ignore"):
+            features = features.astype(self.dtype)
+        for picture, value in zip(pictures, features, strict=True):
+            if not np.isfinite(value).all():
+                raise ValueError(
+                    f"Expected finite features of {picture}. Received: NaN, or numbers "
+                    f'too large for {self.dtype}. Pass dtype="float32".'
+                )
+            file = self.file_of(picture)
+            part = file.with_name(f".{uuid4().hex}.part")
+            try:
+                with part.open("wb") as opened:
+                    np.save(opened, value)
+                os.replace(part, file)
+            finally:
+                part.unlink(missing_ok=True)
+
+    def read(self, images: Sequence[Any]) -> np.ndarray:
+        """Features of examples: float16 or float32 [B, M * I, D].
+
+        Args:
+            images: one entry an example, a path or a list of M paths.
+
+        Raises:
+            ValueError: for pictures that are no paths, or of another number.
+            FileNotFoundError: when a picture has no features yet.
+        """
+        rows = []
+        for entry in images:
+            pictures = entry if isinstance(entry, list) else [entry]
+            rows.append(np.concatenate([self._read(picture) for picture in pictures]))
+        if len({len(row) for row in rows}) > 1:
+            raise ValueError(
+                "Expected as many pictures in each example of a batch. Received: "
+                f"{', '.join(str(len(row) // self.shape[0]) for row in rows[:8])}."
+            )
+        return np.stack(rows)
+
+    def _read(self, picture: Any) -> np.ndarray:
+        file = self.file_of(picture)
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"Expected features of {os.fsdecode(picture)} in {self.directory}, "
+                "where there are none of this tower. Call "
+                "model.cache_image_features(rows, directory) with all rows first."
+            )
+        return np.load(file)

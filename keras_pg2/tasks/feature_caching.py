@@ -1,0 +1,90 @@
+"""Training without a frozen vision tower, whose features are kept in files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_pg2.datasets.rows import paths_of
+from keras_pg2.generation import rows as generation_rows
+from keras_pg2.generation.compilation import by_rows
+from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
+from keras_pg2.preprocessing.image_features import ImageFeatures
+from keras_pg2.tasks.adapter_base import hash_weights
+
+Tensor = Any
+
+
+def cache_features(
+    model: Any,
+    rows: Iterable[Mapping[str, Any]],
+    directory: str | Path,
+    dtype: str,
+    batch_size: int,
+) -> ImageFeatures:
+    """See `PaliGemma2CausalLM.cache_image_features`."""
+    preprocessor = model.preprocessor
+    if preprocessor is None or preprocessor.image_converter is None:
+        raise ValueError(
+            "Expected a model with a preprocessor that reads pictures. Received: none."
+        )
+    backbone = model.backbone
+    check_is_frozen(backbone)
+    encoder, converter = backbone.vision_encoder, preprocessor.image_converter
+    weights = ((weight.path, weight.value) for weight in encoder.weights)
+    way = (converter.interpolation, converter.antialias, encoder.image_size)
+    tower = f"{hash_weights(weights)} {encoder.compute_dtype} {way}"
+    shape = (encoder.num_image_tokens, encoder.hidden_dim)
+    features = ImageFeatures(directory, tower, shape, dtype)
+    missing = features.missing(picture for row in rows for picture in paths_of(row))
+    run = model.functions.get(_encode)
+    for start in range(0, len(missing), batch_size):
+        pictures = missing[start : start + batch_size]
+        pixels = preprocessor.convert_images(pictures, len(pictures))
+        pixels = with_image_axis({"images": pixels})["images"]
+        found = run(generation_rows.pad_rows(pixels))[: len(pictures)]
+        found = ops.convert_to_numpy(ops.cast(found, "float32"))
+        features.write(pictures, np.asarray(found))
+    preprocessor.image_features = features
+    return features
+
+
+def _encode(backbone: PaliGemma2Backbone, images: Tensor) -> Tensor:
+    """float32[B, 1, h, w, 3] -> float[B, I, D]"""
+    return by_rows(backbone.vision_encoder, images, backbone.num_image_tokens)
+
+
+def check_is_frozen(backbone: PaliGemma2Backbone) -> None:
+    """Raises ValueError when the vision tower trains, so that features would change."""
+    trained = backbone.vision_encoder.trainable_variables
+    if trained or any("/lora_" in v.path for v in backbone.vision_encoder.variables):
+        raise ValueError(
+            "Expected a frozen vision tower without LoRA together with kept features. "
+            f"Received: {len(trained)} of its weights are trainable. Freeze it "
+            '(backbone.trainable_parts = ("projection", "decoder"), or '
+            'enable_lora(parts=["decoder"])), or train on pixels: '
+            "preprocessor.image_features = None."
+        )
+
+
+def hidden_of_features(
+    backbone: PaliGemma2Backbone, inputs: dict[str, Tensor], training: bool | None
+) -> Tensor:
+    """As a call of the backbone, from `image_features` float[B, M * I, D]."""
+    check_is_frozen(backbone)
+    decoder = backbone.text_decoder
+    if training:
+        decoder.noise.advance()
+    dtype = backbone.vision_encoder.compute_dtype
+    features = ops.cast(inputs["image_features"], dtype)
+    return decoder(
+        backbone.vision_projection(features, training=training),
+        inputs["token_ids"],
+        inputs["padding_mask"],
+        inputs["response_mask"],
+        training=training,
+    )
