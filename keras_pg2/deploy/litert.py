@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from keras_pg2.deploy.litert_graph import LiteRTGraph
 from keras_pg2.deploy.litert_quantization import check_quantization, quantize
 from keras_pg2.deploy.litert_runner import MANIFEST, VOCABULARY
 from keras_pg2.deploy.litert_signatures import (
-    Signature,
     convert,
     decode_signature,
     embedder_signature,
@@ -106,7 +105,9 @@ def export_litert(
             (part / name).write_bytes(blob)
         (part / VOCABULARY).write_bytes(preprocessor.tokenizer.proto)
         manifest = {
-            "files": _files_of_signatures(files),
+            "files": {
+                signature: name for name, group in files.items() for signature in group
+            },
             "quantization": quantization,
             "prefill_lengths": lengths,
             "cache_length": cache_length,
@@ -124,12 +125,6 @@ def _read_weights(source: ModelSource) -> dict[str, np.ndarray]:
         is_projection = key.endswith("/kernel") and value.ndim == 2
         weights[key] = np.ascontiguousarray(value.T) if is_projection else value
     return weights
-
-
-def _files_of_signatures(
-    files: Mapping[str, Mapping[str, Signature]],
-) -> dict[str, str]:
-    return {signature: name for name, group in files.items() for signature in group}
 
 
 def _preprocessing(preprocessor: Any) -> dict[str, Any]:

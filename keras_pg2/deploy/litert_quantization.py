@@ -8,6 +8,8 @@ Convolution, norms, biases and positions stay float32 everywhere.
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,6 +93,9 @@ def quantize(
                     num_bits=4,
                     granularity=qtyping.QuantGranularity.BLOCKWISE_32,
                 )
-    quantized = quantizer.quantize().quantized_model
+    # It reports its progress, and sizes, to both.
+    silence = io.StringIO()
+    with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+        quantized = quantizer.quantize().quantized_model
     assert quantized is not None
     return bytes(quantized)

@@ -87,9 +87,10 @@ class LiteRTModel:
             FileNotFoundError, PermissionError, TypeError, ValueError: for a bad
                 picture; ValueError too for a prompt longer than the longest prefill.
         """
-        limit = self.manifest["cache_length"] if max_new_tokens is None else None
-        limit = limit or max_new_tokens
-        if not isinstance(limit, int | np.integer) or limit < 1:
+        limit = max_new_tokens
+        if limit is None:
+            limit = self.manifest["cache_length"]
+        if not isinstance(limit, int) or limit < 1:
             raise ValueError(
                 "Expected max_new_tokens as a whole number >= 1, or None. Received: "
                 f"{max_new_tokens!r}."
@@ -131,9 +132,9 @@ class LiteRTModel:
 
     def detokenize(self, token_ids: Sequence[int]) -> str:
         """The text of tokens, without special tokens."""
-        special = set(self.manifest["special_token_ids"])
+        special = self.manifest["special_token_ids"]
         known = range(self._tokenizer.GetPieceSize())
-        ids = [int(i) for i in token_ids if i in known and int(i) not in special]
+        ids = [i for i in token_ids if i in known and i not in special]
         return str(self._tokenizer.Decode(ids))
 
     def encode_image(self, image: ImageInput) -> np.ndarray:

@@ -68,14 +68,17 @@ def verify_litert(
     runner = LiteRTModel(directory)
     rng = np.random.default_rng(seed)
     size, backbone = runner.manifest["image_size"], model.backbone
+    lengths = runner.manifest["prefill_lengths"]
     room = runner.manifest["cache_length"] - backbone.num_image_tokens
+    # Of one length for the model, which is compiled for each on some backends.
+    total = lengths[-1] + min(NUM_ANSWER_TOKENS, room - lengths[-1])
     ours, theirs = [], []
-    for length in runner.manifest["prefill_lengths"]:
-        num_answer = min(NUM_ANSWER_TOKENS, room - length)
+    for length in lengths:
+        num_answer = total - lengths[-1]
         for count in sorted({max(length - 3, 1), length}):
             images = rng.uniform(-1, 1, (1, size, size, 3)).astype(np.float32)
             token_ids = rng.integers(0, backbone.vocabulary_size, count + num_answer)
-            ours.append(_model_logits(backbone, images, token_ids, count))
+            ours.append(_model_logits(backbone, images, token_ids, count, total))
             theirs.append(_file_logits(runner, images, token_ids.tolist(), count))
     comparison = _compare(np.concatenate(ours), np.concatenate(theirs))
     quantization = runner.manifest["quantization"]
@@ -92,20 +95,22 @@ def verify_litert(
 
 
 def _model_logits(
-    backbone: Any, images: np.ndarray, token_ids: np.ndarray, count: int
+    backbone: Any, images: np.ndarray, token_ids: np.ndarray, count: int, total: int
 ) -> np.ndarray:
     """float32[1 + answer, V], after the prompt and after each token of the answer."""
-    is_token = np.ones((1, len(token_ids)), bool)
+    place = np.arange(total)[None]
     hidden = backbone(
         {
             "images": images,
-            "token_ids": token_ids[None].astype(np.int32),
-            "padding_mask": is_token,
-            "response_mask": np.arange(len(token_ids))[None] >= count,
+            "token_ids": np.resize(token_ids, (1, total)).astype(np.int32),
+            "padding_mask": place < len(token_ids),
+            "response_mask": (place >= count) & (place < len(token_ids)),
         }
     )
     first = backbone.num_image_tokens + count - 1
-    return ops.convert_to_numpy(backbone.project_to_vocabulary(hidden[0, first:]))
+    end = backbone.num_image_tokens + len(token_ids)
+    hidden = ops.convert_to_numpy(hidden)[0, first:end]
+    return ops.convert_to_numpy(backbone.project_to_vocabulary(hidden))
 
 
 def _file_logits(
