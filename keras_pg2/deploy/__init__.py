@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from keras_pg2.deploy.litert import export_litert as export_litert
+    from keras_pg2.deploy.litert_lm import export_litertlm as export_litertlm
     from keras_pg2.deploy.litert_runner import LiteRTModel as LiteRTModel
     from keras_pg2.deploy.litert_verification import verify_litert as verify_litert
 
 _MODULES = {
     "LiteRTModel": "keras_pg2.deploy.litert_runner",
     "export_litert": "keras_pg2.deploy.litert",
+    "export_litertlm": "keras_pg2.deploy.litert_lm",
     "verify_litert": "keras_pg2.deploy.litert_verification",
 }
 

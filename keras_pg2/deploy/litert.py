@@ -8,12 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
-
-from keras_pg2.conversion.from_model import ModelSource
 from keras_pg2.conversion.staging import staged
-from keras_pg2.deploy.litert_graph import LiteRTGraph
 from keras_pg2.deploy.litert_quantization import check_quantization, quantize
 from keras_pg2.deploy.litert_runner import MANIFEST, VOCABULARY
 from keras_pg2.deploy.litert_signatures import (
@@ -23,12 +18,16 @@ from keras_pg2.deploy.litert_signatures import (
     prefill_signature,
     vision_signature,
 )
+from keras_pg2.deploy.litert_source import (
+    check_cache_length,
+    check_preprocessor,
+    import_tensorflow,
+    open_graph,
+)
 from keras_pg2.deploy.litert_verification import LiteRTComparison, verify_litert
 from keras_pg2.model_numbers import count_parameters, override_numbers
 
 PREFILL_LENGTHS = (16, 64)
-ANSWER_LENGTH = 128
-"""Tokens of an answer that the cache has room for, where nothing else is said."""
 MAX_FILE_BYTES = 1_900_000_000
 """Flatbuffers hold 2 GB; larger models are written as three files."""
 
@@ -69,18 +68,16 @@ def export_litert(
     """
     check_quantization(quantization)
     backbone, preprocessor = model.backbone, model.preprocessor
-    _check_preprocessor(backbone, preprocessor)
+    check_preprocessor(backbone, preprocessor)
     lengths = _check_lengths(prefill_lengths)
-    cache_length = _check_cache_length(
+    cache_length = check_cache_length(
         cache_length, backbone.num_image_tokens + lengths[-1]
     )
     numbers = override_numbers(backbone.get_config())
-    source = ModelSource(backbone, numbers)
     target = Path(path)
     num_bytes = count_parameters(**numbers) * 4
     with staged(target, overwrite=False, num_bytes=num_bytes) as part:
-        tf = _import_tensorflow()
-        graph = LiteRTGraph(tf, numbers, _read_weights(source))
+        graph = open_graph(import_tensorflow(), backbone)
         vision = {"vision": vision_signature(graph)}
         embedder = {"embedder": embedder_signature(graph)}
         decoder = {
@@ -117,16 +114,6 @@ def export_litert(
         return verify_litert(model, part)
 
 
-def _read_weights(source: ModelSource) -> dict[str, np.ndarray]:
-    """float32 weights by path; matrices of projections as [F, D], as in the graph."""
-    weights = {}
-    for key in source.keys():  # noqa: SIM118
-        value = source.read(key).astype(np.float32)
-        is_projection = key.endswith("/kernel") and value.ndim == 2
-        weights[key] = np.ascontiguousarray(value.T) if is_projection else value
-    return weights
-
-
 def _preprocessing(preprocessor: Any) -> dict[str, Any]:
     """What the runner needs to prepare pictures and prompts as the model does."""
     converter, tokenizer = preprocessor.image_converter, preprocessor.tokenizer
@@ -146,20 +133,6 @@ def _preprocessing(preprocessor: Any) -> dict[str, Any]:
     }
 
 
-def _check_preprocessor(backbone: Any, preprocessor: Any) -> None:
-    if preprocessor is None or preprocessor.image_converter is None:
-        raise ValueError(
-            "Expected a model with a preprocessor that has an image converter, since "
-            "the files hold its vocabulary and sizes. Received: a model without."
-        )
-    size = preprocessor.image_converter.image_size
-    if tuple(size) != (backbone.image_size, backbone.image_size):
-        raise ValueError(
-            f"Expected an image converter to {backbone.image_size} pixels, as the "
-            f"network wants. Received: {tuple(size)}."
-        )
-
-
 def _check_lengths(lengths: Sequence[int]) -> list[int]:
     is_valid = not isinstance(lengths, int | str) and len(lengths) > 0
     if not is_valid or not all(isinstance(n, int) and n > 0 for n in lengths):
@@ -168,29 +141,3 @@ def _check_lengths(lengths: Sequence[int]) -> list[int]:
             f"{lengths!r}."
         )
     return sorted(set(lengths))
-
-
-def _check_cache_length(cache_length: int | None, longest_prompt: int) -> int:
-    if cache_length is None:
-        return longest_prompt + ANSWER_LENGTH
-    if not isinstance(cache_length, int) or cache_length <= longest_prompt:
-        raise ValueError(
-            "Expected cache_length to hold the image, the longest prompt and at least "
-            f"one token of an answer: more than {longest_prompt}. Received: "
-            f"{cache_length!r}."
-        )
-    return cache_length
-
-
-def _import_tensorflow() -> Any:
-    try:
-        import ai_edge_litert  # noqa: F401
-        import tensorflow as tf
-    except ImportError as error:
-        raise ImportError(
-            f"Expected the package {error.name}, which is not installed. TensorFlow "
-            "makes LiteRT files, whatever the backend (here "
-            f"{keras.backend.backend()}), and ai-edge-litert verifies them. Run: pip "
-            "install 'keras-pg2[tensorflow,litert]'"
-        ) from error
-    return tf

@@ -73,7 +73,7 @@ class LiteRTGraph:
         self._lookup: Callable[[Tensor, Tensor], Tensor] = lookup
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """float32[1, h, w, 3] in [-1, 1] -> float32[1, I, D]."""
+        """float32[1, h, w, 3] in [-1, 1] -> float32[1, I, hidden_dim of vision]."""
         tf, numbers = self.tf, self.vision
         width, patch = numbers["hidden_dim"], numbers["patch_size"]
         kernel = self.weights["vision_encoder/patch_embedding/kernel"]
@@ -90,8 +90,11 @@ class LiteRTGraph:
             )
             hidden = tf.nn.gelu(hidden, approximate=True)
             x += self._dense(f"{block}/mlp_down", hidden)
-        x = self._layer_norm("vision_encoder/final_norm", x)
-        return self._dense("vision_projection", x)[None]
+        return self._layer_norm("vision_encoder/final_norm", x)[None]
+
+    def project_image(self, features: Tensor) -> Tensor:
+        """float32[1, I, hidden_dim of vision] -> float32[1, I, D]."""
+        return self._dense("vision_projection", features[0])[None]
 
     def embed(self, token_ids: Tensor) -> Tensor:
         """int32[1, T] -> float32[1, T, D], scaled by sqrt(D)."""

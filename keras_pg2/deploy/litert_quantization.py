@@ -1,9 +1,8 @@
 """Smaller weights for LiteRT files, by ai-edge-quantizer.
 
-Which layers lose what: errors in what all tokens pass (the table of the vocabulary, the
-attention of few heads, the encoder of the picture, whose every feature the whole answer
-rests on) cost more than in the MLPs, which hold most of the decoder's weights.
-Convolution, norms, biases and positions stay float32 everywhere.
+Convolution, norms, biases, positions and the projection of the image features, which
+together are little, keep float32. Fewest bits have the MLPs of the decoder, most of a
+large model.
 """
 
 from __future__ import annotations

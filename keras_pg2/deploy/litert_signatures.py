@@ -34,7 +34,7 @@ def vision_signature(graph: LiteRTGraph) -> Signature:
     size = graph.vision["image_size"]
 
     def vision(images: Tensor) -> dict[str, Tensor]:
-        return {"image_features": graph.encode_image(images)}
+        return {"image_features": graph.project_image(graph.encode_image(images))}
 
     return Signature(vision, {"images": ((1, size, size, 3), "float32")})
 
@@ -82,7 +82,7 @@ def prefill_signature(graph: LiteRTGraph, length: int, cache_length: int) -> Sig
             )
             for key, value in cache
         ]
-        return {"logits": logits, **_by_name(padded)}
+        return {"logits": logits, **cache_by_name(padded)}
 
     inputs = {
         "image_features": ((1, num_image, width), "float32"),
@@ -101,7 +101,7 @@ def decode_signature(graph: LiteRTGraph, cache_length: int) -> Signature:
     """
     tf = graph.tf
     window = graph.text["sliding_window"]
-    cache_inputs = _cache_inputs(graph, cache_length)
+    cache_inputs = cache_input_types(graph, cache_length)
 
     def decode(
         embeddings: Tensor, position: Tensor, **cache: Tensor
@@ -111,9 +111,9 @@ def decode_signature(graph: LiteRTGraph, cache_length: int) -> Signature:
         near = seen if window is None else seen & (distance < window)
         biases = Biases(*(tf.where(m, 0.0, FORBIDDEN)[None] for m in (seen, near)))
         x, new_cache = graph.run_layers(
-            embeddings[0], position, biases, _from_names(cache)
+            embeddings[0], position, biases, cache_from_names(cache)
         )
-        return {"logits": graph.project_to_vocabulary(x), **_by_name(new_cache)}
+        return {"logits": graph.project_to_vocabulary(x), **cache_by_name(new_cache)}
 
     inputs = {
         "embeddings": ((1, 1, graph.text["hidden_dim"]), "float32"),
@@ -146,9 +146,10 @@ def convert(graph: LiteRTGraph, signatures: Mapping[str, Signature]) -> bytes:
         return bytes(converter.convert())
 
 
-def _cache_inputs(
+def cache_input_types(
     graph: LiteRTGraph, length: int
 ) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and type of a cache of `length` slots, by name."""
     return {
         name: (shape, "float32")
         for i in range(graph.text["num_layers"])
@@ -156,7 +157,8 @@ def _cache_inputs(
     }
 
 
-def _by_name(cache: Cache) -> dict[str, Tensor]:
+def cache_by_name(cache: Cache) -> dict[str, Tensor]:
+    """Tensors of a cache, as signatures name them."""
     return {
         name: tensor
         for i, layer in enumerate(cache)
@@ -164,7 +166,8 @@ def _by_name(cache: Cache) -> dict[str, Tensor]:
     }
 
 
-def _from_names(tensors: Mapping[str, Tensor]) -> Cache:
+def cache_from_names(tensors: Mapping[str, Tensor]) -> Cache:
+    """The cache of tensors by name."""
     layers = range(len(tensors) // 2)
     return [tuple(tensors[name] for name in _names(i)) for i in layers]  # type: ignore[misc]
 

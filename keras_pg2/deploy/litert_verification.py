@@ -14,8 +14,10 @@ from keras_pg2.deploy.litert_runner import LiteRTModel
 
 LOWEST_CORRELATION = {None: 0.99999, "float16": 0.999, "int8": 0.95, "int4": 0.8}
 """Of logits with the model's, at any token, by quantization."""
-LOWEST_CORRELATION_OF_HALF = 0.99
-"""The same where the model itself computes in 16 bits, and the file in 32."""
+LARGEST_DIFFERENCE = {None: 1e-3, "float16": 0.01, "int8": 0.5, "int4": 1.0}
+"""Of two logits, as a share of the model's largest."""
+OF_HALF = (0.99, 0.1)
+"""Both where the model itself computes in 16 bits, and the file in 32."""
 NUM_ANSWER_TOKENS = 4
 
 
@@ -78,23 +80,44 @@ def verify_litert(
         for count in sorted({max(length - 3, 1), length}):
             images = rng.uniform(-1, 1, (1, size, size, 3)).astype(np.float32)
             token_ids = rng.integers(0, backbone.vocabulary_size, count + num_answer)
-            ours.append(_model_logits(backbone, images, token_ids, count, total))
+            ours.append(model_logits(backbone, images, token_ids, count, total))
             theirs.append(_file_logits(runner, images, token_ids.tolist(), count))
-    comparison = _compare(np.concatenate(ours), np.concatenate(theirs))
+    comparison = compare(np.concatenate(ours), np.concatenate(theirs))
     quantization = runner.manifest["quantization"]
-    lowest = LOWEST_CORRELATION[quantization]
-    if backbone.compute_dtype != "float32":
-        lowest = min(lowest, LOWEST_CORRELATION_OF_HALF)
-    if not comparison.lowest_correlation >= lowest:
-        raise ValueError(
-            f"Expected the logits of {os.fspath(directory)!r} (quantization="
-            f"{quantization!r}) to correlate with the model's by at least {lowest}. "
-            f"Received: {comparison}. Export with less quantization."
-        )
+    name = os.fspath(directory)
+    check_comparison(comparison, quantization, backbone.compute_dtype, name)
     return comparison
 
 
-def _model_logits(
+def check_comparison(
+    comparison: LiteRTComparison, quantization: str | None, dtype: str, name: str
+) -> None:
+    """Raises ValueError when logits differ by more than a quantization explains.
+
+    Args:
+        comparison: of a file with its model.
+        quantization: of the file.
+        dtype: that the model computes in.
+        name: of the file, for the message.
+    """
+    lowest, largest = LOWEST_CORRELATION[quantization], LARGEST_DIFFERENCE[quantization]
+    if dtype != "float32":
+        lowest, largest = min(lowest, OF_HALF[0]), max(largest, OF_HALF[1])
+    limit = largest * comparison.largest_logit
+    # Written so that NaN is no agreement.
+    if not (
+        comparison.lowest_correlation >= lowest
+        and comparison.largest_difference <= limit
+    ):
+        advice = "Export with less quantization." if quantization else "Please tell us."
+        raise ValueError(
+            f"Expected the logits of {name!r} (quantization={quantization!r}) to "
+            f"correlate with the model's by at least {lowest}, and to differ by at "
+            f"most {limit:.2g}. Received: {comparison}. {advice}"
+        )
+
+
+def model_logits(
     backbone: Any, images: np.ndarray, token_ids: np.ndarray, count: int, total: int
 ) -> np.ndarray:
     """float32[1 + answer, V], after the prompt and after each token of the answer."""
@@ -125,7 +148,8 @@ def _file_logits(
     return np.stack(rows)
 
 
-def _compare(ours: np.ndarray, theirs: np.ndarray) -> LiteRTComparison:
+def compare(ours: np.ndarray, theirs: np.ndarray) -> LiteRTComparison:
+    """Compares the model's logits float32[T, V] with a file's."""
     correlations = [
         np.corrcoef(a.astype(np.float64), b.astype(np.float64))[0, 1]
         for a, b in zip(ours, theirs)
