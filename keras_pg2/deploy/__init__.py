@@ -1,0 +1,29 @@
+"""Models as files for other runtimes.
+
+Names are imported when they are first used, so that a device that runs exported files
+needs no Keras.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from keras_pg2.deploy.litert import export_litert as export_litert
+    from keras_pg2.deploy.litert_lm import export_litertlm as export_litertlm
+    from keras_pg2.deploy.litert_runner import LiteRTModel as LiteRTModel
+    from keras_pg2.deploy.litert_verification import verify_litert as verify_litert
+
+_MODULES = {
+    "LiteRTModel": "keras_pg2.deploy.litert_runner",
+    "export_litert": "keras_pg2.deploy.litert",
+    "export_litertlm": "keras_pg2.deploy.litert_lm",
+    "verify_litert": "keras_pg2.deploy.litert_verification",
+}
+
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

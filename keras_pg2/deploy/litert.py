@@ -1,0 +1,143 @@
+"""A model as LiteRT files: vision, embedder, prefill and decode."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_pg2.conversion.staging import staged
+from keras_pg2.deploy.litert_quantization import check_quantization, quantize
+from keras_pg2.deploy.litert_runner import MANIFEST, VOCABULARY
+from keras_pg2.deploy.litert_signatures import (
+    convert,
+    decode_signature,
+    embedder_signature,
+    prefill_signature,
+    vision_signature,
+)
+from keras_pg2.deploy.litert_source import (
+    check_cache_length,
+    check_preprocessor,
+    import_tensorflow,
+    open_graph,
+)
+from keras_pg2.deploy.litert_verification import LiteRTComparison, verify_litert
+from keras_pg2.model_numbers import count_parameters, override_numbers
+
+PREFILL_LENGTHS = (16, 64)
+MAX_FILE_BYTES = 1_900_000_000
+"""Flatbuffers hold 2 GB; larger models are written as three files."""
+
+
+def export_litert(
+    model: Any,
+    path: str | os.PathLike[str],
+    quantization: str | None = None,
+    prefill_lengths: Sequence[int] = PREFILL_LENGTHS,
+    cache_length: int | None = None,
+) -> LiteRTComparison:
+    """Writes a model as LiteRT files that `deploy.LiteRTModel` runs without Keras.
+
+    The model may be of any backend; TensorFlow, which makes the files, must be
+    installed. LoRA is merged into the kernels that are written; the model stays as it
+    is. The files are compared with the model before they are put in place.
+
+    Args:
+        model: a `PaliGemma2CausalLM` with a preprocessor.
+        path: the directory to be.
+        quantization: None for float32, "float16", "int8" or "int4"; see
+            `litert_quantization.quantize`.
+        prefill_lengths: tokens of prompts, bos and newline among them, for each of
+            which there will be a `prefill_<length>`; a prompt takes the shortest
+            that holds it.
+        cache_length: most tokens of image, prompt and answer together; None for the
+            longest prompt and an answer of 128 tokens.
+
+    Returns:
+        How far the files' logits are from the model's.
+
+    Raises:
+        FileExistsError: when something is at `path`.
+        ImportError: when TensorFlow, ai-edge-litert or ai-edge-quantizer is missing.
+        ValueError: for a model without a preprocessor, a quantised one, an unknown
+            quantization or lengths that do not fit; also when the files' logits are
+            not the model's, and then nothing is left at `path`.
+    """
+    check_quantization(quantization)
+    backbone, preprocessor = model.backbone, model.preprocessor
+    check_preprocessor(backbone, preprocessor)
+    lengths = _check_lengths(prefill_lengths)
+    cache_length = check_cache_length(
+        cache_length, backbone.num_image_tokens + lengths[-1]
+    )
+    numbers = override_numbers(backbone.get_config())
+    target = Path(path)
+    num_bytes = count_parameters(**numbers) * 4
+    with staged(target, overwrite=False, num_bytes=num_bytes) as part:
+        graph = open_graph(import_tensorflow(), backbone)
+        vision = {"vision": vision_signature(graph)}
+        embedder = {"embedder": embedder_signature(graph)}
+        decoder = {
+            **{
+                f"prefill_{n}": prefill_signature(graph, n, cache_length)
+                for n in lengths
+            },
+            "decode": decode_signature(graph, cache_length),
+        }
+        files = {"model.tflite": {**vision, **embedder, **decoder}}
+        if num_bytes > MAX_FILE_BYTES:
+            files = {
+                "vision.tflite": vision,
+                "embedder.tflite": embedder,
+                "decoder.tflite": decoder,
+            }
+        part.mkdir()
+        for name, signatures in files.items():
+            blob = convert(graph, signatures)
+            if quantization is not None:
+                blob = quantize(blob, quantization, numbers)
+            (part / name).write_bytes(blob)
+        (part / VOCABULARY).write_bytes(preprocessor.tokenizer.proto)
+        manifest = {
+            "files": {
+                signature: name for name, group in files.items() for signature in group
+            },
+            "quantization": quantization,
+            "prefill_lengths": lengths,
+            "cache_length": cache_length,
+            **_preprocessing(preprocessor),
+        }
+        (part / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        return verify_litert(model, part)
+
+
+def _preprocessing(preprocessor: Any) -> dict[str, Any]:
+    """What the runner needs to prepare pictures and prompts as the model does."""
+    converter, tokenizer = preprocessor.image_converter, preprocessor.tokenizer
+    starts = [tokenizer.start_token_id] if preprocessor.add_start_token else []
+    separator, separator_ids = preprocessor.separator, []
+    if separator:
+        [separator_ids] = tokenizer.tokenize([separator])
+    return {
+        "image_size": converter.image_size[0],
+        "interpolation": converter.interpolation,
+        "antialias": converter.antialias,
+        "separator": separator,
+        "separator_ids": [int(token) for token in separator_ids],
+        "start_token_ids": [int(token) for token in starts],
+        "end_token_id": int(tokenizer.end_token_id),
+        "special_token_ids": [int(token) for token in tokenizer.special_token_ids],
+    }
+
+
+def _check_lengths(lengths: Sequence[int]) -> list[int]:
+    is_valid = not isinstance(lengths, int | str) and len(lengths) > 0
+    if not is_valid or not all(isinstance(n, int) and n > 0 for n in lengths):
+        raise ValueError(
+            "Expected prefill_lengths as a list of numbers of tokens >= 1. Received: "
+            f"{lengths!r}."
+        )
+    return sorted(set(lengths))

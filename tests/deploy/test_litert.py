@@ -1,0 +1,273 @@
+"""LiteRT files against the model they came from, which computes without a cache."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2.datasets import scenes
+from keras_pg2.deploy import LiteRTModel, export_litert, litert, verify_litert
+from keras_pg2.deploy.litert_quantization import quantize
+from keras_pg2.model_numbers import override_numbers
+from tests.tiny_models import random_task
+
+pytest.importorskip("tensorflow")
+pytest.importorskip("ai_edge_litert")
+pytest.importorskip("ai_edge_quantizer")
+
+# Files are the same whatever the backend; what is slow runs on one.
+on_one_backend = pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="files are the same on every backend"
+)
+# Blocks of 32 for int4; N * H = 32.
+SIZES = {"hidden_dim": 64, "intermediate_dim": 96}
+
+
+@pytest.fixture(scope="module")
+def task() -> PaliGemma2CausalLM:
+    """Caps bite, a window of 4, grouped heads, and LoRA that changes the answers."""
+    task = random_task(**SIZES)
+    task.enable_lora(2, targets=["query_dense", "vision_projection"])
+    rng = np.random.default_rng(2)
+    for weight in task.trainable_weights:
+        weight.assign(rng.normal(0, 0.3, weight.shape))
+    return task
+
+
+@pytest.fixture(scope="module")
+def directory(task, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("litert") / "model"
+    comparison = export_litert(task, path, prefill_lengths=(12, 6), cache_length=24)
+    assert comparison.num_same_choice == comparison.num_tokens
+    assert comparison.largest_difference < 2e-4 * comparison.largest_logit
+    return path
+
+
+@pytest.fixture(scope="module")
+def runner(directory) -> LiteRTModel:
+    return LiteRTModel(directory)
+
+
+def model_logits(task, images, token_ids, count) -> np.ndarray:
+    """[1 + answer, V], after the prompt and after each token of the answer."""
+    response = np.arange(len(token_ids)) >= count
+    inputs = {
+        "images": images,
+        "token_ids": np.array([token_ids], "int32"),
+        "padding_mask": np.ones((1, len(token_ids)), bool),
+        "response_mask": response[None],
+    }
+    logits = task.backbone.project_to_vocabulary(task.backbone(inputs))
+    first = task.backbone.num_image_tokens + count - 1
+    return ops.convert_to_numpy(logits)[0, first:]
+
+
+def random_picture(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (40, 33, 3)).astype("uint8")
+
+
+def test_logits_of_prefill_and_decoding_are_the_models(task, runner):
+    rng = np.random.default_rng(0)
+    images = rng.uniform(-1, 1, (1, 28, 28, 3)).astype("float32")
+    token_ids = rng.integers(4, 1552, 11).tolist()
+    wanted = model_logits(task, images, token_ids, 4)
+    # The network that is copied is one whose hard parts matter.
+    assert np.abs(wanted).max() > 20
+    no_window = task.backbone.text_decoder.sliding_window
+    task.backbone.text_decoder.sliding_window = None
+    assert np.abs(model_logits(task, images, token_ids, 4) - wanted).max() > 0.1
+    task.backbone.text_decoder.sliding_window = no_window
+
+    features = runner.encode_pixels(images)
+    logits, state = runner.prefill(features, token_ids[:4])
+    rows = [logits]
+    for token in token_ids[4:]:
+        logits, state = runner.decode(token, state)
+        rows.append(logits)
+    np.testing.assert_allclose(rows, wanted, atol=2e-3)
+
+
+def test_what_fills_a_prompt_up_is_not_seen(runner):
+    signatures = runner._signatures
+    images = np.zeros((1, 28, 28, 3), np.float32)
+    features = runner.encode_pixels(images)
+    token_ids = [7, 8, 9]
+    embeddings = np.full((1, 12, 64), 1e3, np.float32)
+    for i, token in enumerate(token_ids):
+        embeddings[:, i] = signatures["embedder"](
+            token_ids=np.array([[token]], np.int32)
+        )["embeddings"][:, 0]
+    filled = signatures["prefill_12"](
+        image_features=features,
+        embeddings=embeddings,
+        num_tokens=np.array([3], np.int32),
+    )
+    logits, state = runner.prefill(features, token_ids)  # By prefill_6.
+    np.testing.assert_allclose(filled.pop("logits")[0], logits, atol=1e-4)
+    after = runner.decode(5, state._replace(cache=filled))[0]
+    np.testing.assert_allclose(after, runner.decode(5, state)[0], atol=1e-4)
+
+
+def test_texts_are_the_models(task, runner):
+    for seed, prompt in enumerate(["caption en", "ocr\n", "Hund"]):
+        picture = random_picture(seed)
+        wanted = task.generate(
+            {"images": picture, "prompts": prompt}, strip_prompt=True, max_new_tokens=6
+        )
+        assert runner.generate(picture, prompt, max_new_tokens=6) == wanted
+
+
+def test_answers_end_with_the_cache(runner):
+    features = runner.encode_image(random_picture(0))
+    tokens = list(runner.generate_tokens(features, [2, 9, 10, 11], 1000))
+    # 4 tokens of the image, 4 of the prompt; the last one is only written down.
+    assert len(tokens) == 24 - 8 + 1 or 1 not in tokens
+
+
+def test_prompts_that_do_not_fit(runner):
+    with pytest.raises(ValueError, match="at most 12 tokens"):
+        runner.generate(random_picture(0), "a red ball next to a small dog " * 3)
+    with pytest.raises(ValueError, match="max_new_tokens"):
+        runner.generate(random_picture(0), "ocr", max_new_tokens=0)
+
+
+def test_the_table_is_stored_once_and_lora_is_merged(task, directory):
+    content = (directory / "model.tflite").read_bytes()
+    backbone = task.backbone
+    table = ops.convert_to_numpy(backbone.token_embedding.embeddings)
+    assert content.count(table.tobytes()) == 1
+    dense = backbone.text_decoder.blocks[1].attention.query_dense
+    merged = ops.convert_to_numpy(dense.kernel).T.copy()
+    assert content.count(merged.tobytes()) == 1
+    assert dense.lora_enabled
+    assert ops.convert_to_numpy(dense.base_kernel).T.tobytes() not in content
+
+
+def test_quantised_files_are_smaller_and_agree(task, directory, tmp_path):
+    numbers = override_numbers(task.backbone.get_config())
+    blob = (directory / "model.tflite").read_bytes()
+    sizes = [len(blob)]
+    for kind in ("float16", "int8", "int4"):
+        path = tmp_path / kind
+        shutil.copytree(directory, path)
+        (path / "model.tflite").write_bytes(quantize(blob, kind, numbers))
+        manifest = json.loads((path / "litert.json").read_text())
+        (path / "litert.json").write_text(
+            json.dumps({**manifest, "quantization": kind})
+        )
+        comparison = verify_litert(task, path)
+        assert comparison.lowest_correlation < 1
+        sizes.append((path / "model.tflite").stat().st_size)
+    assert sizes == sorted(sizes, reverse=True)
+    # The table is most of this network: 397 kB, and a quarter of it as int8.
+    assert sizes[0] - sizes[2] > 0.7 * 397_000
+
+
+def test_the_runner_needs_no_keras(directory, runner):
+    picture = random_picture(3)
+    wanted = runner.generate(picture, "caption en", max_new_tokens=5)
+    code = f"""
+import json, sys
+blocked = {{"keras", "keras_hub", "tensorflow", "jax", "torch", "huggingface_hub"}}
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in blocked:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Blocker())
+import numpy as np
+from keras_pg2.deploy import LiteRTModel
+model = LiteRTModel({str(directory)!r})
+picture = np.frombuffer(bytes.fromhex({picture.tobytes().hex()!r}), np.uint8)
+print(json.dumps(model.generate(picture.reshape(40, 33, 3), "caption en", 5)))
+assert not blocked & set(sys.modules)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout.splitlines()[-1]) == wanted
+
+
+def test_a_file_that_is_not_the_model_is_not_left(directory, tmp_path, monkeypatch):
+    other = random_task(seed=1, **SIZES)
+    blob = (directory / "model.tflite").read_bytes()
+    monkeypatch.setattr(litert, "convert", lambda graph, signatures: blob)
+    with pytest.raises(ValueError, match="correlate with the model's"):
+        export_litert(other, tmp_path / "model", prefill_lengths=[12], cache_length=24)
+    assert not list(tmp_path.iterdir())
+
+
+def test_errors_come_before_work(task, directory, tmp_path, monkeypatch):
+    path = tmp_path / "model"
+    with pytest.raises(ValueError, match="float16, int8, int4"):
+        export_litert(task, path, "int2")
+    with pytest.raises(ValueError, match="prefill_lengths"):
+        export_litert(task, path, prefill_lengths=[])
+    with pytest.raises(ValueError, match="more than 20"):
+        export_litert(task, path, prefill_lengths=[16], cache_length=20)
+    with pytest.raises(ValueError, match="preprocessor"):
+        export_litert(PaliGemma2CausalLM(task.backbone, None), path)
+    with pytest.raises(FileExistsError):
+        export_litert(task, directory)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(ImportError, match=r"keras-pg2\[tensorflow,litert\]"):
+        export_litert(task, path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_directories_that_are_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match="export_litert"):
+        LiteRTModel(tmp_path)
+    (tmp_path / "litert.json").write_text("{}")
+    with pytest.raises(ValueError, match="Export the model again"):
+        LiteRTModel(tmp_path)
+    (tmp_path / "litert.json").write_text('{"files": {"decode": "decoder.tflite"}}')
+    with pytest.raises(FileNotFoundError, match=r"decoder\.tflite, vocabulary\.spm"):
+        LiteRTModel(tmp_path)
+
+
+@on_one_backend
+def test_gemma_1_has_no_caps_window_and_post_norms(tmp_path):
+    task = random_task(
+        attention_logit_soft_cap=None,
+        final_logit_soft_cap=None,
+        sliding_window=None,
+        has_post_norms=False,
+    )
+    comparison = export_litert(task, tmp_path / "model", prefill_lengths=[4])
+    assert comparison.largest_difference < 2e-4 * comparison.largest_logit
+
+
+@on_one_backend
+def test_the_nano_preset_answers_the_same_in_three_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(litert, "MAX_FILE_BYTES", 0)
+    model = PaliGemma2CausalLM.from_preset("pali_gemma2_nano")
+    export_litert(model, tmp_path / "nano", prefill_lengths=[16])
+    names = {path.name for path in (tmp_path / "nano").glob("*.tflite")}
+    assert names == {"vision.tflite", "embedder.tflite", "decoder.tflite"}
+    runner = LiteRTModel(tmp_path / "nano")
+    for index in range(3):
+        rng = scenes.scene_generator(3, index)
+        scene = scenes.sample_scene(rng)
+        picture = scenes.render(scene, 224)
+        prompts = ["caption en", "detect red circle", "ocr"]
+        wanted = model.generate(
+            {"images": picture, "prompts": prompts},
+            strip_prompt=True,
+            max_new_tokens=32,
+        )
+        assert [runner.generate(picture, p, 32) for p in prompts] == wanted
+        boxes = runner.detect(picture, ["red circle"], 32).boxes_xyxy
+        assert boxes.shape[1:] == (4,)
