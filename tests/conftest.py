@@ -29,11 +29,16 @@ def compiled_programs():
     """JAX's compiled programs go with the module that made them.
 
     Each takes several memory mappings of the process, of which Linux allows 65,530; XLA
-    ends with a segmentation fault where there are no more.
+    ends with a segmentation fault where there are no more. What is there before the
+    module is hidden from the garbage collector meanwhile: Keras calls it for every
+    kernel that it quantises, and TensorFlow and transformers are many objects.
     """
+    gc.collect()
+    gc.freeze()
     yield
+    gc.unfreeze()
+    gc.collect()
     if keras.backend.backend() == "jax":
         import jax
 
-        gc.collect()
         jax.clear_caches()
