@@ -95,9 +95,15 @@ def load_keras_pg2(directory: Path, dtype: str) -> Generate:
     from keras_pg2 import PaliGemma2CausalLM
 
     model = PaliGemma2CausalLM.from_preset(str(directory), dtype=dtype)
+    warm = set()
 
     def generate(inputs: Inputs, count: int, stop: int | None, exact: bool) -> Any:
         length = {"max_new_tokens": count} if exact else {"max_length": TEXT_LENGTH}
+        shape = inputs["token_ids"].shape
+        limit = count if exact else TEXT_LENGTH - shape[1]
+        if (*shape, limit) not in warm:
+            model.warmup(*shape, max_new_tokens=limit)
+            warm.add((*shape, limit))
         stops = None if stop is None else [stop]
         result = model.generate(
             inputs, stop_token_ids=stops, strip_prompt=True, **length

@@ -7,7 +7,9 @@ or an answer of another length within a bucket compiles nothing new.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -223,15 +225,26 @@ def _compile_torch(
 
 STEPS_BEFORE_RECORDING = 32
 """Recording takes as long as some 50 steps gain; a short answer goes without."""
+_is_at_once = ContextVar("is_at_once", default=False)
+
+
+@contextmanager
+def recording_at_once() -> Iterator[None]:
+    """Inside, a function that is `recorded` is so by its first call."""
+    token = _is_at_once.set(True)
+    try:
+        yield
+    finally:
+        _is_at_once.reset(token)
 
 
 def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of the backbone and tensors that on PyTorch sheds the layers' Python.
 
     Keras' layers take about 2 ms of Python a decoder block there, which is more than
-    the arithmetic of a token. After some calls with the same shapes the operations
-    are recorded (`torch.fx`), with the weights by reference, and from then on only
-    replayed. On JAX and TensorFlow, which compile, the function stays as it is.
+    the arithmetic of a token. After some calls with the same shapes, or inside
+    `recording_at_once`, the operations are recorded (`torch.fx`), with the weights by
+    reference, and from then on only replayed. On JAX and TensorFlow, which compile, the function stays as it is.
     """
 
     def run(backbone: Any, *arguments: Any) -> Any:
@@ -243,7 +256,8 @@ def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
         key = (function, shapes)
         if key not in known.graphs:
             known.counts[key] += 1
-            if known.counts[key] <= STEPS_BEFORE_RECORDING:
+            is_early = known.counts[key] <= STEPS_BEFORE_RECORDING
+            if is_early and not _is_at_once.get():
                 return function(backbone, *arguments)
             known.graphs[key] = _record(function, backbone, arguments)
         graph, structure = known.graphs[key]

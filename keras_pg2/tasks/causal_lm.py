@@ -20,7 +20,7 @@ from keras_pg2.conversion.preset import leave_lora_out_of_count
 from keras_pg2.datasets.loading import FollowEpochs, RowBatches
 from keras_pg2.generation import rows, samplers
 from keras_pg2.generation.beams import search_beams
-from keras_pg2.generation.compilation import CompiledFunctions
+from keras_pg2.generation.compilation import CompiledFunctions, recording_at_once
 from keras_pg2.generation.constraints import Choices, Grammar
 from keras_pg2.generation.decoding import Plan, embed_images, generate_tokens
 from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
@@ -817,7 +817,8 @@ class PaliGemma2CausalLM(CausalLM):
 
         Lengths are rounded up to buckets (8, 16 or multiples of 64 for prompts, powers
         of two for answers, 1, 2, 4, 8 or a multiple of 8 for batches): one call is
-        enough for all of a bucket. Compiled functions of JAX are kept on disk.
+        enough for all of a bucket. Compiled functions of JAX are kept on disk. On
+        PyTorch, which compiles nothing, the operations of a token are recorded.
 
         Args:
             batch_size: number of prompts.
@@ -849,8 +850,13 @@ class PaliGemma2CausalLM(CausalLM):
         stops = None if self.preprocessor is None else "auto"
         options = Options(max_new_tokens=max_new_tokens, stop_token_ids=stops)
         request = make_request(self, arrays, options)
-        one = np.minimum(request.token_limits, 1)
-        self.make_generate_function()(request._replace(token_limits=one))
+        # Two tokens, as the second is the first that has only the cache.
+        request = request._replace(
+            token_limits=np.minimum(request.token_limits, 2),
+            stop_token_ids=np.full_like(request.stop_token_ids, -1),
+        )
+        with recording_at_once():
+            self.make_generate_function()(request)
 
     def _check_no_beams(self, name: str) -> None:
         if isinstance(self.sampler, samplers.BeamSearch):

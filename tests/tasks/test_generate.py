@@ -271,6 +271,28 @@ def test_warmup_compiles_what_generate_needs(task, pictures):
     assert not compiled
 
 
+def test_warmup_records_the_step_that_generate_takes(task, pictures, monkeypatch):
+    if keras.config.backend() != "torch":
+        pytest.skip("Steps are recorded on PyTorch alone.")
+    recorded = []
+    record = compilation._record
+
+    def counting(function, *arguments):
+        recorded.append(function.__name__)
+        return record(function, *arguments)
+
+    monkeypatch.setattr(compilation, "_record", counting)
+    inputs = {"images": pictures, "prompts": PROMPTS}
+    fresh = random_task()
+    expected = fresh.generate(inputs, max_new_tokens=16)
+    assert not recorded
+    fresh.warmup(batch_size=3, prompt_length=40, max_new_tokens=16)
+    assert recorded == ["decode_step"]
+    monkeypatch.setattr(compilation, "STEPS_BEFORE_RECORDING", 0)
+    assert fresh.generate(inputs, max_new_tokens=16) == expected
+    assert len(recorded) == 1
+
+
 def test_what_needs_a_preprocessor_or_no_beams(task):
     raw = PaliGemma2CausalLM(task.backbone)
     inputs = random_inputs([3])
