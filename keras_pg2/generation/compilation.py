@@ -244,7 +244,8 @@ def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
     Keras' layers take about 2 ms of Python a decoder block there, which is more than
     the arithmetic of a token. After some calls with the same shapes, or inside
     `recording_at_once`, the operations are recorded (`torch.fx`), with the weights by
-    reference, and from then on only replayed. On JAX and TensorFlow, which compile, the function stays as it is.
+    reference, and from then on only replayed. On JAX and TensorFlow, which compile,
+    the function stays as it is.
     """
 
     def run(backbone: Any, *arguments: Any) -> Any:
