@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 
 import keras
 import pytest
@@ -22,6 +23,26 @@ def float32_policy():
     keras.config.set_dtype_policy("float32")
     yield
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_on_disk(tmp_path_factory):
+    """What JAX compiles is kept for this run alone, also by processes it starts.
+
+    JAX writes an entry in one go, reads what a killed process left of one with a
+    warning, and never writes it anew.
+    """
+    if keras.backend.backend() != "jax":
+        yield
+        return
+    import jax
+
+    folder = str(tmp_path_factory.mktemp("jax"))
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(os.environ, "JAX_COMPILATION_CACHE_DIR", folder)
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)
