@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_pg2.codecs import Detections, parse_detections
+from keras_pg2.codecs.grammars import Grammar, LocationGrammar
+from keras_pg2.deploy.runner_tokens import GreedyChoice, VocabularyTokenizer
 from keras_pg2.preprocessing import prompts
 from keras_pg2.preprocessing.images import ImageInput, load_rgb, open_image
 from keras_pg2.preprocessing.resizing import stretch, to_model_input
@@ -68,12 +70,20 @@ class LiteRTModel:
             signature: files[name].get_signature_runner(signature)
             for signature, name in self.manifest["files"].items()
         }
-        self._tokenizer = sentencepiece.SentencePieceProcessor(
-            model_proto=(Path(directory) / VOCABULARY).read_bytes()
+        self._tokenizer = VocabularyTokenizer(
+            sentencepiece.SentencePieceProcessor(
+                model_proto=(Path(directory) / VOCABULARY).read_bytes()
+            ),
+            self.manifest["end_token_id"],
+            self.manifest["special_token_ids"],
         )
 
     def generate(
-        self, image: ImageInput, prompt: str, max_new_tokens: int | None = None
+        self,
+        image: ImageInput,
+        prompt: str,
+        max_new_tokens: int | None = None,
+        constraint: Grammar | None = None,
     ) -> str:
         """The greedy answer to a prompt about a picture.
 
@@ -82,10 +92,13 @@ class LiteRTModel:
                 `keras_pg2.preprocessing.images.load_rgb` takes it.
             prompt: such as "caption en"; without the newline.
             max_new_tokens: most tokens of the answer; None for what the cache holds.
+            constraint: what the answer is held to, such as `Choices` of
+                `keras_pg2.codecs.grammars`; None for nothing.
 
         Raises:
             FileNotFoundError, PermissionError, TypeError, ValueError: for a bad
-                picture; ValueError too for a prompt longer than the longest prefill.
+                picture; ValueError too for a prompt longer than the longest prefill,
+                and where no answer of the constraint has room.
         """
         limit = max_new_tokens
         if limit is None:
@@ -96,7 +109,8 @@ class LiteRTModel:
                 f"{max_new_tokens!r}."
             )
         token_ids = self.tokenize(prompt)
-        tokens = self.generate_tokens(self.encode_image(image), token_ids, limit)
+        features = self.encode_image(image)
+        tokens = self.generate_tokens(features, token_ids, limit, constraint)
         return self.detokenize(list(tokens))
 
     def detect(
@@ -107,8 +121,8 @@ class LiteRTModel:
     ) -> Detections:
         """Finds named things: boxes in pixels of the picture as it was given.
 
-        The answer is read as it comes; it is not held to the form of a detection, and
-        there are no scores.
+        The answer is held to the form of a detection, as by
+        `PaliGemma2CausalLM.detect`; there are no scores.
 
         Args:
             image: as for `generate`.
@@ -119,8 +133,9 @@ class LiteRTModel:
             FileNotFoundError, PermissionError, TypeError, ValueError: as `generate`,
                 and for labels that no prompt can have.
         """
-        picture = open_image(image)
-        text = self.generate(picture, prompts.detect(labels), max_new_tokens)
+        picture, prompt = open_image(image), prompts.detect(labels)
+        grammar = LocationGrammar(tuple(labels), segments="never")
+        text = self.generate(picture, prompt, max_new_tokens, grammar)
         return parse_detections(text, *picture.size)
 
     def tokenize(self, prompt: str) -> list[int]:
@@ -128,14 +143,12 @@ class LiteRTModel:
         separator = self.manifest["separator"]
         start, end = self.manifest["start_token_ids"], self.manifest["separator_ids"]
         text = prompt.removesuffix(separator) if separator else prompt
-        return [*start, *self._tokenizer.Encode(text), *end]
+        [token_ids] = self._tokenizer.tokenize([text])
+        return [*start, *token_ids, *end]
 
     def detokenize(self, token_ids: Sequence[int]) -> str:
         """The text of tokens, without special tokens."""
-        special = self.manifest["special_token_ids"]
-        known = range(self._tokenizer.GetPieceSize())
-        ids = [i for i in token_ids if i in known and i not in special]
-        return str(self._tokenizer.Decode(ids))
+        return self._tokenizer.detokenize(token_ids)
 
     def encode_image(self, image: ImageInput) -> np.ndarray:
         """The image tokens float32[1, I, D] of a picture of any size."""
@@ -151,7 +164,11 @@ class LiteRTModel:
         return self._signatures["vision"](images=images)["image_features"]
 
     def generate_tokens(
-        self, image_features: np.ndarray, token_ids: Sequence[int], max_new_tokens: int
+        self,
+        image_features: np.ndarray,
+        token_ids: Sequence[int],
+        max_new_tokens: int,
+        constraint: Grammar | None = None,
     ) -> Iterator[int]:
         """The greedy answer, token by token, without its end token.
 
@@ -159,16 +176,21 @@ class LiteRTModel:
             image_features: of `encode_image`.
             token_ids: of `tokenize`.
             max_new_tokens: most tokens.
+            constraint: as for `generate`.
         """
         logits, state = self.prefill(image_features, token_ids)
-        end = self.manifest["end_token_id"]
-        for i in range(max_new_tokens):
-            token = int(logits.argmax())
-            if token == end:
+        automaton = None
+        if constraint is not None:
+            automaton = constraint.automaton(self._tokenizer, len(logits))
+        choice = GreedyChoice(automaton)
+        # The last token is not read again, so needs no slot of the cache.
+        room = self.manifest["cache_length"] - state.position + 1
+        for num_left in range(min(max_new_tokens, room), 0, -1):
+            token = choice.choose(logits, num_left)
+            if token == self.manifest["end_token_id"]:
                 return
             yield token
-            is_last = i + 1 == max_new_tokens
-            if is_last or state.position == self.manifest["cache_length"]:
+            if choice.is_over or num_left == 1:
                 return
             logits, state = self.decode(token, state)
 

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from keras_pg2.codecs.grammars import OVER
 from keras_pg2.generation.compilation import while_loop
-from keras_pg2.generation.constraints import OVER, allowed_tokens, next_states
+from keras_pg2.generation.constraints import allowed_tokens, next_states
 from keras_pg2.generation.decoding import (
     Generated,
     Plan,

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_pg2.codecs.grammars import Choices, Grammar
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.conversion.from_model import write_model
 from keras_pg2.conversion.preset import leave_lora_out_of_count
@@ -21,7 +22,6 @@ from keras_pg2.datasets.loading import FollowEpochs, RowBatches
 from keras_pg2.generation import rows, samplers
 from keras_pg2.generation.beams import search_beams
 from keras_pg2.generation.compilation import CompiledFunctions, recording_at_once
-from keras_pg2.generation.constraints import Choices, Grammar
 from keras_pg2.generation.decoding import Plan, embed_images, generate_tokens
 from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
 from keras_pg2.preprocessing.image_features import ImageFeatures
@@ -522,7 +522,7 @@ class PaliGemma2CausalLM(CausalLM):
             seed: seed of the sampler's noise for this call.
             stop_strings: texts before which an answer ends.
             constraint: the form that answers must have: a `LocationGrammar`,
-                `Choices`, or another `generation.constraints.Grammar`.
+                `Choices`, or another `codecs.grammars.Grammar`.
             return_scores: whether to return `ScoredAnswer`s, which have the
                 log-probability of each token, instead of texts; the prompt is left
                 out of their text.

@@ -18,9 +18,9 @@ from PIL import Image
 
 from keras_pg2 import presets
 from keras_pg2.codecs.detections import Detections
+from keras_pg2.codecs.grammars import LocationGrammar
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.parsing import parse_detections
-from keras_pg2.generation.constraints import LocationGrammar
 from keras_pg2.generation.samplers import BeamSearch
 from keras_pg2.preprocessing import prompts
 from keras_pg2.preprocessing.images import open_image

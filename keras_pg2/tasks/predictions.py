@@ -29,8 +29,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from keras_pg2.codecs.grammars import Grammar
 from keras_pg2.generation.compilation import bucket_text
-from keras_pg2.generation.constraints import Grammar
 from keras_pg2.preprocessing.image_files import is_path
 from keras_pg2.tasks.answering import answer
 from keras_pg2.tasks.requests import (

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_pg2.generation import constraints, rows
+from keras_pg2.codecs import grammars
+from keras_pg2.codecs.grammars import Grammar
+from keras_pg2.generation import rows
 from keras_pg2.generation.compilation import bucket_length
-from keras_pg2.generation.constraints import Grammar
 from keras_pg2.generation.decoding import Request
 from keras_pg2.modeling.backbone import with_image_axis
 from keras_pg2.preprocessing.examples import normalize_examples
@@ -180,8 +181,8 @@ def _constrain(
     )
     given = arrays["response_mask"].astype(bool)
     beginnings = [row[mask] for row, mask in zip(arrays["token_ids"], given)]
-    states = constraints.start_states(automaton, beginnings)
-    constraints.check_room(automaton, states, limits)
+    states = grammars.start_states(automaton, beginnings)
+    grammars.check_room(automaton, states, limits)
     return automaton, states
 
 

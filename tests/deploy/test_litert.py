@@ -14,6 +14,7 @@ import pytest
 from keras import ops
 
 from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2.codecs.grammars import Choices, LocationGrammar
 from keras_pg2.datasets import scenes
 from keras_pg2.deploy import LiteRTModel, export_litert, litert, verify_litert
 from keras_pg2.deploy.litert_quantization import quantize
@@ -132,6 +133,31 @@ def test_answers_end_with_the_cache(runner):
     tokens = list(runner.generate_tokens(features, [2, 9, 10, 11], 1000))
     # 4 tokens of the image, 4 of the prompt; the last one is only written down.
     assert len(tokens) == 24 - 8 + 1 or 1 not in tokens
+
+
+def test_answers_are_held_to_a_grammar_as_the_models(task, runner):
+    """Each answer has as many tokens as fit: 4 of the image, 2 of the prompt, 19."""
+    boxes = LocationGrammar(("cat", "a dog"), "never")
+    for seed, grammar in enumerate([boxes, boxes, Choices(["cat", "a dog"])]):
+        picture = random_picture(seed)
+        inputs = {"images": picture, "prompts": "x"}
+        wanted = task.generate(
+            inputs, strip_prompt=True, max_new_tokens=18, constraint=grammar
+        )
+        assert runner.generate(picture, "x", 18, grammar) == wanted
+    assert wanted in ("cat", "a dog")
+
+
+def test_detections_are_well_formed_though_nothing_was_learned(runner):
+    for seed in range(3):
+        found = runner.detect(random_picture(seed), ["a", "b"])
+        assert not found.unread
+        assert set(found.labels) <= {"a", "b"}
+
+
+def test_grammars_without_room(runner):
+    with pytest.raises(ValueError, match="shortest answer"):
+        runner.generate(random_picture(0), "x", 1, Choices(["cat", "a dog"]))
 
 
 def test_prompts_that_do_not_fit(runner):
@@ -269,5 +295,6 @@ def test_the_nano_preset_answers_the_same_in_three_files(tmp_path, monkeypatch):
             max_new_tokens=32,
         )
         assert [runner.generate(picture, p, 32) for p in prompts] == wanted
-        boxes = runner.detect(picture, ["red circle"], 32).boxes_xyxy
-        assert boxes.shape[1:] == (4,)
+        found = runner.detect(picture, ["red circle"])
+        expected = model.detect(picture, ["red circle"])
+        np.testing.assert_array_equal(found.boxes_xyxy, expected.boxes_xyxy)

@@ -9,15 +9,14 @@ import pytest
 from keras import ops
 
 from keras_pg2 import Sampler
-from keras_pg2.generation.constraints import (
+from keras_pg2.codecs.grammars import (
     FORBIDDEN,
     OVER,
     START,
     Choices,
     LocationGrammar,
-    allowed_tokens,
-    next_states,
 )
+from keras_pg2.generation.constraints import allowed_tokens, next_states
 from tests.tiny_models import random_task
 
 LABELS = ["cat", "dog", "a person riding", "a person", "Hund; Katze"]
