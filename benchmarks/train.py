@@ -12,7 +12,8 @@ blocks computed again in backward) and `full` (every weight). Measured on each s
 - step_s: median seconds of a step, the first two left out, as they compile;
 - step_cpu_s: the same in processor seconds of the process, user and system;
 - first_step_s: seconds of the first step;
-- peak_gb: peak resident memory of the process in training, libraries included (Linux);
+- peak_gb: peak resident memory of the process in training, libraries included, but
+  TensorFlow, which no side needs and two would import (Linux);
 - losses: of the first steps, mean over the tokens of responses.
 
 What can be the same is the same: rows, Adam with Keras' epsilon (PyTorch's is
@@ -80,6 +81,14 @@ def measure_side(side: str, setting: str, args: argparse.Namespace) -> dict[str,
     }
 
 
+_WITHOUT_TENSORFLOW = """
+import runpy, sys
+sys.modules["tensorflow"] = None
+runpy.run_module("benchmarks.train", run_name="__main__", alter_sys=True)
+"""
+"""KerasHub imports it where it is installed; no side trains with it."""
+
+
 def _now() -> tuple[float, float]:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return time.perf_counter(), used.ru_utime + used.ru_stime
@@ -101,7 +110,7 @@ def run_child(
     side: str, setting: str, args: argparse.Namespace, directory: Path
 ) -> dict[str, Any]:
     """One side in a process of its own: its figures, or the error it ended with."""
-    command = [sys.executable, "-m", "benchmarks.train", *args.passed]
+    command = [sys.executable, "-c", _WITHOUT_TENSORFLOW, *args.passed]
     command += ["--child", side, "--setting", setting, "--directory", str(directory)]
     environment = {
         **os.environ,

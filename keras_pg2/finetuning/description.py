@@ -136,8 +136,18 @@ def plan_lines(
         f"{plan.num_warmup_steps:,} steps, then a cosine to 0; weight decay "
         f"{settings.weight_decay:.3g}, label smoothing {settings.label_smoothing:g}",
         "text length": f"{settings.text_length} tokens",
+        "memory": _describe_memory(model, settings),
         "output": str(output),
     }
+
+
+def _describe_memory(model: Any, settings: Any) -> str:
+    found = model.memory_estimate(settings.batch_size or 1, settings.text_length)
+    return (
+        f"about {found.total / 1e9:.2f} GB for a step (weights "
+        f"{found.weights / 1e9:.2f}, activations {found.activations / 1e9:.2f}, loss "
+        f"{found.loss / 1e9:.2f}), libraries not counted"
+    )
 
 
 def _describe_lora(model: Any) -> str | None:

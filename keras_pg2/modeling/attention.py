@@ -14,6 +14,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_pg2.modeling.checkpointing import recompute_if_cheap
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.kv_cache import LayerCache, write
 from keras_pg2.modeling.rotary import Rotation, apply_rotary
@@ -68,6 +69,22 @@ def dot_product_attention(
 
 
 def _attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scale: float,
+    logit_soft_cap: float | None,
+) -> Tensor:
+    """`dot_product_attention` of few queries, whose logits backward computes again."""
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return _attend_at_once(query, key, value, mask, scale, logit_soft_cap)
+
+    return recompute_if_cheap(attend, query, key, value)
+
+
+def _attend_at_once(
     query: Tensor,
     key: Tensor,
     value: Tensor,

@@ -4,6 +4,9 @@ A transformer block keeps some twenty arrays of its tokens for backward. Checkpo
 it keeps its input alone and is computed a second time when its gradients are due:
 about a third more arithmetic for a small part of the memory (Chen et al. 2016,
 arXiv 1604.06174).
+
+Attention's logits and the insides of an activation function are as cheap to compute
+again as they are large; they are not kept where a compiler can do without.
 """
 
 from __future__ import annotations
@@ -19,17 +22,60 @@ PARTS = ("vision_encoder", "text_decoder")
 """Parts of a backbone whose blocks can be checkpointed."""
 
 
-def checkpoint(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """`function(x)`, whose inner arrays are not kept for backward.
+def checkpoint(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """`function(*inputs)`, whose inner arrays are not kept for backward.
 
-    Gradients reach `x` and the variables that `function` reads; tensors that it closes
-    over must not want any. Without gradients it is `function(x)`.
+    Gradients reach the inputs and the variables that `function` reads; tensors that it
+    closes over must not want any. Without gradients it is `function(*inputs)`.
     """
+    if keras.config.backend() == "jax":
+        return _recompute_on_jax(function, *inputs)
 
-    def run(x: Tensor) -> Tensor:
-        return function(x)
+    def run(*inputs: Tensor) -> Tensor:
+        return function(*inputs)
 
-    return keras.remat(run)(x)
+    return keras.remat(run)(*inputs)
+
+
+def recompute_if_cheap(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """`checkpoint` where it costs next to nothing, for pieces of a block.
+
+    A compiler fuses the second computation into what needs it. PyTorch keeps few
+    arrays of such pieces, and TensorFlow's compiler undoes `checkpoint` of them.
+    """
+    if keras.config.backend() == "jax":
+        return _recompute_on_jax(function, *inputs)
+    return function(*inputs)
+
+
+def _recompute_on_jax(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """As `jax.checkpoint`, which XLA undoes on a CPU.
+
+    It finds there that both computations are the same and keeps the first one's arrays.
+    Here the second one begins with the inputs plus 0 times the gradient that came: so
+    it is another one, and cannot begin before that gradient is there.
+    """
+    import jax
+
+    # The variables that the function reads become arguments.
+    pure, variables = jax.closure_convert(function, *inputs)
+
+    @jax.custom_vjp
+    def run(arguments: tuple) -> Tensor:
+        return pure(*arguments)
+
+    def forward(arguments: tuple) -> tuple[Tensor, tuple]:
+        return pure(*arguments), arguments
+
+    def backward(arguments: tuple, gradient: Tensor) -> tuple[tuple]:
+        # One number at most: a flat view would gather what devices share.
+        zero = 0.0 * gradient[(slice(1),) * gradient.ndim].sum()
+        own = tuple(x + zero.astype(x.dtype) for x in arguments[: len(inputs)])
+        _, pull_back = jax.vjp(pure, *own, *arguments[len(inputs) :])
+        return (pull_back(gradient),)
+
+    run.defvjp(forward, backward)
+    return run((*inputs, *variables))
 
 
 def check_parts(parts: Iterable[str]) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ from keras_pg2.modeling.attention_mask import (
     attention_masks,
     token_layout,
 )
-from keras_pg2.modeling.checkpointing import checkpoint
+from keras_pg2.modeling.checkpointing import checkpoint, recompute_if_cheap
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.dropout import Dropout, Noise, check_dropout
 from keras_pg2.modeling.kv_cache import KVCache, LayerCache, empty_cache
@@ -77,8 +77,12 @@ class GatedMLP(keras.layers.Layer):
         self.down_dense.build((None, None, self.up_dense.units))
 
     def call(self, x: Tensor) -> Tensor:
-        gate = ops.gelu(self.gate_dense(x), approximate=True)
-        return self.down_dense(gate * self.up_dense(x))
+        gated = recompute_if_cheap(_gate, self.gate_dense(x), self.up_dense(x))
+        return self.down_dense(gated)
+
+
+def _gate(gate: Tensor, up: Tensor) -> Tensor:
+    return ops.gelu(gate, approximate=True) * up
 
 
 class Gemma2Block(keras.layers.Layer):

@@ -21,7 +21,7 @@ from keras_pg2.modeling.attention import (
     join_heads,
     split_heads,
 )
-from keras_pg2.modeling.checkpointing import checkpoint
+from keras_pg2.modeling.checkpointing import checkpoint, recompute_if_cheap
 from keras_pg2.modeling.dense import Dense
 
 Tensor = Any
@@ -90,8 +90,12 @@ class SigLIPBlock(keras.layers.Layer):
 
     def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         x = x + self.attention(self.attention_norm(x))
-        hidden = ops.gelu(self.mlp_up(self.mlp_norm(x)), approximate=True)
+        hidden = recompute_if_cheap(_gelu, self.mlp_up(self.mlp_norm(x)))
         return x + self.mlp_down(hidden)
+
+
+def _gelu(x: Tensor) -> Tensor:
+    return ops.gelu(x, approximate=True)
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")

@@ -36,6 +36,7 @@ from keras_pg2.tasks.feature_caching import cache_features, hidden_of_features
 from keras_pg2.tasks.feeding import is_loader, prepare_data
 from keras_pg2.tasks.loading import load_parts
 from keras_pg2.tasks.lora import Targets
+from keras_pg2.tasks.memory import MemoryEstimate, estimate_memory
 from keras_pg2.tasks.quantizing import check_can_save, check_mode, choose_layers
 from keras_pg2.tasks.requests import (
     EncodedImages,
@@ -412,6 +413,27 @@ class PaliGemma2CausalLM(CausalLM):
             optimizer=optimizer, loss=loss, weighted_metrics=weighted_metrics, **kwargs
         )
         self.sampler = chosen
+
+    def memory_estimate(
+        self, batch_size: int, text_length: int, num_images: int = 1
+    ) -> MemoryEstimate:
+        """The memory of a training step of this model as it is, without running it.
+
+        Of its weights (quantised or not), what is trained, LoRA, checkpointed blocks,
+        dtype, and the optimizer and loss that it was compiled with.
+
+        Args:
+            batch_size: examples of a step.
+            text_length: tokens of prompt and response.
+            num_images: of an example.
+
+        Returns:
+            Bytes in parts, with `total`; printed, a table.
+
+        Raises:
+            ValueError: for a size that is no whole number in range.
+        """
+        return estimate_memory(self, batch_size, text_length, num_images)
 
     def fit(
         self,

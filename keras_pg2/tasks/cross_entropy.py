@@ -54,7 +54,7 @@ class Targets(NamedTuple):
     count_weights: Tensor
 
 
-def token_losses(logits: Tensor, is_label: Tensor, label_smoothing: float) -> Tensor:
+def token_losses(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
     """The cross-entropy of each token with its label.
 
     With smoothing the label has the probability `1 - label_smoothing`, and every
@@ -63,23 +63,19 @@ def token_losses(logits: Tensor, is_label: Tensor, label_smoothing: float) -> Te
 
     Args:
         logits: float32[..., V], soft cap applied.
-        is_label: bool[..., V], True at the label.
+        labels: int32[...]; one out of range is the nearest in it.
         label_smoothing: in [0, 1).
 
     Returns:
         float32[...].
     """
-    of_label = ops.sum(ops.where(is_label, logits, 0.0), axis=-1)
+    places = ops.clip(labels, 0, logits.shape[-1] - 1)[..., None]
+    of_label = ops.take_along_axis(logits, places, axis=-1)[..., 0]
     losses = ops.logsumexp(logits, axis=-1) - (1.0 - label_smoothing) * of_label
     if label_smoothing:
-        others = ops.sum(ops.where(is_label, 0.0, logits), axis=-1)
+        others = ops.sum(logits, axis=-1) - of_label
         losses = losses - label_smoothing / (logits.shape[-1] - 1) * others
     return losses
-
-
-def find_labels(labels: Tensor, vocabulary_size: int) -> Tensor:
-    """int32[...] -> bool[..., V], True at the label."""
-    return ops.equal(labels[..., None], ops.arange(vocabulary_size, dtype="int32"))
 
 
 def weighted_sums(
@@ -233,16 +229,19 @@ def _chunk(
     cap = vocabulary.logit_soft_cap
     # [B, C, V], float32
     logits = soft_cap(ops.cast(products, "float32"), cap)
-    is_label = find_labels(targets.labels, logits.shape[-1])
-    losses = token_losses(logits, is_label, label_smoothing)
+    losses = token_losses(logits, targets.labels, label_smoothing)
     is_right = ops.cast(ops.argmax(logits, axis=-1), "int32") == targets.labels
     right_weights = ops.where(is_right, targets.count_weights, 0.0)
     sums = ops.stack([ops.sum(losses * targets.loss_weights), ops.sum(right_weights)])
     if not training:
         return sums, None
+    tokens = ops.arange(logits.shape[-1], dtype="int32")
+    is_label = ops.equal(targets.labels[:, :, None], tokens)
     smooth = label_smoothing / (logits.shape[-1] - 1)
     wanted = ops.where(is_label, 1.0 - label_smoothing, smooth)
-    slopes = (ops.softmax(logits, axis=-1) - wanted) * targets.loss_weights[:, :, None]
+    # Not softmax, whose inner array a compiler would keep from the losses until here.
+    chances = ops.exp(logits - ops.logsumexp(logits, axis=-1, keepdims=True))
+    slopes = (chances - wanted) * targets.loss_weights[:, :, None]
     if cap is not None:
         slopes = slopes * (1.0 - ops.square(logits / cap))
     return sums, slopes

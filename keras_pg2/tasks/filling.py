@@ -136,7 +136,16 @@ def _symbolic_only() -> AbstractContextManager[Any]:
 
 
 def _to_backend(value: np.ndarray) -> Any:
-    """The array as Keras takes it: bfloat16 to PyTorch not by way of float32."""
+    """The array as Keras takes it.
+
+    Keras would give bfloat16 to PyTorch by way of float32, and have JAX copy an array
+    twice, the second time while both others are still there.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        # Else JAX would hold on to the array for some time.
+        return jax.device_put(value, may_alias=False).block_until_ready()
     if keras.backend.backend() != "torch":
         return value
     import torch

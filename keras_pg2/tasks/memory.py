@@ -1,0 +1,243 @@
+"""How much memory a training step takes, from the numbers of a model alone.
+
+Counted is what lives at the same time at the worst moment of a step: weights, factors
+and optimizer always; beside them either all that forward left for backward, with the
+chunk of logits of the loss or the inner arrays of the block whose gradients are due,
+or, at the end of backward, all gradients. What forward leaves is what the formulas of
+`modeling/` need for their gradients: the input of every norm, queries, keys and values,
+the two arrays of a gated MLP, and the input of each projection that is trained. That
+is what XLA keeps on JAX; PyTorch, which runs one operation after another, keeps more.
+Libraries and the compiler (about 1 GB of a process) are not counted.
+
+Axes: B batch, I image tokens, S tokens of image and text, D hidden_dim,
+F intermediate_dim, N query heads, K key/value heads, H head_dim, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_pg2.model_numbers import override_numbers, variable_shapes
+from keras_pg2.modeling.attention import QUERY_BLOCK
+from keras_pg2.tasks.lora import dense_layers
+from keras_pg2.tasks.loss import ResponseLoss, default_chunk_size
+
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int32": 4, "int8": 1, "uint8": 1}
+_FLOAT = 4
+_MOMENTS = 2
+_QUERY_KEY_VALUE = ("query_dense", "key_dense", "value_dense")
+
+
+class MemoryEstimate(NamedTuple):
+    """Bytes of a training step, in parts.
+
+    Args:
+        weights: of the network, quantised or not, without factors.
+        adapters: the factors of LoRA.
+        optimizer: its states.
+        gradients: of all that is trained.
+        activations: what forward leaves for backward, and the pictures; of quantised
+            projections also their kernels as floats, which XLA makes once a step.
+        working: inner arrays of the block whose gradients are due.
+        loss: the chunk of logits, with the vocabulary where it is converted for them,
+            and the vocabulary's gradient where that is trained.
+    """
+
+    weights: int
+    adapters: int
+    optimizer: int
+    gradients: int
+    activations: int
+    working: int
+    loss: int
+
+    @property
+    def total(self) -> int:
+        """The most at a time; less than the sum, as not all parts meet."""
+        always = self.weights + self.adapters + self.optimizer
+        in_backward = self.activations + max(self.loss, self.working)
+        return always + max(in_backward, self.gradients + self.working)
+
+    def __str__(self) -> str:
+        """A line for each part, in GB of 10 ** 9 bytes."""
+        parts = {**self._asdict(), "total": self.total}
+        lines = [f"{name:12}{size / 1e9:9.3f} GB" for name, size in parts.items()]
+        return "\n".join([*lines, "(the most at a time; not all parts meet)"])
+
+
+def estimate_memory(
+    model: Any, batch_size: int, text_length: int, num_images: int = 1
+) -> MemoryEstimate:
+    """As `PaliGemma2CausalLM.memory_estimate`, which says more."""
+    sizes = {
+        "batch_size": batch_size,
+        "text_length": text_length,
+        "num_images": num_images,
+    }
+    for name, size in sizes.items():
+        lowest = 0 if name == "num_images" else 1
+        if isinstance(size, bool) or not isinstance(size, int) or size < lowest:
+            raise ValueError(
+                f"Expected {name} as a whole number >= {lowest}. Received: {size!r}."
+            )
+    backbone = model.backbone
+    numbers = override_numbers(backbone.get_config())
+    vision, decoder = numbers["vision_encoder"], numbers["text_decoder"]
+    trained = model.trainable_variables
+    factors = [v for v in backbone.variables if "lora_kernel" in v.path]
+    item = _BYTES[backbone.compute_dtype]
+    num_patches = backbone.vision_encoder.num_image_tokens
+    image_tokens = batch_size * num_images * num_patches
+    tokens = batch_size * (num_images * num_patches + text_length)
+
+    blocks = _Blocks(item, {v.path for v in trained})
+    pictures = batch_size * num_images * vision["image_size"] ** 2 * 3 * _FLOAT
+    activations, working = pictures, 0
+    for part, found in (
+        ("vision_encoder", blocks.of_vision(vision, image_tokens, num_patches)),
+        ("text_decoder", blocks.of_decoder(decoder, tokens, tokens // batch_size)),
+    ):
+        if not found.is_needed:
+            continue
+        if part in backbone.checkpoint_activations:
+            activations += numbers[part]["num_layers"] * found.entry
+            working = max(working, found.kept + found.working)
+        else:
+            activations += numbers[part]["num_layers"] * found.kept
+            working = max(working, found.working)
+    # The states before and after the final norm, and their gradient.
+    activations += 3 * tokens * decoder["hidden_dim"] * item
+    activations += _of_float_kernels(backbone, item)
+    of_weights = _num_bytes(backbone.variables) - _num_bytes(factors)
+    return MemoryEstimate(
+        weights=of_weights,
+        adapters=_num_bytes(factors),
+        optimizer=_of_optimizer(model.optimizer, trained),
+        gradients=_num_bytes(trained),
+        activations=activations,
+        working=working,
+        loss=_of_loss(model, decoder, batch_size, text_length),
+    )
+
+
+class _Block(NamedTuple):
+    """Bytes of a block: its input, what backward needs, inner arrays of backward."""
+
+    entry: int
+    kept: int
+    working: int
+    is_needed: bool
+
+
+class _Blocks:
+    """What a block leaves for backward.
+
+    Args:
+        item: bytes of a number.
+        paths: of the variables that are trained.
+    """
+
+    def __init__(self, item: int, paths: set[str]) -> None:
+        self.item = item
+        self.paths = paths
+
+    def of_vision(self, numbers: dict[str, Any], tokens: int, length: int) -> _Block:
+        width, inner = numbers["hidden_dim"], numbers["intermediate_dim"]
+        part = "vision_encoder"
+        # Inputs of two norms, and queries, keys, values.
+        kept = 2 * width + 3 * width + inner
+        kept += width * self._trains(part, _QUERY_KEY_VALUE)
+        kept += width * self._trains(part, ("output_dense",))
+        kept += width * self._trains(part, ("mlp_up",))
+        kept += inner * self._trains(part, ("mlp_down",))
+        logits = numbers["num_heads"] * min(length, QUERY_BLOCK)
+        working = self._working(tokens, length, logits, 3 * inner)
+        # Only what is trained in it, or before it, asks for its gradients.
+        is_needed = self._trains(part, ("",))
+        return self._block(tokens, width, kept, working, is_needed)
+
+    def of_decoder(self, numbers: dict[str, Any], tokens: int, length: int) -> _Block:
+        width, inner = numbers["hidden_dim"], numbers["intermediate_dim"]
+        heads = numbers["num_query_heads"] + 2 * numbers["num_key_value_heads"]
+        part = "text_decoder"
+        norms = 4 if numbers["has_post_norms"] else 2
+        kept = norms * width + heads * numbers["head_dim"] + 2 * inner
+        kept += width * self._trains(part, _QUERY_KEY_VALUE)
+        attended = numbers["num_query_heads"] * numbers["head_dim"]
+        kept += attended * self._trains(part, ("output_dense",))
+        kept += width * self._trains(part, ("gate_dense", "up_dense"))
+        kept += inner * self._trains(part, ("down_dense",))
+        logits = numbers["num_query_heads"] * min(length, QUERY_BLOCK)
+        working = self._working(tokens, length, logits, 4 * inner)
+        return self._block(tokens, width, kept, working, bool(self.paths))
+
+    def _working(self, tokens: int, length: int, logits: int, inner: int) -> int:
+        """The larger of attention's float32 logits, three of them, and the MLP's."""
+        rows = tokens // max(length, 1)
+        return max(3 * _FLOAT * rows * logits * length, self.item * tokens * inner)
+
+    def _block(
+        self, tokens: int, width: int, kept: int, working: int, is_needed: bool
+    ) -> _Block:
+        size = self.item * tokens
+        return _Block(size * width, size * kept, working, is_needed)
+
+    def _trains(self, part: str, names: tuple[str, ...]) -> bool:
+        return any(
+            path.startswith(f"{part}/") and f"/{name}" in path
+            for path in self.paths
+            for name in names
+        )
+
+
+def _of_float_kernels(backbone: Any, item: int) -> int:
+    shapes = variable_shapes(**override_numbers(backbone.get_config()))
+    return sum(
+        math.prod(shapes[f"{path}/kernel"]) * item
+        for path, layer in dense_layers(backbone).items()
+        if layer.quantization_mode is not None
+    )
+
+
+def _of_loss(
+    model: Any, decoder: dict[str, Any], batch_size: int, text_length: int
+) -> int:
+    width, vocabulary_size = decoder["hidden_dim"], decoder["vocabulary_size"]
+    course = getattr(model, "course", None)
+    loss = course.loss if course is not None else ResponseLoss()
+    embedding = model.backbone.token_embedding
+    item = _BYTES[model.backbone.compute_dtype]
+    if loss is None:
+        # Logits, and the arrays of softmax and gradient.
+        return 4 * batch_size * text_length * vocabulary_size * _FLOAT
+    chunk_size = loss.chunk_size or default_chunk_size(width)
+    num_chunks = -(-text_length // -(-chunk_size // batch_size))
+    num_tokens = batch_size * -(-text_length // num_chunks)
+    size = 2 * num_tokens * vocabulary_size * _FLOAT
+    size += batch_size * text_length * width * _FLOAT
+    is_converted = (
+        embedding.quantization_mode is not None
+        or embedding.variable_dtype != embedding.compute_dtype
+    )
+    if is_converted:
+        size += vocabulary_size * width * item
+    if embedding.trainable_variables:
+        # The sum over chunks, and that of one.
+        size += 2 * vocabulary_size * width * _FLOAT
+    return size
+
+
+def _of_optimizer(optimizer: Any, trained: list[keras.Variable]) -> int:
+    """States that are there, or will be: of Adam, where none was chosen yet."""
+    if optimizer is not None and optimizer.built:
+        return _num_bytes(optimizer.variables)
+    accumulates = getattr(optimizer, "gradient_accumulation_steps", None) is not None
+    return (_MOMENTS + accumulates) * _num_bytes(trained)
+
+
+def _num_bytes(variables: Iterable[Any]) -> int:
+    return sum(math.prod(v.shape) * _BYTES.get(v.dtype, _FLOAT) for v in variables)
