@@ -79,6 +79,7 @@ def test_a_run_and_what_it_can_not_go_on_with(run, data, preset, tmp_path):
     for line in (
         "rows           9, 0 skipped",
         "learning rate  0.01",
+        "memory         about 0.0",
         "LoRA of rank 2",
     ):
         assert line in done.stderr
