@@ -5,7 +5,8 @@
 
 Each setting is measured in a process of its own, on JAX:
 
-- analysis_gb: arguments, results and temporaries of the compiled step, as XLA tells;
+- analysis_gb: arguments, results and temporaries of the compiled step, as XLA tells
+  (beside the estimate without its part `runtime`);
 - process_gb: the peak of resident memory in two steps above what there was before the
   model, in the first of which the compiler runs (Linux).
 """
@@ -80,6 +81,7 @@ def measure(setting: dict[str, Any], shape: str) -> dict[str, float]:
     print(estimate, file=sys.stderr)
     return {
         "estimate_gb": estimate.total / 1e9,
+        "runtime_gb": estimate.runtime / 1e9,
         "analysis_gb": analysis / 1e9,
         "process_gb": process / 1e9,
         "temporaries_gb": found.temp_size_in_bytes / 1e9,
@@ -110,9 +112,11 @@ def main() -> None:
             sys.exit(f"{name} failed")
         each = json.loads(done.stdout.splitlines()[-1])
         record["settings"][name] = each
+        whole = each["estimate_gb"]
+        beside = {"analysis_gb": whole - each["runtime_gb"], "process_gb": whole}
         cells = "".join(
-            f"{each[key]:9.3f} ({each['estimate_gb'] / each[key]:.2f})"
-            for key in ("analysis_gb", "process_gb")
+            f"{each[key]:9.3f} ({estimate / each[key]:.2f})"
+            for key, estimate in beside.items()
         )
         print(f"{name:22}{each['estimate_gb']:10.3f}{cells}", flush=True)
     if args.output is not None:

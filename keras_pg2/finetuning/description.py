@@ -146,7 +146,7 @@ def _describe_memory(model: Any, settings: Any) -> str:
     return (
         f"about {found.total / 1e9:.2f} GB for a step (weights "
         f"{found.weights / 1e9:.2f}, activations {found.activations / 1e9:.2f}, loss "
-        f"{found.loss / 1e9:.2f}), libraries not counted"
+        f"{found.loss / 1e9:.2f}), packages not counted"
     )
 
 

@@ -22,9 +22,13 @@ Tensor = Any
 REDUCTIONS = ("token", "example")
 
 
-def default_chunk_size(hidden_dim: int) -> int:
-    """Tokens whose logits are in memory at a time, where nothing else is said."""
-    return max(hidden_dim // 12, 1)
+def default_chunk_size(hidden_dim: int, vocabulary_size: int) -> int:
+    """Tokens whose logits are in memory at a time, where nothing else is said.
+
+    Their float32 logits take a twelfth of a float32 vocabulary, but not less than
+    64 MB: more chunks would only take time.
+    """
+    return max(hidden_dim // 12, 2**24 // vocabulary_size, 1)
 
 
 class LossParts(NamedTuple):
@@ -59,10 +63,9 @@ class ResponseLoss(keras.losses.Loss):
             count for more; "example" is the mean over the tokens of an example, then
             over examples, as PaliGemma was trained (big_vision `trainers/proj/
             paligemma/train.py`). Both are weighted by the sample weights.
-        chunk_size: tokens of a batch whose logits are in memory at a time; None for a
-            twelfth of the states' width, whose float32 logits take a twelfth of the
-            memory of a float32 vocabulary (192 tokens and 198 MB in the 3B model).
-            Two such arrays live at a time.
+        chunk_size: tokens of a batch whose logits are in memory at a time; None for
+            as many as take a twelfth of the memory of a float32 vocabulary, or 64 MB
+            (192 tokens and 198 MB in the 3B model). Two such arrays live at a time.
         name: of the loss.
         dtype: as in `keras.losses.Loss`; the loss is always float32.
 
@@ -149,7 +152,8 @@ class ResponseLoss(keras.losses.Loss):
         weights = _as_weights(sample_weight, labels)
         loss_weights, total = self._spread(weights)
         targets = Targets(labels, loss_weights, weights)
-        chunk_size = self.chunk_size or default_chunk_size(hidden.shape[-1])
+        sizes = hidden.shape[-1], vocabulary.table.shape[0]
+        chunk_size = self.chunk_size or default_chunk_size(*sizes)
         sums = weighted_sums(
             hidden, vocabulary, targets, self.label_smoothing, chunk_size, training
         )

@@ -7,7 +7,6 @@ or, at the end of backward, all gradients. What forward leaves is what the formu
 `modeling/` need for their gradients: the input of every norm, queries, keys and values,
 the two arrays of a gated MLP, and the input of each projection that is trained. That
 is what XLA keeps on JAX; PyTorch, which runs one operation after another, keeps more.
-Libraries and the compiler (about 1 GB of a process) are not counted.
 
 Axes: B batch, I image tokens, S tokens of image and text, D hidden_dim,
 F intermediate_dim, N query heads, K key/value heads, H head_dim, V vocabulary.
@@ -21,11 +20,15 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_pg2.generation.compilation import has_accelerator
 from keras_pg2.model_numbers import override_numbers, variable_shapes
 from keras_pg2.modeling.attention import QUERY_BLOCK
 from keras_pg2.tasks.lora import dense_layers
 from keras_pg2.tasks.loss import ResponseLoss, default_chunk_size
 
+RUNTIME_ON_CPU = 770_000_000
+"""What the compiler and the runtime took of a process beside XLA's arrays, on JAX: the
+mean of five settings (0.67 to 1.10 GB) in `benchmarks/memory_estimate.py`."""
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int32": 4, "int8": 1, "uint8": 1}
 _FLOAT = 4
 _MOMENTS = 2
@@ -45,6 +48,8 @@ class MemoryEstimate(NamedTuple):
         working: inner arrays of the block whose gradients are due.
         loss: the chunk of logits, with the vocabulary where it is converted for them,
             and the vocabulary's gradient where that is trained.
+        runtime: of the compiler, in the memory of the process; 0 on an accelerator.
+            Python and its imported packages, some 0.5 GB, are not counted.
     """
 
     weights: int
@@ -54,11 +59,12 @@ class MemoryEstimate(NamedTuple):
     activations: int
     working: int
     loss: int
+    runtime: int
 
     @property
     def total(self) -> int:
         """The most at a time; less than the sum, as not all parts meet."""
-        always = self.weights + self.adapters + self.optimizer
+        always = self.weights + self.adapters + self.optimizer + self.runtime
         in_backward = self.activations + max(self.loss, self.working)
         return always + max(in_backward, self.gradients + self.working)
 
@@ -121,6 +127,7 @@ def estimate_memory(
         activations=activations,
         working=working,
         loss=_of_loss(model, decoder, batch_size, text_length),
+        runtime=0 if has_accelerator() else RUNTIME_ON_CPU,
     )
 
 
@@ -214,7 +221,7 @@ def _of_loss(
     if loss is None:
         # Logits, and the arrays of softmax and gradient.
         return 4 * batch_size * text_length * vocabulary_size * _FLOAT
-    chunk_size = loss.chunk_size or default_chunk_size(width)
+    chunk_size = loss.chunk_size or default_chunk_size(width, vocabulary_size)
     num_chunks = -(-text_length // -(-chunk_size // batch_size))
     num_tokens = batch_size * -(-text_length // num_chunks)
     size = 2 * num_tokens * vocabulary_size * _FLOAT
