@@ -17,7 +17,7 @@ the borders of the file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,24 +47,31 @@ class Biases(NamedTuple):
 
 
 class LiteRTGraph:
-    """The network on float32 weights.
+    """The network on float32 weights, which are read when they are first used.
 
     Args:
         tf: the module `tensorflow`.
         numbers: of the vision encoder and the text decoder, by part.
-        weights: reads a weight by its path in the backbone.
+        paths: of all weights in the backbone.
+        read: a weight by its path, float32; kernels as [F, D].
+
+    Attributes:
+        weights: those in use, by path. To clear it gives their memory back.
     """
 
     def __init__(
         self,
         tf: Any,
         numbers: Mapping[str, Mapping[str, Any]],
-        weights: Mapping[str, np.ndarray],
+        paths: Collection[str],
+        read: Callable[[str], np.ndarray],
     ) -> None:
         self.tf = tf
         self.vision = numbers["vision_encoder"]
         self.text = numbers["text_decoder"]
-        self.weights = {path: tf.Variable(value) for path, value in weights.items()}
+        self.weights: dict[str, Any] = {}
+        self._paths = paths
+        self._read = read
         lookup = tf.function(
             lambda table, ids: tf.gather(table, ids),
             experimental_implements="embedding_matmul",
@@ -76,7 +83,7 @@ class LiteRTGraph:
         """float32[1, h, w, 3] in [-1, 1] -> float32[1, I, hidden_dim of vision]."""
         tf, numbers = self.tf, self.vision
         width, patch = numbers["hidden_dim"], numbers["patch_size"]
-        kernel = self.weights["vision_encoder/patch_embedding/kernel"]
+        kernel = self._of("vision_encoder/patch_embedding/kernel")
         x = tf.nn.conv2d(images, kernel, patch, "VALID")
         x = tf.reshape(x, (-1, width)) + self._of("vision_encoder/patch_embedding/bias")
         x += self._of("vision_encoder/position_embedding/embeddings")
@@ -103,9 +110,14 @@ class LiteRTGraph:
         return (x * self.text["hidden_dim"] ** 0.5)[None]
 
     def run_layers(
-        self, x: Tensor, positions: Tensor, biases: Biases, cache: Cache
+        self,
+        x: Tensor,
+        positions: Tensor,
+        biases: Biases,
+        cache: Cache,
+        first_layer: int = 0,
     ) -> tuple[Tensor, Cache]:
-        """The decoder's blocks.
+        """Some of the decoder's blocks, as many as the cache has layers.
 
         Args:
             x: float32[T, D].
@@ -113,13 +125,15 @@ class LiteRTGraph:
                 after another from the first.
             biases: by the attention rule.
             cache: what earlier tokens left.
+            first_layer: of those blocks.
 
         Returns:
-            float32[T, D] before the final norm, and the cache with `x` in it.
+            float32[T, D] after the last of them (before the final norm), and the
+            cache with `x` in it.
         """
         turns = self._rotation(positions)
         layers = []
-        for i, layer in enumerate(cache):
+        for i, layer in enumerate(cache, start=first_layer):
             block = f"text_decoder/block_{i}"
             bias = biases.windowed if i % 2 == 0 else biases.full
             attended, layer = self._text_attention(
@@ -155,11 +169,10 @@ class LiteRTGraph:
         heads, head_dim = self.text["num_key_value_heads"], self.text["head_dim"]
         return (1, heads, length, head_dim), (1, heads, head_dim, length)
 
-    def empty_cache(self, length: int) -> Cache:
+    def empty_cache(self, length: int, num_layers: int) -> Cache:
         """A cache of zeros."""
         key, value = self.cache_shapes(length)
-        zeros = self.tf.zeros
-        return [(zeros(key), zeros(value)) for _ in range(self.text["num_layers"])]
+        return [(self.tf.zeros(key), self.tf.zeros(value)) for _ in range(num_layers)]
 
     def _text_attention(
         self,
@@ -226,10 +239,14 @@ class LiteRTGraph:
         """[T, D] -> [T, F]; kernels are kept as [F, D], as LiteRT has them."""
         with self.tf.name_scope(path):
             x = self.tf.matmul(x, self._of(f"{path}/kernel"), transpose_b=True)
-            bias = self.weights.get(f"{path}/bias")
-            return x if bias is None else x + bias
+            has_bias = f"{path}/bias" in self._paths
+            return x + self._of(f"{path}/bias") if has_bias else x
 
     def _of(self, path: str) -> Tensor:
+        if path not in self.weights:
+            # Functions that are being traced may use a variable, but not make one.
+            with self.tf.init_scope():
+                self.weights[path] = self.tf.Variable(self._read(path))
         return self.tf.convert_to_tensor(self.weights[path])
 
     def _heads(self, x: Tensor, head_dim: int) -> Tensor:

@@ -151,6 +151,7 @@ def prefill_signature(
     The mask, float32[1, 1, L + P, S], is below 0 where LiteRT-LM forbids.
     """
     tf, num_slots = graph.tf, cache_length + 1
+    layers = range(graph.text["num_layers"])
     num_image = num_image_tokens(**graph.vision)
 
     def prefill(
@@ -167,20 +168,20 @@ def prefill_signature(
         bias = tf.where(slots <= num_given, 0.0, FORBIDDEN)
         bias = tf.broadcast_to(bias, (length, num_slots))
         _, cache_after = graph.run_layers(
-            x, rows, Biases(bias, bias), cache_from_names(cache)
+            x, rows, Biases(bias, bias), cache_from_names(cache, layers)
         )
         key, value = cache_after[0]
         key = tf.where(
             slots[:, None] == cache_length, tf.cast(num_given, "float32"), key
         )
-        return cache_by_name([(key, value), *cache_after[1:]])
+        return cache_by_name([(key, value), *cache_after[1:]], layers)
 
     num_rows = length + num_pieces
     inputs = {
         "embeddings": ((1, num_rows, graph.text["hidden_dim"]), "float32"),
         "input_pos": ((num_rows,), "int32"),
         "mask": ((1, 1, num_rows, num_slots), "float32"),
-        **cache_input_types(graph, num_slots),
+        **cache_input_types(graph, num_slots, layers),
     }
     return Signature(prefill, inputs)
 
@@ -194,6 +195,7 @@ def decode_signature(
     mask says nothing that the position does not.
     """
     tf, num_slots = graph.tf, cache_length + 1
+    layers = range(graph.text["num_layers"])
     window = graph.text["sliding_window"]
 
     def decode(
@@ -207,16 +209,16 @@ def decode_signature(
             near = seen & ((distance < window) | (position[0] == newline))
         biases = Biases(*(tf.where(m, 0.0, FORBIDDEN)[None] for m in (seen, near)))
         x, cache_after = graph.run_layers(
-            embeddings[0], position, biases, cache_from_names(cache)
+            embeddings[0], position, biases, cache_from_names(cache, layers)
         )
         logits = graph.project_to_vocabulary(x)[None]
-        return {"logits": logits, **cache_by_name(cache_after)}
+        return {"logits": logits, **cache_by_name(cache_after, layers)}
 
     inputs = {
         "embeddings": ((1, 1, graph.text["hidden_dim"]), "float32"),
         "input_pos": ((1,), "int32"),
         "mask": ((1, 1, 1, num_slots), "float32"),
-        **cache_input_types(graph, num_slots),
+        **cache_input_types(graph, num_slots, layers),
     }
     return Signature(decode, inputs)
 

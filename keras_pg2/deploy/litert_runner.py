@@ -32,11 +32,11 @@ class LiteRTState(NamedTuple):
 
     Attributes:
         position: of the next token; also how many there are, image included.
-        cache: keys and values of all of them, by name.
+        caches: keys and values of all of them, by name, for each part of the decoder.
     """
 
     position: int
-    cache: dict[str, np.ndarray]
+    caches: tuple[Mapping[str, np.ndarray], ...]
 
 
 class LiteRTModel:
@@ -215,34 +215,36 @@ class LiteRTModel:
             )
         vectors = [self._embed(token) for token in token_ids]
         padding = np.zeros_like(vectors[0])
-        outputs = self._signatures[f"prefill_{length}"](
-            image_features=image_features,
-            embeddings=np.concatenate(
-                vectors + [padding] * (length - count), axis=1, dtype=np.float32
-            ),
-            num_tokens=np.array([count], np.int32),
-        )
-        return _split(outputs, image_features.shape[1] + count)
+        rows = [image_features, *vectors, *[padding] * (length - count)]
+        hidden = np.concatenate(rows, axis=1, dtype=np.float32)
+        end = image_features.shape[1] + count
+        caches = []
+        for part in range(self.manifest["decoder_parts"]):
+            cache = self._signatures[f"prefill_{length}_{part}"](
+                hidden=hidden, num_tokens=np.array([count], np.int32)
+            )
+            hidden = cache.pop("hidden")
+            caches.append(cache)
+        return self._logits(hidden[:, end - 1 : end]), LiteRTState(end, tuple(caches))
 
     def decode(self, token: int, state: LiteRTState) -> tuple[np.ndarray, LiteRTState]:
         """Reads one more token: float32[V] logits of the next, and the state."""
-        outputs = self._signatures["decode"](
-            embeddings=self._embed(token),
-            position=np.array([state.position], np.int32),
-            **state.cache,
-        )
-        return _split(outputs, state.position + 1)
+        hidden, position = self._embed(token), np.array([state.position], np.int32)
+        caches = []
+        for part, cache in enumerate(state.caches):
+            cache = self._signatures[f"decode_{part}"](
+                hidden=hidden, position=position, **cache
+            )
+            hidden = cache.pop("hidden")
+            caches.append(cache)
+        return self._logits(hidden), LiteRTState(state.position + 1, tuple(caches))
 
     def _embed(self, token: int) -> np.ndarray:
         ids = np.array([[token]], np.int32)
         return self._signatures["embedder"](token_ids=ids)["embeddings"]
 
-
-def _split(
-    outputs: Mapping[str, np.ndarray], position: int
-) -> tuple[np.ndarray, LiteRTState]:
-    cache = dict(outputs)
-    return cache.pop("logits")[0], LiteRTState(position, cache)
+    def _logits(self, hidden: np.ndarray) -> np.ndarray:
+        return self._signatures["logits"](hidden=hidden)["logits"][0]
 
 
 def _read_manifest(directory: Path) -> dict[str, Any]:

@@ -48,32 +48,42 @@ def embedder_signature(graph: LiteRTGraph) -> Signature:
     return Signature(embedder, {"token_ids": ((1, 1), "int32")})
 
 
-def prefill_signature(graph: LiteRTGraph, length: int, cache_length: int) -> Signature:
-    """Image and prompt to the logits of the first token, and a cache.
+def logits_signature(graph: LiteRTGraph) -> Signature:
+    """hidden float32[1, 1, D], of the last layer -> logits float32[1, V]."""
 
-    image_features float32[1, I, D], embeddings float32[1, T, D] and num_tokens
-    int32[1], how many of the T are real (the first ones) -> logits float32[1, V] and
-    kv_cache_k_<i> float32[1, K, S, H], kv_cache_v_<i> float32[1, K, H, S]. The prompt
-    is one block that sees itself whole, so it cannot come in pieces, and no cache
-    goes in.
+    def logits(hidden: Tensor) -> dict[str, Tensor]:
+        return {"logits": graph.project_to_vocabulary(hidden[0])}
+
+    return Signature(logits, {"hidden": ((1, 1, graph.text["hidden_dim"]), "float32")})
+
+
+def prefill_signature(
+    graph: LiteRTGraph, layers: range, length: int, cache_length: int
+) -> Signature:
+    """Image and prompt through some layers, and their cache.
+
+    hidden float32[1, I + T, D], image tokens and embeddings or what the layers before
+    made of them, and num_tokens int32[1], how many of the T are real (the first ones)
+    -> hidden, and for each layer kv_cache_k_<i> float32[1, K, S, H], kv_cache_v_<i>
+    float32[1, K, H, S]. The prompt is one block that sees itself whole, so it cannot
+    come in pieces, and no cache goes in.
     """
     tf = graph.tf
     num_image = num_image_tokens(**graph.vision)
-    width, total = graph.text["hidden_dim"], num_image + length
+    total = num_image + length
 
-    def prefill(
-        image_features: Tensor, embeddings: Tensor, num_tokens: Tensor
-    ) -> dict[str, Tensor]:
-        x = tf.concat([image_features[0], embeddings[0]], axis=0)
+    def prefill(hidden: Tensor, num_tokens: Tensor) -> dict[str, Tensor]:
         slots = tf.range(total)
-        num_real = num_image + num_tokens[0]
-        bias = tf.where(slots < num_real, 0.0, FORBIDDEN)
+        bias = tf.where(slots < num_image + num_tokens[0], 0.0, FORBIDDEN)
         bias = tf.broadcast_to(bias, (total, total))
         # The window does not part a prompt.
         x, cache = graph.run_layers(
-            x, slots, Biases(bias, bias), graph.empty_cache(total)
+            hidden[0],
+            slots,
+            Biases(bias, bias),
+            graph.empty_cache(total, len(layers)),
+            layers.start,
         )
-        logits = graph.project_to_vocabulary(tf.gather(x, [num_real - 1]))
         room = [0, cache_length - total]
         padded = [
             (
@@ -82,41 +92,39 @@ def prefill_signature(graph: LiteRTGraph, length: int, cache_length: int) -> Sig
             )
             for key, value in cache
         ]
-        return {"logits": logits, **cache_by_name(padded)}
+        return {"hidden": x[None], **cache_by_name(padded, layers)}
 
     inputs = {
-        "image_features": ((1, num_image, width), "float32"),
-        "embeddings": ((1, length, width), "float32"),
+        "hidden": ((1, total, graph.text["hidden_dim"]), "float32"),
         "num_tokens": ((1,), "int32"),
     }
     return Signature(prefill, inputs)
 
 
-def decode_signature(graph: LiteRTGraph, cache_length: int) -> Signature:
-    """A token of the answer to the logits of the one after it.
+def decode_signature(graph: LiteRTGraph, layers: range, cache_length: int) -> Signature:
+    """A token of the answer through some layers.
 
-    embeddings float32[1, 1, D], position int32[1] (I + real tokens of the prompt for
-    the answer's first token, then one more each time) and the cache -> logits
-    float32[1, V] and the cache.
+    hidden float32[1, 1, D], position int32[1] (I + real tokens of the prompt for the
+    answer's first token, then one more each time) and the layers' cache -> hidden and
+    the cache.
     """
     tf = graph.tf
     window = graph.text["sliding_window"]
-    cache_inputs = cache_input_types(graph, cache_length)
+    cache_inputs = cache_input_types(graph, cache_length, layers)
 
-    def decode(
-        embeddings: Tensor, position: Tensor, **cache: Tensor
-    ) -> dict[str, Tensor]:
+    def decode(hidden: Tensor, position: Tensor, **cache: Tensor) -> dict[str, Tensor]:
         distance = position[0] - tf.range(cache_length)
         seen = distance >= 0
         near = seen if window is None else seen & (distance < window)
         biases = Biases(*(tf.where(m, 0.0, FORBIDDEN)[None] for m in (seen, near)))
+        old_cache = cache_from_names(cache, layers)
         x, new_cache = graph.run_layers(
-            embeddings[0], position, biases, cache_from_names(cache)
+            hidden[0], position, biases, old_cache, layers.start
         )
-        return {"logits": graph.project_to_vocabulary(x), **cache_by_name(new_cache)}
+        return {"hidden": x[None], **cache_by_name(new_cache, layers)}
 
     inputs = {
-        "embeddings": ((1, 1, graph.text["hidden_dim"]), "float32"),
+        "hidden": ((1, 1, graph.text["hidden_dim"]), "float32"),
         "position": ((1,), "int32"),
         **cache_inputs,
     }
@@ -124,10 +132,11 @@ def decode_signature(graph: LiteRTGraph, cache_length: int) -> Signature:
 
 
 def convert(graph: LiteRTGraph, signatures: Mapping[str, Signature]) -> bytes:
-    """A LiteRT file of some signatures, float32, each weight in it once."""
+    """A LiteRT file of some signatures, float32, each weight in it once.
+
+    Takes about 4 times the memory of the weights, which is given back.
+    """
     tf = graph.tf
-    module = tf.Module()
-    module.weights = graph.weights
     functions = {
         name: tf.function(signature.function, autograph=False).get_concrete_function(
             **{
@@ -137,38 +146,40 @@ def convert(graph: LiteRTGraph, signatures: Mapping[str, Signature]) -> bytes:
         )
         for name, signature in signatures.items()
     }
+    module = tf.Module()
+    module.weights = dict(graph.weights)
+    graph.weights.clear()
     with TemporaryDirectory() as directory:
         path = str(Path(directory) / "saved_model")
         tf.saved_model.save(module, path, signatures=functions)
-        converter = tf.lite.TFLiteConverter.from_saved_model(
-            path, signature_keys=list(functions)
-        )
+        names = list(functions)
+        del module, functions
+        converter = tf.lite.TFLiteConverter.from_saved_model(path, signature_keys=names)
         return bytes(converter.convert())
 
 
 def cache_input_types(
-    graph: LiteRTGraph, length: int
+    graph: LiteRTGraph, length: int, layers: range
 ) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape and type of a cache of `length` slots, by name."""
     return {
         name: (shape, "float32")
-        for i in range(graph.text["num_layers"])
+        for i in layers
         for name, shape in zip(_names(i), graph.cache_shapes(length))
     }
 
 
-def cache_by_name(cache: Cache) -> dict[str, Tensor]:
-    """Tensors of a cache, as signatures name them."""
+def cache_by_name(cache: Cache, layers: range) -> dict[str, Tensor]:
+    """Tensors of the cache of some layers, as signatures name them."""
     return {
         name: tensor
-        for i, layer in enumerate(cache)
+        for i, layer in zip(layers, cache, strict=True)
         for name, tensor in zip(_names(i), layer)
     }
 
 
-def cache_from_names(tensors: Mapping[str, Tensor]) -> Cache:
+def cache_from_names(tensors: Mapping[str, Tensor], layers: range) -> Cache:
     """The cache of tensors by name."""
-    layers = range(len(tensors) // 2)
     return [tuple(tensors[name] for name in _names(i)) for i in layers]  # type: ignore[misc]
 
 

@@ -27,13 +27,13 @@ def open_graph(tf: Any, backbone: Any) -> LiteRTGraph:
     """
     numbers = override_numbers(backbone.get_config())
     source = ModelSource(backbone, numbers)
-    weights = {}
-    for key in source.keys():  # noqa: SIM118
-        value = source.read(key).astype(np.float32)
-        # The graph wants projections as [F, D].
-        is_projection = key.endswith("/kernel") and value.ndim == 2
-        weights[key] = np.ascontiguousarray(value.T) if is_projection else value
-    return LiteRTGraph(tf, numbers, weights)
+
+    def read(path: str) -> np.ndarray:
+        value = source.read(path).astype(np.float32)
+        is_projection = path.endswith("/kernel") and value.ndim == 2
+        return np.ascontiguousarray(value.T) if is_projection else value
+
+    return LiteRTGraph(tf, numbers, frozenset(source.keys()), read)
 
 
 def check_preprocessor(backbone: Any, preprocessor: Any) -> None:

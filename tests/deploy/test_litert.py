@@ -108,14 +108,15 @@ def test_what_fills_a_prompt_up_is_not_seen(runner):
         embeddings[:, i] = signatures["embedder"](
             token_ids=np.array([[token]], np.int32)
         )["embeddings"][:, 0]
-    filled = signatures["prefill_12"](
-        image_features=features,
-        embeddings=embeddings,
+    filled = signatures["prefill_12_0"](
+        hidden=np.concatenate([features, embeddings], axis=1),
         num_tokens=np.array([3], np.int32),
     )
+    last = filled.pop("hidden")[:, 4 + 3 - 1][None]
+    after_12 = signatures["logits"](hidden=last)["logits"][0]
     logits, state = runner.prefill(features, token_ids)  # By prefill_6.
-    np.testing.assert_allclose(filled.pop("logits")[0], logits, atol=1e-4)
-    after = runner.decode(5, state._replace(cache=filled))[0]
+    np.testing.assert_allclose(after_12, logits, atol=1e-4)
+    after = runner.decode(5, state._replace(caches=(filled,)))[0]
     np.testing.assert_allclose(after, runner.decode(5, state)[0], atol=1e-4)
 
 
@@ -277,12 +278,15 @@ def test_gemma_1_has_no_caps_window_and_post_norms(tmp_path):
 
 
 @on_one_backend
-def test_the_nano_preset_answers_the_same_in_three_files(tmp_path, monkeypatch):
+def test_the_nano_preset_answers_the_same_in_many_files(tmp_path, monkeypatch):
     monkeypatch.setattr(litert, "MAX_FILE_BYTES", 0)
     model = PaliGemma2CausalLM.from_preset("pali_gemma2_nano")
     export_litert(model, tmp_path / "nano", prefill_lengths=[16])
     names = {path.name for path in (tmp_path / "nano").glob("*.tflite")}
-    assert names == {"vision.tflite", "embedder.tflite", "decoder.tflite"}
+    num_layers = model.backbone.text_decoder.num_layers
+    assert num_layers > 1
+    decoder = {f"decoder_{i}.tflite" for i in range(num_layers)}
+    assert names == {"vision.tflite", "vocabulary.tflite", *decoder}
     runner = LiteRTModel(tmp_path / "nano")
     for index in range(3):
         rng = scenes.scene_generator(3, index)
