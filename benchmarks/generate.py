@@ -84,7 +84,7 @@ def measure_side(side: str, args: argparse.Namespace, directory: Path) -> dict:
         "tokens": generate(one, NUM_NEW, None, True)[0].tolist(),
         "default_s": default,
         "compiling_s": first_call - default,
-        **_token_figures(seconds, one, args.runs, decoder_bytes(numbers, args.dtype)),
+        **token_figures(seconds, one, args.runs, decoder_bytes(numbers, args.dtype)),
     }
     for size in args.batch_sizes:
         batch = make_inputs(numbers, (PROMPT_LENGTH,) * size, seed=2)
@@ -103,7 +103,7 @@ def measure_side(side: str, args: argparse.Namespace, directory: Path) -> dict:
     return figures
 
 
-def _token_figures(
+def token_figures(
     seconds: Any, inputs: Inputs, num_runs: int, num_bytes: int
 ) -> dict[str, float]:
     """A short and a long answer in turn, and the bandwidth around them."""
