@@ -101,7 +101,7 @@ class LiteRTGraph:
 
     def project_image(self, features: Tensor) -> Tensor:
         """float32[1, I, hidden_dim of vision] -> float32[1, I, D]."""
-        return self._dense("vision_projection", features[0])[None]
+        return self._dense("vision_projection", self.tf.squeeze(features, 0))[None]
 
     def embed(self, token_ids: Tensor) -> Tensor:
         """int32[1, T] -> float32[1, T, D], scaled by sqrt(D)."""
@@ -201,6 +201,8 @@ class LiteRTGraph:
         keys = dynamic_update_slice(cache[0], key[None], place)
         place = tf.stack([zero, zero, zero, start])
         values = dynamic_update_slice(cache[1], value[None], place)
+        # Not by [0], which copies number by number and takes longer than the products.
+        seen_keys, seen_values = tf.squeeze(keys, 0), tf.squeeze(values, 0)
         num_groups, length = query.shape[0] // num_keys, query.shape[1]
         # [K, G, T, H]: query head n reads key head n // G.
         query = tf.reshape(query, (num_keys, num_groups, length, head_dim))
@@ -209,12 +211,12 @@ class LiteRTGraph:
             part = query[:, :, first : first + QUERY_BLOCK]
             size = part.shape[2]
             rows = tf.reshape(part, (num_keys, num_groups * size, head_dim))
-            logits = tf.matmul(rows, keys[0], transpose_b=True)
+            logits = tf.matmul(rows, seen_keys, transpose_b=True)
             logits = self._soft_cap(logits, self.text["attention_logit_soft_cap"])
             logits = tf.reshape(logits, (num_keys, num_groups, size, -1))
             logits += bias[first : first + QUERY_BLOCK]
             logits = tf.reshape(logits, (num_keys, num_groups * size, -1))
-            part = tf.matmul(tf.nn.softmax(logits), values[0], transpose_b=True)
+            part = tf.matmul(tf.nn.softmax(logits), seen_values, transpose_b=True)
             parts.append(tf.reshape(part, (num_keys * num_groups, size, head_dim)))
         output = tf.concat(parts, axis=1) if len(parts) > 1 else parts[0]
         return self._dense(f"{path}/output_dense", self._join(output)), (keys, values)

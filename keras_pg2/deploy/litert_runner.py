@@ -44,7 +44,7 @@ class LiteRTModel:
 
     Args:
         directory: what `export_litert` wrote.
-        num_threads: of the CPU; None leaves it to LiteRT.
+        num_threads: of the CPU; None is one for each core.
 
     Attributes:
         manifest: what is in `litert.json`: sizes, lengths, special tokens.
@@ -62,7 +62,7 @@ class LiteRTModel:
         interpreter, sentencepiece = _import_runtime()
         files = {
             name: interpreter.Interpreter(
-                str(Path(directory) / name), num_threads=num_threads
+                str(Path(directory) / name), num_threads=num_threads or os.cpu_count()
             )
             for name in dict.fromkeys(self.manifest["files"].values())
         }

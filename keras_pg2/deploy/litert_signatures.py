@@ -52,7 +52,7 @@ def logits_signature(graph: LiteRTGraph) -> Signature:
     """hidden float32[1, 1, D], of the last layer -> logits float32[1, V]."""
 
     def logits(hidden: Tensor) -> dict[str, Tensor]:
-        return {"logits": graph.project_to_vocabulary(hidden[0])}
+        return {"logits": graph.project_to_vocabulary(graph.tf.squeeze(hidden, 0))}
 
     return Signature(logits, {"hidden": ((1, 1, graph.text["hidden_dim"]), "float32")})
 
@@ -78,7 +78,7 @@ def prefill_signature(
         bias = tf.broadcast_to(bias, (total, total))
         # The window does not part a prompt.
         x, cache = graph.run_layers(
-            hidden[0],
+            tf.squeeze(hidden, 0),
             slots,
             Biases(bias, bias),
             graph.empty_cache(total, len(layers)),
@@ -119,7 +119,7 @@ def decode_signature(graph: LiteRTGraph, layers: range, cache_length: int) -> Si
         biases = Biases(*(tf.where(m, 0.0, FORBIDDEN)[None] for m in (seen, near)))
         old_cache = cache_from_names(cache, layers)
         x, new_cache = graph.run_layers(
-            hidden[0], position, biases, old_cache, layers.start
+            tf.squeeze(hidden, 0), position, biases, old_cache, layers.start
         )
         return {"hidden": x[None], **cache_by_name(new_cache, layers)}
 
