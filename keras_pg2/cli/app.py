@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from keras_pg2.cli import catalogue, checkpoints, finetuning, options
+from keras_pg2.cli import catalogue, checkpoints, exporting, finetuning, options
 from keras_pg2.cli.answering import (
     Destination,
     print_answers,
@@ -288,6 +288,12 @@ app.command(
     epilog="Examples:\n\nkeras-pg2 info pali_gemma2_mix_3b_448\n\n"
     "keras-pg2 info my-model.npz --json"
 )(checkpoints.info)
+app.command(
+    epilog="Examples:\n\n"
+    "keras-pg2 export pali_gemma2_nano --to litert --quantize int8 --output nano\n\n"
+    "keras-pg2 export pali_gemma2_nano --to litertlm --output nano.litertlm "
+    "--adapter run/adapter.safetensors"
+)(exporting.export)
 
 
 app.command(

@@ -1,0 +1,74 @@
+"""The command `export`: a model as files that run without Keras."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_pg2.cli import options
+from keras_pg2.cli.backends import use_backend
+from keras_pg2.cli.messages import notice, progress, reported_errors
+from keras_pg2.deploy.formats import FORMATS, check_export
+
+FLOAT32 = "float32"
+
+
+def export(
+    preset: Annotated[
+        str,
+        typer.Argument(
+            metavar="PRESET",
+            help="Name of a preset, Hugging Face id, hf:// or kaggle:// address, or "
+            "folder.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="Directory or file to be.", show_default=False
+        ),
+    ],
+    to: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}.", show_default=False)],
+    quantize: Annotated[
+        str, typer.Option(help="float32, or what the format has: float16, int8, int4.")
+    ] = FLOAT32,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(
+            help="An adapter that is merged into the weights.", show_default=False
+        ),
+    ] = None,
+    backend: options.BackendName = None,
+    dtype: options.DTypeName = options.DType.AUTO,
+) -> None:
+    """Write a model as files for other runtimes, and hold them to it.
+
+    The files are run on sample inputs beside the model, and the differences printed;
+    files that are not the model's are not left in place.
+    """
+    with reported_errors():
+        quantization = None if quantize == FLOAT32 else quantize
+        used = use_backend(backend)
+        found = check_export(to, quantization, output, used.value)
+        if adapter is not None and not adapter.exists():
+            raise FileNotFoundError(
+                f"Expected an adapter. Received: {adapter}, where there is none."
+            )
+        from keras_pg2.tasks import PaliGemma2CausalLM
+
+        start = time.monotonic()
+        with progress(f"Loading {preset}"):
+            model = PaliGemma2CausalLM.from_preset(preset, dtype=dtype.value)
+            if adapter is not None:
+                model.load_adapter(adapter)
+        with progress(f"Writing and verifying {output} ({to}, {quantize})"):
+            comparison = found.export(model, output, quantization)
+        files = [output] if output.is_file() else sorted(output.rglob("*"))
+        for file in filter(Path.is_file, files):
+            typer.echo(f"{file}  {file.stat().st_size / 1e6:,.2f} MB")
+        typer.echo(f"verified: {comparison}")
+        notice(f"{time.monotonic() - start:.0f} s")

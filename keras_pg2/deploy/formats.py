@@ -1,0 +1,99 @@
+"""The formats a model can be exported to, and what each one needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file or directory.
+
+    Attributes:
+        function: of `keras_pg2.deploy`, which takes a model, a path and, where there
+            are several, a quantization.
+        packages: that must be installed, as they are imported.
+        extra: of this package, which brings them.
+        quantizations: beside float32.
+        backends: of Keras that can export to it.
+    """
+
+    function: str
+    packages: tuple[str, ...]
+    extra: str
+    quantizations: tuple[str, ...] = ()
+    backends: tuple[str, ...] = ("jax", "tensorflow", "torch")
+
+    def export(self, model: Any, path: Path, quantization: str | None) -> Any:
+        """Writes a model and returns how the files compare with it."""
+        function: Callable[..., Any] = getattr(
+            import_module("keras_pg2.deploy"), self.function
+        )
+        if not self.quantizations:
+            return function(model, path)
+        return function(model, path, quantization)
+
+
+_LITERT = ("tensorflow", "ai_edge_litert", "ai_edge_quantizer")
+_SMALLER = ("float16", "int8", "int4")
+FORMATS = {
+    "litert": Format("export_litert", _LITERT, "tensorflow,litert", _SMALLER),
+    "litertlm": Format(
+        "export_litertlm",
+        (*_LITERT, "litert_lm_builder"),
+        "tensorflow,litert",
+        _SMALLER,
+    ),
+}
+
+
+def check_export(to: str, quantization: str | None, path: Path, backend: str) -> Format:
+    """The format of a name, when nothing stands in the way of an export to it.
+
+    Args:
+        to: a name of `FORMATS`.
+        quantization: None for float32.
+        path: the file or directory to be.
+        backend: of Keras.
+
+    Raises:
+        FileExistsError: when something is at `path`.
+        ImportError: when a package is missing; says what to install.
+        ValueError: for an unknown format, a quantization that it has not, or a backend
+            that cannot export to it.
+    """
+    if to not in FORMATS:
+        raise ValueError(
+            f"Expected a format of {', '.join(FORMATS)}. Received: {to!r}. Checkpoints "
+            "of other packages are written by `keras-pg2 convert`."
+        )
+    found = FORMATS[to]
+    if quantization is not None and quantization not in found.quantizations:
+        kinds = ", ".join(found.quantizations) or "none: float32 alone"
+        raise ValueError(
+            f"Expected a quantization that {to} has ({kinds}). Received: "
+            f"{quantization!r}."
+        )
+    if backend not in found.backends:
+        raise ValueError(
+            f"Expected the backend {' or '.join(found.backends)} for {to}. Received: "
+            f"{backend!r}. Set KERAS_BACKEND={found.backends[0]}; weights saved on one "
+            "backend load on the others."
+        )
+    missing = [name for name in found.packages if find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f"Expected the packages {', '.join(found.packages)} for {to}. Received: "
+            f"no {', '.join(missing)}. Run: pip install 'keras-pg2[{found.extra}]'"
+        )
+    if path.exists():
+        raise FileExistsError(
+            f"Expected to write {path}, which is there already. Choose another name, "
+            "or remove it."
+        )
+    return found
