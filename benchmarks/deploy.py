@@ -20,9 +20,9 @@ Formats are litert and onnx; quantizations float32, float16, int8 and int4.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from benchmarks.full_size import write_checkpoint
 from benchmarks.generate import NUM_NEW, PROMPT_LENGTH, token_figures
@@ -73,7 +74,6 @@ def export(side: str, args: argparse.Namespace) -> dict[str, Any]:
         "file_mb": sum(f.stat().st_size for f in target.rglob("*") if f.is_file())
         / 1e6,
         "export_s": time.perf_counter() - start,
-        "export_peak_gb": peak_bytes() / 1e9,
         "model_gb": loaded / 1e9,
         "comparison": str(comparison),
     }
@@ -162,13 +162,25 @@ def run_child(step: str, side: str, args: argparse.Namespace) -> dict[str, Any]:
     backend = "jax" if name in FORMATS else kind
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        return {"error": lines[-1]}
-    return json.loads(done.stdout.splitlines()[-1])
+    with tempfile.TemporaryFile("w+") as output:
+        child = psutil.Popen(command, env=environment, stdout=output)
+        peak = 0
+        while child.poll() is None:
+            peak = max(peak, tree_bytes(child))
+            time.sleep(0.1)
+        if child.returncode:
+            return {"error": f"exit code {child.returncode}"}
+        output.seek(0)
+        figures = json.loads(output.read().splitlines()[-1])
+    return {**figures, f"{step}_peak_gb": peak / 1e9}
+
+
+def tree_bytes(process: psutil.Process) -> int:
+    """Resident memory of a process and those that it started."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        processes = [process, *process.children(recursive=True)]
+        return sum(each.memory_info().rss for each in processes)
+    return 0
 
 
 def print_table(sides: dict[str, dict[str, Any]]) -> None:

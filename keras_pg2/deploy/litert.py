@@ -13,19 +13,24 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from keras_pg2.conversion.staging import staged
+from keras_pg2.deploy.litert_conversion import (
+    convert_in_a_process,
+    convert_saved_model,
+)
 from keras_pg2.deploy.litert_graph import LiteRTGraph
-from keras_pg2.deploy.litert_quantization import check_quantization, quantize
+from keras_pg2.deploy.litert_quantization import check_quantization
 from keras_pg2.deploy.litert_runner import MANIFEST, VOCABULARY
 from keras_pg2.deploy.litert_signatures import (
     Signature,
-    convert,
     decode_signature,
     embedder_signature,
     logits_signature,
     prefill_signature,
+    save,
     vision_signature,
 )
 from keras_pg2.deploy.litert_source import (
@@ -97,10 +102,13 @@ def export_litert(
         files = plan_files(graph, layers, lengths, cache_length)
         part.mkdir()
         for name, signatures in files.items():
-            blob = convert(graph, signatures)
-            if quantization is not None:
-                blob = quantize(blob, quantization, numbers)
-            (part / name).write_bytes(blob)
+            with TemporaryDirectory() as directory:
+                save(graph, signatures, directory)
+                convert = (
+                    convert_in_a_process if len(files) > 1 else convert_saved_model
+                )
+                names = list(signatures)
+                convert(directory, str(part / name), names, quantization, numbers)
         (part / VOCABULARY).write_bytes(preprocessor.tokenizer.proto)
         manifest = {
             "files": {

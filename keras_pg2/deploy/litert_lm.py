@@ -16,22 +16,22 @@ the cache, D hidden_dim, V vocabulary.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from keras_pg2.conversion.staging import staged
+from keras_pg2.deploy.litert_conversion import convert_saved_model
 from keras_pg2.deploy.litert_graph import FORBIDDEN, Biases, LiteRTGraph
 from keras_pg2.deploy.litert_lm_parts import LiteRTLMParts
-from keras_pg2.deploy.litert_quantization import check_quantization, quantize
+from keras_pg2.deploy.litert_quantization import check_quantization
 from keras_pg2.deploy.litert_signatures import (
     Signature,
     cache_by_name,
     cache_from_names,
     cache_input_types,
-    convert,
     embedder_signature,
+    save,
 )
 from keras_pg2.deploy.litert_source import (
     check_cache_length,
@@ -132,7 +132,10 @@ def export_litertlm(
         files = {}
         for kind, signatures in groups.items():
             file = Path(work) / f"{kind.value}.tflite"
-            file.write_bytes(_convert(graph, signatures, quantization, numbers))
+            with TemporaryDirectory() as directory:
+                save(graph, signatures, directory)
+                names = list(signatures)
+                convert_saved_model(directory, str(file), names, quantization, numbers)
             builder.add_tflite_model(str(file), kind)
             files.update(dict.fromkeys(signatures, file))
         parts = LiteRTLMParts(files, tokenizer, pieces)
@@ -241,16 +244,6 @@ def adapter_signature(graph: LiteRTGraph) -> Signature:
 
     shape = (1, num_image_tokens(**graph.vision), graph.vision["hidden_dim"])
     return Signature(adapter, {"soft_tokens": (shape, "float32")})
-
-
-def _convert(
-    graph: LiteRTGraph,
-    signatures: Mapping[str, Signature],
-    quantization: str | None,
-    numbers: Mapping[str, Mapping[str, Any]],
-) -> bytes:
-    blob = convert(graph, signatures)
-    return blob if quantization is None else quantize(blob, quantization, numbers)
 
 
 def _metadata(graph: LiteRTGraph, tokenizer: Any, cache_length: int) -> bytes:

@@ -6,9 +6,8 @@ K key/value heads, H head_dim, D hidden_dim, V vocabulary.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from keras_pg2.deploy.litert_graph import FORBIDDEN, Biases, Cache, LiteRTGraph
@@ -131,11 +130,8 @@ def decode_signature(graph: LiteRTGraph, layers: range, cache_length: int) -> Si
     return Signature(decode, inputs)
 
 
-def convert(graph: LiteRTGraph, signatures: Mapping[str, Signature]) -> bytes:
-    """A LiteRT file of some signatures, float32, each weight in it once.
-
-    Takes about 4 times the memory of the weights, which is given back.
-    """
+def save(graph: LiteRTGraph, signatures: Mapping[str, Signature], path: str) -> None:
+    """Writes some signatures as a SavedModel, and lets go of their weights."""
     tf = graph.tf
     functions = {
         name: tf.function(signature.function, autograph=False).get_concrete_function(
@@ -148,14 +144,11 @@ def convert(graph: LiteRTGraph, signatures: Mapping[str, Signature]) -> bytes:
     }
     module = tf.Module()
     module.weights = dict(graph.weights)
+    tf.saved_model.save(module, path, signatures=functions)
     graph.weights.clear()
-    with TemporaryDirectory() as directory:
-        path = str(Path(directory) / "saved_model")
-        tf.saved_model.save(module, path, signatures=functions)
-        names = list(functions)
-        del module, functions
-        converter = tf.lite.TFLiteConverter.from_saved_model(path, signature_keys=names)
-        return bytes(converter.convert())
+    # Functions and what they hold go round in circles.
+    del module, functions
+    gc.collect()
 
 
 def cache_input_types(

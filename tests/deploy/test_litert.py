@@ -230,7 +230,11 @@ assert not blocked & set(sys.modules)
 def test_a_file_that_is_not_the_model_is_not_left(directory, tmp_path, monkeypatch):
     other = random_task(seed=1, **SIZES)
     blob = (directory / "model.tflite").read_bytes()
-    monkeypatch.setattr(litert, "convert", lambda graph, signatures: blob)
+
+    def write_it(source, target, *others) -> None:
+        Path(target).write_bytes(blob)
+
+    monkeypatch.setattr(litert, "convert_saved_model", write_it)
     with pytest.raises(ValueError, match="correlate with the model's"):
         export_litert(other, tmp_path / "model", prefill_lengths=[12], cache_length=24)
     assert not list(tmp_path.iterdir())
