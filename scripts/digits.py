@@ -1,13 +1,15 @@
 """Writes a small real data set for fine-tuning: scanned digits.
 
     python scripts/digits.py digits/
-    keras-pg2 finetune --data digits/train.jsonl --eval-data digits/test.jsonl ...
+    keras-pg2 finetune --data digits/train.jsonl \\
+        --eval-data digits/validation.jsonl ...
+    python scripts/evaluate_digits.py digits/ --adapter run/adapter.safetensors
 
 The digits are the 1797 of the UCI repository that scikit-learn brings along
 (`sklearn.datasets.load_digits`, 8 x 8 pixels of 17 levels, by 43 people; pip install
-scikit-learn), enlarged. `train.jsonl` and `test.jsonl` ask for one digit;
-`detect_train.jsonl` and `detect_test.jsonl` for the boxes of several on a canvas. No
-scan is in both training and test.
+scikit-learn), enlarged. `train.jsonl`, `validation.jsonl` and `test.jsonl` ask for one
+digit; `detect_train.jsonl` and so on for the boxes of several on a canvas. No scan is
+in two of the three parts.
 """
 
 from __future__ import annotations
@@ -25,14 +27,15 @@ from keras_pg2.codecs.location_tokens import boxes_yxyx_to_text, normalize_boxes
 QUESTION = "answer en what digit is this?"
 SIDE = 84
 CANVAS = 168
-TEST_SHARE = 0.2
+NUM_CANVASES = {"test": 300, "validation": 150}
+TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
 
 
 def main() -> None:
     """Writes pictures and JSON lines into a folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path, help="Folder; made if it is not there.")
-    parser.add_argument("--canvases", type=int, default=1500, help="To detect in.")
+    parser.add_argument("--canvases", type=int, default=2500, help="To train on.")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     pictures, digits = load_digits(return_X_y=True)
@@ -40,11 +43,15 @@ def main() -> None:
     rng = np.random.default_rng(arguments.seed)
     order = rng.permutation(len(scans))
     num_test = round(TEST_SHARE * len(scans))
-    parts = {"test": order[:num_test], "train": order[num_test:]}
+    stop = num_test + round(VALIDATION_SHARE * len(scans))
+    parts = {
+        "test": order[:num_test],
+        "validation": order[num_test:stop],
+        "train": order[stop:],
+    }
     for part, places in parts.items():
         write_questions(arguments.output, part, scans, digits, places)
-        share = len(places) / len(scans)
-        count = round(arguments.canvases * share)
+        count = NUM_CANVASES.get(part, arguments.canvases)
         write_canvases(arguments.output, part, scans[places], digits[places], count)
     counts = ", ".join(f"{len(places)} to {part}" for part, places in parts.items())
     print(f"{arguments.output}: {counts}")
@@ -66,7 +73,10 @@ def write_questions(
 def write_canvases(
     folder: Path, part: str, scans: np.ndarray, digits: np.ndarray, count: int
 ) -> None:
-    """Two to four digits a canvas that do not overlap, `detect_<part>.jsonl`."""
+    """Two to four digits a canvas that do not overlap, `detect_<part>.jsonl`.
+
+    The answer has the boxes cell by cell, in lines from the top left.
+    """
     rng = np.random.default_rng(len(scans))
     (folder / "canvases").mkdir(parents=True, exist_ok=True)
     with (folder / f"detect_{part}.jsonl").open("w") as file:
@@ -81,18 +91,9 @@ def write_canvases(
                 free = CANVAS // 2 - side
                 left = int(cell % 2 * CANVAS // 2 + rng.integers(free + 1))
                 top = int(cell // 2 * CANVAS // 2 + rng.integers(free + 1))
-                canvas.paste(enlarge(scans[i], side), (left, top))
-                ys, xs = np.nonzero(
-                    np.asarray(enlarge(scans[i], side).convert("L")) < 200
-                )
-                boxes.append(
-                    [
-                        left + xs.min(),
-                        top + ys.min(),
-                        left + xs.max() + 1,
-                        top + ys.max() + 1,
-                    ]
-                )
+                picture = enlarge(scans[i], side)
+                canvas.paste(picture, (left, top))
+                boxes.append(find_ink(picture) + np.array([left, top, left, top]))
                 labels.append(str(digits[i]))
             canvas.save(folder / name)
             locations = boxes_yxyx_to_text(

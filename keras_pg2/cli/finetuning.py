@@ -103,6 +103,10 @@ def finetune(
     label_smoothing: Annotated[
         float | None, _option(TRAINING, "In [0, 1). Default: the recipe's.")
     ] = None,
+    dropout: Annotated[
+        float | None,
+        _option(TRAINING, "In the decoder, in [0, 1). Default: the recipe's."),
+    ] = None,
     augment: Annotated[
         bool,
         _option(
@@ -110,7 +114,8 @@ def finetune(
         ),
     ] = False,
     seed: Annotated[
-        int, _option(TRAINING, "Of orders, crops and LoRA's first factors.", min=0)
+        int,
+        _option(TRAINING, "Of orders, crops, dropout and LoRA's first factors.", min=0),
     ] = 0,
     rank: Annotated[
         int | None, _option(WEIGHTS, f"Of LoRA's factors. Default: {RANK}.")
@@ -185,6 +190,7 @@ def finetune(
             accumulate=accumulate,
             learning_rate=learning_rate,
             label_smoothing=label_smoothing,
+            dropout=dropout,
             text_length=text_length,
             metric=metric,
             eval_rows=eval_rows,

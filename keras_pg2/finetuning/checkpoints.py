@@ -187,8 +187,8 @@ def _state_variables(model: Any, with_optimizer: bool) -> dict[str, Any]:
     found = _weights(model)
     if with_optimizer:
         found |= {f"optimizer/{i}": v for i, v in enumerate(model.optimizer.variables)}
-    states = (v for v in model.non_trainable_variables if v.dtype == "uint32")
-    return found | {f"random/{i}": v for i, v in enumerate(states)}
+    # Of another dtype on each backend, so it is not looked for by that.
+    return found | {"random/0": model.noise_generator.state}
 
 
 def _weights(model: Any) -> dict[str, Any]:

@@ -134,7 +134,8 @@ def plan_lines(
         f"{settings.accumulate}",
         "learning rate": f"{settings.learning_rate:.3g} after "
         f"{plan.num_warmup_steps:,} steps, then a cosine to 0; weight decay "
-        f"{settings.weight_decay:.3g}, label smoothing {settings.label_smoothing:g}",
+        f"{settings.weight_decay:.3g}, label smoothing {settings.label_smoothing:g}, "
+        f"dropout {settings.dropout:g}",
         "text length": f"{settings.text_length} tokens",
         "memory": _describe_memory(model, settings),
         "output": str(output),

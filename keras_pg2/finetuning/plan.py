@@ -136,6 +136,7 @@ def make_plan(
     rate = recipe.learning_rate * (LORA_RATE_FACTOR if is_lora else 1)
     # The recipes' decay is of whole weights, which LoRA does not train.
     decay = 0.0 if is_lora else recipe.weight_decay / recipe.learning_rate
+    own_dropout = numbers["text_decoder"].get("dropout", 0.0)
     settled = dataclasses.replace(
         settings,
         epochs=_first(settings.epochs, recipe.epochs),
@@ -144,6 +145,7 @@ def make_plan(
         learning_rate=_first(settings.learning_rate, rate),
         weight_decay=_first(settings.weight_decay, decay),
         label_smoothing=_first(settings.label_smoothing, recipe.label_smoothing),
+        dropout=_first(settings.dropout, own_dropout or recipe.dropout),
         text_length=text_length,
         metric=metric,
     )

@@ -12,10 +12,13 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from keras_pg2.conversion.staging import staged
 from keras_pg2.datasets.augmentations import Augmentation, JpegJitter, LightCrop
@@ -108,6 +111,8 @@ class Run:
         if before is None:
             text = json.dumps(self.record, indent=2)
             (self.folder / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
+            seed = self.plan.settings.seed % 2**31
+            self.model.noise_generator.state.assign(np.array([seed, 0]))
             self._write_checkpoint()
         else:
             self.step = before["step"]
@@ -118,7 +123,7 @@ class Run:
         events = TensorBoardLog(self.folder / TENSORBOARD_FOLDER, self.step)
         interruption = Interruption()
         try:
-            with interruption.watched():
+            with interruption.watched(), self._dropout():
                 report.start(self.step, self.plan.num_steps)
                 is_finished = self._train(log, events, interruption, report)
         finally:
@@ -159,6 +164,20 @@ class Run:
             self._train_stretch(log, events, interruption, report)
             if interruption.is_asked or not self._is_evaluation_due():
                 self._write_checkpoint()
+
+    @contextmanager
+    def _dropout(self) -> Iterator[None]:
+        """The decoder's is the plan's for as long as it is trained."""
+        decoder = self.model.backbone.text_decoder
+        before = decoder.dropout
+        decoder.set_dropout(self.plan.settings.dropout or 0.0)
+        # A compiled step has the dropout that it was compiled with.
+        self.model.train_function = None
+        try:
+            yield
+        finally:
+            decoder.set_dropout(before)
+            self.model.train_function = None
 
     def _train_stretch(
         self,

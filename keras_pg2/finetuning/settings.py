@@ -25,6 +25,8 @@ class Settings:
         learning_rate: peak of a cosine to 0 after 5 % linear warm-up.
         weight_decay: of AdamW, as Keras has it; 0 is Adam.
         label_smoothing: in [0, 1).
+        dropout: in the decoder while it is trained, in [0, 1). None is the network's
+            own, or where that has none the recipe's.
         text_length: most tokens of prompt and answer together.
         metric: a name of `evaluation.METRICS`; "auto" is by recipe and rows.
         eval_rows: most rows of an evaluation.
@@ -33,7 +35,8 @@ class Settings:
         patience: evaluations without a better score before training stops; None goes
             on to the end.
         augment: mild crops that boxes follow, and JPEG's traces.
-        seed: of the order of rows, of augmentations, and of what is split off.
+        seed: of the order of rows, of augmentations, of dropout, and of what is split
+            off.
         checkpoint_minutes: most time from one checkpoint to the next.
         checkpoint_steps: steps likewise; None leaves it to the time. There is one at
             each evaluation and at the end anyway.
@@ -49,6 +52,7 @@ class Settings:
     learning_rate: float | None = None
     weight_decay: float | None = None
     label_smoothing: float | None = None
+    dropout: float | None = None
     text_length: int | None = None
     metric: str = "auto"
     eval_rows: int = 200
@@ -71,10 +75,10 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"Expected {name} above 0, received {value}.")
-        if self.label_smoothing is not None and not 0 <= self.label_smoothing < 1:
-            raise ValueError(
-                f"Expected label_smoothing in [0, 1), received {self.label_smoothing}."
-            )
+        for name in ("label_smoothing", "dropout"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ValueError(f"Expected {name} in [0, 1), received {value}.")
 
     def _check(self, name: str, least: int) -> None:
         value = getattr(self, name)

@@ -257,6 +257,17 @@ class Gemma2Decoder(keras.layers.Layer):
         ]
         self.final_norm = RMSNorm(dtype=dtype, name="final_norm")
 
+    def set_dropout(self, rate: float) -> None:
+        """Changes `dropout`; steps that are compiled keep what they had.
+
+        Raises:
+            TypeError, ValueError: when it is no number in [0, 1).
+        """
+        self.dropout = check_dropout(rate)
+        self.noise.is_used = self.noise.is_used or self.dropout > 0
+        for block in self.blocks:
+            block.attention_dropout.rate = block.mlp_dropout.rate = self.dropout
+
     def build(self, input_shape: Any = None) -> None:
         self.token_embedding.build((None, None))
         for block in self.blocks:

@@ -90,6 +90,16 @@ def test_a_checkpoint_of_another_network_changes_nothing(model, tmp_path):
     assert values(model) == {2.0}
 
 
+def test_the_state_of_the_noise_comes_back(model, tmp_path):
+    fill(model, 1.0)
+    state = model.noise_generator.state
+    state.assign(np.array([5, 3]))
+    write_checkpoint(tmp_path / "last", model, {"step": 1})
+    state.assign(np.array([6, 9]))
+    restore_state(tmp_path / "last", model)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(state), [5, 3])
+
+
 @pytest.mark.parametrize("killed_at", ["part", "between", "after"])
 def test_a_directory_is_the_old_or_the_new_one(tmp_path: Path, killed_at: str):
     target, part, old = (tmp_path / name for name in ("run", ".run.part", ".run.old"))

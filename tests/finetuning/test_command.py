@@ -73,13 +73,15 @@ def test_a_run_and_what_it_can_not_go_on_with(run, data, preset, tmp_path):
     output = tmp_path / "run"
     words = ["--data", data / "rows.csv", "--eval-share", "0.25", "--output", output]
     words += ["--epochs", 1, "--batch-size", 4, "--rank", 2, "--learning-rate", 0.01]
+    words += ["--dropout", 0.125]
     done = run(*words)
     assert done.exit_code == 0, done.stderr
     assert done.stdout.startswith(f"{output / 'adapter.safetensors'}: exact_match 0.")
     for line in (
         "rows           9, 0 skipped",
         "learning rate  0.01",
-        "memory         about 0.0",
+        "dropout 0.125",
+        "memory         about 0.",
         "LoRA of rank 2",
     ):
         assert line in done.stderr
@@ -139,6 +141,7 @@ def fails(run, data, tmp_path, monkeypatch) -> Callable[..., None]:
         (["--text-length", "3"], ["12 longer", "--text-length"]),
         (["--batch-size", "50"], ["--batch-size"]),
         (["--epochs", "0"], ["epochs >= 1"]),
+        (["--dropout", "1"], ["dropout in [0, 1)"]),
         (["--preset", "pali_gema2_nano"], ["Did you mean"]),
         (["--format", "parquet"], ["jsonl, table"]),
         (["--eval-data", "/no/such.jsonl"], ["/no/such.jsonl"]),

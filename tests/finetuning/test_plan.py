@@ -74,6 +74,22 @@ def test_recipes_give_what_is_not_said(preprocessor):
     assert 300 // (few.batch_size * few.accumulate) >= 16
 
 
+def test_dropout_is_what_was_said_or_the_networks_or_the_recipes(preprocessor):
+    def dropout(own: float | None, **settings) -> float | None:
+        numbers = numbers_of()
+        if own is not None:
+            numbers["text_decoder"]["dropout"] = own
+        chosen = Settings(**settings)
+        made = make_plan(chosen, numbers, preprocessor, rows_of(20), (), True)
+        return made.settings.dropout
+
+    # arXiv:2407.07726 appendix J: 0.3 for Screen2Words.
+    assert dropout(None, recipe="screen2words") == 0.3
+    assert dropout(0.2, recipe="screen2words") == 0.2
+    assert dropout(0.2, recipe="screen2words", dropout=0.0) == 0.0
+    assert dropout(None) == 0.0
+
+
 @pytest.mark.parametrize(
     ("hidden_dim", "image_size", "size", "resolution"),
     [(2304, 448, "3b", 448), (3584, 896, "10b", 448), (4608, 84, "28b", 224)],
@@ -143,6 +159,7 @@ def test_plans_that_cannot_be(preprocessor, settings, message):
         {"learning_rate": 0.0},
         {"learning_rate": float("nan")},
         {"label_smoothing": 1.0},
+        {"dropout": 1.0},
         {"seed": -1},
         {"checkpoint_minutes": 0},
     ],

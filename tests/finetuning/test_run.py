@@ -25,6 +25,7 @@ SETTINGS = Settings(
     accumulate=2,
     learning_rate=1e-2,
     label_smoothing=0.1,
+    dropout=0.3,
     checkpoint_steps=3,
     augment=True,
 )
@@ -150,6 +151,28 @@ def test_evaluations_choose_the_best_and_end_training(rows, tmp_path):
     assert "9 rows to train on" in card
     with Image.open(output / "curves.png") as picture:
         assert picture.width > 100
+
+
+def test_dropout_is_in_the_steps_of_a_run_alone(rows, tmp_path):
+    def losses(name: str, model: PaliGemma2CausalLM, dropout: float) -> list[float]:
+        settings = Settings(epochs=1, batch_size=4, dropout=dropout)
+        folder = tmp_path / name
+        finetune(model, rows, (), settings, folder, show_progress=False)
+        return [step.loss for step in read_log(folder / "log.csv")]
+
+    model = make_model()
+    dropped = losses("dropped", model, 0.5)
+    assert model.backbone.text_decoder.dropout == 0.0
+    fresh = losses("fresh", make_model(), 0.5)
+    np.testing.assert_allclose(dropped, fresh, rtol=1e-5)
+    plain = losses("plain", make_model(), 0.0)
+    assert np.abs(np.subtract(dropped, plain)).min() > 1e-3
+    # A step that was compiled with dropout is not taken again.
+    losses("before", model, 0.5)
+    load = make_model()
+    for variable, value in zip(model.trainable_variables, load.trainable_variables):
+        variable.assign(value)
+    np.testing.assert_allclose(losses("after", model, 0.0), plain, rtol=1e-5)
 
 
 def test_a_diverged_run_stops_and_leaves_the_last_good_checkpoint(rows, tmp_path):
