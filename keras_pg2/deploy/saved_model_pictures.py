@@ -16,7 +16,7 @@ UNREADABLE = (
     "cannot be decoded."
 )
 _HEAD_BYTES = 65536
-"""Of a file, in which the note of how to turn it is searched."""
+"""Of a file, in which notes on turning it and on transparency are searched."""
 _ORIENTATION = (
     r"(?:Exif\x00\x00|eXIf)\C*?(?:"
     r"\x12\x01\x03\x00\x01\x00\x00\x00([\x01-\x08])\x00|"
@@ -64,6 +64,14 @@ def decode_levels(tf: Any, data: Tensor) -> Tensor:
         return tf.io.decode_jpeg(data, 3, dct_method="INTEGER_ACCURATE")
 
     def png() -> Tensor:
+        # Depth and colour type of the header; of few bits, TensorFlow would make the
+        # missing transparency wrong.
+        kind = tf.io.decode_raw(tf.strings.substr(data, 25, 1), tf.uint8)[0]
+        has_key = tf.strings.regex_full_match(_head(tf, data), r"\C*tRNS\C*")
+        has_alpha = has_key | (kind == 4) | (kind == 6)
+        return tf.cond(has_alpha, transparent_png, lambda: tf.io.decode_png(data, 3))
+
+    def transparent_png() -> Tensor:
         levels = tf.cast(tf.io.decode_png(data, 4), tf.float32)
         alpha = levels[..., 3:] / 255
         blend = tf.round(alpha * levels[..., :3] + (1 - alpha) * 255)
@@ -71,10 +79,15 @@ def decode_levels(tf: Any, data: Tensor) -> Tensor:
 
     def other() -> Tensor:
         levels = tf.io.decode_image(data, 0, expand_animations=False)
-        # Grey, or 32 bits a pixel, of which Pillow does not read the fourth either.
-        is_grey = tf.shape(levels)[-1] == 1
+        # One number a pixel (of BMP) is a place in the palette. Of four, Pillow does
+        # not read the last either.
+        is_palette = tf.shape(levels)[-1] == 1
         return tf.cond(
-            is_grey, lambda: tf.repeat(levels, 3, axis=-1), lambda: levels[..., :3]
+            is_palette,
+            lambda: tf.gather(
+                _bmp_palette(tf, data), tf.cast(levels[..., 0], tf.int32)
+            ),
+            lambda: levels[..., :3],
         )
 
     is_png = tf.strings.substr(data, 0, 4) == b"\x89PNG"
@@ -82,11 +95,25 @@ def decode_levels(tf: Any, data: Tensor) -> Tensor:
     return tf.ensure_shape(tf.cast(levels, tf.float32), (None, None, 3))
 
 
+def _bmp_palette(tf: Any, data: Tensor) -> Tensor:
+    """uint8[colours, 3], red first, between the headers and the pixels of a file."""
+
+    def number(place: int) -> Tensor:
+        return tf.io.decode_raw(tf.strings.substr(data, place, 4), tf.int32)[0]
+
+    start = 14 + number(14)
+    table = tf.strings.substr(data, start, number(10) - start)
+    return tf.reshape(tf.io.decode_raw(table, tf.uint8), [-1, 4])[:, 2::-1]
+
+
+def _head(tf: Any, data: Tensor) -> Tensor:
+    return tf.strings.substr(data, 0, _HEAD_BYTES)
+
+
 def turn_upright(tf: Any, levels: Tensor, data: Tensor) -> Tensor:
     """float32[H, W, 3] as it is to be seen, by the note of the camera in the file."""
-    head = tf.strings.substr(data, 0, _HEAD_BYTES)
-    pattern = rf"\C*?{_ORIENTATION}\C*"
-    found = tf.strings.regex_replace(head, rf"\A{pattern}\z", r"\1\2")
+    pattern = rf"\A\C*?{_ORIENTATION}\C*\z"
+    found = tf.strings.regex_replace(_head(tf, data), pattern, r"\1\2")
     is_noted = tf.strings.length(found) == 1
     # Orientation 1 is as it should be; the others are turned or mirrored.
     code = tf.io.decode_raw(tf.where(is_noted, found, b"\x01"), tf.uint8)[0]
