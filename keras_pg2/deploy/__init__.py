@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from keras_pg2.deploy.litert_lm import export_litertlm as export_litertlm
     from keras_pg2.deploy.litert_runner import LiteRTModel as LiteRTModel
     from keras_pg2.deploy.litert_verification import verify_litert as verify_litert
+    from keras_pg2.deploy.saved_model import export_saved_model as export_saved_model
 
 _MODULES = {
     "LiteRTModel": "keras_pg2.deploy.litert_runner",
     "export_litert": "keras_pg2.deploy.litert",
     "export_litertlm": "keras_pg2.deploy.litert_lm",
+    "export_saved_model": "keras_pg2.deploy.saved_model",
     "verify_litert": "keras_pg2.deploy.litert_verification",
 }
 

@@ -84,7 +84,8 @@ def by_rows(function: Callable[[Any], Any], inputs: Any, tokens_per_row: int) ->
 
     Args:
         function: treats each row alone, and takes and returns nested tensors.
-        inputs: nested tensors [B, ...], B a number of `bucket_rows`.
+        inputs: nested tensors [B, ...], B a number of `bucket_rows`, or not known
+            while a function is exported; then all rows are treated at once.
         tokens_per_row: how many tokens a row is to the layers.
 
     Returns:
@@ -94,7 +95,8 @@ def by_rows(function: Callable[[Any], Any], inputs: Any, tokens_per_row: int) ->
     group = 8
     while group > 1 and group * tokens_per_row > TOKENS_AT_A_TIME:
         group //= 2
-    if batch_size <= group or has_accelerator():
+    is_known = isinstance(batch_size, int)
+    if not is_known or batch_size <= group or has_accelerator():
         return function(inputs)
 
     def split(tensor: Tensor) -> Tensor:

@@ -1,0 +1,118 @@
+"""A SavedModel held to the model it came from."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from keras import ops
+from PIL import Image
+
+from keras_pg2.generation.decoding import Plan, generate_tokens
+from keras_pg2.generation.samplers import Sampler
+from keras_pg2.tasks.requests import Options, make_request, preprocess
+
+PROMPTS = ("caption en", "", "answer en what is in the picture?", "detect cat ; dog")
+"""Of several lengths; those that do not fit are left out."""
+
+
+@dataclass(frozen=True)
+class SavedModelComparison:
+    """Sample answers of a SavedModel, all of which are the model's.
+
+    Attributes:
+        num_answers: how many, of random pictures and prompts of several lengths.
+        num_tokens: of all of them together.
+        num_bytes: of the directory.
+    """
+
+    num_answers: int
+    num_tokens: int
+    num_bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.num_answers} of {self.num_answers} sample answers "
+            f"({self.num_tokens} tokens) are the model's, as ids and as text; "
+            f"{self.num_bytes / 1e6:.1f} MB"
+        )
+
+
+def verify_saved_model(
+    tf: Any,
+    model: Any,
+    directory: Path,
+    max_new_tokens: int,
+    prompt_length: int,
+    seed: int = 0,
+) -> SavedModelComparison:
+    """Answers of `generate_ids` and of `serve` beside the model's own.
+
+    Args:
+        tf: the module `tensorflow`; `tensorflow_text` is imported already.
+        model: the `PaliGemma2CausalLM` that was exported.
+        directory: the SavedModel.
+        max_new_tokens: N.
+        prompt_length: T.
+        seed: of the pictures.
+
+    Raises:
+        ValueError: when an id or a text is another.
+    """
+    preprocessor, size = model.preprocessor, model.backbone.image_size
+    tokens_of = [
+        len(preprocessor.generate_preprocess(p)["token_ids"][0]) for p in PROMPTS
+    ]
+    prompts = [p for p, n in zip(PROMPTS, tokens_of, strict=True) if n <= prompt_length]
+    rng = np.random.default_rng(seed)
+    pictures = rng.integers(0, 256, (len(prompts), size, size, 3)).astype(np.uint8)
+    arrays, _ = preprocess(model, {"images": list(pictures), "prompts": prompts}, None)
+    ids = model_ids(model, arrays, max_new_tokens)
+    texts = preprocessor.generate_postprocess(
+        {"token_ids": ids, "padding_mask": np.ones_like(ids, bool)}
+    )
+    signatures = tf.saved_model.load(str(directory)).signatures
+    room = [(0, 0), (0, prompt_length - arrays["token_ids"].shape[1])]
+    found_ids = signatures["generate_ids"](
+        pixels=tf.constant(arrays["images"][:, 0]),
+        token_ids=tf.constant(np.pad(arrays["token_ids"], room)),
+        padding_mask=tf.constant(np.pad(arrays["padding_mask"], room)),
+    )["token_ids"].numpy()
+    served = signatures["serve"](
+        image_bytes=tf.constant([_as_png(picture) for picture in pictures]),
+        prompt=tf.constant(prompts),
+    )
+    found_texts = [text.decode() for text in served["text"].numpy()]
+    if not np.array_equal(found_ids, ids) or found_texts != texts:
+        same = int((found_ids == ids).all(axis=1).sum())
+        raise ValueError(
+            "Expected the answers of the SavedModel to be the model's. Received: "
+            f"{same} of {len(ids)} with the same ids, texts {found_texts} where the "
+            f"model says {texts}. Where the model computes in 16 bits, near ties may "
+            "be decided otherwise: load it with dtype='float32'."
+        )
+    sizes = [file.stat().st_size for file in directory.rglob("*") if file.is_file()]
+    return SavedModelComparison(len(ids), int((ids != 0).sum()), sum(sizes))
+
+
+def model_ids(
+    model: Any, arrays: dict[str, np.ndarray], max_new_tokens: int
+) -> np.ndarray:
+    """int32[B, N], the model's greedy answers to preprocessed prompts."""
+    options = Options(max_new_tokens=max_new_tokens)
+    request = make_request(model, arrays, options)
+    greedy = request._replace(
+        uniforms=np.zeros_like(request.uniforms), numbers=Sampler().numbers
+    )
+    answers = model.functions.get(generate_tokens, Plan(Sampler()))(greedy)
+    tokens = ops.convert_to_numpy(answers.tokens)
+    return tokens[: len(arrays["token_ids"]), :max_new_tokens]
+
+
+def _as_png(picture: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
