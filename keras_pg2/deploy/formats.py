@@ -42,6 +42,12 @@ class Format:
 _LITERT = ("tensorflow", "ai_edge_litert", "ai_edge_quantizer")
 _SMALLER = ("float16", "int8", "int4")
 FORMATS = {
+    "saved_model": Format(
+        "export_saved_model",
+        ("tensorflow", "tensorflow_text"),
+        "saved-model",
+        backends=("jax", "tensorflow"),
+    ),
     "litert": Format("export_litert", _LITERT, "tensorflow,litert", _SMALLER),
     "litertlm": Format(
         "export_litertlm",
