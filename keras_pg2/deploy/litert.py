@@ -1,38 +1,22 @@
-"""A model as LiteRT files: vision, embedder, prefill, decode and logits.
-
-A model of more than `MAX_FILE_BYTES` as float32 is written as several files, one after
-another, so that the converter, which takes about four times a file's weights, never
-has all of them: vision, vocabulary, and layers of the decoder.
-"""
+"""A model as LiteRT files: vision, embedder, prefill, decode and logits."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from keras_pg2.conversion.staging import staged
-from keras_pg2.deploy.litert_conversion import (
-    convert_in_a_process,
-    convert_saved_model,
+from keras_pg2.deploy.litert_files import (
+    FilePlan,
+    split_layers,
+    write_file,
+    write_in_a_process,
 )
-from keras_pg2.deploy.litert_graph import LiteRTGraph
 from keras_pg2.deploy.litert_quantization import check_quantization
 from keras_pg2.deploy.litert_runner import MANIFEST, VOCABULARY
-from keras_pg2.deploy.litert_signatures import (
-    Signature,
-    decode_signature,
-    embedder_signature,
-    logits_signature,
-    prefill_signature,
-    save,
-    vision_signature,
-)
 from keras_pg2.deploy.litert_source import (
     check_cache_length,
     check_preprocessor,
@@ -40,15 +24,9 @@ from keras_pg2.deploy.litert_source import (
     open_graph,
 )
 from keras_pg2.deploy.litert_verification import LiteRTComparison, verify_litert
-from keras_pg2.model_numbers import (
-    count_parameters,
-    override_numbers,
-    variable_shapes,
-)
+from keras_pg2.model_numbers import count_parameters, override_numbers
 
 PREFILL_LENGTHS = (16, 64)
-MAX_FILE_BYTES = 1_900_000_000
-"""Of float32 weights. Flatbuffers hold 2 GB, and the converter takes four times it."""
 BYTES_PER_WEIGHT = {None: 4, "float16": 2, "int8": 1, "int4": 0.5}
 
 
@@ -98,80 +76,27 @@ def export_litert(
     num_bytes = int(count_parameters(**numbers) * BYTES_PER_WEIGHT[quantization])
     with staged(target, overwrite=False, num_bytes=num_bytes) as part:
         graph = open_graph(import_tensorflow(), backbone)
-        layers = split_layers(numbers)
-        files = plan_files(graph, layers, lengths, cache_length)
+        plan = FilePlan(split_layers(numbers), lengths, cache_length)
+        files = plan.files(graph)
         part.mkdir()
         for name, signatures in files.items():
-            with TemporaryDirectory() as directory:
-                save(graph, signatures, directory)
-                convert = (
-                    convert_in_a_process if len(files) > 1 else convert_saved_model
-                )
-                names = list(signatures)
-                convert(directory, str(part / name), names, quantization, numbers)
+            if len(files) == 1:
+                write_file(graph, signatures, part / name, quantization)
+            else:
+                write_in_a_process(graph, plan, name, part / name, quantization)
         (part / VOCABULARY).write_bytes(preprocessor.tokenizer.proto)
         manifest = {
             "files": {
                 signature: name for name, group in files.items() for signature in group
             },
             "quantization": quantization,
-            "decoder_parts": len(layers),
+            "decoder_parts": len(plan.layers),
             "prefill_lengths": lengths,
             "cache_length": cache_length,
             **_preprocessing(preprocessor),
         }
         (part / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         return verify_litert(model, part)
-
-
-def split_layers(numbers: Mapping[str, Mapping[str, Any]]) -> list[range]:
-    """The decoder's layers in runs that fit into a file, at least one in each."""
-    num_layers = numbers["text_decoder"]["num_layers"]
-    if 4 * count_parameters(**numbers) <= MAX_FILE_BYTES:
-        return [range(num_layers)]
-    layer_bytes = 4 * sum(
-        math.prod(shape)
-        for path, shape in variable_shapes(**numbers).items()
-        if path.startswith("text_decoder/block_0/")
-    )
-    size = max(MAX_FILE_BYTES // layer_bytes, 1)
-    # Runs of nearly the same length.
-    num_parts = math.ceil(num_layers / size)
-    ends = [round(num_layers * i / num_parts) for i in range(num_parts + 1)]
-    return [range(start, end) for start, end in pairwise(ends)]
-
-
-def plan_files(
-    graph: LiteRTGraph, layers: Sequence[range], lengths: Sequence[int], cache: int
-) -> dict[str, dict[str, Signature]]:
-    """The signatures of each file, by names.
-
-    Args:
-        graph: the network.
-        layers: of the parts of the decoder; one is all in one file.
-        lengths: of prompts.
-        cache: slots of it.
-    """
-    vision = {"vision": vision_signature(graph)}
-    # Both in one file, so that the table is there once.
-    vocabulary = {
-        "embedder": embedder_signature(graph),
-        "logits": logits_signature(graph),
-    }
-    decoder = {
-        f"decoder_{part}.tflite": {
-            **{
-                f"prefill_{n}_{part}": prefill_signature(graph, run, n, cache)
-                for n in lengths
-            },
-            f"decode_{part}": decode_signature(graph, run, cache),
-        }
-        for part, run in enumerate(layers)
-    }
-    if len(layers) == 1:
-        [only] = decoder.values()
-        return {"model.tflite": {**vision, **vocabulary, **only}}
-    return {"vision.tflite": vision, "vocabulary.tflite": vocabulary, **decoder}
 
 
 def _preprocessing(preprocessor: Any) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class LiteRTGraph:
         read: a weight by its path, float32; kernels as [F, D].
 
     Attributes:
+        read: as given.
         weights: those in use, by path. To clear it gives their memory back.
     """
 
@@ -71,7 +72,7 @@ class LiteRTGraph:
         self.text = numbers["text_decoder"]
         self.weights: dict[str, Any] = {}
         self._paths = paths
-        self._read = read
+        self.read = read
         lookup = tf.function(
             lambda table, ids: tf.gather(table, ids),
             experimental_implements="embedding_matmul",
@@ -248,7 +249,7 @@ class LiteRTGraph:
         if path not in self.weights:
             # Functions that are being traced may use a variable, but not make one.
             with self.tf.init_scope():
-                self.weights[path] = self.tf.Variable(self._read(path))
+                self.weights[path] = self.tf.Variable(self.read(path))
         return self.tf.convert_to_tensor(self.weights[path])
 
     def _heads(self, x: Tensor, head_dim: int) -> Tensor:

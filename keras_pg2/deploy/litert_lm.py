@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from keras_pg2.conversion.staging import staged
-from keras_pg2.deploy.litert_conversion import convert_saved_model
+from keras_pg2.deploy.litert_files import write_file
 from keras_pg2.deploy.litert_graph import FORBIDDEN, Biases, LiteRTGraph
 from keras_pg2.deploy.litert_lm_parts import LiteRTLMParts
 from keras_pg2.deploy.litert_quantization import check_quantization
@@ -31,7 +31,6 @@ from keras_pg2.deploy.litert_signatures import (
     cache_from_names,
     cache_input_types,
     embedder_signature,
-    save,
 )
 from keras_pg2.deploy.litert_source import (
     check_cache_length,
@@ -128,14 +127,10 @@ def export_litertlm(
         vocabulary.write_bytes(tokenizer.proto)
         builder.add_llm_metadata(str(metadata))
         builder.add_sentencepiece_tokenizer(str(vocabulary))
-        numbers = {"vision_encoder": graph.vision, "text_decoder": graph.text}
         files = {}
         for kind, signatures in groups.items():
             file = Path(work) / f"{kind.value}.tflite"
-            with TemporaryDirectory() as directory:
-                save(graph, signatures, directory)
-                names = list(signatures)
-                convert_saved_model(directory, str(file), names, quantization, numbers)
+            write_file(graph, signatures, file, quantization)
             builder.add_tflite_model(str(file), kind)
             files.update(dict.fromkeys(signatures, file))
         parts = LiteRTLMParts(files, tokenizer, pieces)
