@@ -161,16 +161,13 @@ def test_dropout_is_in_the_steps_of_a_run_alone(rows, tmp_path):
         return [step.loss for step in read_log(folder / "log.csv")]
 
     model = make_model()
+    before = [np.array(variable) for variable in model.trainable_variables]
     dropped = losses("dropped", model, 0.5)
     assert model.backbone.text_decoder.dropout == 0.0
-    fresh = losses("fresh", make_model(), 0.5)
-    np.testing.assert_allclose(dropped, fresh, rtol=1e-5)
     plain = losses("plain", make_model(), 0.0)
     assert np.abs(np.subtract(dropped, plain)).min() > 1e-3
     # A step that was compiled with dropout is not taken again.
-    losses("before", model, 0.5)
-    load = make_model()
-    for variable, value in zip(model.trainable_variables, load.trainable_variables):
+    for variable, value in zip(model.trainable_variables, before):
         variable.assign(value)
     np.testing.assert_allclose(losses("after", model, 0.0), plain, rtol=1e-5)
 
