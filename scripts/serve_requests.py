@@ -70,7 +70,7 @@ def draw_request(index: int) -> dict[str, Any]:
     file = io.BytesIO()
     picture.save(file, ["PNG", "JPEG"][index % 2])
     data = file.getvalue()
-    question = scenes.questions(scene)[0].text
+    question = scenes.questions(scene, rng)[0].question
     prompt = ["caption en", f"answer en {question}", ""][int(rng.choice(3, p=WEIGHTS))]
     is_wrong = index % 10 == 9
     if is_wrong:
