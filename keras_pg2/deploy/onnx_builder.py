@@ -168,8 +168,8 @@ class GraphBuilder:
                 "offset": self._data.tell(),
                 "length": num_bytes,
             }
-            for key, content in place.items():
-                tensor.external_data.add(key=key, value=str(content))
+            for key, number in place.items():
+                tensor.external_data.add(key=key, value=str(number))
             for rows in row_blocks(value.shape):
                 self._data.write(np.ascontiguousarray(value[rows], dtype).data)
         self._weights[name] = tensor
