@@ -57,7 +57,7 @@ format: .venv/ready
 .venv/ready: $(SOURCES)
 	$(PYTHON) -m venv .venv
 	.venv/bin/python $(PIP_INSTALL) torch
-	.venv/bin/python $(PIP_INSTALL) --editable '.[jax,tensorflow,torch,detection,finetune,litert,dev]'
+	.venv/bin/python $(PIP_INSTALL) --editable '.[jax,tensorflow,torch,detection,finetune,litert,onnx,dev]'
 	touch $@
 
 # One light backend and no TensorFlow.

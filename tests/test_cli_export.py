@@ -70,7 +70,7 @@ def test_an_adapter_is_merged_and_the_files_verified(preset, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--to", "tflite"), "Expected a format of saved_model, litert"),
+        (("--to", "tflite"), "Expected a format of saved_model, onnx, litert"),
         (("--to", "litert", "--quantize", "int2"), "(float16, int8, int4)"),
         (("--to", "litert", "--adapter", "nowhere"), "Expected an adapter"),
     ],

@@ -47,15 +47,35 @@ def write_huggingface(
         ValueError: when transformers has no such network (soft caps without
             post-norms, say), or the tokenizer is not of the network's size.
     """
-    numbers = checkpoint.numbers
-    tensors = outgoing_tensors(checkpoint, weight_rows(**numbers), dtype)
-    config = write_config(numbers, main_dtype(tensors))
-    _check_same(read_numbers(config), numbers)
+    tensors = outgoing_tensors(checkpoint, weight_rows(**checkpoint.numbers), dtype)
     proto = checkpoint.preprocessing.tokenizer
     if proto is not None:
-        _check_vocabulary(proto, numbers["text_decoder"]["vocabulary_size"])
+        _check_vocabulary(proto, checkpoint.numbers["text_decoder"]["vocabulary_size"])
+    write_description(checkpoint, target, main_dtype(tensors))
+    if proto is not None:
+        write_tokenizer(target, proto)
+    write_model_card(target, checkpoint, "transformers")
+    write_safetensors(target, tensors, advance)
+
+
+def write_description(
+    checkpoint: Checkpoint, target: Path, dtype: str, **more: Any
+) -> None:
+    """Writes the JSON files of a directory, but for the tokenizer's.
+
+    Args:
+        checkpoint: what to describe.
+        target: a directory that does not exist yet.
+        dtype: of the weights.
+        more: what `config.json` says besides.
+
+    Raises:
+        ValueError: when transformers has no such network.
+    """
+    config = write_config(checkpoint.numbers, dtype)
+    _check_same(read_numbers(config), checkpoint.numbers)
     target.mkdir(parents=True)
-    _write_json(target / "config.json", config)
+    _write_json(target / "config.json", {**config, **more})
     ids = {f"{name}_token_id": i for i, name in enumerate(("pad", "eos", "bos"))}
     _write_json(target / "generation_config.json", {"_from_model_config": True, **ids})
     processor = _image_processor(checkpoint)
@@ -66,10 +86,6 @@ def write_huggingface(
         "processor_class": "PaliGemmaProcessor",
     }
     _write_json(target / "processor_config.json", nested)
-    if proto is not None:
-        _write_tokenizer(target, proto)
-    write_model_card(target, checkpoint, "transformers")
-    write_safetensors(target, tensors, advance)
 
 
 def _check_same(ours: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -117,7 +133,8 @@ def _image_processor(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _write_tokenizer(target: Path, proto: bytes) -> None:
+def write_tokenizer(target: Path, proto: bytes) -> None:
+    """Writes the vocabulary and the files that describe it."""
     (target / "tokenizer.model").write_bytes(proto)
     content = to_tokenizer_json(proto)
     _write_json(target / "tokenizer.json", content, indent=None)

@@ -12,14 +12,20 @@ if TYPE_CHECKING:
     from keras_pg2.deploy.litert_lm import export_litertlm as export_litertlm
     from keras_pg2.deploy.litert_runner import LiteRTModel as LiteRTModel
     from keras_pg2.deploy.litert_verification import verify_litert as verify_litert
+    from keras_pg2.deploy.onnx_export import export_onnx as export_onnx
+    from keras_pg2.deploy.onnx_runner import ONNXModel as ONNXModel
+    from keras_pg2.deploy.onnx_verification import verify_onnx as verify_onnx
     from keras_pg2.deploy.saved_model import export_saved_model as export_saved_model
 
 _MODULES = {
     "LiteRTModel": "keras_pg2.deploy.litert_runner",
+    "ONNXModel": "keras_pg2.deploy.onnx_runner",
     "export_litert": "keras_pg2.deploy.litert",
     "export_litertlm": "keras_pg2.deploy.litert_lm",
+    "export_onnx": "keras_pg2.deploy.onnx_export",
     "export_saved_model": "keras_pg2.deploy.saved_model",
     "verify_litert": "keras_pg2.deploy.litert_verification",
+    "verify_onnx": "keras_pg2.deploy.onnx_verification",
 }
 
 __all__ = list(_MODULES)

@@ -48,6 +48,7 @@ FORMATS = {
         "saved-model",
         backends=("jax", "tensorflow"),
     ),
+    "onnx": Format("export_onnx", ("onnx", "onnxruntime"), "onnx", _SMALLER),
     "litert": Format("export_litert", _LITERT, "tensorflow,litert", _SMALLER),
     "litertlm": Format(
         "export_litertlm",

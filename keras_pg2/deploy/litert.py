@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_pg2.conversion.staging import staged
+from keras_pg2.deploy.comparison import LogitComparison
 from keras_pg2.deploy.litert_files import (
     FilePlan,
     split_layers,
@@ -16,14 +17,15 @@ from keras_pg2.deploy.litert_files import (
     write_in_a_process,
 )
 from keras_pg2.deploy.litert_quantization import check_quantization
-from keras_pg2.deploy.litert_runner import MANIFEST, VOCABULARY
+from keras_pg2.deploy.litert_runner import MANIFEST
 from keras_pg2.deploy.litert_source import (
     check_cache_length,
-    check_preprocessor,
     import_tensorflow,
     open_graph,
 )
-from keras_pg2.deploy.litert_verification import LiteRTComparison, verify_litert
+from keras_pg2.deploy.litert_verification import verify_litert
+from keras_pg2.deploy.preparation import check_preprocessor, describe_preparation
+from keras_pg2.deploy.runner import VOCABULARY
 from keras_pg2.model_numbers import count_parameters, override_numbers
 
 PREFILL_LENGTHS = (16, 64)
@@ -36,7 +38,7 @@ def export_litert(
     quantization: str | None = None,
     prefill_lengths: Sequence[int] = PREFILL_LENGTHS,
     cache_length: int | None = None,
-) -> LiteRTComparison:
+) -> LogitComparison:
     """Writes a model as LiteRT files that `deploy.LiteRTModel` runs without Keras.
 
     The model may be of any backend; TensorFlow, which makes the files, must be
@@ -93,29 +95,10 @@ def export_litert(
             "decoder_parts": len(plan.layers),
             "prefill_lengths": lengths,
             "cache_length": cache_length,
-            **_preprocessing(preprocessor),
+            **describe_preparation(preprocessor),
         }
         (part / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         return verify_litert(model, part)
-
-
-def _preprocessing(preprocessor: Any) -> dict[str, Any]:
-    """What the runner needs to prepare pictures and prompts as the model does."""
-    converter, tokenizer = preprocessor.image_converter, preprocessor.tokenizer
-    starts = [tokenizer.start_token_id] if preprocessor.add_start_token else []
-    separator, separator_ids = preprocessor.separator, []
-    if separator:
-        [separator_ids] = tokenizer.tokenize([separator])
-    return {
-        "image_size": converter.image_size[0],
-        "interpolation": converter.interpolation,
-        "antialias": converter.antialias,
-        "separator": separator,
-        "separator_ids": [int(token) for token in separator_ids],
-        "start_token_ids": [int(token) for token in starts],
-        "end_token_id": int(tokenizer.end_token_id),
-        "special_token_ids": [int(token) for token in tokenizer.special_token_ids],
-    }
 
 
 def _check_lengths(lengths: Sequence[int]) -> list[int]:

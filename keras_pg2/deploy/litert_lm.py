@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from keras_pg2.conversion.staging import staged
+from keras_pg2.deploy.comparison import LogitComparison, check_comparison
 from keras_pg2.deploy.litert_files import write_file
 from keras_pg2.deploy.litert_graph import FORBIDDEN, Biases, LiteRTGraph
 from keras_pg2.deploy.litert_lm_parts import LiteRTLMParts
@@ -34,11 +35,10 @@ from keras_pg2.deploy.litert_signatures import (
 )
 from keras_pg2.deploy.litert_source import (
     check_cache_length,
-    check_preprocessor,
     import_tensorflow,
     open_graph,
 )
-from keras_pg2.deploy.litert_verification import LiteRTComparison, check_comparison
+from keras_pg2.deploy.preparation import check_preprocessor
 from keras_pg2.model_numbers import num_image_tokens
 
 Tensor = Any
@@ -62,7 +62,7 @@ def export_litertlm(
     quantization: str | None = None,
     prefill_length: int = 64,
     cache_length: int | None = None,
-) -> LiteRTComparison:
+) -> LogitComparison:
     """Writes a model as a `.litertlm` file for conversations of one turn.
 
     A message is a picture and a prompt, in this order, as in `send_message({"role":

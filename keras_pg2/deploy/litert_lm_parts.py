@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.deploy.litert_verification import (
+from keras_pg2.deploy.comparison import (
     NUM_ANSWER_TOKENS,
-    LiteRTComparison,
+    LogitComparison,
     compare,
     model_logits,
 )
@@ -45,7 +45,7 @@ class LiteRTLMParts:
         self._tokenizer = tokenizer
         self._pieces = list(pieces)
 
-    def compare(self, backbone: Any, prefill_length: int) -> LiteRTComparison:
+    def compare(self, backbone: Any, prefill_length: int) -> LogitComparison:
         """Runs random pictures and prompts through the parts and through the model.
 
         Args:

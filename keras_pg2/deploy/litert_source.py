@@ -36,21 +36,6 @@ def open_graph(tf: Any, backbone: Any) -> LiteRTGraph:
     return LiteRTGraph(tf, numbers, frozenset(source.keys()), read)
 
 
-def check_preprocessor(backbone: Any, preprocessor: Any) -> None:
-    """Raises ValueError when there is none, or one for pictures of another size."""
-    if preprocessor is None or preprocessor.image_converter is None:
-        raise ValueError(
-            "Expected a model with a preprocessor that has an image converter, since "
-            "the files hold its vocabulary and sizes. Received: a model without."
-        )
-    size = preprocessor.image_converter.image_size
-    if tuple(size) != (backbone.image_size, backbone.image_size):
-        raise ValueError(
-            f"Expected an image converter to {backbone.image_size} pixels, as the "
-            f"network wants. Received: {tuple(size)}."
-        )
-
-
 def check_cache_length(cache_length: int | None, longest_prompt: int) -> int:
     """The slots of the cache; ValueError when a prompt (image included) fills it."""
     if cache_length is None:

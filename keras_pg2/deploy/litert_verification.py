@@ -3,54 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from keras import ops
-
+from keras_pg2.deploy.comparison import (
+    NUM_ANSWER_TOKENS,
+    LogitComparison,
+    check_comparison,
+    compare_with_model,
+)
 from keras_pg2.deploy.litert_runner import LiteRTModel
-
-LOWEST_CORRELATION = {None: 0.99999, "float16": 0.999, "int8": 0.95, "int4": 0.8}
-"""Of logits with the model's, at any token, by quantization."""
-LARGEST_DIFFERENCE = {None: 1e-3, "float16": 0.01, "int8": 0.5, "int4": 1.0}
-"""Of two logits, as a share of the model's largest."""
-OF_HALF = (0.99, 0.1)
-"""Both where the model itself computes in 16 bits, and the file in 32."""
-NUM_ANSWER_TOKENS = 4
-
-
-@dataclass(frozen=True)
-class LiteRTComparison:
-    """Logits of a file beside the model's, over some tokens.
-
-    Attributes:
-        num_tokens: how many, at prefill and at decoding.
-        largest_difference: of two logits.
-        largest_logit: of the model's, to compare with.
-        lowest_correlation: of all logits of a token with the model's.
-        num_same_choice: tokens at which the likeliest next one is the same.
-    """
-
-    num_tokens: int
-    largest_difference: float
-    largest_logit: float
-    lowest_correlation: float
-    num_same_choice: int
-
-    def __str__(self) -> str:
-        return (
-            f"logits differ by at most {self.largest_difference:.2g} (of "
-            f"{self.largest_logit:.2g}), correlate by at least "
-            f"{self.lowest_correlation:.6f}; {self.num_same_choice} of "
-            f"{self.num_tokens} greedy choices are the same"
-        )
 
 
 def verify_litert(
     model: Any, directory: str | os.PathLike[str], seed: int = 0
-) -> LiteRTComparison:
+) -> LogitComparison:
     """Runs random pictures and tokens through a file and through its model.
 
     For every prefill length a prompt that fills it and one that does not, each with
@@ -68,96 +34,13 @@ def verify_litert(
         FileNotFoundError, ImportError: as `LiteRTModel`.
     """
     runner = LiteRTModel(directory)
-    rng = np.random.default_rng(seed)
-    size, backbone = runner.manifest["image_size"], model.backbone
     lengths = runner.manifest["prefill_lengths"]
-    room = runner.manifest["cache_length"] - backbone.num_image_tokens
-    # Of one length for the model, which is compiled for each on some backends.
-    total = lengths[-1] + min(NUM_ANSWER_TOKENS, room - lengths[-1])
-    ours, theirs = [], []
-    for length in lengths:
-        num_answer = total - lengths[-1]
-        for count in sorted({max(length - 3, 1), length}):
-            images = rng.uniform(-1, 1, (1, size, size, 3)).astype(np.float32)
-            token_ids = rng.integers(0, backbone.vocabulary_size, count + num_answer)
-            ours.append(model_logits(backbone, images, token_ids, count, total))
-            theirs.append(_file_logits(runner, images, token_ids.tolist(), count))
-    comparison = compare(np.concatenate(ours), np.concatenate(theirs))
+    room = runner.manifest["cache_length"] - model.backbone.num_image_tokens
+    num_answer = min(NUM_ANSWER_TOKENS, room - lengths[-1])
+    counts = [n for length in lengths for n in sorted({max(length - 3, 1), length})]
+    total = lengths[-1] + num_answer
+    comparison = compare_with_model(model, runner, counts, total, num_answer, seed)
     quantization = runner.manifest["quantization"]
     name = os.fspath(directory)
-    check_comparison(comparison, quantization, backbone.compute_dtype, name)
+    check_comparison(comparison, quantization, model.backbone.compute_dtype, name)
     return comparison
-
-
-def check_comparison(
-    comparison: LiteRTComparison, quantization: str | None, dtype: str, name: str
-) -> None:
-    """Raises ValueError when logits differ by more than a quantization explains.
-
-    Args:
-        comparison: of a file with its model.
-        quantization: of the file.
-        dtype: that the model computes in.
-        name: of the file, for the message.
-    """
-    lowest, largest = LOWEST_CORRELATION[quantization], LARGEST_DIFFERENCE[quantization]
-    if dtype != "float32":
-        lowest, largest = min(lowest, OF_HALF[0]), max(largest, OF_HALF[1])
-    limit = largest * comparison.largest_logit
-    # Written so that NaN is no agreement.
-    if not (
-        comparison.lowest_correlation >= lowest
-        and comparison.largest_difference <= limit
-    ):
-        advice = "Export with less quantization." if quantization else "Please tell us."
-        raise ValueError(
-            f"Expected the logits of {name!r} (quantization={quantization!r}) to "
-            f"correlate with the model's by at least {lowest}, and to differ by at "
-            f"most {limit:.2g}. Received: {comparison}. {advice}"
-        )
-
-
-def model_logits(
-    backbone: Any, images: np.ndarray, token_ids: np.ndarray, count: int, total: int
-) -> np.ndarray:
-    """float32[1 + answer, V], after the prompt and after each token of the answer."""
-    place = np.arange(total)[None]
-    hidden = backbone(
-        {
-            "images": images,
-            "token_ids": np.resize(token_ids, (1, total)).astype(np.int32),
-            "padding_mask": place < len(token_ids),
-            "response_mask": (place >= count) & (place < len(token_ids)),
-        }
-    )
-    first = backbone.num_image_tokens + count - 1
-    end = backbone.num_image_tokens + len(token_ids)
-    hidden = ops.convert_to_numpy(hidden)[0, first:end]
-    return ops.convert_to_numpy(backbone.project_to_vocabulary(hidden))
-
-
-def _file_logits(
-    runner: LiteRTModel, images: np.ndarray, token_ids: Sequence[int], count: int
-) -> np.ndarray:
-    features = runner.encode_pixels(images)
-    logits, state = runner.prefill(features, token_ids[:count])
-    rows = [logits]
-    for token in token_ids[count:]:
-        logits, state = runner.decode(token, state)
-        rows.append(logits)
-    return np.stack(rows)
-
-
-def compare(ours: np.ndarray, theirs: np.ndarray) -> LiteRTComparison:
-    """Compares the model's logits float32[T, V] with a file's."""
-    correlations = [
-        np.corrcoef(a.astype(np.float64), b.astype(np.float64))[0, 1]
-        for a, b in zip(ours, theirs)
-    ]
-    return LiteRTComparison(
-        num_tokens=len(ours),
-        largest_difference=float(np.abs(ours - theirs).max()),
-        largest_logit=float(np.abs(ours).max()),
-        lowest_correlation=float(np.min(correlations)),
-        num_same_choice=int((ours.argmax(axis=1) == theirs.argmax(axis=1)).sum()),
-    )

@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 
 from keras_pg2.conversion.staging import staged
-from keras_pg2.deploy.litert_source import check_preprocessor
+from keras_pg2.deploy.preparation import check_preprocessor
 from keras_pg2.deploy.saved_model_pictures import UNREADABLE, decode_pictures
 from keras_pg2.deploy.saved_model_text import GraphText
 from keras_pg2.deploy.saved_model_verification import (

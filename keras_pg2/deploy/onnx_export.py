@@ -1,0 +1,112 @@
+"""A model as ONNX files in the layout that transformers.js loads.
+
+`onnx/` has the three graphs, each with its weights beside it; around it are the files
+of a Hugging Face directory, and what our own runner reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from keras_pg2.conversion.from_model import ModelSource, from_model
+from keras_pg2.conversion.huggingface_writer import write_description, write_tokenizer
+from keras_pg2.conversion.staging import staged
+from keras_pg2.deploy.comparison import LogitComparison
+from keras_pg2.deploy.onnx_builder import GraphBuilder, Types
+from keras_pg2.deploy.onnx_graph import ONNXGraph
+from keras_pg2.deploy.onnx_quantization import SUFFIXES, check_quantization
+from keras_pg2.deploy.onnx_runner import MANIFEST
+from keras_pg2.deploy.onnx_verification import verify_onnx
+from keras_pg2.deploy.preparation import check_preprocessor, describe_preparation
+from keras_pg2.deploy.runner import VOCABULARY
+from keras_pg2.model_numbers import count_parameters, override_numbers
+
+CONTEXT_LENGTH = 8192
+"""Tokens of image, prompt and answer together that Gemma was trained on at most."""
+BYTES_PER_WEIGHT = {None: 4, "float16": 2, "int8": 1, "int4": 0.5}
+GRAPHS: dict[str, Callable[[ONNXGraph], tuple[Types, Types]]] = {
+    "vision_encoder": ONNXGraph.vision_encoder,
+    "embed_tokens": ONNXGraph.embed_tokens,
+    "decoder_model_merged": ONNXGraph.decoder,
+}
+
+
+def export_onnx(
+    model: Any, path: str | os.PathLike[str], quantization: str | None = None
+) -> LogitComparison:
+    """Writes a model as ONNX files that `deploy.ONNXModel` runs without Keras.
+
+    The model may be of any backend. LoRA is merged into the kernels that are written;
+    the model stays as it is. Weights are read, quantised and written one at a time. The
+    files are compared with the model before they are put in place.
+
+    Args:
+        model: a `PaliGemma2CausalLM` with a preprocessor.
+        path: the directory to be.
+        quantization: None for float32; "float16", which is computed in float32;
+            "int8", with a scale for each 32 inputs of an output; "int4", which is that
+            in 4 bits for the decoder's MLPs, and int8 for all else.
+
+    Returns:
+        How far the files' logits are from the model's.
+
+    Raises:
+        FileExistsError: when something is at `path`.
+        ImportError: when onnx or onnxruntime is missing.
+        ValueError: for a model without a preprocessor, a quantised one, a network that
+            transformers does not have, or an unknown quantization; also when the
+            files' logits are not the model's, and then nothing is left at `path`.
+    """
+    check_quantization(quantization)
+    onnx = _import_onnx()
+    backbone, preprocessor = model.backbone, model.preprocessor
+    check_preprocessor(backbone, preprocessor)
+    numbers = override_numbers(backbone.get_config())
+    source = ModelSource(backbone, numbers)
+    tokenizer, paths = preprocessor.tokenizer, frozenset(source.keys())
+    num_bytes = int(count_parameters(**numbers) * BYTES_PER_WEIGHT[quantization])
+    with staged(Path(path), overwrite=False, num_bytes=num_bytes) as part:
+        checkpoint = from_model(backbone, preprocessor)
+        external = {"transformers.js_config": {"use_external_data_format": True}}
+        write_description(checkpoint, part, "float32", **external)
+        # Where it is not the table's, <image> would be one of the table's tokens.
+        if tokenizer.vocabulary_size() == backbone.vocabulary_size:
+            write_tokenizer(part, tokenizer.proto)
+        (part / VOCABULARY).write_bytes(tokenizer.proto)
+        (part / "onnx").mkdir()
+        files: dict[str, str] = {}
+        for name, build in GRAPHS.items():
+            file = f"onnx/{name}{SUFFIXES[quantization]}.onnx"
+            files |= {name: file, f"{name}_data": f"{file}_data"}
+            with (part / files[f"{name}_data"]).open("wb") as data:
+                builder = GraphBuilder(onnx, data, Path(data.name).name)
+                graph = ONNXGraph(builder, numbers, paths, source.read, quantization)
+                builder.save(part / file, *build(graph))
+        text = numbers["text_decoder"]
+        manifest = {
+            "files": files,
+            "quantization": quantization,
+            "num_layers": text["num_layers"],
+            "cache_shape": [1, text["num_key_value_heads"], 0, text["head_dim"]],
+            "cache_length": CONTEXT_LENGTH,
+            **describe_preparation(preprocessor),
+        }
+        (part / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        return verify_onnx(model, part)
+
+
+def _import_onnx() -> Any:
+    try:
+        import onnx
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"Expected the package {error.name}, which is not installed. onnx makes "
+            "the files and onnxruntime verifies them. Run: pip install "
+            "'keras-pg2[onnx]'"
+        ) from error
+    return onnx

@@ -1,0 +1,39 @@
+"""How pictures and prompts are prepared, which exported files are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def check_preprocessor(backbone: Any, preprocessor: Any) -> None:
+    """Raises ValueError when there is none, or one for pictures of another size."""
+    if preprocessor is None or preprocessor.image_converter is None:
+        raise ValueError(
+            "Expected a model with a preprocessor that has an image converter, since "
+            "the files hold its vocabulary and sizes. Received: a model without."
+        )
+    size = preprocessor.image_converter.image_size
+    if tuple(size) != (backbone.image_size, backbone.image_size):
+        raise ValueError(
+            f"Expected an image converter to {backbone.image_size} pixels, as the "
+            f"network wants. Received: {tuple(size)}."
+        )
+
+
+def describe_preparation(preprocessor: Any) -> dict[str, Any]:
+    """What a runner needs to prepare pictures and prompts as the model does."""
+    converter, tokenizer = preprocessor.image_converter, preprocessor.tokenizer
+    starts = [tokenizer.start_token_id] if preprocessor.add_start_token else []
+    separator, separator_ids = preprocessor.separator, []
+    if separator:
+        [separator_ids] = tokenizer.tokenize([separator])
+    return {
+        "image_size": converter.image_size[0],
+        "interpolation": converter.interpolation,
+        "antialias": converter.antialias,
+        "separator": separator,
+        "separator_ids": [int(token) for token in separator_ids],
+        "start_token_ids": [int(token) for token in starts],
+        "end_token_id": int(tokenizer.end_token_id),
+        "special_token_ids": [int(token) for token in tokenizer.special_token_ids],
+    }
