@@ -78,7 +78,7 @@ def export_onnx(
             write_tokenizer(part, tokenizer.proto)
         (part / VOCABULARY).write_bytes(tokenizer.proto)
         (part / "onnx").mkdir()
-        files = {}
+        files: dict[str, str] = {}
         for name, build in GRAPHS.items():
             file = f"onnx/{name}{SUFFIXES[quantization]}.onnx"
             files |= {name: file, f"{name}_data": f"{file}_data"}

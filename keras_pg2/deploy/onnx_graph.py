@@ -65,8 +65,8 @@ class ONNXGraph:
         path = "vision_encoder/patch_embedding"
         # [h, w, 3, D] -> [D, 3, h, w]
         kernel = self._read(f"{path}/kernel").transpose(3, 2, 0, 1)
-        kernel = b.weight(f"{path}/kernel", kernel)
-        x = b.op("Conv", "pixel_values", kernel, strides=[patch, patch])
+        weight = b.weight(f"{path}/kernel", kernel)
+        x = b.op("Conv", "pixel_values", weight, strides=[patch, patch])
         x = b.transpose(b.reshape(x, (0, width, -1)), (0, 2, 1))
         x = b.add(x, self._of(f"{path}/bias"))
         x = b.add(x, self._of("vision_encoder/position_embedding/embeddings"))
