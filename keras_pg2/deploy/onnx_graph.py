@@ -64,10 +64,9 @@ class ONNXGraph:
         )
         path = "vision_encoder/patch_embedding"
         # [h, w, 3, D] -> [D, 3, h, w]
-        kernel = b.weight(
-            f"{path}/kernel", self._read(f"{path}/kernel").transpose(3, 2, 0, 1)
-        )
-        x = b.op("Conv", "pixel_values", kernel, strides=[patch, patch])
+        kernel = self._read(f"{path}/kernel").transpose(3, 2, 0, 1)
+        weight = b.weight(f"{path}/kernel", kernel)
+        x = b.op("Conv", "pixel_values", weight, strides=[patch, patch])
         x = b.transpose(b.reshape(x, (0, width, -1)), (0, 2, 1))
         x = b.add(x, self._of(f"{path}/bias"))
         x = b.add(x, self._of("vision_encoder/position_embedding/embeddings"))
