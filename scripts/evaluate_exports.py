@@ -1,6 +1,6 @@
-"""Measures LiteRT files of a nano preset on held-out scenes, by quantization.
+"""Measures exported files of a nano preset on held-out scenes, by quantization.
 
-    KERAS_BACKEND=jax python scripts/evaluate_litert.py --num-scenes 100
+    KERAS_BACKEND=jax python scripts/evaluate_exports.py --to onnx --num-scenes 100
 
 Scenes, tasks and scores are those of evaluate_nano.py. For each kind of file: its size,
 the share of answers that are the model's own to the letter, and the scores.
@@ -18,15 +18,17 @@ from evaluate_nano import generate_rows, held_out, score
 from rich.progress import track
 
 from keras_pg2 import PaliGemma2CausalLM
-from keras_pg2.deploy import LiteRTModel, export_litert
+from keras_pg2.deploy import LiteRTModel, ONNXModel
+from keras_pg2.deploy.formats import FORMATS
+from keras_pg2.deploy.runner import ExportedModel
 
-KINDS = (None, "float16", "int8", "int4")
+RUNNERS: dict[str, type[ExportedModel]] = {"litert": LiteRTModel, "onnx": ONNXModel}
+WEIGHT_SUFFIXES = (".tflite", ".onnx", ".onnx_data")
 MAX_NEW_TOKENS = 45
 
 
-def litert_rows(directory: Path, num_scenes: int) -> list[dict[str, str]]:
-    """A file's greedy answers to every held-out example."""
-    runner = LiteRTModel(directory)
+def answer_rows(runner: ExportedModel, num_scenes: int) -> list[dict[str, str]]:
+    """The greedy answers of exported files to every held-out example."""
     rows = []
     for picture, examples in track(list(held_out(num_scenes)), "Answering"):
         features = runner.encode_image(picture)
@@ -56,18 +58,20 @@ def share_of_same(rows: list[dict[str, str]], reference: list[dict[str, str]]) -
 
 def main(
     preset: Annotated[str, typer.Option()] = "pali_gemma2_nano",
+    to: Annotated[str, typer.Option(help=f"{' or '.join(RUNNERS)}.")] = "litert",
     num_scenes: Annotated[int, typer.Option()] = 100,
     output: Annotated[Path | None, typer.Option(help="JSON of all numbers.")] = None,
 ) -> None:
     model = PaliGemma2CausalLM.from_preset(preset)
     reference = generate_rows(preset, num_scenes)
     results = {"model": score(reference)}
-    for kind in KINDS:
+    for kind in (None, *FORMATS[to].quantizations):
         with tempfile.TemporaryDirectory() as parent:
             directory = Path(parent) / "model"
-            comparison = export_litert(model, directory, kind)
-            rows = litert_rows(directory, num_scenes)
-            size = sum(path.stat().st_size for path in directory.glob("*.tflite"))
+            comparison = FORMATS[to].export(model, directory, kind)
+            rows = answer_rows(RUNNERS[to](directory), num_scenes)
+            files = [p for p in directory.rglob("*") if p.suffix in WEIGHT_SUFFIXES]
+            size = sum(path.stat().st_size for path in files)
         results[kind or "float32"] = {
             "megabytes": size / 1e6,
             "same answers": share_of_same(rows, reference),
