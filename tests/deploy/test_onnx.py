@@ -124,7 +124,7 @@ def test_padded_rows_of_a_batch_answer_as_alone(runner):
 
 
 def test_texts_are_the_models(task, runner):
-    for seed, prompt in enumerate(["caption en", "ocr\n", "Hund"]):
+    for seed, prompt in enumerate(["ocr\n", "Hund"]):
         picture = random_picture(seed)
         wanted = task.generate(
             {"images": picture, "prompts": prompt}, strip_prompt=True, max_new_tokens=6
@@ -295,6 +295,7 @@ def test_gemma_1_has_no_caps_window_and_post_norms(tmp_path):
         sliding_window=None,
         has_post_norms=False,
         query_pre_attn_scalar=8,
+        **SIZES,
     )
     comparison = export_onnx(task, tmp_path / "model")
     assert comparison.largest_difference < 2e-4 * comparison.largest_logit
