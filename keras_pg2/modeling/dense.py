@@ -41,7 +41,8 @@ class Dense(keras.layers.Dense):
         b = ops.cast(self.lora_kernel_b, x.dtype)
         scale = ops.cast(self.lora_alpha / self.lora_rank, x.dtype)
         dropped = self._drop(inputs, training)
-        x = ops.add(x, scale * ops.matmul(ops.matmul(dropped, a), b))
+        # Not by ops.add, which on TensorFlow takes what 0 rows add for a bias.
+        x = x + scale * ops.matmul(ops.matmul(dropped, a), b)
         x = x if self.bias is None else ops.add(x, self.bias)
         return x if self.activation is None else self.activation(x)
 

@@ -80,3 +80,12 @@ def test_quantised_as_keras_does_it(mode: str) -> None:
     np.testing.assert_array_equal(
         ops.convert_to_numpy(ours(INPUTS)), ops.convert_to_numpy(theirs(INPUTS))
     )
+
+
+@pytest.mark.parametrize("shape", [(0, 6), (0, 4, 6)])
+def test_no_rows_at_all(shape):
+    """As of the pictures of a prompt without one."""
+    layer = Dense(5)
+    layer.build((None, 6))
+    layer.enable_lora(2)
+    assert tuple(layer(np.zeros(shape, "float32")).shape) == (*shape[:-1], 5)
