@@ -14,7 +14,9 @@ again in a process of its own. For each side:
 - to how many pictures the whole answer, and its first token, are the first side's (an
   answer of a quantised random network wanders off at some token).
 
-Formats are litert and onnx; quantizations float32, float16, int8 and int4.
+Formats are litert and onnx, with the quantizations float32, float16, int8 and int4, and
+saved_model:float32. The graph of a SavedModel makes a whole answer, of a number of
+tokens that is its own, so there are two of them: to one token, and to all.
 """
 
 from __future__ import annotations
@@ -33,17 +35,21 @@ import numpy as np
 import psutil
 
 from benchmarks.full_size import write_checkpoint
-from benchmarks.generate import NUM_NEW, PROMPT_LENGTH, token_figures
+from benchmarks.generate import NUM_NEW, NUM_TIMED, PROMPT_LENGTH, token_figures
 from benchmarks.sides import LOADERS, SHAPES, Generate, Inputs, make_inputs, numbers_of
 from keras_pg2.model_numbers import variable_shapes
 
-FORMATS = ("litert", "onnx")
+QUANTIZED_FORMATS = ("litert", "onnx")
+FORMATS = (*QUANTIZED_FORMATS, "saved_model")
+LENGTHS = (1, 1 + NUM_TIMED)
+"""Of answers of SavedModels."""
 QUANTIZATIONS = ("float32", "float16", "int8", "int4")
 SIDES = (
     "keras_pg2:jax",
     "keras_pg2:tensorflow",
     "keras_pg2:torch",
-    *(f"{name}:{kind}" for name in FORMATS for kind in QUANTIZATIONS),
+    "saved_model:float32",
+    *(f"{name}:{kind}" for name in QUANTIZED_FORMATS for kind in QUANTIZATIONS),
 )
 
 
@@ -69,10 +75,16 @@ def export(side: str, args: argparse.Namespace) -> dict[str, Any]:
     model = PaliGemma2CausalLM(backbone, preprocessor)
     loaded, start = peak_bytes(), time.perf_counter()
     target = args.directory / side.replace(":", "_")
-    comparison = write(model, target, None if kind == "float32" else kind)
+    if name == "saved_model":
+        for length in LENGTHS[:-1]:
+            write(model, target / str(length), length, PROMPT_LENGTH)
+        start, target = time.perf_counter(), target / str(LENGTHS[-1])
+        comparison = write(model, target, LENGTHS[-1], PROMPT_LENGTH)
+    else:
+        comparison = write(model, target, None if kind == "float32" else kind)
+    num_bytes = sum(f.stat().st_size for f in target.rglob("*") if f.is_file())
     return {
-        "file_mb": sum(f.stat().st_size for f in target.rglob("*") if f.is_file())
-        / 1e6,
+        "file_mb": num_bytes / 1e6,
         "export_s": time.perf_counter() - start,
         "model_gb": loaded / 1e9,
         "comparison": str(comparison),
@@ -83,6 +95,8 @@ def load_exported(directory: Path, name: str) -> Generate:
     """A function that answers by exported files alone."""
     from keras_pg2 import deploy
 
+    if name == "saved_model":
+        return load_saved_models(directory)
     runner = getattr(deploy, {"litert": "LiteRTModel", "onnx": "ONNXModel"}[name])(
         directory
     )
@@ -91,6 +105,27 @@ def load_exported(directory: Path, name: str) -> Generate:
         features = runner.encode_pixels(inputs["images"])
         [token_ids] = inputs["token_ids"].tolist()
         return np.array([list(runner.generate_tokens(features, token_ids, count))])
+
+    return generate
+
+
+def load_saved_models(directory: Path) -> Generate:
+    """A function that answers by the SavedModel with the least tokens that will do."""
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401  Its operations are in the graph.
+
+    loaded = {}
+
+    def generate(inputs: Inputs, count: int, stop: int | None, exact: bool) -> Any:
+        length = next(length for length in LENGTHS if length >= count)
+        if length not in loaded:
+            loaded[length] = tf.saved_model.load(str(directory / str(length)))
+        token_ids = loaded[length].signatures["generate_ids"](
+            pixels=tf.constant(inputs["images"]),
+            token_ids=tf.constant(inputs["token_ids"]),
+            padding_mask=tf.constant(inputs["padding_mask"]),
+        )["token_ids"]
+        return token_ids.numpy()[:, :count]
 
     return generate
 

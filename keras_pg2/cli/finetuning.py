@@ -145,6 +145,14 @@ def finetune(
     freeze: Annotated[
         str | None, _option(WEIGHTS, "Parts that stay as they are, as vision.")
     ] = None,
+    quantize: Annotated[
+        str | None,
+        _option(
+            WEIGHTS,
+            "int8 or int4: LoRA beside kernels of whole numbers (QLoRA), to spare "
+            "memory.",
+        ),
+    ] = None,
     checkpoint_activations: Annotated[
         bool,
         _option(
@@ -212,7 +220,7 @@ def finetune(
             skip_bad,
         )
         trained = Trained(
-            rank, alpha, _words(targets), _words(parts), full, _words(freeze)
+            rank, alpha, _words(targets), _words(parts), full, _words(freeze), quantize
         )
         result = run_finetuning(
             preset,

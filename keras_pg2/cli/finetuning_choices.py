@@ -85,14 +85,19 @@ class Trained:
     parts: list[str] | None = None
     full: bool = False
     freeze: list[str] | None = None
+    quantize: str | None = None
 
     def __post_init__(self) -> None:
         from keras_pg2.tasks.lora import PARTS
+        from keras_pg2.tasks.quantizing import check_mode
 
-        for name in ("rank", "alpha", "targets", "parts"):
+        if self.quantize is not None:
+            check_mode(self.quantize)
+        for name in ("rank", "alpha", "targets", "parts", "quantize"):
             if self.full and getattr(self, name) is not None:
                 raise ValueError(
-                    f"Expected --{name} without --full, which trains no LoRA."
+                    f"Expected --{name} without --full, which trains the weights "
+                    "themselves and no LoRA."
                 )
         for name in ("parts", "freeze"):
             unknown = [p for p in getattr(self, name) or () if p not in PARTS]
@@ -142,5 +147,7 @@ class Trained:
         parts = self.parts
         if parts is None and frozen:
             parts = [part for part in ("vision", "decoder") if part not in frozen]
+        if self.quantize is not None:
+            model.quantize(self.quantize)
         rank = RANK if self.rank is None else self.rank
         model.enable_lora(rank, self.targets, alpha=self.alpha, parts=parts)

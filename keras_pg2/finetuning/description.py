@@ -157,4 +157,6 @@ def _describe_lora(model: Any) -> str | None:
         return None
     ranks = in_words(layer.lora_rank for layer in layers)
     alphas = in_words(layer.lora_alpha for layer in layers)
-    return f"LoRA of rank {ranks}, alpha {alphas} in {len(layers)} layers"
+    modes = {layer.quantization_mode for layer in layers} - {None}
+    base = f" of {'/'.join(sorted(modes))} kernels" if modes else ""
+    return f"LoRA of rank {ranks}, alpha {alphas} in {len(layers)} layers{base}"

@@ -108,6 +108,19 @@ def test_a_run_and_what_it_can_not_go_on_with(run, data, preset, tmp_path):
     assert_fails(result, "Expected the base", "other")
 
 
+def test_an_adapter_of_a_quantised_base(run, data, preset, tmp_path):
+    output = tmp_path / "run"
+    words = ["--data", data / "rows.jsonl", "--output", output, "--quantize", "int4"]
+    words += ["--epochs", 1, "--batch-size", 4, "--rank", 2]
+    done = run(*words)
+    assert done.exit_code == 0, done.stderr
+    assert "of int4 kernels" in " ".join(done.stderr.split())
+    model = PaliGemma2CausalLM.from_preset(str(preset))
+    model.load_adapter(output / "adapter.safetensors")
+    again = run(*words, "--resume", "--quantize", "int8")
+    assert_fails(again, "of int4 kernels' and is", "of int8 kernels'")
+
+
 @pytest.fixture
 def fails(run, data, tmp_path, monkeypatch) -> Callable[..., None]:
     """Checks that a command fails before the model is loaded, leaving nothing."""
@@ -138,6 +151,8 @@ def fails(run, data, tmp_path, monkeypatch) -> Callable[..., None]:
         (["--parts", "eyes"], ["vision, projection, decoder"]),
         (["--freeze", "vision", "--parts", "vision"], ["vision in both"]),
         (["--full", "--rank", "4"], ["--rank without --full"]),
+        (["--full", "--quantize", "int8"], ["--quantize without --full"]),
+        (["--quantize", "int2"], ["int8, int4", "'int2'"]),
         (["--text-length", "3"], ["12 longer", "--text-length"]),
         (["--batch-size", "50"], ["--batch-size"]),
         (["--epochs", "0"], ["epochs >= 1"]),
