@@ -119,16 +119,44 @@ class Trained:
         Raises:
             ValueError: when one matches nothing; names near ones.
         """
-        from keras_pg2.model_numbers import variable_shapes
         from keras_pg2.tasks.lora import choose_layers
 
         if self.targets is not None:
-            paths = [
-                path.rpartition("/")[0]
-                for path in variable_shapes(**numbers)
-                if path.endswith("/kernel")
-            ]
-            choose_layers(paths, self.targets, self.parts)
+            choose_layers(_paths(numbers), self.targets, self.parts)
+
+    def check_vision_is_frozen(self, numbers: Any, freezes_vision: bool) -> None:
+        """Sees that the vision tower gets no updates, by a network's numbers.
+
+        Raises:
+            ValueError: when it does.
+        """
+        from keras_pg2.tasks.lora import PARTS, choose_layers
+
+        if self.full:
+            is_trained = "vision" not in self._frozen(freezes_vision)
+            advice = "Add --freeze vision"
+        else:
+            parts = self._lora_parts(freezes_vision)
+            is_trained = parts is None or "vision" in parts
+            if is_trained and self.targets is not None:
+                chosen = choose_layers(_paths(numbers), self.targets, parts)
+                is_trained = any(path.startswith(PARTS["vision"]) for path in chosen)
+            advice = "Add --parts decoder"
+        if is_trained:
+            raise ValueError(
+                "Expected --cache-features with a vision tower that is frozen and "
+                "without LoRA. Received options by which it is trained. "
+                f"{advice}, or leave --cache-features out."
+            )
+
+    def _frozen(self, freezes_vision: bool) -> set[str]:
+        return set(self.freeze or ()) | ({"vision"} if freezes_vision else set())
+
+    def _lora_parts(self, freezes_vision: bool) -> list[str] | None:
+        frozen = self._frozen(freezes_vision)
+        if self.parts is None and frozen:
+            return [part for part in ("vision", "decoder") if part not in frozen]
+        return self.parts
 
     def apply(self, model: Any, freezes_vision: bool) -> None:
         """Makes just these weights trainable.
@@ -139,15 +167,20 @@ class Trained:
         """
         from keras_pg2.tasks.lora import PARTS
 
-        frozen = set(self.freeze or ()) | ({"vision"} if freezes_vision else set())
         if self.full:
-            for part in frozen:
+            for part in self._frozen(freezes_vision):
                 getattr(model.backbone, PARTS[part]).trainable = False
             return
-        parts = self.parts
-        if parts is None and frozen:
-            parts = [part for part in ("vision", "decoder") if part not in frozen]
+        parts = self._lora_parts(freezes_vision)
         if self.quantize is not None:
             model.quantize(self.quantize)
         rank = RANK if self.rank is None else self.rank
         model.enable_lora(rank, self.targets, alpha=self.alpha, parts=parts)
+
+
+def _paths(numbers: Any) -> list[str]:
+    """Of all layers with a kernel, by the network's numbers."""
+    from keras_pg2.model_numbers import variable_shapes
+
+    shapes = variable_shapes(**numbers)
+    return [path.rpartition("/")[0] for path in shapes if path.endswith("/kernel")]

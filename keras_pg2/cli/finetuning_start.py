@@ -65,6 +65,8 @@ def run_finetuning(
     )
     trained.check(numbers)
     recipe = find_recipe(settings.recipe, numbers)
+    if settings.cache_features:
+        trained.check_vision_is_frozen(numbers, recipe.freezes_vision)
 
     def encode_mask() -> Any:
         from keras_pg2.codecs.mask_codec import MaskCodec

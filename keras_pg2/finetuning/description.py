@@ -97,7 +97,8 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Mapping[str, Any]]) 
         f"{part} {difference}"
         for part, values in now.items()
         for difference in differences(
-            {name: before[part].get(name) for name in values}, values
+            {name: before[part][name] for name in values if name in before[part]},
+            values,
         )
     ]
     if found:
@@ -121,6 +122,8 @@ def plan_lines(
         if data["num_eval_rows"]
         else "none: no evaluation rows (--eval-data, --eval-share)"
     )
+    is_default = settings.learning_rate == plan.default_rate.value
+    origin = f" ({plan.default_rate})" if is_default else ""
     return {
         "model": f"{base['base'] or 'unnamed'}, {base['dtype']}, {base['backend']}",
         "trained": f"{base['num_trainable']:,} of {num_weights:,} weights "
@@ -132,7 +135,7 @@ def plan_lines(
         "steps": f"{plan.num_steps:,} of {settings.batch_size} rows, {settings.epochs} "
         f"epochs of {plan.steps_per_epoch:,}; an update of {update} rows every "
         f"{settings.accumulate}",
-        "learning rate": f"{settings.learning_rate:.3g} after "
+        "learning rate": f"{settings.learning_rate:.3g}{origin} after "
         f"{plan.num_warmup_steps:,} steps, then a cosine to 0; weight decay "
         f"{settings.weight_decay:.3g}, label smoothing {settings.label_smoothing:g}, "
         f"dropout {settings.dropout:g}",
@@ -144,10 +147,13 @@ def plan_lines(
 
 def _describe_memory(model: Any, settings: Any) -> str:
     found = model.memory_estimate(settings.batch_size or 1, settings.text_length)
+    runtime = ""
+    if found.runtime:
+        runtime = f", compiler and runtime {found.runtime / 1e9:.2f} in any case"
     return (
         f"about {found.total / 1e9:.2f} GB for a step (weights "
         f"{found.weights / 1e9:.2f}, activations {found.activations / 1e9:.2f}, loss "
-        f"{found.loss / 1e9:.2f}), packages not counted"
+        f"{found.loss / 1e9:.2f}{runtime}), packages not counted"
     )
 
 

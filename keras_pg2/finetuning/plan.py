@@ -22,6 +22,9 @@ ROWS_AT_A_TIME = 8
 LORA_RATE_FACTOR = 10
 """The best learning rate of LoRA by that of full training: J. Schulman and Thinking
 Machines Lab, "LoRA Without Regret" (2025), found about ten over many models."""
+PAPERS_WIDTHS = {1: 2048, 2: 2304}
+"""Width of the narrowest decoder whose learning rates the papers tell, by version. The
+best rate of Adam goes with 1 / width: G. Yang et al., "Tensor Programs V" (2022)."""
 _SIZES = {3584: "10b", 4608: "28b"}
 _WARMUP = 0.05
 _ROUNDED_TO = 8
@@ -36,12 +39,14 @@ class Plan:
         recipe: where the numbers are from that were not given.
         num_rows: to train on.
         steps_per_epoch: rows that fill no batch are left out, others in each epoch.
+        default_rate: the learning rate where nobody says otherwise.
     """
 
     settings: Settings
     recipe: Recipe
     num_rows: int
     steps_per_epoch: int
+    default_rate: DefaultRate
 
     @property
     def num_steps(self) -> int:
@@ -68,6 +73,37 @@ class Plan:
         )
 
 
+@dataclass(frozen=True)
+class DefaultRate:
+    """A recipe's learning rate, for what is trained.
+
+    Attributes:
+        of_recipe: for all weights of a decoder as wide as the papers'.
+        lora_factor: for LoRA.
+        width_factor: for a narrower decoder.
+        width: of the decoder.
+    """
+
+    of_recipe: float
+    lora_factor: float
+    width_factor: float
+    width: int
+
+    @property
+    def value(self) -> float:
+        """The product."""
+        return self.of_recipe * self.lora_factor * self.width_factor
+
+    def __str__(self) -> str:
+        """How it comes about, in words."""
+        words = f"{self.of_recipe:.3g} of the recipe"
+        if self.lora_factor != 1:
+            words += f" x {self.lora_factor:g} for LoRA"
+        if self.width_factor != 1:
+            words += f" x {self.width_factor:.3g} for a decoder of width {self.width}"
+        return words
+
+
 def find_recipe(name: str | None, numbers: Mapping[str, Mapping[str, Any]]) -> Recipe:
     """The recipe of a task for a network, at the nearest resolution it is known at.
 
@@ -78,7 +114,7 @@ def find_recipe(name: str | None, numbers: Mapping[str, Mapping[str, Any]]) -> R
     Raises:
         ValueError: for an unknown task, or one that is only evaluated.
     """
-    version = 2 if numbers["text_decoder"]["has_post_norms"] else 1
+    version = _version(numbers)
     size = _SIZES.get(numbers["text_decoder"]["hidden_dim"], "3b")
     image_size = numbers["vision_encoder"]["image_size"]
     near = sorted(recipes.RESOLUTIONS, key=lambda each: abs(each - image_size))
@@ -114,7 +150,8 @@ def make_plan(
         preprocessor: counts the tokens.
         rows: to train on.
         eval_rows: to evaluate on, may be none.
-        is_lora: whether LoRA is trained, at ten times the recipe's learning rate.
+        is_lora: whether LoRA is trained, at ten times the recipe's learning rate. In
+            a decoder narrower than the papers' all rates are as much higher.
 
     Raises:
         ValueError: for an unknown recipe or metric, rows of other keys, fewer rows than
@@ -132,30 +169,44 @@ def make_plan(
         recipe.text_length, -(-int(lengths.totals.max()) // _ROUNDED_TO) * _ROUNDED_TO
     )
     check_lengths(lengths, text_length, numbers, rows)
-    assert recipe.learning_rate is not None
-    rate = recipe.learning_rate * (LORA_RATE_FACTOR if is_lora else 1)
-    # The recipes' decay is of whole weights, which LoRA does not train.
-    decay = 0.0 if is_lora else recipe.weight_decay / recipe.learning_rate
+    rate = default_rate(recipe, numbers, is_lora)
+    # The recipes' decay is of whole weights, which LoRA does not train. It is that of
+    # a step at the highest rate, which Keras' is multiplied by.
+    decay = 0.0 if is_lora else recipe.weight_decay / rate.value
     own_dropout = numbers["text_decoder"].get("dropout", 0.0)
     settled = dataclasses.replace(
         settings,
         epochs=_first(settings.epochs, recipe.epochs),
         batch_size=batch_size,
         accumulate=accumulate,
-        learning_rate=_first(settings.learning_rate, rate),
+        learning_rate=_first(settings.learning_rate, rate.value),
         weight_decay=_first(settings.weight_decay, decay),
         label_smoothing=_first(settings.label_smoothing, recipe.label_smoothing),
         dropout=_first(settings.dropout, own_dropout or recipe.dropout),
         text_length=text_length,
         metric=metric,
     )
-    plan = Plan(settled, recipe, len(rows), len(rows) // batch_size)
+    plan = Plan(settled, recipe, len(rows), len(rows) // batch_size, rate)
     if plan.num_steps < accumulate:
         raise ValueError(
             f"Expected at least one update of the weights, received {plan.num_steps} "
             f"steps with accumulate={accumulate}. Lower accumulate, or raise epochs."
         )
     return plan
+
+
+def default_rate(
+    recipe: Recipe, numbers: Mapping[str, Mapping[str, Any]], is_lora: bool
+) -> DefaultRate:
+    """A recipe's learning rate for a network, of LoRA or of all weights."""
+    assert recipe.learning_rate is not None
+    width = numbers["text_decoder"]["hidden_dim"]
+    return DefaultRate(
+        recipe.learning_rate,
+        LORA_RATE_FACTOR if is_lora else 1,
+        max(1.0, PAPERS_WIDTHS[_version(numbers)] / width),
+        width,
+    )
 
 
 def choose_metric(settings: Settings, recipe: Recipe, rows: Sequence[Row]) -> str:
@@ -211,6 +262,10 @@ def _batch_size(settings: Settings, recipe: Recipe, num_rows: int) -> tuple[int,
             f"{num_rows} rows. Lower batch_size (--batch-size)."
         )
     return batch_size, settings.accumulate or 1
+
+
+def _version(numbers: Mapping[str, Mapping[str, Any]]) -> int:
+    return 2 if numbers["text_decoder"]["has_post_norms"] else 1
 
 
 def _first(chosen: Any, otherwise: Any) -> Any:

@@ -45,6 +45,7 @@ class Report(AbstractContextManager["Report"]):
             disable=not (is_wanted and self._console.is_terminal),
         )
         self._task: Any = None
+        self._pictures: Any = None
 
     def __enter__(self) -> Report:
         return self
@@ -69,6 +70,13 @@ class Report(AbstractContextManager["Report"]):
             "Training", total=num_steps, completed=step, numbers=""
         )
         self._bar.start()
+
+    def show_pictures(self, done: int, total: int) -> None:
+        """Moves a bar of pictures whose features are computed."""
+        if self._pictures is None:
+            self._pictures = self._bar.add_task("Pictures", total=total, numbers="")
+            self._bar.start()
+        self._bar.update(self._pictures, completed=done)
 
     def show_step(self, step: Step, num_rows: int) -> None:
         """Moves the bar; `num_rows` were in the step."""

@@ -13,7 +13,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +39,7 @@ from keras_pg2.finetuning.description import (
     plan_lines,
 )
 from keras_pg2.finetuning.evaluation import METRICS, evaluate
+from keras_pg2.finetuning.features import describe_features, kept_features
 from keras_pg2.finetuning.logs import (
     CURVES_FILE,
     LOG_FILE,
@@ -105,7 +106,11 @@ class Run:
 
     def do(self, before: dict[str, Any] | None, report: Report) -> Result:
         """Trains to the end, from a checkpoint's progress on or from the start."""
-        report.show_plan(plan_lines(self.model, self.plan, self.record, self.folder))
+        lines = plan_lines(self.model, self.plan, self.record, self.folder)
+        if self.plan.settings.cache_features:
+            rows = self._all_rows
+            lines["image features"] = describe_features(self.model, rows, self.folder)
+        report.show_plan(lines)
         self.folder.mkdir(parents=True, exist_ok=True)
         compile_for(self.model, self.plan)
         if before is None:
@@ -123,7 +128,8 @@ class Run:
         events = TensorBoardLog(self.folder / TENSORBOARD_FOLDER, self.step)
         interruption = Interruption()
         try:
-            with interruption.watched(), self._dropout():
+            # Features come first, so that Ctrl-C ends at once while they are made.
+            with self._features(report), interruption.watched(), self._dropout():
                 report.start(self.step, self.plan.num_steps)
                 is_finished = self._train(log, events, interruption, report)
         finally:
@@ -178,6 +184,15 @@ class Run:
         finally:
             decoder.set_dropout(before)
             self.model.train_function = None
+
+    @property
+    def _all_rows(self) -> list[Row]:
+        return [*self.rows, *self.eval_rows]
+
+    def _features(self, report: Report) -> AbstractContextManager[None]:
+        if not self.plan.settings.cache_features:
+            return nullcontext()
+        return kept_features(self.model, self._all_rows, self.folder, report)
 
     def _train_stretch(
         self,
@@ -315,6 +330,8 @@ class Run:
             with staged(self.folder / ADAPTER_FILE, overwrite=True) as part:
                 shutil.copyfile(chosen / ADAPTER_FILE, part)
         else:
+            # It was fitted on the answers of the base, which is gone.
+            self.model.score_calibration = None
             with replaced(self.folder / PRESET) as part:
                 self.model.save_to_preset(part)
         steps = read_log(self.folder / LOG_FILE)

@@ -9,6 +9,8 @@ from typing import Any
 
 _MAY_CHANGE = ("patience", "checkpoint_minutes", "checkpoint_steps", "num_samples")
 """Settings that a resumed run may have otherwise: no number depends on them."""
+_SETTLED = {"dropout": 0.0}
+"""What a run had before there was a setting, where its default is settled by a plan."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ class Settings:
         patience: evaluations without a better score before training stops; None goes
             on to the end.
         augment: mild crops that boxes follow, and JPEG's traces.
+        cache_features: runs the vision tower, which must be frozen, once over each
+            picture, keeps what it makes in files and trains on these. In float32 they
+            are the very numbers, in bfloat16 but for what is below 6e-5.
         seed: of the order of rows, of augmentations, of dropout, and of what is split
             off.
         checkpoint_minutes: most time from one checkpoint to the next.
@@ -42,7 +47,8 @@ class Settings:
             each evaluation and at the end anyway.
 
     Raises:
-        ValueError: for a number out of range; names it.
+        ValueError: for a number out of range, or settings that do not go together;
+            names them.
     """
 
     recipe: str | None = None
@@ -60,6 +66,7 @@ class Settings:
     num_samples: int = 3
     patience: int | None = None
     augment: bool = False
+    cache_features: bool = False
     seed: int = 0
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int | None = None
@@ -79,6 +86,12 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise ValueError(f"Expected {name} in [0, 1), received {value}.")
+        if self.augment and self.cache_features:
+            raise ValueError(
+                "Expected either augment or cache_features, received both: the "
+                "features kept are of pictures as they are. Leave out --augment or "
+                "--cache-features."
+            )
 
     def _check(self, name: str, least: int) -> None:
         value = getattr(self, name)
@@ -91,7 +104,16 @@ class Settings:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What of two records differs, in words; what may differ is left out."""
+    """What of two records differs, in words; what may differ is left out.
+
+    Args:
+        before: a record. A setting that it lacks is one that there was not yet, and
+            counts as its default.
+        now: a record.
+    """
+    defaults = {**Settings().as_record(), **_SETTLED}
+    unsaid = {name: value for name, value in defaults.items() if name in now}
+    before = {**unsaid, **before}
     return [
         f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
         for name in {**before, **now}

@@ -25,6 +25,7 @@ from keras_pg2.finetuning.run import LAST, Result, Run
 from keras_pg2.finetuning.settings import Settings
 from keras_pg2.model_numbers import override_numbers
 from keras_pg2.tasks.adapter_base import open_adapter
+from keras_pg2.tasks.feature_caching import check_is_frozen
 
 
 def finetune(
@@ -42,7 +43,9 @@ def finetune(
     In `output` there are then `adapter.safetensors` (`preset/` where whole weights
     were trained), `README.md`, `settings.json`, `log.csv`, `curves.png` (with
     matplotlib), `tensorboard/` (with tensorboardX), and the checkpoints `best/` and
-    `last/`. The model has the best weights.
+    `last/`. The model has the best weights. Where whole weights were trained it has no
+    `score_calibration` any more, in memory and in `preset/`: that was fitted on other
+    answers.
 
     SIGINT or SIGTERM write a checkpoint at the end of the step and return.
 
@@ -61,7 +64,8 @@ def finetune(
 
     Raises:
         ValueError: for bad settings or rows, or, with `resume`, others than before;
-            `DivergedError` when the loss is no number any more.
+            for `cache_features` with a vision tower that trains; `DivergedError` when
+            the loss is no number any more.
         FileExistsError: when there is something at `output`, without `resume`.
         ImportError: when a metric needs a package that is not installed.
         OSError: when a checkpoint cannot be written; the one before it stays.
@@ -79,6 +83,8 @@ def finetune(
             "Expected a model with something to train, received one that is frozen. "
             "Call enable_lora, or set trainable."
         )
+    if settings.cache_features:
+        check_is_frozen(model.backbone)
     numbers = override_numbers(model.backbone.get_config())
     is_lora = model.adapters.active is not None
     plan = make_plan(settings, numbers, model.preprocessor, rows, eval_rows, is_lora)

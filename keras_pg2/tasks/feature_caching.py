@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,12 @@ def cache_features(
     directory: str | Path,
     dtype: str,
     batch_size: int,
+    tell: Callable[[int, int], None] | None = None,
 ) -> ImageFeatures:
-    """See `PaliGemma2CausalLM.cache_image_features`."""
+    """See `PaliGemma2CausalLM.cache_image_features`.
+
+    `tell` is told how many pictures are done, of how many without features.
+    """
     preprocessor = model.preprocessor
     if preprocessor is None or preprocessor.image_converter is None:
         raise ValueError(
@@ -49,6 +53,8 @@ def cache_features(
         found = run(generation_rows.pad_rows(pixels))[: len(pictures)]
         found = ops.convert_to_numpy(ops.cast(found, "float32"))
         features.write(pictures, np.asarray(found))
+        if tell is not None:
+            tell(start + len(pictures), len(missing))
     preprocessor.image_features = features
     return features
 

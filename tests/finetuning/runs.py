@@ -28,11 +28,13 @@ def make_rows(folder: Path, count: int) -> list[Row]:
     return rows
 
 
-def make_model(rank: int | None = 2) -> PaliGemma2CausalLM:
+def make_model(
+    rank: int | None = 2, parts: list[str] | None = None
+) -> PaliGemma2CausalLM:
     """A model with LoRA whose factors are not 0, or (None) without LoRA."""
     model = random_task()
     if rank is not None:
-        model.enable_lora(rank, ["query_dense", "value_dense"])
+        model.enable_lora(rank, ["query_dense", "value_dense"], parts=parts)
         rng = np.random.default_rng(1)
         for variable in sorted(model.trainable_variables, key=lambda each: each.path):
             variable.assign(rng.normal(0, 0.1, variable.shape))

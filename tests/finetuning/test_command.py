@@ -121,6 +121,21 @@ def test_an_adapter_of_a_quantised_base(run, data, preset, tmp_path):
     assert_fails(again, "of int4 kernels' and is", "of int8 kernels'")
 
 
+@pytest.mark.parametrize("trained", [["--parts", "decoder"], ["--full"]])
+def test_features_of_pictures_are_kept(run, data, tmp_path, trained):
+    output = tmp_path / "run"
+    words = ["--data", data / "rows.jsonl", "--eval-share", "0.25", "--output", output]
+    words += ["--epochs", 1, "--batch-size", 4, "--cache-features", *trained]
+    done = run(*words, "--freeze", "vision")
+    assert done.exit_code == 0, done.stderr
+    # Four tokens of 16 floats, and a header of 128 bytes.
+    line = f"image features of 12 pictures, computed once: {12 * 0.384:.1f} kB of float"
+    assert line in " ".join(done.stderr.split())
+    files = list((output / "features").iterdir())
+    assert [file.stat().st_size for file in files] == [384] * 12
+    assert "exact_match 0." in done.stdout
+
+
 @pytest.fixture
 def fails(run, data, tmp_path, monkeypatch) -> Callable[..., None]:
     """Checks that a command fails before the model is loaded, leaving nothing."""
@@ -157,6 +172,9 @@ def fails(run, data, tmp_path, monkeypatch) -> Callable[..., None]:
         (["--batch-size", "50"], ["--batch-size"]),
         (["--epochs", "0"], ["epochs >= 1"]),
         (["--dropout", "1"], ["dropout in [0, 1)"]),
+        (["--cache-features"], ["vision tower", "--parts decoder"]),
+        (["--cache-features", "--full"], ["vision tower", "--freeze vision"]),
+        (["--cache-features", "--augment"], ["either augment or cache_features"]),
         (["--preset", "pali_gema2_nano"], ["Did you mean"]),
         (["--format", "parquet"], ["jsonl, table"]),
         (["--eval-data", "/no/such.jsonl"], ["/no/such.jsonl"]),

@@ -26,7 +26,7 @@ def preprocessor() -> PaliGemma2CausalLMPreprocessor:
     return PaliGemma2CausalLMPreprocessor(PaliGemma2Tokenizer(gemma_like_proto()))
 
 
-def numbers_of(image_size: int = 28, hidden_dim: int = 24) -> dict:
+def numbers_of(image_size: int = 28, hidden_dim: int = 2304) -> dict:
     decoder = {**TEXT_DECODER, "hidden_dim": hidden_dim, "has_post_norms": True}
     return {
         "vision_encoder": {**VISION_ENCODER, "image_size": image_size},
@@ -72,6 +72,40 @@ def test_recipes_give_what_is_not_said(preprocessor):
     # Few rows: sixteen updates an epoch, not one.
     few = plan(preprocessor, rows_of(300), recipe="docvqa").settings
     assert 300 // (few.batch_size * few.accumulate) >= 16
+
+
+@pytest.mark.parametrize(
+    ("width", "is_second", "is_lora", "rate", "words"),
+    [
+        # The second paper's most frequent rate for 3B is 3e-6, for 10B 1e-6, the first
+        # paper's 1e-5; 3B is 2304 wide (2048 in the first), 10B 3584, nano 160.
+        (2304, True, False, 3e-6, "3e-06 of the recipe"),
+        (2304, True, True, 3e-5, "3e-06 of the recipe x 10 for LoRA"),
+        (3584, True, False, 1e-6, "1e-06 of the recipe"),
+        (2048, False, False, 1e-5, "1e-05 of the recipe"),
+        (1024, False, False, 2e-5, "1e-05 of the recipe x 2 for a decoder of width"),
+        (160, True, False, 4.32e-5, "3e-06 of the recipe x 14.4 for a decoder of"),
+        (160, True, True, 4.32e-4, "x 10 for LoRA x 14.4 for a decoder of width 160"),
+    ],
+)
+def test_learning_rates_by_width(preprocessor, width, is_second, is_lora, rate, words):
+    numbers = numbers_of(224, width)
+    numbers["text_decoder"]["has_post_norms"] = is_second
+    made = make_plan(Settings(), numbers, preprocessor, rows_of(20), (), is_lora)
+    assert made.settings.learning_rate == pytest.approx(rate)
+    assert words in str(made.default_rate)
+    said = Settings(learning_rate=0.5)
+    made = make_plan(said, numbers, preprocessor, rows_of(20), (), is_lora)
+    assert made.settings.learning_rate == 0.5
+
+
+@pytest.mark.parametrize("width", [2304, 160])
+def test_a_step_takes_off_the_recipes_share_of_a_weight(preprocessor, width):
+    # arXiv:2407.07726 appendix J: 3e-7 for captions of VATEX.
+    arguments = (numbers_of(224, width), preprocessor, rows_of(200), ())
+    made = make_plan(Settings(recipe="vatex_cap"), *arguments, False).settings
+    assert made.learning_rate * made.weight_decay == pytest.approx(3e-7)
+    assert make_plan(Settings(), *arguments, True).settings.weight_decay == 0.0
 
 
 def test_dropout_is_what_was_said_or_the_networks_or_the_recipes(preprocessor):
@@ -175,3 +209,21 @@ def test_what_differs_is_named_but_for_what_changes_no_number():
     now = dataclasses.replace(before, epochs=3, patience=2, checkpoint_minutes=1)
     found = differences(before.as_record(), now.as_record())
     assert found == ["epochs was 2 and is 3"]
+
+
+def test_a_setting_that_a_record_lacks_counts_as_its_default():
+    now = Settings(epochs=2, dropout=0.0).as_record()
+    before = dict(now)
+    # Runs were begun before there were these.
+    for name in ("augment", "dropout", "cache_features"):
+        del before[name]
+    assert differences(before, now) == []
+    other = {**now, "augment": True, "dropout": 0.25}
+    assert sorted(differences(before, other)) == [
+        "augment was False and is True",
+        "dropout was 0.0 and is 0.25",
+    ]
+    # What was said is compared as ever, and parts without settings have no defaults.
+    assert differences({**before, "epochs": None}, now) == ["epochs was None and is 2"]
+    assert differences({"rows": 3}, {"rows": 3}) == []
+    assert differences({}, {"rows": 3}) == ["rows was None and is 3"]

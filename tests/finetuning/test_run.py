@@ -17,6 +17,7 @@ from keras_pg2.conversion.adapter import read_adapter
 from keras_pg2.finetuning import DivergedError, Settings, finetune
 from keras_pg2.finetuning.logs import StepLog, read_log
 from keras_pg2.finetuning.steps import Step
+from keras_pg2.tasks.detection_scores import CALIBRATION_FILE, ScoreCalibration
 from tests.finetuning.runs import make_model, make_rows
 
 SETTINGS = Settings(
@@ -190,12 +191,22 @@ def test_whole_weights_without_lora(rows, tmp_path):
     frozen = [np.array(v) for v in model.backbone.vision_encoder.get_weights()]
     settings = Settings(epochs=1, batch_size=6, learning_rate=1e-3)
     output = tmp_path / "run"
+    model.score_calibration = ScoreCalibration(0.5, (1.0, 2.0, 3.0))
     finetune(model, rows, (), settings, output, show_progress=False)
     loaded = PaliGemma2CausalLM.from_preset(str(output / "preset"))
     assert_same(values(model), values(loaded))
     for before, now in zip(frozen, loaded.backbone.vision_encoder.get_weights()):
         np.testing.assert_array_equal(before, now)
     assert 'from_preset("run/preset")' in (output / "README.md").read_text()
+    # A calibration of the base's scores says nothing of these weights.
+    assert model.score_calibration is None
+    assert loaded.score_calibration is None
+    assert not list(output.rglob(CALIBRATION_FILE))
+    adapted = make_model()
+    adapted.score_calibration = ScoreCalibration(0.5, (1.0, 2.0, 3.0))
+    finetune(adapted, rows, (), settings, tmp_path / "adapter", show_progress=False)
+    # An adapter can be taken out again.
+    assert adapted.score_calibration == ScoreCalibration(0.5, (1.0, 2.0, 3.0))
 
 
 def test_runs_that_do_not_begin(rows, tmp_path):
