@@ -162,9 +162,12 @@ def test_dropout_is_in_the_steps_of_a_run_alone(rows, tmp_path):
         return [step.loss for step in read_log(folder / "log.csv")]
 
     model = make_model()
+    calibration = model.score_calibration = ScoreCalibration(0.5, (1.0, 2.0, 3.0))
     before = [np.array(variable) for variable in model.trainable_variables]
     dropped = losses("dropped", model, 0.5)
     assert model.backbone.text_decoder.dropout == 0.0
+    # An adapter can be taken out of the base, whose calibration stays.
+    assert model.score_calibration == calibration
     plain = losses("plain", make_model(), 0.0)
     assert np.abs(np.subtract(dropped, plain)).min() > 1e-3
     # A step that was compiled with dropout is not taken again.
@@ -202,11 +205,6 @@ def test_whole_weights_without_lora(rows, tmp_path):
     assert model.score_calibration is None
     assert loaded.score_calibration is None
     assert not list(output.rglob(CALIBRATION_FILE))
-    adapted = make_model()
-    adapted.score_calibration = ScoreCalibration(0.5, (1.0, 2.0, 3.0))
-    finetune(adapted, rows, (), settings, tmp_path / "adapter", show_progress=False)
-    # An adapter can be taken out again.
-    assert adapted.score_calibration == ScoreCalibration(0.5, (1.0, 2.0, 3.0))
 
 
 def test_runs_that_do_not_begin(rows, tmp_path):
