@@ -58,16 +58,13 @@ def write_huggingface(
     write_safetensors(target, tensors, advance)
 
 
-def write_description(
-    checkpoint: Checkpoint, target: Path, dtype: str, **more: Any
-) -> None:
+def write_description(checkpoint: Checkpoint, target: Path, dtype: str) -> None:
     """Writes the JSON files of a directory, but for the tokenizer's.
 
     Args:
         checkpoint: what to describe.
         target: a directory that does not exist yet.
         dtype: of the weights.
-        more: what `config.json` says besides.
 
     Raises:
         ValueError: when transformers has no such network.
@@ -75,7 +72,7 @@ def write_description(
     config = write_config(checkpoint.numbers, dtype)
     _check_same(read_numbers(config), checkpoint.numbers)
     target.mkdir(parents=True)
-    _write_json(target / "config.json", {**config, **more})
+    _write_json(target / "config.json", config)
     ids = {f"{name}_token_id": i for i, name in enumerate(("pad", "eos", "bos"))}
     _write_json(target / "generation_config.json", {"_from_model_config": True, **ids})
     processor = _image_processor(checkpoint)

@@ -1,4 +1,4 @@
-"""Building an ONNX graph node by node, its weights written to a file as they come.
+"""Building an ONNX graph node by node, its weights written to files as they come.
 
 So a graph of any size needs the memory of one weight. Needs the package `onnx`.
 """
@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from keras_pg2.deploy.onnx_quantization import BLOCK_SIZE, block_quantize, row_blocks
+from keras_pg2.deploy.onnx_weights import WeightFiles
 
 OPSET = 21
 INLINE_BYTES = 4096
-"""Smaller weights are in the graph's own file; also what larger ones are aligned to."""
+"""Smaller weights are in the graph's own file."""
 MICROSOFT = "com.microsoft"
 
 Operand = str | np.ndarray | np.generic | None
@@ -26,18 +27,16 @@ Types = Mapping[str, tuple[str, Sequence[int | str]]]
 
 
 class GraphBuilder:
-    """A graph that grows by calls, and the data file beside it.
+    """A graph that grows by calls, and the files of weights beside it.
 
     Args:
         onnx: the module.
-        data: where large weights go.
-        location: the name of that file.
+        files: where large weights go.
     """
 
-    def __init__(self, onnx: Any, data: BinaryIO, location: str) -> None:
+    def __init__(self, onnx: Any, files: WeightFiles) -> None:
         self._onnx = onnx
-        self._data = data
-        self._location = location
+        self._files = files
         self._nodes: list[Any] = []
         self._weights: dict[str, Any] = {}
 
@@ -115,7 +114,7 @@ class GraphBuilder:
         )
 
     def save(self, path: Path, inputs: Types, outputs: Types) -> None:
-        """Writes the graph; its data file must stay beside it."""
+        """Writes the graph; the files of its weights must stay beside it."""
         helper = self._onnx.helper
 
         def infos(types: Types) -> list[Any]:
@@ -141,7 +140,6 @@ class GraphBuilder:
                 helper.make_opsetid(MICROSOFT, 1),
             ],
         )
-        self._data.flush()
         path.write_bytes(model.SerializeToString())
 
     def _name(self, operand: Operand) -> str:
@@ -160,16 +158,13 @@ class GraphBuilder:
             content = np.ascontiguousarray(value, dtype).tobytes()
             tensor = helper.make_tensor(name, kind, value.shape, content, raw=True)
         else:
-            self._data.write(bytes(-self._data.tell() % INLINE_BYTES))
+            blocks = (
+                np.ascontiguousarray(value[rows], dtype).data
+                for rows in row_blocks(value.shape)
+            )
+            place = self._files.write(blocks, num_bytes)
             tensor = kinds(name=name, data_type=kind, dims=value.shape)
             tensor.data_location = kinds.EXTERNAL
-            place = {
-                "location": self._location,
-                "offset": self._data.tell(),
-                "length": num_bytes,
-            }
-            for key, number in place.items():
+            for key, number in place._asdict().items():
                 tensor.external_data.add(key=key, value=str(number))
-            for rows in row_blocks(value.shape):
-                self._data.write(np.ascontiguousarray(value[rows], dtype).data)
         self._weights[name] = tensor

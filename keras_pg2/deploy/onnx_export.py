@@ -1,7 +1,8 @@
 """A model as ONNX files in the layout that transformers.js loads.
 
-`onnx/` has the three graphs, each with its weights beside it; around it are the files
-of a Hugging Face directory, and what our own runner reads.
+`onnx/` has the three graphs, each with its weights beside it, in several files where
+they are more than a browser loads as one; around it are the files of a Hugging Face
+directory, and what our own runner reads.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from keras_pg2.conversion.staging import staged
 from keras_pg2.deploy.comparison import LogitComparison
 from keras_pg2.deploy.onnx_builder import GraphBuilder, Types
 from keras_pg2.deploy.onnx_graph import ONNXGraph
-from keras_pg2.deploy.onnx_quantization import SUFFIXES, check_quantization
+from keras_pg2.deploy.onnx_quantization import DTYPES, SUFFIXES, check_quantization
 from keras_pg2.deploy.onnx_runner import MANIFEST
 from keras_pg2.deploy.onnx_verification import verify_onnx
+from keras_pg2.deploy.onnx_weights import FILE_BYTES, WeightFiles
 from keras_pg2.deploy.preparation import check_preprocessor, describe_preparation
 from keras_pg2.deploy.runner import VOCABULARY
 from keras_pg2.model_numbers import count_parameters, override_numbers
@@ -36,7 +38,10 @@ GRAPHS: dict[str, Callable[[ONNXGraph], tuple[Types, Types]]] = {
 
 
 def export_onnx(
-    model: Any, path: str | os.PathLike[str], quantization: str | None = None
+    model: Any,
+    path: str | os.PathLike[str],
+    quantization: str | None = None,
+    file_bytes: int = FILE_BYTES,
 ) -> LogitComparison:
     """Writes a model as ONNX files that `deploy.ONNXModel` runs without Keras.
 
@@ -50,6 +55,8 @@ def export_onnx(
         quantization: None for float32; "float16", which is computed in float32;
             "int8", with a scale for each 32 inputs of an output; "int4", which is that
             in 4 bits for the decoder's MLPs, and int8 for all else.
+        file_bytes: most bytes of a file of weights; a weight that is larger has a
+            file of its own.
 
     Returns:
         How far the files' logits are from the model's.
@@ -71,21 +78,26 @@ def export_onnx(
     num_bytes = int(count_parameters(**numbers) * BYTES_PER_WEIGHT[quantization])
     with staged(Path(path), overwrite=False, num_bytes=num_bytes) as part:
         checkpoint = from_model(backbone, preprocessor)
-        external = {"transformers.js_config": {"use_external_data_format": True}}
-        write_description(checkpoint, part, "float32", **external)
+        write_description(checkpoint, part, "float32")
         # Where it is not the table's, <image> would be one of the table's tokens.
         if tokenizer.vocabulary_size() == backbone.vocabulary_size:
             write_tokenizer(part, tokenizer.proto)
         (part / VOCABULARY).write_bytes(tokenizer.proto)
         (part / "onnx").mkdir()
         files: dict[str, str] = {}
+        num_files: dict[str, int] = {}
         for name, build in GRAPHS.items():
-            file = f"onnx/{name}{SUFFIXES[quantization]}.onnx"
-            files |= {name: file, f"{name}_data": f"{file}_data"}
-            with (part / files[f"{name}_data"]).open("wb") as data:
-                builder = GraphBuilder(onnx, data, Path(data.name).name)
+            target = part / "onnx" / f"{name}{SUFFIXES[quantization]}.onnx"
+            data = target.with_name(f"{target.name}_data")
+            with WeightFiles(data, file_bytes) as weights:
+                builder = GraphBuilder(onnx, weights)
                 graph = ONNXGraph(builder, numbers, paths, source.read, quantization)
-                builder.save(part / file, *build(graph))
+                builder.save(target, *build(graph))
+            for file in (target, *weights.paths):
+                suffix = file.name.removeprefix(target.name)
+                files[f"{name}{suffix}"] = f"onnx/{file.name}"
+            num_files[target.name] = len(weights.paths)
+        _tell_transformers_js(part / "config.json", quantization, num_files)
         text = numbers["text_decoder"]
         manifest = {
             "files": files,
@@ -97,6 +109,22 @@ def export_onnx(
         }
         (part / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         return verify_onnx(model, part)
+
+
+def _tell_transformers_js(
+    path: Path, quantization: str | None, num_files: dict[str, int]
+) -> None:
+    """Adds to `config.json` which files transformers.js is to load, and how."""
+    dtype = DTYPES[quantization]
+    config = json.loads(path.read_text("utf-8"))
+    config["transformers.js_config"] = {
+        "dtype": dtype,
+        # Caches are float32, whatever the weights are.
+        "kv_cache_dtype": {dtype: "float32"},
+        "use_external_data_format": num_files,
+    }
+    text = json.dumps(config, indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def _import_onnx() -> Any:

@@ -12,7 +12,9 @@ import numpy as np
 
 QUANTIZATIONS = ("float16", "int8", "int4")
 SUFFIXES = {None: "", "float16": "_fp16", "int8": "_quantized", "int4": "_q4"}
-"""Of file names, as transformers.js has them for fp32, fp16, q8 and q4."""
+"""Of file names, as transformers.js has them for its `DTYPES`."""
+DTYPES = {None: "fp32", "float16": "fp16", "int8": "q8", "int4": "q4"}
+"""What transformers.js calls them."""
 BLOCK_SIZE = 32
 """Inputs that share a scale."""
 _NUMBERS_AT_A_TIME = 2**24
@@ -30,6 +32,10 @@ def check_quantization(quantization: str | None) -> None:
 def block_quantize(matrix: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Rounds blocks of a row to whole numbers of their largest one.
 
+    That one, with its sign, becomes -8 of 4 bits, so that all 16 numbers are used (as
+    in ONNX Runtime's own quantizer and llama.cpp's q4_0; where another number is as
+    large with the other sign, it becomes 7). Of 8 bits it becomes -127 or 127.
+
     Args:
         matrix: float[F, D], a row for each output.
         bits: 8 or 4. Zero is stored as 2 ** (bits - 1).
@@ -41,16 +47,19 @@ def block_quantize(matrix: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarra
     """
     num_rows, width = matrix.shape
     num_blocks = -(-width // BLOCK_SIZE)
-    largest, zero = 2 ** (bits - 1) - 1, 2 ** (bits - 1)
+    zero = 2 ** (bits - 1)
     blocks = np.empty((num_rows, num_blocks, BLOCK_SIZE * bits // 8), np.uint8)
     scales = np.empty((num_rows, num_blocks), np.float32)
     for rows in row_blocks(matrix.shape):
         part = matrix[rows].astype(np.float32)
         part = np.pad(part, ((0, 0), (0, num_blocks * BLOCK_SIZE - width)))
         part = part.reshape(len(part), num_blocks, BLOCK_SIZE)
-        scales[rows] = np.abs(part).max(axis=-1) / largest
-        divisor = np.where(scales[rows] > 0, scales[rows], 1)[:, :, None]
-        whole = (np.rint(part / divisor) + zero).astype(np.uint8)
+        place = np.abs(part).argmax(axis=-1, keepdims=True)
+        largest = np.take_along_axis(part, place, axis=-1)[:, :, 0]
+        scales[rows] = largest / -zero if bits == 4 else np.abs(largest) / (zero - 1)
+        divisor = np.where(scales[rows] != 0, scales[rows], 1)[:, :, None]
+        whole = np.rint(part / divisor).clip(-zero, zero - 1)
+        whole = (whole + zero).astype(np.uint8)
         if bits == 4:
             whole = whole[:, :, 0::2] | whole[:, :, 1::2] << 4
         blocks[rows] = whole

@@ -1,4 +1,4 @@
-"""Prompts to token ids and ids to text, inside a TensorFlow graph.
+"""Prompts and answers to token ids and ids to text, inside a TensorFlow graph.
 
 Axes: B batch, T text of the prompt, N new tokens.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 Tensor = Any
 
-NOT_UNICODE = "Expected prompt as UTF-8. Received: bytes that are not."
+NOT_UNICODE = "Expected {} as UTF-8. Received: bytes that are not."
 IMAGE_TOKEN = (
     "Expected a prompt without '<image>': image tokens are placed by the model. "
     "Received: a prompt with it."
@@ -25,14 +25,21 @@ class GraphText:
         tf_text: the module `tensorflow_text`.
         preprocessor: the model's.
         prompt_length: T, bos and separator among them.
+        answer_length: N, the end token among them.
     """
 
     def __init__(
-        self, tf: Any, tf_text: Any, preprocessor: Any, prompt_length: int
+        self,
+        tf: Any,
+        tf_text: Any,
+        preprocessor: Any,
+        prompt_length: int,
+        answer_length: int,
     ) -> None:
         tokenizer = preprocessor.tokenizer
         self.tf = tf
         self.prompt_length = prompt_length
+        self.answer_length = answer_length
         self.tokenizer = tf_text.SentencepieceTokenizer(
             model=tokenizer.proto, out_type=tf.int32
         )
@@ -42,12 +49,9 @@ class GraphText:
         if self.separator:
             [self.end] = tokenizer.tokenize([self.separator])
         self.pad_token_id = tokenizer.pad_token_id
+        self.end_token_id = tokenizer.end_token_id
         self.special_token_ids = list(tokenizer.special_token_ids)
         self.vocabulary_size = tokenizer.vocabulary_size()
-        self.too_long = (
-            f"Expected a prompt of at most {prompt_length} tokens, bos and newline "
-            "among them. Received: one of "
-        )
 
     def tokenize(self, prompts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """`[bos] prompt [separator]` of string[B], padded on the right.
@@ -57,24 +61,32 @@ class GraphText:
             is wrong with a prompt ("" for nothing; a wrong one has the ids of none).
         """
         tf = self.tf
-        clean = tf.strings.unicode_transcode(prompts, "UTF-8", "UTF-8")
-        is_text = clean == prompts
+        clean, not_unicode = self._as_text(prompts, "prompt")
+        has_image = tf.strings.regex_full_match(clean, r"(?s).*<image>.*")
+        error = tf.where(has_image, IMAGE_TOKEN, "")
+        error = tf.where(not_unicode == "", error, not_unicode)
         if self.separator:
             # The last one, and that alone: `str.removesuffix` in RE2.
             pattern = re.escape(self.separator) + r"\z"
             clean = tf.strings.regex_replace(clean, pattern, "")
-        ids = self._join(self.tokenizer.tokenize(clean))
-        lengths = tf.cast(ids.row_lengths(), tf.int32)
-        has_image = tf.strings.regex_full_match(clean, r"(?s).*<image>.*")
-        too_long = tf.strings.join([self.too_long, tf.strings.as_string(lengths), "."])
-        error = tf.where(lengths > self.prompt_length, too_long, "")
-        error = tf.where(has_image, IMAGE_TOKEN, error)
-        error = tf.where(is_text, error, NOT_UNICODE)
-        is_right = error == ""
-        ids = tf.where(is_right[:, None], self._pad(ids), self._pad(self._no_text(ids)))
-        empty_length = len(self.start) + len(self.end)
-        lengths = tf.where(is_right, lengths, empty_length)
+        limit = "a prompt of at most {} tokens, bos and newline among them"
+        ids, lengths, error = self._pack(
+            clean, error, (self.start, self.end), self.prompt_length, limit
+        )
         return ids, tf.sequence_mask(lengths, self.prompt_length), error
+
+    def tokenize_answers(self, answers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`answer [eos]` of string[B], padded on the right.
+
+        Returns:
+            int32[B, N] ids, int32[B] how many of them are no padding, and string[B]
+            what is wrong with an answer, as of a prompt.
+        """
+        clean, error = self._as_text(answers, "answer")
+        limit = "an answer of at most {} tokens, the end token among them"
+        return self._pack(
+            clean, error, ([], [self.end_token_id]), self.answer_length, limit
+        )
 
     def detokenize(self, token_ids: Tensor) -> Tensor:
         """string[B] of int32[B, N], without special tokens and unknown ids."""
@@ -85,26 +97,50 @@ class GraphText:
         kept = tf.ragged.boolean_mask(token_ids, is_known & ~is_special)
         return self.tokenizer.detokenize(kept)
 
-    def _no_text(self, like: Any) -> Any:
-        """As many rows as another, of an empty prompt."""
+    def _as_text(self, texts: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        """string[B] that is UTF-8, and string[B] where the bytes were not."""
         tf = self.tf
-        none = tf.RaggedTensor.from_row_lengths(
-            tf.zeros([0], tf.int32), tf.zeros([like.nrows()], tf.int64)
-        )
-        return self._join(none)
+        clean = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
+        return clean, tf.where(clean == texts, "", NOT_UNICODE.format(name))
 
-    def _join(self, ids: Any) -> Any:
+    def _pack(
+        self,
+        texts: Tensor,
+        error: Tensor,
+        ends: tuple[list[int], list[int]],
+        size: int,
+        limit: str,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Ids int32[B, size] of texts between their ends, lengths int32[B], errors."""
+        tf = self.tf
+        ids = self._join(self.tokenizer.tokenize(texts), ends)
+        lengths = tf.cast(ids.row_lengths(), tf.int32)
+        said = f"Expected {limit.format(size)}. Received: one of "
+        too_long = tf.strings.join([said, tf.strings.as_string(lengths), "."])
+        error = tf.where((error == "") & (lengths > size), too_long, error)
+        is_right = error == ""
+        none = self._join(self._no_text(ids), ends)
+        ids = tf.where(is_right[:, None], self._pad(ids, size), self._pad(none, size))
+        num_ends = len(ends[0]) + len(ends[1])
+        return ids, tf.where(is_right, lengths, num_ends), error
+
+    def _no_text(self, like: Any) -> Any:
+        """As many rows as another, of no tokens."""
+        tf = self.tf
+        lengths = tf.zeros([like.nrows()], tf.int64)
+        return tf.RaggedTensor.from_row_lengths(tf.zeros([0], tf.int32), lengths)
+
+    def _join(self, ids: Any, ends: tuple[list[int], list[int]]) -> Any:
         tf = self.tf
         count = ids.nrows()
-        parts = [
+        first, last = (
             tf.RaggedTensor.from_tensor(
-                tf.tile([tf.constant(ends, tf.int32)], [count, 1])
+                tf.tile([tf.constant(tokens, tf.int32)], [count, 1])
             )
-            for ends in (self.start, self.end)
-        ]
-        return tf.concat([parts[0], ids, parts[1]], axis=1)
+            for tokens in ends
+        )
+        return tf.concat([first, ids, last], axis=1)
 
-    def _pad(self, ids: Any) -> Tensor:
-        shape = [None, self.prompt_length]
-        dense = ids.to_tensor(self.pad_token_id, shape=shape)
-        return self.tf.ensure_shape(dense, shape)
+    def _pad(self, ids: Any, size: int) -> Tensor:
+        dense = ids.to_tensor(self.pad_token_id, shape=[None, size])
+        return self.tf.ensure_shape(dense, [None, size])

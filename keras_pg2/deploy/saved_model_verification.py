@@ -13,10 +13,16 @@ from PIL import Image
 
 from keras_pg2.generation.decoding import Plan, generate_tokens
 from keras_pg2.generation.samplers import Sampler
+from keras_pg2.tasks.answering import answer_log_probabilities
 from keras_pg2.tasks.requests import Options, make_request, preprocess
 
 PROMPTS = ("caption en", "", "answer en what is in the picture?", "detect cat ; dog")
 """Of several lengths; those that do not fit are left out."""
+ANSWERS = ("a red circle and a dog", "", "no", "cat <loc0010><loc0020>")
+"""To be scored, one a prompt; those that do not fit are "", the end token alone."""
+SCORE_TOLERANCE, SCORE_TOLERANCE_OF_HALF = 1e-4, 0.05
+"""Of a log-probability, and as a share of it where it is above 1; the second where the
+model computes in 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +33,20 @@ class SavedModelComparison:
         num_answers: how many, of random pictures and prompts of several lengths.
         num_tokens: of all of them together.
         num_bytes: of the directory.
+        score_difference: the largest between log-probabilities of given answers and
+            the model's.
     """
 
     num_answers: int
     num_tokens: int
     num_bytes: int
+    score_difference: float
 
     def __str__(self) -> str:
         return (
             f"{self.num_answers} of {self.num_answers} sample answers "
-            f"({self.num_tokens} tokens) are the model's, as ids and as text; "
+            f"({self.num_tokens} tokens) are the model's, as ids and as text; scores "
+            f"differ by at most {self.score_difference:.1g}; "
             f"{self.num_bytes / 1e6:.1f} MB"
         )
 
@@ -49,7 +59,7 @@ def verify_saved_model(
     prompt_length: int,
     seed: int = 0,
 ) -> SavedModelComparison:
-    """Answers of `generate_ids` and of `serve` beside the model's own.
+    """Answers of `generate_ids` and `serve`, and scores, beside the model's own.
 
     Args:
         tf: the module `tensorflow`; `tensorflow_text` is imported already.
@@ -60,7 +70,7 @@ def verify_saved_model(
         seed: of the pictures.
 
     Raises:
-        ValueError: when an id or a text is another.
+        ValueError: when an id, a text or a score is another.
     """
     preprocessor, size = model.preprocessor, model.backbone.image_size
     tokens_of = [
@@ -81,10 +91,11 @@ def verify_saved_model(
         token_ids=tf.constant(np.pad(arrays["token_ids"], room)),
         padding_mask=tf.constant(np.pad(arrays["padding_mask"], room)),
     )["token_ids"].numpy()
-    served = signatures["serve"](
-        image_bytes=tf.constant([_as_png(picture) for picture in pictures]),
-        prompt=tf.constant(prompts),
-    )
+    questions = {
+        "image_bytes": tf.constant([_as_png(picture) for picture in pictures]),
+        "prompt": tf.constant(prompts),
+    }
+    served = signatures["serve"](**questions)
     found_texts = [text.decode() for text in served["text"].numpy()]
     if not np.array_equal(found_ids, ids) or found_texts != texts:
         same = int((found_ids == ids).all(axis=1).sum())
@@ -94,8 +105,13 @@ def verify_saved_model(
             f"model says {texts}. Where the model computes in 16 bits, near ties may "
             "be decided otherwise: load it with dtype='float32'."
         )
+    answers, scores = model_scores(model, arrays, max_new_tokens)
+    found_scores = signatures["score"](**questions, answer=tf.constant(answers))
+    difference = _check_scores(
+        found_scores["log_probability"].numpy(), scores, model.backbone.compute_dtype
+    )
     sizes = [file.stat().st_size for file in directory.rglob("*") if file.is_file()]
-    return SavedModelComparison(len(ids), int((ids != 0).sum()), sum(sizes))
+    return SavedModelComparison(len(ids), int((ids != 0).sum()), sum(sizes), difference)
 
 
 def model_ids(
@@ -110,6 +126,32 @@ def model_ids(
     answers = model.functions.get(generate_tokens, Plan(Sampler()))(greedy)
     tokens = ops.convert_to_numpy(answers.tokens)
     return tokens[: len(arrays["token_ids"]), :max_new_tokens]
+
+
+def model_scores(
+    model: Any, arrays: dict[str, np.ndarray], max_new_tokens: int
+) -> tuple[list[str], np.ndarray]:
+    """An answer to each preprocessed prompt, and the model's float64[B] of them."""
+    tokenizer = model.preprocessor.tokenizer
+    answers = list(ANSWERS[: len(arrays["token_ids"])])
+    tokens = [[*ids, tokenizer.end_token_id] for ids in tokenizer.tokenize(answers)]
+    for row, ids in enumerate(tokens):
+        if len(ids) > max_new_tokens:
+            answers[row], tokens[row] = "", [tokenizer.end_token_id]
+    # Of each prompt its own answer.
+    return answers, np.diagonal(answer_log_probabilities(model, arrays, tokens))
+
+
+def _check_scores(found: np.ndarray, wanted: np.ndarray, dtype: str) -> float:
+    is_half = dtype != "float32"
+    tolerance = SCORE_TOLERANCE_OF_HALF if is_half else SCORE_TOLERANCE
+    differences = np.abs(found - wanted)
+    if not (differences <= tolerance * np.maximum(np.abs(wanted), 1)).all():
+        raise ValueError(
+            "Expected the scores of the SavedModel to be the model's. Received: "
+            f"{found.tolist()} where the model says {wanted.tolist()}."
+        )
+    return float(differences.max())
 
 
 def _as_png(picture: np.ndarray) -> bytes:

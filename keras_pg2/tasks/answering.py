@@ -119,6 +119,24 @@ def choice_probabilities(
     Returns:
         float64[B, A], rows that add up to 1.
     """
+    totals = answer_log_probabilities(model, arrays, answers)
+    weights = np.exp(totals - totals.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def answer_log_probabilities(
+    model: Any, arrays: dict[str, np.ndarray], answers: Sequence[Sequence[int]]
+) -> np.ndarray:
+    """The log-probability of each of some answers to each prompt.
+
+    Args:
+        model: the `PaliGemma2CausalLM`.
+        arrays: B preprocessed prompts.
+        answers: the tokens of each, the end token included.
+
+    Returns:
+        float64[B, A], natural logarithms, summed over the tokens of an answer.
+    """
     lengths = np.array([len(row) for row in answers])
     # Both sizes in buckets; what fills them does not count.
     shape = (rows.bucket_rows(len(answers)), bucket_length(int(lengths.max())))
@@ -129,6 +147,4 @@ def choice_probabilities(
     scores = ops.convert_to_numpy(run(rows.pad_to_bucket(arrays), token_ids))
     scores = scores[: len(arrays["token_ids"]), : len(answers)].astype(np.float64)
     is_own = np.arange(shape[1]) < lengths[:, None]
-    totals = np.where(is_own, scores, 0.0).sum(axis=2)
-    weights = np.exp(totals - totals.max(axis=1, keepdims=True))
-    return weights / weights.sum(axis=1, keepdims=True)
+    return np.where(is_own, scores, 0.0).sum(axis=2)

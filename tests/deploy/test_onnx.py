@@ -171,7 +171,11 @@ def test_files_are_those_that_transformers_js_loads(task, directory):
     config = json.loads((directory / "config.json").read_text())
     assert config["model_type"] == "paligemma"
     assert config["image_token_index"] == task.backbone.vocabulary_size
-    assert config["transformers.js_config"] == {"use_external_data_format": True}
+    assert config["transformers.js_config"] == {
+        "dtype": "fp32",
+        "kv_cache_dtype": {"fp32": "float32"},
+        "use_external_data_format": {f"{name}.onnx": 1 for name in wanted},
+    }
     names = {path.name for path in directory.iterdir()}
     assert names >= {
         "generation_config.json",
@@ -196,16 +200,65 @@ def test_lora_is_merged(task, directory):
     assert ops.convert_to_numpy(dense.base_kernel).tobytes() not in content
 
 
-def test_blocks_are_rounded_by_hand():
+def test_weights_of_large_graphs_are_in_several_files(task, runner, tmp_path):
+    export_onnx(task, tmp_path / "model", file_bytes=20_000)
+    onnx_files = tmp_path / "model/onnx"
+    config = json.loads((tmp_path / "model/config.json").read_text())
+    counts = config["transformers.js_config"]["use_external_data_format"]
+    assert counts["embed_tokens.onnx"] == 1
+    assert counts["decoder_model_merged.onnx"] > 3
+    # As transformers.js names what it loads.
+    wanted = {
+        name + (f"_data_{i}" if i else "_data")
+        for name, count in counts.items()
+        for i in range(count)
+    }
+    names = {path.name for path in onnx_files.iterdir()}
+    assert names == {*wanted, *counts}
+    for name in counts:
+        graph = onnx.load(str(onnx_files / name), load_external_data=False).graph
+        sizes: dict[str, list[int]] = {}
+        for tensor in graph.initializer:
+            place = {entry.key: entry.value for entry in tensor.external_data}
+            if place:
+                sizes.setdefault(place["location"], []).append(int(place["length"]))
+        assert len(sizes) == counts[name]
+        for file, lengths in sizes.items():
+            # One weight may be larger by itself.
+            size = (onnx_files / file).stat().st_size
+            assert size <= 20_000 or len(lengths) == 1
+    parted, picture = ONNXModel(tmp_path / "model"), random_picture(4)
+    features = parted.encode_image(picture)
+    np.testing.assert_array_equal(features, runner.encode_image(picture))
+    logits = parted.prefill(features, [2, 7, 8])[0]
+    np.testing.assert_array_equal(logits, runner.prefill(features, [2, 7, 8])[0])
+    (onnx_files / "decoder_model_merged.onnx_data_2").unlink()
+    with pytest.raises(FileNotFoundError, match="onnx_data_2"):
+        ONNXModel(tmp_path / "model")
+
+
+def test_blocks_of_4_bits_are_rounded_by_hand():
+    matrix = np.zeros((2, 33), np.float32)
+    # The largest is -8 whatever its sign; 7.9 is nearer to 8, which is not there.
+    matrix[0, :4], matrix[0, 32] = [-8.0, 7.9, 3.4, -1.6], 0.5
+    matrix[1, 1:4] = [16.0, -3.4, -16.0]
+    blocks, scales = block_quantize(matrix, 4)
+    np.testing.assert_allclose(scales, [[1, -0.5 / 8], [-2, 0]], rtol=1e-6)
+    assert blocks.shape == (2, 2, 16)
+    # -8, 7, 3, -2 above 8, the first of two in the lower half.
+    assert blocks[0, 0, :3].tolist() == [0 | 15 << 4, 11 | 6 << 4, 0x88]
+    assert blocks[0, 1, :2].tolist() == [0 | 8 << 4, 0x88]
+    # 0, -8, 2 (of 1.7), 7 (of 8) of a scale below 0.
+    assert blocks[1, 0, :3].tolist() == [8 | 0 << 4, 10 | 15 << 4, 0x88]
+    assert (blocks[1, 1] == 0x88).all()
+
+
+def test_blocks_of_8_bits_and_rows_are_rounded_by_hand():
     matrix = np.zeros((2, 33), np.float32)
     matrix[0, :3], matrix[0, 32], matrix[1, 1] = [7.0, -3.4, 1.6], 0.5, -127.0
-    blocks, scales = block_quantize(matrix, 4)
-    np.testing.assert_allclose(scales, [[1, 0.5 / 7], [127 / 7, 0]], rtol=1e-6)
-    assert blocks.shape == (2, 2, 16)
-    # 7, -3, 2, 0 above 8, the first of two in the lower half.
-    assert blocks[0, 0, :2].tolist() == [15 | 5 << 4, 10 | 8 << 4]
-    assert (blocks[1, 1] == 0x88).all()
     blocks, scales = block_quantize(matrix, 8)
+    np.testing.assert_allclose(scales, [[7 / 127, 0.5 / 127], [1, 0]], rtol=1e-6)
+    assert blocks[0, 0, :4].tolist() == [255, 128 - 62, 128 + 29, 128]
     assert blocks[1, 0, :3].tolist() == [128, 1, 128]
     rows, scales = row_quantize(matrix)
     assert rows[1].tolist() == [0, -127, *[0] * 31]

@@ -1,4 +1,4 @@
-"""SavedModels against the model in memory, and pictures against Pillow."""
+"""SavedModels against the model in memory."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from keras import ops
 from PIL import Image
 
-from keras_pg2 import PaliGemma2CausalLM, PaliGemma2ImageConverter
+from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2.codecs.grammars import Choices
 from keras_pg2.deploy import export_saved_model, saved_model
 from keras_pg2.deploy import saved_model_verification as verification
 from tests.tiny_models import random_task
@@ -56,6 +58,7 @@ def directory(task, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("saved_model") / "model"
     comparison = export_saved_model(task, path, NUM_TOKENS, PROMPT_LENGTH)
     assert f"{comparison.num_answers} sample answers" in str(comparison)
+    assert comparison.score_difference < 1e-4
     return path
 
 
@@ -69,11 +72,9 @@ def random_pictures(count: int, seed: int = 1) -> np.ndarray:
     return rng.integers(0, 256, (count, 28, 28, 3)).astype("uint8")
 
 
-def encode(picture, kind: str = "PNG", **options: object) -> bytes:
+def encode(picture: np.ndarray) -> bytes:
     file = io.BytesIO()
-    if isinstance(picture, np.ndarray):
-        picture = Image.fromarray(picture)
-    picture.save(file, kind, **options)
+    Image.fromarray(picture).save(file, "PNG")
     return file.getvalue()
 
 
@@ -148,6 +149,106 @@ def test_longest_prompt_that_fits_is_answered(task, signatures):
     assert [texts[0], texts[2]] == generate(task, pictures[[0, 2]], [prompt, "b"])
 
 
+def score(signatures, pictures: list[bytes], prompts: list, answers: list) -> dict:
+    named = {"image_bytes": pictures, "prompt": prompts, "answer": answers}
+    scored = signatures["score"](**{k: tf.constant(v) for k, v in named.items()})
+    return {name: value.numpy() for name, value in scored.items()}
+
+
+def score_by_one_pass(task, picture: np.ndarray, prompt: str, answer: str) -> tuple:
+    """Sum of the log-softmax at the tokens of an answer, of logits of all tokens."""
+    tokenizer = task.preprocessor.tokenizer
+    [question], [told] = (
+        tokenizer.tokenize([prompt + "\n"]),
+        tokenizer.tokenize([answer]),
+    )
+    question, told = [2, *question], [*told, 1]  # bos and eos
+    token_ids = np.array([question + told], np.int32)
+    place = np.arange(token_ids.shape[1])[None]
+    hidden = task.backbone(
+        {
+            "images": picture[None].astype("float32") / 127.5 - 1,
+            "token_ids": token_ids,
+            "padding_mask": np.ones_like(token_ids, bool),
+            "response_mask": place >= len(question),
+        }
+    )
+    logits = ops.convert_to_numpy(task.backbone.project_to_vocabulary(hidden))[0]
+    first = task.backbone.num_image_tokens + len(question) - 1
+    logits = logits[first : first + len(told)].astype(np.float64)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    softmax = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return softmax[np.arange(len(told)), told].sum(), len(told)
+
+
+@not_on_torch
+def test_scores_are_those_of_one_pass_over_prompt_and_answer(task, signatures):
+    pictures = random_pictures(4, seed=4)
+    prompts = ["caption en", "", "answer en is it a dog ?", "caption en"]
+    answers = ["dog", "<loc0010><loc0020>", "", "cat"]
+    files = [encode(picture) for picture in pictures]
+    found = score(signatures, files, prompts, answers)
+    rows = zip(pictures, prompts, answers, strict=True)
+    wanted, counts = zip(*(score_by_one_pass(task, *row) for row in rows))
+    np.testing.assert_allclose(found["log_probability"], wanted, rtol=1e-4, atol=1e-4)
+    assert found["num_tokens"].tolist() == list(counts)
+    assert found["num_tokens"][2] == 1
+    assert not found["error"].any()
+    # The network tells them apart.
+    assert np.ptp(wanted) > 1
+
+
+@not_on_torch
+def test_scores_are_those_of_generate_and_choose(task, signatures):
+    """Of answers that `generate` ended by itself, and among choices of `choose`."""
+    picture = random_pictures(1, seed=5)[0]
+    choices = ["dog", "cat", "a <loc0003>"]
+    file = encode(picture)
+    found = score(signatures, [file] * 3, ["caption en"] * 3, choices)
+    shares = np.exp(found["log_probability"] - found["log_probability"].max())
+    wanted = task.choose({"images": picture, "prompts": "caption en"}, choices)
+    for choice, share in zip(choices, shares / shares.sum(), strict=True):
+        assert wanted[choice] == pytest.approx(share, abs=1e-4)
+    answer = task.generate(
+        {"images": picture, "prompts": "caption en"},
+        max_new_tokens=NUM_TOKENS,
+        constraint=Choices(["dog"]),
+        return_scores=True,
+    )
+    assert len(answer.token_ids) == found["num_tokens"][0]
+    assert answer.log_probability == pytest.approx(
+        float(found["log_probability"][0]), rel=1e-4
+    )
+
+
+@not_on_torch
+def test_answers_that_cannot_be_scored_have_an_error_and_zeros(task, signatures):
+    tokenizer = task.preprocessor.tokenizer
+    long = "dog"
+    while len(tokenizer.tokenize([long])[0]) < NUM_TOKENS:
+        long += " dog"
+    num_tokens = len(tokenizer.tokenize([long])[0]) + 1
+    file = encode(random_pictures(1)[0])
+    files = [file, b"no picture", file, file, file]
+    prompts = ["a", "a", "a <image>", "a", "a"]
+    answers = [long, "dog", "dog", b"\xff", "dog"]
+    found = score(signatures, files, prompts, answers)
+    errors = [error.decode() for error in found["error"]]
+    assert f"at most {NUM_TOKENS} tokens, the end token" in errors[0]
+    assert f"Received: one of {num_tokens}." in errors[0]
+    assert "cannot be decoded" in errors[1]
+    assert "<image>" in errors[2]
+    assert "answer as UTF-8" in errors[3]
+    assert found["log_probability"][:4].tolist() == [0.0] * 4
+    assert found["num_tokens"][:4].tolist() == [0] * 4
+    assert errors[4] == ""
+    alone = score(signatures, [file], ["a"], ["dog"])
+    assert found["log_probability"][4] == pytest.approx(
+        float(alone["log_probability"][0]), rel=1e-5
+    )
+    assert found["log_probability"][4] < 0
+
+
 @not_on_torch
 def test_a_client_needs_only_tensorflow_and_its_text(task, directory, tmp_path):
     picture = random_pictures(1)
@@ -187,6 +288,18 @@ def test_other_answers_than_the_models_leave_nothing(
 
 
 @not_on_torch
+def test_other_scores_than_the_models_are_told(task, directory, monkeypatch):
+    scores = verification.model_scores
+    monkeypatch.setattr(
+        verification,
+        "model_scores",
+        lambda *args: (scores(*args)[0], scores(*args)[1] + 0.01),
+    )
+    with pytest.raises(ValueError, match="scores of the SavedModel"):
+        verification.verify_saved_model(tf, task, directory, NUM_TOKENS, PROMPT_LENGTH)
+
+
+@not_on_torch
 @pytest.mark.parametrize(
     ("lengths", "message"),
     [((0, 8), "max_new_tokens"), ((4, 1), "prompt_length >= 2"), ((4, "8"), "whole")],
@@ -200,65 +313,3 @@ def test_lengths_that_do_not_fit_are_told(task, tmp_path, lengths, message):
 def test_pytorch_is_told_the_way_over_a_preset(tmp_path):
     with pytest.raises(RuntimeError, match=r"save_to_preset.*KERAS_BACKEND=jax"):
         export_saved_model(random_task(), tmp_path / "model")
-
-
-def picture_files() -> dict[str, bytes]:
-    """Smooth pictures, wide and small, of every kind that is read."""
-    rng = np.random.default_rng(3)
-    coarse = Image.fromarray(rng.integers(0, 256, (5, 7, 3)).astype("uint8"))
-    wide = coarse.resize((61, 43), Image.Resampling.BICUBIC)
-    clear = wide.convert("RGBA")
-    clear.putalpha(wide.getchannel(0))
-    turned = {}
-    for orientation in (2, 3, 4, 5, 6, 7, 8):
-        # Taller than wide where it is turned by a quarter.
-        stored = wide.transpose(Image.Transpose.ROTATE_90)
-        exif = Image.Exif()
-        exif[0x010F], exif[0x0112] = "camera", orientation
-        source = stored if orientation >= 5 else wide
-        turned[f"turned {orientation}"] = encode(source, "JPEG", exif=exif)
-    return {
-        "own size": encode(wide.resize((28, 28))),
-        "smaller": encode(wide.resize((20, 11))),
-        "png": encode(wide),
-        "png grey": encode(wide.convert("L")),
-        "png black and white": encode(wide.convert("1")),
-        "png palette": encode(wide.quantize(4)),
-        "png transparent": encode(clear),
-        "jpeg": encode(wide, "JPEG"),
-        "jpeg grey": encode(wide.convert("L"), "JPEG"),
-        "gif": encode(wide, "GIF"),
-        "bmp": encode(wide, "BMP"),
-        "bmp palette": encode(wide.convert("P"), "BMP"),
-        **turned,
-    }
-
-
-@not_on_torch
-@pytest.mark.parametrize(
-    ("interpolation", "antialias"), [("bicubic", True), ("bilinear", False)]
-)
-def test_pictures_are_within_a_level_of_the_preprocessors(interpolation, antialias):
-    from keras_pg2.deploy.saved_model_pictures import decode_pictures
-
-    converter = PaliGemma2ImageConverter(28, interpolation, antialias)
-    files = picture_files()
-    pixels, is_picture = decode_pictures(
-        tf, converter, tf.constant(list(files.values()))
-    )
-    assert is_picture.numpy().all()
-    for name, file, found in zip(files, files.values(), pixels.numpy(), strict=True):
-        wanted = converter.convert(Image.open(io.BytesIO(file)))
-        levels = np.round(np.abs(found - wanted) * 127.5)
-        assert levels.max() <= (0 if name == "own size" else 1), name
-        assert (levels > 0).mean() < 0.03, name
-
-
-@not_on_torch
-def test_no_rows_give_no_pictures():
-    from keras_pg2.deploy.saved_model_pictures import decode_pictures
-
-    converter = PaliGemma2ImageConverter(28)
-    pixels, is_picture = decode_pictures(tf, converter, tf.constant([], tf.string))
-    assert pixels.shape == (0, 28, 28, 3)
-    assert is_picture.shape == (0,)
