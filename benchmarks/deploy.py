@@ -16,7 +16,8 @@ again in a process of its own. For each side:
 
 Formats are litert and onnx, with the quantizations float32, float16, int8 and int4, and
 saved_model:float32. The graph of a SavedModel makes a whole answer, of a number of
-tokens that is its own, so there are two of them: to one token, and to all.
+tokens that is its own, so there are two of them, to one token and to all, and its peak
+is that of both.
 """
 
 from __future__ import annotations
@@ -189,8 +190,9 @@ def run_child(step: str, side: str, args: argparse.Namespace) -> dict[str, Any]:
     """One step of a side in a process of its own; its error where it fails."""
     name, kind = side.split(":")
     start = "from benchmarks.deploy import main; main()"
-    if step == "answer" and name in FORMATS:
-        start = f"import sys; sys.modules.update(keras=None); {start}"  # As without it.
+    if step == "answer" and name in QUANTIZED_FORMATS:
+        # As where it is not installed; TensorFlow Text would import it.
+        start = f"import sys; sys.modules.update(keras=None); {start}"
     command = [sys.executable, "-c", start, "--child", step, side]
     command += ["--shape", args.shape, "--dtype", args.dtype, "--runs", str(args.runs)]
     command += ["--directory", str(args.directory), "--pictures", str(args.pictures)]
