@@ -5,8 +5,11 @@
 PYTHON ?= python3
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES = pyproject.toml constraints.txt requirements-light.txt
-# XLA and PyTorch oversubscribe the cores when two test runs share them.
-TEST_ENV = OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3 PYTHONHASHSEED=0
+# XLA and PyTorch oversubscribe the cores when two test runs share them. Most of the
+# time of tests goes to XLA's compiler, and small networks need none of its best code.
+XLA_FAST = --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
+TEST_ENV = OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3 PYTHONHASHSEED=0 \
+	XLA_FLAGS="$(XLA_FAST)"
 LIGHT_TESTS = tests/light tests/generation tests/tasks/test_causal_lm.py \
 	tests/tasks/test_loading.py
 
