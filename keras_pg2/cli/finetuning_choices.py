@@ -88,7 +88,7 @@ class Trained:
     quantize: str | None = None
 
     def __post_init__(self) -> None:
-        from keras_pg2.tasks.lora import PARTS
+        from keras_pg2.tasks.lora import PARTS, check_numbers
         from keras_pg2.tasks.quantizing import check_mode
 
         if self.quantize is not None:
@@ -99,6 +99,18 @@ class Trained:
                     f"Expected --{name} without --full, which trains the weights "
                     "themselves and no LoRA."
                 )
+        for name in ("targets", "parts", "freeze"):
+            if getattr(self, name) == []:
+                raise ValueError(f"Expected names for --{name}, received none.")
+        check_numbers(
+            RANK if self.rank is None else self.rank,
+            1.0 if self.alpha is None else self.alpha,
+        )
+        if self.full and set(self.freeze or ()) >= set(PARTS):
+            raise ValueError(
+                "Expected something to train with --full, received --freeze of all "
+                "parts."
+            )
         for name in ("parts", "freeze"):
             unknown = [p for p in getattr(self, name) or () if p not in PARTS]
             if unknown:

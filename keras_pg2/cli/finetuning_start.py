@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from keras_pg2 import presets
 from keras_pg2.cli.finetuning_choices import Files, Trained
-from keras_pg2.cli.messages import progress
+from keras_pg2.cli.messages import notice, progress
 
 if TYPE_CHECKING:
     from keras_pg2.finetuning import Settings
+
+_NUM_TOLD = 5
 
 
 def run_finetuning(
@@ -87,6 +89,7 @@ def run_finetuning(
             rows = leave_out_long(rows, preprocessor, longest)
             if eval_rows:
                 eval_rows = leave_out_long(eval_rows, preprocessor, longest)
+        _tell_skipped([*rows.skipped, *eval_rows.skipped])
         plan = make_plan(
             settings, numbers, preprocessor, rows, eval_rows, not trained.full
         )
@@ -107,3 +110,11 @@ def run_finetuning(
             parts = ("vision_encoder", "text_decoder")
             model.backbone.checkpoint_activations = parts
     return finetune(model, rows, eval_rows, plan.settings, output, resume=resume)
+
+
+def _tell_skipped(messages: list[str]) -> None:
+    """The first few of what was wrong with rows that were left out."""
+    for message in messages[:_NUM_TOLD]:
+        notice(f"Skipped: {message}")
+    if len(messages) > _NUM_TOLD:
+        notice(f"... and {len(messages) - _NUM_TOLD} more.")

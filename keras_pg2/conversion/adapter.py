@@ -24,6 +24,8 @@ from keras_pg2.conversion.safetensors_files import read_header
 from keras_pg2.conversion.staging import staged
 
 FORMAT = "keras_pg2 lora 1"
+ADAPTER_FILE = "adapter.safetensors"
+"""In the directory of a fine-tuning run."""
 ENDING = ".safetensors"
 _KERNELS = ("lora_kernel_a", "lora_kernel_b")
 

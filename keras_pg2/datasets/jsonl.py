@@ -52,14 +52,16 @@ def read_jsonl(
     lines = path.read_bytes().splitlines()
     finder = ImageFinder(path.parent if image_folder is None else image_folder)
     keys = (image_key, prompt_key, response_key)
-    rows = []
+    rows, sources = [], []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        with problems.of(f"{path}, line {number}"):
+        source = f"{path}, line {number}"
+        with problems.of(source):
             rows.append(_row(_parse(line), finder, keys, prompt))
+            sources.append(source)
     problems.check_some_left(len(rows), str(path))
-    return Rows(rows, problems.messages)
+    return Rows(rows, problems.messages, sources)
 
 
 def _parse(line: bytes) -> Mapping[str, Any]:
@@ -105,7 +107,7 @@ def _row(
 def _get(entry: Mapping[str, Any], key: str, argument: str) -> Any:
     if key not in entry:
         raise ValueError(
-            f"expected the key {key!r}, received {', '.join(entry) or 'none'}. Pass "
-            f"the name it has as {argument}."
+            f"expected the key {key!r}, received {', '.join(entry) or 'none'}. Rename "
+            f"it, or pass the name it has as {argument} to read_jsonl."
         )
     return entry[key]

@@ -28,11 +28,18 @@ class Rows(Sequence[Row]):
     Args:
         rows: the rows.
         skipped: what was wrong with each entry that was left out.
+        sources: file and line of each row; none where they are not known.
     """
 
-    def __init__(self, rows: Iterable[Row], skipped: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        rows: Iterable[Row],
+        skipped: Iterable[str] = (),
+        sources: Iterable[str] = (),
+    ) -> None:
         self._rows = tuple(rows)
         self.skipped = tuple(skipped)
+        self.sources = tuple(sources)
 
     @property
     def num_skipped(self) -> int:
@@ -48,11 +55,17 @@ class Rows(Sequence[Row]):
     def __getitem__(self, index: slice) -> Rows: ...
     def __getitem__(self, index: int | slice) -> Row | Rows:
         if isinstance(index, slice):
-            return Rows(self._rows[index], self.skipped)
+            return Rows(self._rows[index], self.skipped, self.sources[index])
         return dict(self._rows[index])
 
     def __repr__(self) -> str:
         return f"Rows({len(self)} rows, {self.num_skipped} skipped)"
+
+
+def source_of(rows: Sequence[Row], place: int) -> str:
+    """File and line of a row where they are known, else its place, from 0."""
+    sources = getattr(rows, "sources", ())
+    return sources[place] if sources else f"Row {place}"
 
 
 def columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -104,7 +117,9 @@ class Problems:
             kind = next((k for k in kinds if isinstance(error, k)), ValueError)
             message = f"{name}: {error}"
             if self.on_bad == "raise":
-                advice = "Correct it, or pass on_bad='skip' to leave it out."
+                advice = (
+                    "Correct it, or pass on_bad='skip' (--skip-bad) to leave it out."
+                )
                 raise kind(f"{message} {advice}") from error
             self.messages.append(message)
 
@@ -202,16 +217,18 @@ def check_pictures(
     with ThreadPoolExecutor(num_workers or os.cpu_count()) as threads:
         results = threads.map(_error_of(read_image), paths)
         errors = dict(zip(paths, results, strict=True))
-    kept = []
+    kept, sources = [], []
     for place, row in enumerate(rows):
-        with problems.of(f"Row {place}"):
+        with problems.of(source_of(rows, place)):
             for path in paths_of(row):
                 error = errors[path]
                 if error is not None:
                     raise error
             kept.append(row)
+            sources.append(source_of(rows, place))
     problems.check_some_left(len(kept), "Rows")
-    return Rows(kept, [*getattr(rows, "skipped", ()), *problems.messages])
+    skipped = [*getattr(rows, "skipped", ()), *problems.messages]
+    return Rows(kept, skipped, sources)
 
 
 def paths_of(row: Mapping[str, Any]) -> list[Any]:

@@ -60,14 +60,15 @@ def read_table(
     reader = csv.DictReader(
         io.StringIO(text, newline=""), delimiter=delimiter, strict=True
     )
-    rows = []
+    rows, sources = [], []
     try:
         needed = {"image_column": image_column, "response_column": response_column}
         if prompt is None:
             needed["prompt_column"] = prompt_column
         _check_columns(path, list(reader.fieldnames or []), needed)
         for entry in reader:
-            with problems.of(f"{path}, line {reader.line_num}"):
+            source = f"{path}, line {reader.line_num}"
+            with problems.of(source):
                 # DictReader puts what is too much under None, and None for too little.
                 if None in entry or None in entry.values():
                     raise ValueError(
@@ -85,13 +86,14 @@ def read_table(
                         ),
                     }
                 )
+                sources.append(source)
     except csv.Error as error:
         raise ValueError(
             f"{path}, line {reader.line_num}: expected a table with columns between "
             f"{delimiter!r}: {error}. Is a quote not closed?"
         ) from error
     problems.check_some_left(len(rows), str(path))
-    return Rows(rows, problems.messages)
+    return Rows(rows, problems.messages, sources)
 
 
 def _find_table(path: Path) -> Path:
@@ -117,5 +119,7 @@ def _check_columns(path: Path, columns: list[str], needed: dict[str, str]) -> No
         if name not in columns:
             raise ValueError(
                 f"{path}, line 1: expected a column {name!r}, received "
-                f"{', '.join(columns) or 'none'}. Pass the name it has as {argument}."
+                f"{', '.join(columns) or 'none'}. Are there commas (in a .tsv tabs) "
+                f"between columns? Rename it, or pass the name it has as {argument} to "
+                "read_table."
             )

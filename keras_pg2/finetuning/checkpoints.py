@@ -22,12 +22,12 @@ from keras import ops
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from keras_pg2.conversion.adapter import ADAPTER_FILE
 from keras_pg2.conversion.number_types import is_finite
 from keras_pg2.json_files import read_json
 
 STATE_FILE = "state.safetensors"
 PROGRESS_FILE = "progress.json"
-ADAPTER_FILE = "adapter.safetensors"
 
 
 class DivergedError(ValueError):
@@ -87,9 +87,10 @@ def restore_state(directory: Path, model: Any) -> None:
     """Puts weights, optimizer and random generators back as they were.
 
     Raises:
-        ValueError: when the checkpoint is of another network; nothing is changed.
+        ValueError: when the checkpoint is damaged, or of another network; nothing is
+            changed.
     """
-    arrays = load_file(directory / STATE_FILE)
+    arrays = _read_arrays(directory)
     variables = _state_variables(model, with_optimizer=True)
     wanted = {key: tuple(variable.shape) for key, variable in variables.items()}
     found = {key: value.shape for key, value in arrays.items()}
@@ -109,8 +110,12 @@ def restore_state(directory: Path, model: Any) -> None:
 
 
 def restore_weights(directory: Path, model: Any) -> None:
-    """Puts the trained weights of a checkpoint back, and nothing else."""
-    arrays = load_file(directory / STATE_FILE)
+    """Puts the trained weights of a checkpoint back, and nothing else.
+
+    Raises:
+        ValueError: when the checkpoint is damaged.
+    """
+    arrays = _read_arrays(directory)
     for key, variable in _weights(model).items():
         variable.assign(arrays[key])
 
@@ -148,6 +153,18 @@ def recover(directory: Path) -> None:
 def is_finite_number(value: np.ndarray) -> bool:
     """True for whole numbers, and for floats without NaN and infinity."""
     return value.dtype.kind in "iub" or is_finite(value)
+
+
+def _read_arrays(directory: Path) -> dict[str, np.ndarray]:
+    path = directory / STATE_FILE
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"Expected a whole checkpoint in {directory}, but {path} cannot be read: "
+            f"{error}. Put a copy of the directory back if there is one (the adapter "
+            "of the best evaluation is in best/ beside it), or start a new run."
+        ) from error
 
 
 def _beside(directory: Path, ending: str) -> Path:

@@ -18,7 +18,7 @@ from keras_pg2.datasets.detection_rows import (
     segmentation_rows,
 )
 from keras_pg2.datasets.jsonl import read_jsonl
-from keras_pg2.datasets.rows import OnBad, Row, Rows, paths_of
+from keras_pg2.datasets.rows import OnBad, Row, Rows, paths_of, source_of
 from keras_pg2.datasets.tables import read_table
 from keras_pg2.datasets.vqa import PROMPT, question_rows, read_textvqa, read_vqav2
 from keras_pg2.json_files import read_json
@@ -185,9 +185,15 @@ def split_rows(rows: Rows, share: float, seed: int = 0) -> tuple[Rows, Rows]:
     count = min(max(1, round(share * len(pictures))), len(pictures) - 1)
     order = np.random.default_rng(seed).permutation(len(pictures))
     chosen = {pictures[i] for i in order[:count]}
-    kept = [row for row, name in zip(rows, names) if name not in chosen]
-    split = [row for row, name in zip(rows, names) if name in chosen]
-    return Rows(kept, rows.skipped), Rows(split)
+    kept = [i for i, name in enumerate(names) if name not in chosen]
+    split = [i for i, name in enumerate(names) if name in chosen]
+    return _chosen(rows, kept, rows.skipped), _chosen(rows, split)
+
+
+def _chosen(rows: Rows, places: list[int], skipped: Sequence[str] = ()) -> Rows:
+    return Rows(
+        [rows[i] for i in places], skipped, [source_of(rows, i) for i in places]
+    )
 
 
 def fingerprint(rows: Sequence[Row]) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from keras_pg2.conversion.adapter import in_words
+from keras_pg2.conversion.adapter import ADAPTER_FILE, in_words
 from keras_pg2.datasets.rows import Row
 from keras_pg2.finetuning.checkpoints import read_progress, recover
 from keras_pg2.finetuning.data_files import fingerprint
@@ -18,6 +19,8 @@ from keras_pg2.finetuning.settings import differences
 from keras_pg2.tasks.lora import dense_layers
 
 SETTINGS_FILE = "settings.json"
+_LATER = ("best", ADAPTER_FILE, "preset")
+"""What a run has only after its first checkpoint."""
 
 
 def describe_run(
@@ -58,7 +61,9 @@ def find_progress(last: Path, resume: bool) -> dict[str, Any] | None:
     Raises:
         FileExistsError: when there is something, and `resume` is False.
         NotADirectoryError: when a file is in the place of the directory.
-        FileNotFoundError: when there is no directory of a run to go on with.
+        FileNotFoundError: when there is no directory of a run to go on with, or its
+            last checkpoint is gone.
+        OSError: when nothing can be written there.
     """
     folder = last.parent
     if folder.exists() and not folder.is_dir():
@@ -72,6 +77,7 @@ def find_progress(last: Path, resume: bool) -> dict[str, Any] | None:
                 f"{str(folder)!r}. Choose another one, or go on with the run that is "
                 "there (--resume, resume=True)."
             )
+        _check_writable(folder)
         return None
     # One that was killed at once has settings, but no checkpoint yet.
     if not (folder / SETTINGS_FILE).is_file():
@@ -80,7 +86,29 @@ def find_progress(last: Path, resume: bool) -> dict[str, Any] | None:
             f"{SETTINGS_FILE} in {str(folder)!r}. Start without resuming."
         )
     recover(last)
-    return read_progress(last)
+    found = read_progress(last)
+    later = [name for name in _LATER if (folder / name).exists()]
+    if found is None and later:
+        raise FileNotFoundError(
+            f"Expected the last checkpoint of the run in {str(last)!r}, but it is not "
+            f"there, while {', '.join(later)} beside it would be written over. Put it "
+            "back, or start a new run in another directory."
+        )
+    return found
+
+
+def _check_writable(folder: Path) -> None:
+    """Makes a directory where the run's will be, and takes it away again."""
+    parent = next(
+        each for each in (folder, *folder.absolute().parents) if each.exists()
+    )
+    try:
+        Path(tempfile.mkdtemp(prefix=".run", dir=parent)).rmdir()
+    except OSError as error:
+        raise OSError(
+            f"Expected a directory for the run that can be written, but in "
+            f"{str(parent)!r}: {error.strerror}. Choose another one."
+        ) from error
 
 
 def check_same(before: Mapping[str, Any], now: Mapping[str, Mapping[str, Any]]) -> None:

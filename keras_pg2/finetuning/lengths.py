@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.datasets.rows import Row, Rows
+from keras_pg2.datasets.rows import Row, Rows, source_of
 from keras_pg2.model_numbers import num_image_tokens
 
 CONTEXT_LENGTH = 8192
@@ -41,17 +41,19 @@ def leave_out_long(rows: Rows, preprocessor: Any, text_length: int) -> Rows:
     counts = count_tokens(rows, preprocessor).prompts
     fits = counts <= text_length
     skipped = [
-        f"Row {i}: expected a prompt of at most {text_length} tokens, received "
-        f"{counts[i]}."
-        for i in np.flatnonzero(~fits)
+        f"{source_of(rows, i)}: expected a prompt of at most {text_length} tokens, "
+        f"received {counts[i]}."
+        for i in np.flatnonzero(~fits).tolist()
     ]
-    kept = [row for row, does_fit in zip(rows, fits) if does_fit]
+    places = np.flatnonzero(fits).tolist()
+    kept = [rows[i] for i in places]
     if not kept:
         raise ValueError(
             f"Expected prompts of at most {text_length} tokens, received none that "
             "fits. Raise text_length (--text-length)."
         )
-    return Rows(kept, [*rows.skipped, *skipped])
+    sources = [source_of(rows, i) for i in places]
+    return Rows(kept, [*rows.skipped, *skipped], sources)
 
 
 def check_lengths(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +11,8 @@ import keras
 
 from keras_pg2 import recipes
 from keras_pg2.datasets.rows import Row, paths_of
-from keras_pg2.finetuning.evaluation import METRICS
 from keras_pg2.finetuning.lengths import check_lengths, count_tokens
+from keras_pg2.finetuning.metric_choice import choose_metric
 from keras_pg2.finetuning.settings import Settings
 from keras_pg2.recipes import Recipe
 
@@ -161,8 +160,13 @@ def make_plan(
         raise ValueError("Expected rows to train on, received none.")
     for row in [*rows, *eval_rows]:
         paths_of(row)
+    if settings.patience is not None and not eval_rows:
+        raise ValueError(
+            "Expected evaluation rows together with patience (--patience), received "
+            "none. Pass some (--eval-data, --eval-share)."
+        )
     recipe = find_recipe(settings.recipe, numbers)
-    metric = choose_metric(settings, recipe, [*rows, *eval_rows])
+    metric = choose_metric(settings, recipe, rows, eval_rows)
     batch_size, accumulate = _batch_size(settings, recipe, len(rows))
     lengths = count_tokens([*rows, *eval_rows], preprocessor)
     text_length = settings.text_length or min(
@@ -207,43 +211,6 @@ def default_rate(
         max(1.0, PAPERS_WIDTHS[_version(numbers)] / width),
         width,
     )
-
-
-def choose_metric(settings: Settings, recipe: Recipe, rows: Sequence[Row]) -> str:
-    """The metric's name, with warnings where rows look like another task's.
-
-    Raises:
-        ValueError: for an unknown metric, or one of boxes for rows without any.
-    """
-    has_boxes = any("<loc" in row["responses"] for row in rows)
-    if settings.metric != "auto":
-        if settings.metric not in METRICS:
-            raise ValueError(
-                f"Expected a metric of {', '.join(METRICS)} or auto; received "
-                f"{settings.metric!r}."
-            )
-        if settings.metric == "ap50" and not has_boxes:
-            raise ValueError(
-                "Expected answers with <loc....> tokens for the metric ap50, received "
-                "none. Take exact_match."
-            )
-        return settings.metric
-    is_about_boxes = recipe.metric == "mask_iou"
-    if settings.recipe is not None and is_about_boxes != has_boxes:
-        warnings.warn(
-            f"Expected answers {'with' if is_about_boxes else 'without'} <loc....> "
-            f"tokens for the recipe {recipe.task!r}, received rows "
-            f"{'with' if has_boxes else 'without'} them, as of another task. Is it the "
-            "right recipe?",
-            stacklevel=2,
-        )
-    if has_boxes:
-        return "ap50"
-    if settings.recipe is None:
-        return "exact_match"
-    if recipe.metric == "cider":
-        return "perplexity"
-    return recipe.metric if recipe.metric in METRICS else "exact_match"
 
 
 def _batch_size(settings: Settings, recipe: Recipe, num_rows: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -80,7 +81,7 @@ class Settings:
             self._check(name, 0)
         for name in ("learning_rate", "checkpoint_minutes"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"Expected {name} above 0, received {value}.")
         for name in ("label_smoothing", "dropout"):
             value = getattr(self, name)

@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_pg2.conversion.adapter import ADAPTER_FILE
 from keras_pg2.datasets.rows import Row
-from keras_pg2.finetuning.checkpoints import (
-    ADAPTER_FILE,
-)
 from keras_pg2.finetuning.description import (
     check_same,
     describe_run,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_pg2.conversion.adapter import ENDING, Adapter, write_adapter
+from keras_pg2.conversion.adapter import ADAPTER_FILE, ENDING, Adapter, write_adapter
 from keras_pg2.conversion.peft import write_peft
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.dropout import Dropout, check_dropout
@@ -113,6 +113,8 @@ class Adapters:
         self._begin("load_adapter")
         path = Path(path).expanduser()
         name = path.resolve().name.removesuffix(ENDING) if name is None else name
+        if (path / ADAPTER_FILE).is_file():
+            path = path / ADAPTER_FILE
         _check_name(name)
         if name in self._known:
             raise ValueError(

@@ -37,7 +37,12 @@ from keras_pg2.tasks.feeding import is_loader, prepare_data
 from keras_pg2.tasks.loading import load_parts
 from keras_pg2.tasks.lora import Targets
 from keras_pg2.tasks.memory import MemoryEstimate, estimate_memory
-from keras_pg2.tasks.quantizing import check_can_save, check_mode, choose_layers
+from keras_pg2.tasks.quantizing import (
+    check_can_save,
+    check_mode,
+    choose_layers,
+    frozen_garbage,
+)
 from keras_pg2.tasks.requests import (
     EncodedImages,
     Options,
@@ -247,7 +252,8 @@ class PaliGemma2CausalLM(CausalLM):
         check_mode(mode)
         self.adapters.check_can_quantize()
         wanted = choose_layers(self.backbone, parts, filters)
-        super().quantize(mode, config=config, filters=wanted)
+        with frozen_garbage():
+            super().quantize(mode, config=config, filters=wanted)
         self.functions.clear()
 
     def enable_lora(
@@ -310,8 +316,9 @@ class PaliGemma2CausalLM(CausalLM):
         """Loads a LoRA adapter and puts it in the network; all of it or nothing.
 
         Args:
-            path: a file of `save_adapter`, or a directory of PEFT.
-            name: to call it; None for that of the file.
+            path: a file of `save_adapter`, a directory of `finetune` (of which it is
+                the result), or a directory of PEFT.
+            name: to call it; None for that of the file or directory.
             check_base: whether the model must be the one the file was trained on (a
                 directory of PEFT does not tell).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -121,5 +122,5 @@ def check_numbers(rank: int, alpha: float) -> None:
                 f"Expected {name} to be a {'whole ' if name == 'rank' else ''}number. "
                 f"Received: {value!r}."
             )
-        if value <= 0:
+        if not 0 < value < math.inf:
             raise ValueError(f"Expected {name} to be above 0. Received: {value}.")

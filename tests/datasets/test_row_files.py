@@ -75,7 +75,7 @@ def test_other_keys_and_one_prompt_for_all(folder):
 
 BAD_LINES = [
     (line(image=...), ValueError, "expected the key 'image', received prefix, suffix"),
-    (line(suffix=...), ValueError, "'suffix'.*Pass the name it has as response_key"),
+    (line(suffix=...), ValueError, "'suffix'.*pass the name it has as response_key"),
     (line(prefix=...), ValueError, "'prefix'.*prompt_key"),
     (line(suffix=""), ValueError, "a text under 'suffix', received ''"),
     (line(suffix=" \n"), ValueError, "a text under 'suffix'"),
@@ -208,7 +208,7 @@ def test_damaged_pictures_are_found_before_training(folder):
         folder, line(suffix=""), *(line(image=f"{i}.png") for i in range(5)), line()
     )
     rows = read_jsonl(path, on_bad="skip")
-    with pytest.raises(ValueError, match=r"Row 3: .*3.png"):
+    with pytest.raises(ValueError, match=r"train.jsonl, line 5: .*3.png"):
         check_pictures(rows)
     left = check_pictures(rows, on_bad="skip")
     assert [row["images"][-5] for row in left] == ["0", "1", "2", "0"]

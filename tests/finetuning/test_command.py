@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def test_a_run_and_what_it_can_not_go_on_with(run, data, preset, tmp_path):
     assert settings["model"]["base"] == "tiny"
     assert settings["data"]["num_eval_rows"] == 3
     model = PaliGemma2CausalLM.from_preset(str(preset))
-    model.load_adapter(output / "adapter.safetensors")
+    assert model.load_adapter(output) == "run"
     assert_fails(run(*words), "--resume")
     again = run(*words, "--resume", "--seed", 3)
     assert_fails(again, "settings seed was 0 and is 3", "another directory")
@@ -106,6 +107,11 @@ def test_a_run_and_what_it_can_not_go_on_with(run, data, preset, tmp_path):
     random_task(seed=1).save_to_preset(same_name)
     result = run(*words, "--resume", "--preset", same_name)
     assert_fails(result, "Expected the base", "other")
+    state = output / "last" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:100])
+    assert_fails(run(*words, "--resume"), "a whole checkpoint", "state.safetensors")
+    shutil.rmtree(output / "last")
+    assert_fails(run(*words, "--resume"), "best, adapter.safetensors beside it")
 
 
 def test_an_adapter_of_a_quantised_base(run, data, preset, tmp_path):
@@ -165,6 +171,12 @@ def fails(run, data, tmp_path, monkeypatch) -> Callable[..., None]:
         (["--parts", "eyes"], ["vision, projection, decoder"]),
         (["--freeze", "vision", "--parts", "vision"], ["vision in both"]),
         (["--full", "--rank", "4"], ["--rank without --full"]),
+        (["--full", "--freeze", "vision,projection,decoder"], ["something to train"]),
+        (["--rank", "0"], ["rank to be above 0"]),
+        (["--alpha", "nan"], ["alpha to be above 0"]),
+        (["--learning-rate", "inf"], ["learning_rate above 0"]),
+        (["--targets", ""], ["names for --targets"]),
+        (["--patience", "2"], ["--eval-share"]),
         (["--full", "--quantize", "int8"], ["--quantize without --full"]),
         (["--quantize", "int2"], ["int8, int4", "'int2'"]),
         (["--text-length", "3"], ["12 longer", "--text-length"]),
@@ -186,13 +198,22 @@ def test_bad_options(fails, arguments, messages):
     fails(arguments, *messages)
 
 
+def test_a_directory_that_cannot_be_made(run, data, monkeypatch):
+    def refuse(*arguments: object, **kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    result = run("--data", data / "rows.jsonl", "--output", data / "runs" / "new")
+    assert_fails(result, f"but in {str(data)!r}: Permission denied")
+
+
 @pytest.mark.parametrize(
     ("change", "messages"),
     [
         ({"image": "gone.png"}, ["line 2", "gone.png"]),
         ({"suffix": " "}, ["line 2", "'suffix'"]),
         ({"prefix": 3}, ["line 2", "'prefix'"]),
-        ({"image": "broken.png"}, ["broken.png"]),
+        ({"image": "broken.png"}, ["bad.jsonl, line 2", "broken.png", "--skip-bad"]),
     ],
 )
 def test_bad_rows(fails, data, run, change, messages):
@@ -202,6 +223,21 @@ def test_bad_rows(fails, data, run, change, messages):
     fails(["--data", path], *messages)
     # Left out, one row is left, which is no batch of two.
     fails(["--data", path, "--skip-bad", "--batch-size", "2"], "received 1 rows")
+
+
+BOX = "<loc0001><loc0002><loc0003><loc0004> cat"
+
+
+def test_boxes_that_are_none(fails, data):
+    row = {"image": "pictures/000.png", "prefix": PROMPT, "suffix": BOX}
+    path = write_lines(data / "boxes.jsonl", [row, {**row, "suffix": BOX[9:]}])
+    messages = ["boxes.jsonl, line 2: expected boxes", "'<loc0002>", "--metric"]
+    fails(["--data", path], *messages)
+    # Where there are others alone it is another task, unless the metric says not.
+    path = write_lines(data / "points.jsonl", [{**row, "suffix": BOX[9:]}] * 2)
+    fails(["--data", path, "--metric", "ap50"], "four a box")
+    with pytest.warns(UserWarning, match="scored by exact_match"):
+        fails(["--data", path, "--batch-size", "4"], "received 2 rows")
 
 
 def test_answers_that_are_cut_are_told(fails, data):

@@ -1,0 +1,104 @@
+"""Which metric a run is scored by, and whether its rows are such as it needs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+from keras_pg2.codecs.parsing import parse_detections
+from keras_pg2.datasets.rows import Row, source_of
+from keras_pg2.finetuning.evaluation import METRICS
+from keras_pg2.finetuning.settings import Settings
+from keras_pg2.recipes import Recipe
+
+_LOCATION = "<loc"
+
+
+def choose_metric(
+    settings: Settings,
+    recipe: Recipe,
+    rows: Sequence[Row],
+    eval_rows: Sequence[Row],
+) -> str:
+    """The metric's name, with warnings where rows look like another task's.
+
+    Args:
+        settings: has the metric, or "auto".
+        recipe: has one where the settings have a recipe's name.
+        rows: to train on.
+        eval_rows: to evaluate on, may be none.
+
+    Raises:
+        ValueError: for an unknown metric, one of boxes for rows without any, or boxes
+            of other than four `<loc...>` tokens among right ones; names the row.
+    """
+    metric, both = settings.metric, (rows, eval_rows)
+    if metric not in METRICS and metric != "auto":
+        raise ValueError(
+            f"Expected a metric of {', '.join(METRICS)} or auto; received {metric!r}."
+        )
+    answers = [row["responses"] for part in both for row in part]
+    located = [answer for answer in answers if _LOCATION in answer]
+    has_boxes = any(map(is_of_boxes, located))
+    if metric == "auto":
+        metric = _metric_by_rows(settings, recipe, bool(located), has_boxes)
+    elif metric == "ap50" and not has_boxes:
+        raise ValueError(
+            "Expected answers with <loc....> tokens, four a box, for the metric ap50, "
+            "received none. Take exact_match."
+        )
+    if metric == "ap50":
+        for part in both:
+            _check_boxes(part)
+        if eval_rows and not any(_LOCATION in row["responses"] for row in eval_rows):
+            raise ValueError(
+                "Expected boxes in the evaluation rows for the metric ap50, received "
+                "boxes in the rows to train on alone. Take others, or exact_match."
+            )
+    return metric
+
+
+def is_of_boxes(answer: str) -> bool:
+    """Whether every location token of an answer belongs to a box."""
+    found = parse_detections(answer, 1024, 1024)
+    return len(found) > 0 and answer.count(_LOCATION) == 4 * len(found)
+
+
+def _metric_by_rows(
+    settings: Settings, recipe: Recipe, is_located: bool, has_boxes: bool
+) -> str:
+    is_about_boxes = recipe.metric == "mask_iou"
+    if settings.recipe is not None and is_about_boxes != is_located:
+        warnings.warn(
+            f"Expected answers {'with' if is_about_boxes else 'without'} <loc....> "
+            f"tokens for the recipe {recipe.task!r}, received rows "
+            f"{'with' if is_located else 'without'} them, as of another task. Is it "
+            "the right recipe?",
+            stacklevel=4,
+        )
+    if has_boxes:
+        return "ap50"
+    if is_located:
+        warnings.warn(
+            "Expected boxes of four <loc....> tokens, received answers with other "
+            "numbers of them alone. They are trained on as they are, and scored by "
+            "exact_match.",
+            stacklevel=4,
+        )
+    if settings.recipe is None:
+        return "exact_match"
+    if recipe.metric == "cider":
+        return "perplexity"
+    return recipe.metric if recipe.metric in METRICS else "exact_match"
+
+
+def _check_boxes(rows: Sequence[Row]) -> None:
+    for place, row in enumerate(rows):
+        answer = row["responses"]
+        if _LOCATION in answer and not is_of_boxes(answer):
+            raise ValueError(
+                f"{source_of(rows, place)}: expected boxes as <locY1><locX1><locY2>"
+                f"<locX2> label, with ' ; ' between them, received {answer!r:.100}. "
+                "Correct it, or take the metric exact_match (--metric), which reads "
+                "no boxes."
+            )
