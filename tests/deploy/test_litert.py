@@ -192,7 +192,7 @@ def test_what_the_model_refuses_is_refused(task, runner, inputs, error, message)
         (
             "cat",
             TypeError,
-            r'Expected labels as a list of texts, such as \["cat", "dog',
+            r'as a list of texts, such as \["cat", "dog',
         ),
         (None, TypeError, "Expected labels as a list of texts"),
         ([], ValueError, "Expected labels, the names to look for"),
