@@ -57,6 +57,15 @@ class Grammar(Protocol):
         """
 
 
+def check_grammar(constraint: Any) -> None:
+    """Raises TypeError for what is no `Grammar`."""
+    if not hasattr(constraint, "automaton"):
+        raise TypeError(
+            "Expected constraint as a LocationGrammar, Choices, or another object with "
+            f"an `automaton` method. Received: {constraint!r}."
+        )
+
+
 @dataclass
 class AutomatonBuilder:
     """Collects states and the tokens that lead from one to another.

@@ -125,7 +125,7 @@ def write_peft(adapter: Adapter, directory: Path, base: str) -> None:
             key = f"{_PREFIX}{modules[layer]}.{name}.weight"
             tensors[key] = np.ascontiguousarray(value.T, np.float32)
     config = _config(adapter, modules, base)
-    with staged(directory, False, sum(t.nbytes for t in tensors.values())) as part:
+    with staged(directory, None, sum(t.nbytes for t in tensors.values())) as part:
         part.mkdir()
         save_file(tensors, part / WEIGHTS_FILE, {"format": "pt"})
         (part / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")

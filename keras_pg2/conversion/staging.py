@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from uuid import uuid4
 
 
 @contextmanager
-def staged(target: Path, overwrite: bool, num_bytes: int = 0) -> Iterator[Path]:
+def staged(target: Path, overwrite: bool | None, num_bytes: int = 0) -> Iterator[Path]:
     """Gives a path beside the target to write to, and moves it there in the end.
 
     When the block fails, what was written is removed, and what was at the target
@@ -18,19 +19,23 @@ def staged(target: Path, overwrite: bool, num_bytes: int = 0) -> Iterator[Path]:
 
     Args:
         target: the file or directory to be.
-        overwrite: whether something at the target is replaced.
+        overwrite: whether something at the target is replaced; None where it never
+            is, so that the message does not offer it.
         num_bytes: what will be written at least.
 
     Raises:
         FileExistsError: when the target is there and is not to be replaced, or is a
             directory of something else than a checkpoint.
+        NotADirectoryError: when a folder on the way to the target is a file.
         OSError: when the disk has too little space, before anything is written.
     """
     if target.exists() and not overwrite and not _is_empty_directory(target):
+        advice = "remove it" if overwrite is None else "allow to overwrite it"
         raise FileExistsError(
             f"Expected to write {target}, which is there already. Choose another name, "
-            "or allow to overwrite it."
+            f"or {advice}."
         )
+    check_folders(target)
     if target.is_dir() and not _is_empty_directory(target):
         _check_replaceable(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -46,6 +51,16 @@ def staged(target: Path, overwrite: bool, num_bytes: int = 0) -> Iterator[Path]:
         _replace(part, target)
     finally:
         _remove(part)
+
+
+def check_folders(target: Path) -> None:
+    """Raises NotADirectoryError when a folder on the way to a target is a file."""
+    for parent in target.parents:
+        if os.path.lexists(parent) and not parent.is_dir():
+            raise NotADirectoryError(
+                f"Expected a folder to write {target.name} to, but {str(parent)!r} is "
+                "a file. Choose another name."
+            )
 
 
 def _check_replaceable(target: Path) -> None:

@@ -100,7 +100,14 @@ def check_comparison(
         comparison.lowest_correlation >= lowest
         and comparison.largest_difference <= limit
     ):
-        advice = "Export with less quantization." if quantization else "Please tell us."
+        advice = (
+            "The files may be of another model, or of this one with another adapter: "
+            "export it again. "
+        )
+        if quantization:
+            advice += "Else export with less quantization."
+        else:
+            advice += "Where a new export is as far off, please tell us."
         raise ValueError(
             f"Expected the logits of {name!r} (quantization={quantization!r}) to "
             f"correlate with the model's by at least {lowest}, and to differ by at "

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from keras_pg2.conversion.staging import check_folders
+
 
 @dataclass(frozen=True)
 class Format:
@@ -70,6 +72,7 @@ def check_export(to: str, quantization: str | None, path: Path, backend: str) ->
 
     Raises:
         FileExistsError: when something is at `path`.
+        NotADirectoryError: when a folder on the way to `path` is a file.
         ImportError: when a package is missing; says what to install.
         ValueError: for an unknown format, a quantization that it has not, or a backend
             that cannot export to it.
@@ -103,4 +106,5 @@ def check_export(to: str, quantization: str | None, path: Path, backend: str) ->
             f"Expected to write {path}, which is there already. Choose another name, "
             "or remove it."
         )
+    check_folders(path)
     return found

@@ -24,8 +24,8 @@ from keras_pg2.deploy.litert_source import (
     open_graph,
 )
 from keras_pg2.deploy.litert_verification import verify_litert
-from keras_pg2.deploy.preparation import check_preprocessor, describe_preparation
-from keras_pg2.deploy.runner import VOCABULARY
+from keras_pg2.deploy.preparation import checked_parts, describe_preparation
+from keras_pg2.deploy.runner_files import VOCABULARY
 from keras_pg2.model_numbers import count_parameters, override_numbers
 
 PREFILL_LENGTHS = (16, 64)
@@ -62,13 +62,13 @@ def export_litert(
     Raises:
         FileExistsError: when something is at `path`.
         ImportError: when TensorFlow, ai-edge-litert or ai-edge-quantizer is missing.
+        TypeError: for something else than a `PaliGemma2CausalLM`.
         ValueError: for a model without a preprocessor, a quantised one, an unknown
             quantization or lengths that do not fit; also when the files' logits are
             not the model's, and then nothing is left at `path`.
     """
     check_quantization(quantization)
-    backbone, preprocessor = model.backbone, model.preprocessor
-    check_preprocessor(backbone, preprocessor)
+    backbone, preprocessor = checked_parts(model)
     lengths = _check_lengths(prefill_lengths)
     cache_length = check_cache_length(
         cache_length, backbone.num_image_tokens + lengths[-1]
@@ -76,7 +76,7 @@ def export_litert(
     numbers = override_numbers(backbone.get_config())
     target = Path(path)
     num_bytes = int(count_parameters(**numbers) * BYTES_PER_WEIGHT[quantization])
-    with staged(target, overwrite=False, num_bytes=num_bytes) as part:
+    with staged(target, overwrite=None, num_bytes=num_bytes) as part:
         graph = open_graph(import_tensorflow(), backbone)
         plan = FilePlan(split_layers(numbers), lengths, cache_length)
         files = plan.files(graph)

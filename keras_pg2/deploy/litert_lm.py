@@ -38,7 +38,7 @@ from keras_pg2.deploy.litert_source import (
     import_tensorflow,
     open_graph,
 )
-from keras_pg2.deploy.preparation import check_preprocessor
+from keras_pg2.deploy.preparation import checked_parts
 from keras_pg2.model_numbers import num_image_tokens
 
 Tensor = Any
@@ -88,11 +88,10 @@ def export_litertlm(
         FileExistsError: when something is at `path`.
         ImportError: when TensorFlow, ai-edge-litert, ai-edge-quantizer or
             litert-lm-builder is missing.
-        ValueError: as `export_litert`.
+        TypeError, ValueError: as `export_litert`.
     """
     check_quantization(quantization)
-    backbone, preprocessor = model.backbone, model.preprocessor
-    check_preprocessor(backbone, preprocessor)
+    backbone, preprocessor = checked_parts(model)
     if not isinstance(prefill_length, int) or prefill_length < 3:
         raise ValueError(
             "Expected prefill_length as a number of tokens >= 3: bos, a prompt and the "
@@ -104,7 +103,7 @@ def export_litertlm(
     [pieces] = tokenizer.tokenize([IMAGE])
     # LiteRT-LM counts them as tokens that it has given.
     cache_length += len(pieces)
-    with staged(Path(path), overwrite=False) as part, TemporaryDirectory() as work:
+    with staged(Path(path), overwrite=None) as part, TemporaryDirectory() as work:
         builder, types = _open_builder()
         graph = open_graph(import_tensorflow(), backbone)
         prefill = prefill_signature(

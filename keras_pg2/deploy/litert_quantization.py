@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 KINDS = ("float16", "int8", "int4")
@@ -94,7 +95,30 @@ def quantize(
                 )
     # It reports its progress, and sizes, to both.
     silence = io.StringIO()
-    with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+    with (
+        contextlib.redirect_stdout(silence),
+        contextlib.redirect_stderr(silence),
+        _without_overriding(),
+    ):
         quantized = quantizer.quantize().quantized_model
     assert quantized is not None
     return bytes(quantized)
+
+
+@contextlib.contextmanager
+def _without_overriding() -> Iterator[None]:
+    """Leaves out a warning for each weight that several signatures share.
+
+    The quantizer makes such a weight smaller once for each, to the same numbers.
+    """
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "overriding other previously" not in str(record.msg)
+
+    # That module logs to the root logger.
+    root = logging.getLogger()
+    root.addFilter(is_other)
+    try:
+        yield
+    finally:
+        root.removeFilter(is_other)

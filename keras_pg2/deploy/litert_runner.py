@@ -15,9 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from keras_pg2.deploy.input_checks import check_at_least_one
 from keras_pg2.deploy.runner import ExportedModel, RunnerState
+from keras_pg2.deploy.runner_files import check_names, named_when_broken
 
 MANIFEST = "litert.json"
+KEYS = ("decoder_parts", "prefill_lengths")
 
 
 class LiteRTModel(ExportedModel):
@@ -33,25 +36,37 @@ class LiteRTModel(ExportedModel):
     Raises:
         FileNotFoundError: when the directory or a file of it is not there.
         ImportError: when `ai-edge-litert` or `sentencepiece` is not installed.
-        ValueError: when `litert.json` is not one.
+        ValueError: when a file is empty, cut or of something else, or `num_threads` is
+            no whole number >= 1.
     """
 
     def __init__(
         self, directory: str | os.PathLike[str], num_threads: int | None = None
     ) -> None:
+        if num_threads is not None:
+            num_threads = check_at_least_one("num_threads", num_threads, ", or None")
         interpreter, sentencepiece = _import_runtime()
         directory = Path(directory)
-        super().__init__(directory, MANIFEST, "export_litert", sentencepiece)
-        files = {
-            name: interpreter.Interpreter(
-                str(directory / name), num_threads=num_threads or os.cpu_count()
-            )
-            for name in dict.fromkeys(self.manifest["files"].values())
-        }
-        self._signatures = {
-            signature: files[name].get_signature_runner(signature)
-            for signature, name in self.manifest["files"].items()
-        }
+        super().__init__(directory, MANIFEST, "export_litert", KEYS, sentencepiece)
+        check_names(directory / MANIFEST, self.manifest["files"], self._names())
+        self._signatures = {}
+        for file in dict.fromkeys(self.manifest["files"].values()):
+            with named_when_broken(directory / file):
+                found = interpreter.Interpreter(
+                    str(directory / file), num_threads=num_threads or os.cpu_count()
+                )
+                for signature, holder in self.manifest["files"].items():
+                    if holder == file:
+                        runner = found.get_signature_runner(signature)
+                        self._signatures[signature] = runner
+
+    def _names(self) -> list[str]:
+        """The signatures that are called."""
+        lengths = self.manifest["prefill_lengths"]
+        steps = ("decode", *(f"prefill_{n}" for n in lengths))
+        parts = range(self.manifest["decoder_parts"])
+        whole = ["vision", "embedder", "logits"]
+        return whole + [f"{step}_{part}" for step in steps for part in parts]
 
     def encode_pixels(self, images: np.ndarray) -> np.ndarray:
         """float32[1, h, w, 3] in [-1, 1] -> float32[1, I, D]."""

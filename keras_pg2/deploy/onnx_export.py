@@ -17,14 +17,15 @@ from keras_pg2.conversion.from_model import ModelSource, from_model
 from keras_pg2.conversion.huggingface_writer import write_description, write_tokenizer
 from keras_pg2.conversion.staging import staged
 from keras_pg2.deploy.comparison import LogitComparison
+from keras_pg2.deploy.input_checks import check_at_least_one
 from keras_pg2.deploy.onnx_builder import GraphBuilder, Types
 from keras_pg2.deploy.onnx_graph import ONNXGraph
 from keras_pg2.deploy.onnx_quantization import DTYPES, SUFFIXES, check_quantization
 from keras_pg2.deploy.onnx_runner import MANIFEST
 from keras_pg2.deploy.onnx_verification import verify_onnx
 from keras_pg2.deploy.onnx_weights import FILE_BYTES, WeightFiles
-from keras_pg2.deploy.preparation import check_preprocessor, describe_preparation
-from keras_pg2.deploy.runner import VOCABULARY
+from keras_pg2.deploy.preparation import checked_parts, describe_preparation
+from keras_pg2.deploy.runner_files import VOCABULARY
 from keras_pg2.model_numbers import count_parameters, override_numbers
 
 CONTEXT_LENGTH = 8192
@@ -64,19 +65,21 @@ def export_onnx(
     Raises:
         FileExistsError: when something is at `path`.
         ImportError: when onnx or onnxruntime is missing.
+        TypeError: for something else than a `PaliGemma2CausalLM`.
         ValueError: for a model without a preprocessor, a quantised one, a network that
-            transformers does not have, or an unknown quantization; also when the
-            files' logits are not the model's, and then nothing is left at `path`.
+            transformers does not have, an unknown quantization, or a `file_bytes` that
+            is no whole number >= 1; also when the files' logits are not the model's,
+            and then nothing is left at `path`.
     """
     check_quantization(quantization)
+    check_at_least_one("file_bytes", file_bytes)
     onnx = _import_onnx()
-    backbone, preprocessor = model.backbone, model.preprocessor
-    check_preprocessor(backbone, preprocessor)
+    backbone, preprocessor = checked_parts(model)
     numbers = override_numbers(backbone.get_config())
     source = ModelSource(backbone, numbers)
     tokenizer, paths = preprocessor.tokenizer, frozenset(source.keys())
     num_bytes = int(count_parameters(**numbers) * BYTES_PER_WEIGHT[quantization])
-    with staged(Path(path), overwrite=False, num_bytes=num_bytes) as part:
+    with staged(Path(path), overwrite=None, num_bytes=num_bytes) as part:
         checkpoint = from_model(backbone, preprocessor)
         write_description(checkpoint, part, "float32")
         # Where it is not the table's, <image> would be one of the table's tokens.

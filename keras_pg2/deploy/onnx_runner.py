@@ -15,9 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from keras_pg2.deploy.input_checks import check_at_least_one
 from keras_pg2.deploy.runner import ExportedModel, RunnerState
+from keras_pg2.deploy.runner_files import check_names, named_when_broken
 
 MANIFEST = "onnx.json"
+KEYS = ("num_layers", "cache_shape")
+GRAPHS = ("vision_encoder", "embed_tokens", "decoder_model_merged")
 
 
 class ONNXModel(ExportedModel):
@@ -33,24 +37,33 @@ class ONNXModel(ExportedModel):
     Raises:
         FileNotFoundError: when the directory or a file of it is not there.
         ImportError: when `onnxruntime` or `sentencepiece` is not installed.
-        ValueError: when `onnx.json` is not one.
+        ValueError: when a file is empty, cut or of something else, or `num_threads` is
+            no whole number >= 1.
     """
 
     def __init__(
         self, directory: str | os.PathLike[str], num_threads: int | None = None
     ) -> None:
+        if num_threads is not None:
+            num_threads = check_at_least_one("num_threads", num_threads, ", or None")
         self._onnxruntime, sentencepiece = _import_runtime()
         directory = Path(directory)
-        super().__init__(directory, MANIFEST, "export_onnx", sentencepiece)
+        super().__init__(directory, MANIFEST, "export_onnx", KEYS, sentencepiece)
         options = self._onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads or 0
         files = self.manifest["files"]
+        check_names(directory / MANIFEST, files, GRAPHS)
         self._vision, self._embedder, self._decoder = (
-            self._onnxruntime.InferenceSession(
-                str(directory / files[name]), options, ["CPUExecutionProvider"]
-            )
-            for name in ("vision_encoder", "embed_tokens", "decoder_model_merged")
+            self._open(directory / files[name], options) for name in GRAPHS
         )
+
+    def _open(self, path: Path, options: Any) -> Any:
+        """A graph; its weights are in the files beside it."""
+        weights = sorted(path.parent.glob(f"{path.name}_data*"))
+        with named_when_broken(path, *weights):
+            return self._onnxruntime.InferenceSession(
+                str(path), options, ["CPUExecutionProvider"]
+            )
 
     def encode_pixels(self, images: np.ndarray) -> np.ndarray:
         """float32[1, h, w, 3] in [-1, 1] -> float32[1, I, D]."""

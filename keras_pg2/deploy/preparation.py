@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras_pg2.tasks import PaliGemma2CausalLM
 
-def check_preprocessor(backbone: Any, preprocessor: Any) -> None:
-    """Raises ValueError when there is none, or one for pictures of another size."""
+
+def checked_parts(model: Any) -> tuple[Any, Any]:
+    """The network and the preprocessor of a model that can be exported.
+
+    Raises:
+        TypeError: when it is no `PaliGemma2CausalLM`.
+        ValueError: when it has no preprocessor, or one for pictures of another size.
+    """
+    if not isinstance(model, PaliGemma2CausalLM):
+        raise TypeError(
+            f"Expected a PaliGemma2CausalLM. Received: {type(model).__name__}. Pass "
+            "the whole model: its preprocessor is needed too."
+        )
+    backbone, preprocessor = model.backbone, model.preprocessor
     if preprocessor is None or preprocessor.image_converter is None:
         raise ValueError(
             "Expected a model with a preprocessor that has an image converter, since "
@@ -18,6 +31,7 @@ def check_preprocessor(backbone: Any, preprocessor: Any) -> None:
             f"Expected an image converter to {backbone.image_size} pixels, as the "
             f"network wants. Received: {tuple(size)}."
         )
+    return backbone, preprocessor
 
 
 def describe_preparation(preprocessor: Any) -> dict[str, Any]:

@@ -8,7 +8,6 @@ Axes: I image tokens, D hidden_dim, V vocabulary.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,13 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_pg2.codecs import Detections, parse_detections
-from keras_pg2.codecs.grammars import Grammar, LocationGrammar
+from keras_pg2.codecs.grammars import Grammar, LocationGrammar, check_grammar
+from keras_pg2.deploy.input_checks import check_at_least_one, check_image, check_prompt
+from keras_pg2.deploy.runner_files import VOCABULARY, read_manifest, read_vocabulary
 from keras_pg2.deploy.runner_tokens import GreedyChoice, VocabularyTokenizer
 from keras_pg2.preprocessing import prompts
 from keras_pg2.preprocessing.images import ImageInput, load_rgb, open_image
 from keras_pg2.preprocessing.resizing import stretch, to_model_input
-
-VOCABULARY = "vocabulary.spm"
 
 
 class RunnerState(NamedTuple):
@@ -45,6 +44,7 @@ class ExportedModel(ABC):
         directory: what was written.
         manifest: the file in it that describes it.
         exporter: the function that writes such directories, for messages.
+        keys: what the manifest says beside what all manifests do.
         sentencepiece: the module.
 
     Attributes:
@@ -52,17 +52,20 @@ class ExportedModel(ABC):
 
     Raises:
         FileNotFoundError: when the directory or a file of it is not there.
-        ValueError: when the manifest is not one.
+        ValueError: when the manifest or the vocabulary is not whole.
     """
 
     def __init__(
-        self, directory: Path, manifest: str, exporter: str, sentencepiece: Any
+        self,
+        directory: Path,
+        manifest: str,
+        exporter: str,
+        keys: Sequence[str],
+        sentencepiece: Any,
     ) -> None:
-        self.manifest = read_manifest(directory, manifest, exporter)
+        self.manifest = read_manifest(directory, manifest, exporter, keys)
         self._tokenizer = VocabularyTokenizer(
-            sentencepiece.SentencePieceProcessor(
-                model_proto=(directory / VOCABULARY).read_bytes()
-            ),
+            read_vocabulary(directory / VOCABULARY, sentencepiece),
             self.manifest["end_token_id"],
             self.manifest["special_token_ids"],
         )
@@ -104,17 +107,15 @@ class ExportedModel(ABC):
 
         Raises:
             FileNotFoundError, PermissionError, TypeError, ValueError: for a bad
-                picture; ValueError too for a prompt longer than the longest prefill,
-                and where no answer of the constraint has room.
+                picture or prompt; ValueError too for a prompt longer than the longest
+                prefill, and where no answer of the constraint has room; TypeError for
+                a constraint that is none.
         """
-        limit = max_new_tokens
-        if limit is None:
-            limit = self.manifest["cache_length"]
-        if not isinstance(limit, int) or limit < 1:
-            raise ValueError(
-                "Expected max_new_tokens as a whole number >= 1, or None. Received: "
-                f"{max_new_tokens!r}."
-            )
+        limit = self.manifest["cache_length"]
+        if max_new_tokens is not None:
+            limit = check_at_least_one("max_new_tokens", max_new_tokens, ", or None")
+        if constraint is not None:
+            check_grammar(constraint)
         token_ids = self.tokenize(prompt)
         features = self.encode_image(image)
         tokens = self.generate_tokens(features, token_ids, limit, constraint)
@@ -140,13 +141,21 @@ class ExportedModel(ABC):
             FileNotFoundError, PermissionError, TypeError, ValueError: as `generate`,
                 and for labels that no prompt can have.
         """
-        picture, prompt = open_image(image), prompts.detect(labels)
-        grammar = LocationGrammar(tuple(labels), segments="never")
+        prompts.check_labels(labels)
+        prompt = prompts.detect(labels)
+        picture = open_image(check_image(image))
+        names = tuple(label.strip() for label in labels)
+        grammar = LocationGrammar(names, segments="never")
         text = self.generate(picture, prompt, max_new_tokens, grammar)
         return parse_detections(text, *picture.size)
 
     def tokenize(self, prompt: str) -> list[int]:
-        """The tokens of a prompt, with what stands before and after it."""
+        """The tokens of a prompt, with what stands before and after it.
+
+        Raises:
+            TypeError, ValueError: for a prompt that is no text, or has `<image>` in it.
+        """
+        prompt = check_prompt(prompt)
         separator = self.manifest["separator"]
         start, end = self.manifest["start_token_ids"], self.manifest["separator_ids"]
         text = prompt.removesuffix(separator) if separator else prompt
@@ -162,7 +171,7 @@ class ExportedModel(ABC):
         size, interpolation, antialias = (
             self.manifest[key] for key in ("image_size", "interpolation", "antialias")
         )
-        levels = load_rgb(image)
+        levels = load_rgb(check_image(image))
         levels = stretch(levels, (size, size), interpolation, antialias)
         return self.encode_pixels(to_model_input(levels)[None])
 
@@ -196,33 +205,3 @@ class ExportedModel(ABC):
             if choice.is_over or num_left == 1:
                 return
             logits, state = self.decode(token, state)
-
-
-def read_manifest(directory: Path, name: str, exporter: str) -> dict[str, Any]:
-    """What describes an exported model, all of whose files are there.
-
-    Raises:
-        FileNotFoundError: when it or a file that it names is missing.
-        ValueError: when it cannot be read.
-    """
-    path = directory / name
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"Expected a directory that {exporter} wrote, with {name} in it. "
-            f"Received: {str(directory)!r}, where there is none."
-        )
-    try:
-        manifest = json.loads(path.read_text())
-        names = {VOCABULARY, *manifest["files"].values()}
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"Expected {path} to be as {exporter} wrote it, but it cannot be read "
-            f"({error!r}). Export the model again."
-        ) from error
-    missing = [name for name in sorted(names) if not (directory / name).is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"Expected {', '.join(missing)} in {str(directory)!r}, as {name} says. "
-            "Copy the whole directory."
-        )
-    return manifest

@@ -13,7 +13,8 @@ from typing import Any
 import keras
 
 from keras_pg2.conversion.staging import staged
-from keras_pg2.deploy.preparation import check_preprocessor
+from keras_pg2.deploy.input_checks import check_at_least_one
+from keras_pg2.deploy.preparation import checked_parts
 from keras_pg2.deploy.saved_model_signatures import CONVERTERS, build_module
 from keras_pg2.deploy.saved_model_verification import (
     SavedModelComparison,
@@ -63,17 +64,18 @@ def export_saved_model(
         FileExistsError: when something is at `path`.
         RuntimeError: on the PyTorch backend.
         ImportError: when TensorFlow or TensorFlow Text is missing.
+        TypeError: for something else than a `PaliGemma2CausalLM`.
         ValueError: for a model without a preprocessor, lengths that do not fit, or
             sample answers or scores that are not the model's; nothing is left at
             `path` then.
     """
     check_backend()
-    check_preprocessor(model.backbone, model.preprocessor)
-    _check_lengths(model.preprocessor, max_new_tokens, prompt_length)
+    backbone, preprocessor = checked_parts(model)
+    _check_lengths(preprocessor, max_new_tokens, prompt_length)
     tf, tf_text = import_tensorflow()
-    weights = model.backbone.variables
+    weights = backbone.variables
     num_bytes = sum(math.prod(w.shape) * _WIDTHS.get(w.dtype, 4) for w in weights)
-    with staged(Path(path), overwrite=False, num_bytes=num_bytes) as part:
+    with staged(Path(path), overwrite=None, num_bytes=num_bytes) as part:
         module, signatures = build_module(
             tf, tf_text, model, max_new_tokens, prompt_length
         )
@@ -112,10 +114,7 @@ def _check_lengths(preprocessor: Any, max_new_tokens: int, prompt_length: int) -
         ("max_new_tokens", max_new_tokens),
         ("prompt_length", prompt_length),
     ):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(
-                f"Expected {name} as a whole number >= 1. Received: {value!r}."
-            )
+        check_at_least_one(name, value)
     least = len(preprocessor.generate_preprocess("")["token_ids"][0])
     if prompt_length < least:
         raise ValueError(

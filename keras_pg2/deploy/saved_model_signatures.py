@@ -54,7 +54,10 @@ def build_module(
         ],
     )
     def generate_ids(pixels: Tensor, token_ids: Tensor, padding_mask: Tensor) -> dict:
-        return {"token_ids": generate(pixels, token_ids, padding_mask)}
+        inputs = check_rows(
+            tf, pixels=pixels, token_ids=token_ids, padding_mask=padding_mask
+        )
+        return {"token_ids": generate(*inputs)}
 
     def read(image_bytes: Tensor, prompt: Tensor) -> tuple:
         pixels, is_picture = decode_pictures(tf, converter, image_bytes)
@@ -64,6 +67,7 @@ def build_module(
 
     @tf.function(autograph=False, input_signature=[strings] * 2)
     def serve(image_bytes: Tensor, prompt: Tensor) -> dict:
+        image_bytes, prompt = check_rows(tf, image_bytes=image_bytes, prompt=prompt)
         pixels, token_ids, padding_mask, error = read(image_bytes, prompt)
         answers = generate_ids(pixels, token_ids, padding_mask)["token_ids"]
         texts = tf.where(error == "", text.detokenize(answers), "")
@@ -71,6 +75,9 @@ def build_module(
 
     @tf.function(autograph=False, input_signature=[strings] * 3)
     def score(image_bytes: Tensor, prompt: Tensor, answer: Tensor) -> dict:
+        image_bytes, prompt, answer = check_rows(
+            tf, image_bytes=image_bytes, prompt=prompt, answer=answer
+        )
         pixels, token_ids, padding_mask, error = read(image_bytes, prompt)
         answer_ids, num_tokens, answer_error = text.tokenize_answers(answer)
         error = tf.where(error == "", answer_error, error)
@@ -86,6 +93,34 @@ def build_module(
     for name, function in signatures.items():
         setattr(module, name, function)
     return module, {"serving_default": serve, **signatures}
+
+
+def check_rows(tf: Any, **inputs: Tensor) -> list[Tensor]:
+    """Inputs of a signature as they are, once it is sure that their rows match.
+
+    What a backend compiles fails for others with messages of its own. The call ends
+    with TensorFlow's InvalidArgumentError when there are no rows, or not as many of
+    each input.
+
+    Args:
+        tf: the module `tensorflow`.
+        **inputs: by name, each with B rows.
+    """
+    names = ", ".join(inputs)
+    first, *others = (tf.shape(value)[0] for value in inputs.values())
+    checks = [
+        tf.debugging.assert_equal(
+            count, first, f"Expected {names} with as many rows (B) each."
+        )
+        for count in others
+    ]
+    checks.append(
+        tf.debugging.assert_positive(
+            first, f"Expected {names} of at least one row. Received: none."
+        )
+    )
+    with tf.control_dependencies(checks):
+        return [tf.identity(value) for value in inputs.values()]
 
 
 def greedy_function(model: Any, max_new_tokens: int) -> Callable[..., Tensor]:

@@ -22,7 +22,8 @@ arXiv:2407.07726 section 3.2.5. [3] huggingface.co/blog/paligemma2mix, which lis
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 # The languages of Crossmodal-3600 (arXiv:2205.12522), as that data set writes them.
 # fmt: off
@@ -92,6 +93,26 @@ def segment(*labels: str | Iterable[str]) -> str:
         ValueError: as for `detect`.
     """
     return "segment " + _join_labels(labels)
+
+
+def check_labels(labels: Any, also: str = "") -> None:
+    """Checks that names to look for come as a list.
+
+    Args:
+        labels: what was given for them.
+        also: what else they may be, for the message.
+
+    Raises:
+        TypeError: when they are no list, such as one text.
+        ValueError: when there are none.
+    """
+    if isinstance(labels, str) or not isinstance(labels, Sequence):
+        raise TypeError(
+            f'Expected labels as a list of texts, such as ["cat", "dog"]{also}. '
+            f"Received: {labels!r}."
+        )
+    if not labels:
+        raise ValueError("Expected labels, the names to look for. Received: none.")
 
 
 def _join_labels(labels: tuple[str | Iterable[str], ...]) -> str:

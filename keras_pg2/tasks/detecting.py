@@ -187,13 +187,7 @@ def _check_model(model: Any, task: Task) -> None:
 
 def _labels_of_each(labels: Any, num_pictures: int) -> list[tuple[str, ...]]:
     """The labels of each picture, checked."""
-    if isinstance(labels, str) or not isinstance(labels, Sequence):
-        raise TypeError(
-            'Expected labels as a list of texts, such as ["cat", "dog"], or one such '
-            f"list for each picture. Received: {labels!r}."
-        )
-    if not labels:
-        raise ValueError("Expected labels, the names to look for. Received: none.")
+    prompts.check_labels(labels, ", or one such list for each picture")
     if all(isinstance(label, str) for label in labels):
         return [_checked(labels, "")] * num_pictures
     is_row = [isinstance(row, list | tuple) for row in labels]

@@ -171,11 +171,7 @@ def _constrain(
             "Expected a model with a preprocessor together with constraint, to make "
             "tokens of its texts. Received: preprocessor=None."
         )
-    if not hasattr(constraint, "automaton"):
-        raise TypeError(
-            "Expected constraint as a LocationGrammar, Choices, or another object with "
-            f"an `automaton` method. Received: {constraint!r}."
-        )
+    grammars.check_grammar(constraint)
     automaton = constraint.automaton(
         model.preprocessor.tokenizer, model.backbone.vocabulary_size
     )

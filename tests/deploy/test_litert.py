@@ -167,6 +167,56 @@ def test_grammars_without_room(runner):
         runner.generate(random_picture(0), "x", 1, Choices(["cat", "a dog"]))
 
 
+@pytest.mark.parametrize(
+    ("inputs", "error", "message"),
+    [
+        (("a <image>",), ValueError, "without '<image>'"),
+        (("\ud800",), ValueError, "lone surrogate"),
+        *[
+            ((prompt,), TypeError, "as text, one at a time")
+            for prompt in (None, 3, ["caption en"], b"caption en")
+        ],
+        (("ocr", True), ValueError, "max_new_tokens"),
+        (("ocr", 2.0), ValueError, "max_new_tokens"),
+        (("ocr", 2, "yes"), TypeError, "Expected constraint"),
+    ],
+)
+def test_what_the_model_refuses_is_refused(task, runner, inputs, error, message):
+    with pytest.raises(error, match=message):
+        runner.generate(random_picture(0), *inputs)
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (
+            "cat",
+            TypeError,
+            r'as a list of texts, such as \["cat", "dog',
+        ),
+        (None, TypeError, "Expected labels as a list of texts"),
+        ([], ValueError, "Expected labels, the names to look for"),
+        (["cat", "cat"], ValueError, "Expected each label once"),
+    ],
+)
+def test_labels_are_refused_as_by_the_model(task, runner, labels, error, message):
+    for model in (runner, task):
+        with pytest.raises(error, match=message):
+            model.detect(random_picture(0), labels)
+
+
+def test_bytes_of_a_file_are_no_picture(runner):
+    for call in (runner.generate, lambda *args: runner.detect(args[0], ["a"])):
+        with pytest.raises(TypeError, match=r"PIL\.Image\.open"):
+            call(b"\x89PNG", "ocr")
+
+
+def test_whole_numbers_of_numpy_are_numbers(runner):
+    picture = random_picture(0)
+    wanted = runner.generate(picture, "ocr", 3)
+    assert runner.generate(picture, "ocr", np.int64(3)) == wanted
+
+
 def test_prompts_that_do_not_fit(runner):
     with pytest.raises(ValueError, match="at most 12 tokens"):
         runner.generate(random_picture(0), "a red ball next to a small dog " * 3)
@@ -186,7 +236,7 @@ def test_the_table_is_stored_once_and_lora_is_merged(task, directory):
     assert ops.convert_to_numpy(dense.base_kernel).T.tobytes() not in content
 
 
-def test_quantised_files_are_smaller_and_agree(task, directory, tmp_path):
+def test_quantised_files_are_smaller_and_agree(task, directory, tmp_path, caplog):
     numbers = override_numbers(task.backbone.get_config())
     blob = (directory / "model.tflite").read_bytes()
     sizes = [len(blob)]
@@ -202,6 +252,7 @@ def test_quantised_files_are_smaller_and_agree(task, directory, tmp_path):
         assert comparison.lowest_correlation < 1
         sizes.append((path / "model.tflite").stat().st_size)
     assert sizes == sorted(sizes, reverse=True)
+    assert "overriding other previously" not in caplog.text
     # The table is most of this network: 397 kB, and a quarter of it as int8.
     assert sizes[0] - sizes[2] > 0.7 * 397_000
 
@@ -256,8 +307,12 @@ def test_errors_come_before_work(task, directory, tmp_path, monkeypatch):
         export_litert(task, path, prefill_lengths=[16], cache_length=20)
     with pytest.raises(ValueError, match="preprocessor"):
         export_litert(PaliGemma2CausalLM(task.backbone, None), path)
-    with pytest.raises(FileExistsError):
+    with pytest.raises(TypeError, match=r"PaliGemma2CausalLM\. Received: PaliGemma2B"):
+        export_litert(task.backbone, path)
+    with pytest.raises(FileExistsError, match="or remove it"):
         export_litert(task, directory)
+    with pytest.raises(NotADirectoryError, match=r"litert\.json' is a file"):
+        export_litert(task, directory / "litert.json" / "a")
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(ImportError, match=r"keras-pg2\[tensorflow,litert\]"):
         export_litert(task, path)
@@ -268,11 +323,40 @@ def test_directories_that_are_none(tmp_path):
     with pytest.raises(FileNotFoundError, match="export_litert"):
         LiteRTModel(tmp_path)
     (tmp_path / "litert.json").write_text("{}")
-    with pytest.raises(ValueError, match="Export the model again"):
+    with pytest.raises(ValueError, match="or export the model again"):
         LiteRTModel(tmp_path)
     (tmp_path / "litert.json").write_text('{"files": {"decode": "decoder.tflite"}}')
     with pytest.raises(FileNotFoundError, match=r"decoder\.tflite, vocabulary\.spm"):
         LiteRTModel(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0, 0.5])
+@pytest.mark.parametrize("name", ["model.tflite", "vocabulary.spm"])
+def test_broken_files_are_named(directory, tmp_path, name, share):
+    path = shutil.copytree(directory, tmp_path / "model") / name
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=rf"{name}.*Copy the whole directory again"):
+        LiteRTModel(path.parent)
+
+
+def test_what_the_manifest_lacks_is_named(directory, tmp_path):
+    path = shutil.copytree(directory, tmp_path / "model") / "litert.json"
+    manifest = json.loads(path.read_text())
+    del manifest["files"]["decode_0"]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=r"decode_0 in .*litert\.json, which lacks"):
+        LiteRTModel(path.parent)
+    del manifest["end_token_id"], manifest["decoder_parts"]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=r"end_token_id, decoder_parts in .*export"):
+        LiteRTModel(path.parent)
+
+
+def test_threads_are_a_whole_number(directory):
+    for number in (0, True, "2"):
+        with pytest.raises(ValueError, match="num_threads"):
+            LiteRTModel(directory, number)
 
 
 @on_one_backend

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -322,7 +323,12 @@ def test_errors_come_before_work(task, directory, tmp_path, monkeypatch):
         export_onnx(task, path, "int2")
     with pytest.raises(ValueError, match="preprocessor"):
         export_onnx(PaliGemma2CausalLM(task.backbone, None), path)
-    with pytest.raises(FileExistsError):
+    with pytest.raises(TypeError, match=r"PaliGemma2CausalLM\. Received: NoneType"):
+        export_onnx(None, path)
+    for size in (0, 0.5, True, "1"):
+        with pytest.raises(ValueError, match="file_bytes as a whole number >= 1"):
+            export_onnx(task, path, file_bytes=size)
+    with pytest.raises(FileExistsError, match="or remove it"):
         export_onnx(task, directory)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ImportError, match=r"keras-pg2\[onnx\]"):
@@ -338,6 +344,38 @@ def test_prompts_and_directories_that_are_none(runner, tmp_path):
         runner.prefill(features, [5] * 8189)
     with pytest.raises(FileNotFoundError, match="export_onnx"):
         ONNXModel(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0, 0.5])
+@pytest.mark.parametrize(
+    "name",
+    ["onnx/decoder_model_merged.onnx", "onnx/embed_tokens.onnx_data", "vocabulary.spm"],
+)
+def test_broken_files_are_named(directory, tmp_path, name, share):
+    copy = shutil.copytree(directory, tmp_path / "model")
+    content = (copy / name).read_bytes()
+    (copy / name).write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=rf"{name}'.*Copy the whole directory again"):
+        ONNXModel(copy)
+
+
+def test_what_the_manifest_lacks_is_named(directory, tmp_path):
+    path = shutil.copytree(directory, tmp_path / "model") / "onnx.json"
+    manifest = json.loads(path.read_text())
+    del manifest["files"]["embed_tokens"]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=r"embed_tokens in .*onnx\.json, which lacks"):
+        ONNXModel(path.parent)
+    del manifest["image_size"], manifest["num_layers"]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=r"image_size, num_layers in .*export"):
+        ONNXModel(path.parent)
+
+
+def test_threads_are_a_whole_number(directory):
+    for number in (0, True, "2"):
+        with pytest.raises(ValueError, match="num_threads"):
+            ONNXModel(directory, number)
 
 
 @on_one_backend

@@ -138,6 +138,30 @@ def test_bad_rows_have_an_error_and_the_others_the_models_text(task, signatures)
 
 
 @not_on_torch
+@pytest.mark.parametrize("name", ["serve", "score", "generate_ids"])
+def test_batches_without_rows_or_of_several_sizes_are_told(signatures, name):
+    file = encode(random_pictures(1)[0])
+    inputs = {
+        "image_bytes": tf.constant([file]),
+        "prompt": tf.constant(["a"]),
+        "answer": tf.constant(["b"]),
+        "pixels": tf.zeros([1, 28, 28, 3]),
+        "token_ids": tf.ones([1, PROMPT_LENGTH], tf.int32),
+        "padding_mask": tf.ones([1, PROMPT_LENGTH], tf.bool),
+    }
+    signature = signatures[name]
+    names = list(signature.structured_input_signature[1])
+    one = {key: inputs[key] for key in names}
+    none = {key: value[:0] for key, value in one.items()}
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at least one row"):
+        signature(**none)
+    for key in names:
+        two = tf.concat([one[key]] * 2, axis=0)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="as many rows"):
+            signature(**{**one, key: two})
+
+
+@not_on_torch
 def test_longest_prompt_that_fits_is_answered(task, signatures):
     prompt = "a" * 60
     while len(task.preprocessor.generate_preprocess(prompt)["token_ids"][0]) > 20:

@@ -1,0 +1,60 @@
+"""Checks of what exporters and runners are given, with the words of the model.
+
+Needs numpy and Pillow; no Keras.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from keras_pg2.preprocessing.examples import normalize_examples
+from keras_pg2.preprocessing.images import ImageInput
+
+
+def check_at_least_one(name: str, value: Any, also: str = "") -> int:
+    """A number of things as `int`, whatever whole number it was (also numpy's).
+
+    Args:
+        name: of the argument.
+        value: what was given.
+        also: what else the argument may be, such as ", or None".
+
+    Raises:
+        ValueError: when it is no whole number, or one below 1; True is none.
+    """
+    try:
+        number = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ValueError(
+            f"Expected {name} as a whole number >= 1{also}. Received: {value!r}."
+        )
+    return number
+
+
+def check_prompt(prompt: Any) -> str:
+    """A prompt, when it is one that the model takes too.
+
+    Raises:
+        TypeError: when it is no text.
+        ValueError: when it has `<image>` in it, or is no valid Unicode.
+    """
+    if not isinstance(prompt, str):
+        raise TypeError(
+            f"Expected a prompt as text, one at a time. Received: {prompt!r}."
+        )
+    [text] = normalize_examples(prompt).prompts
+    return text
+
+
+def check_image(image: ImageInput) -> ImageInput:
+    """Raises TypeError for the bytes of a file, which would be taken for its name."""
+    if isinstance(image, bytes | bytearray):
+        raise TypeError(
+            "Expected image as a path, a PIL image or an array. Received: "
+            f"{type(image).__name__}. Open the bytes of a file with "
+            "PIL.Image.open(io.BytesIO(...)) first."
+        )
+    return image

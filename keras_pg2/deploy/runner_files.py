@@ -1,0 +1,114 @@
+"""Reading what is in the directory of an exported model; broken files are named.
+
+Needs no Keras.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+VOCABULARY = "vocabulary.spm"
+KEYS = (
+    "files",
+    "quantization",
+    "cache_length",
+    "image_size",
+    "interpolation",
+    "antialias",
+    "separator",
+    "separator_ids",
+    "start_token_ids",
+    "end_token_id",
+    "special_token_ids",
+)
+"""Of every manifest; formats have some more."""
+ADVICE = "Copy the whole directory again, or export the model again."
+
+
+def read_manifest(
+    directory: Path, name: str, exporter: str, keys: Sequence[str]
+) -> dict[str, Any]:
+    """What describes an exported model, all of whose files are there.
+
+    Args:
+        directory: what was written.
+        name: of the manifest.
+        exporter: the function that writes such directories, for messages.
+        keys: that it has beside `KEYS`.
+
+    Raises:
+        FileNotFoundError: when it or a file that it names is missing.
+        ValueError: when it cannot be read, or lacks something.
+    """
+    path = directory / name
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected a directory that {exporter} wrote, with {name} in it. "
+            f"Received: {str(directory)!r}, where there is none."
+        )
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
+        names = sorted({VOCABULARY, *manifest["files"].values()})
+        missing = [name for name in names if not (directory / name).is_file()]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"Expected {path} to be as {exporter} wrote it, but it cannot be read "
+            f"({error!r}). {ADVICE}"
+        ) from error
+    if missing:
+        raise FileNotFoundError(
+            f"Expected {', '.join(missing)} in {str(directory)!r}, as {name} says. "
+            "Copy the whole directory."
+        )
+    check_names(path, manifest, (*KEYS, *keys))
+    return manifest
+
+
+def check_names(path: Path, found: dict[str, Any], wanted: Sequence[str]) -> None:
+    """Raises ValueError when something that a manifest should say is not there."""
+    lacking = [name for name in wanted if name not in found]
+    if lacking:
+        raise ValueError(
+            f"Expected {', '.join(lacking)} in {path}, which lacks it. {ADVICE}"
+        )
+
+
+def read_vocabulary(path: Path, sentencepiece: Any) -> Any:
+    """A `SentencePieceProcessor` of a file.
+
+    Args:
+        path: of the file.
+        sentencepiece: the module.
+
+    Raises:
+        ValueError: when it is empty or damaged.
+    """
+    content = path.read_bytes()
+    with named_when_broken(path):
+        if not content:  # That, sentencepiece takes for no file at all.
+            raise ValueError("it is empty")
+        return sentencepiece.SentencePieceProcessor(model_proto=content)
+
+
+@contextmanager
+def named_when_broken(*paths: Path) -> Iterator[None]:
+    """Errors of a runtime that opens a file say which one, and what to do.
+
+    Args:
+        *paths: the file, and those that belong to it.
+
+    Raises:
+        ValueError: for any error; runtimes have kinds of their own.
+    """
+    try:
+        yield
+    except Exception as error:
+        names = " with ".join(repr(str(path)) for path in paths)
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise ValueError(
+            f"Expected a whole file, but {names} cannot be read: {lines[0]}. {ADVICE}"
+        ) from error
