@@ -134,7 +134,7 @@ def export_litertlm(
             files.update(dict.fromkeys(signatures, file))
         parts = LiteRTLMParts(files, tokenizer, pieces)
         comparison = parts.compare(backbone, prefill_length)
-        check_comparison(comparison, quantization, backbone.compute_dtype, str(path))
+        check_comparison(comparison, quantization, backbone, str(path))
         with part.open("wb") as stream:
             builder.build(stream)
     return comparison

@@ -42,5 +42,5 @@ def verify_litert(
     comparison = compare_with_model(model, runner, counts, total, num_answer, seed)
     quantization = runner.manifest["quantization"]
     name = os.fspath(directory)
-    check_comparison(comparison, quantization, model.backbone.compute_dtype, name)
+    check_comparison(comparison, quantization, model.backbone, name)
     return comparison

@@ -40,5 +40,5 @@ def verify_onnx(
     )
     quantization = runner.manifest["quantization"]
     name = os.fspath(directory)
-    check_comparison(comparison, quantization, model.backbone.compute_dtype, name)
+    check_comparison(comparison, quantization, model.backbone, name)
     return comparison
