@@ -92,6 +92,18 @@ def test_what_is_not_installed_is_named_before_loading(
     assert "pip install" in result.stderr
 
 
+def test_a_file_as_a_folder_is_named_before_loading(
+    preset, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(PaliGemma2CausalLM, "from_preset", None)
+    (tmp_path / "file").write_text("mine")
+    for name in ("file/a", "file/a/b"):
+        result = export(preset, "--to", "litert", "--output", tmp_path / name)
+        assert_fails(result, "Expected a folder")
+        assert "file' is a file" in " ".join(result.stderr.split())
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_backends_that_cannot_are_named(tmp_path, monkeypatch) -> None:
     backend = keras.backend.backend()
     others = tuple({"jax", "tensorflow", "torch"} - {backend})

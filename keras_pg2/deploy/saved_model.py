@@ -30,9 +30,9 @@ def export_saved_model(
     max_new_tokens: int = 64,
     prompt_length: int = 64,
 ) -> SavedModelComparison:
-    """Writes a SavedModel that TensorFlow and TensorFlow Text run without Keras.
+    """Writes a SavedModel that TensorFlow and TensorFlow Text run by themselves.
 
-    Its signatures take batches of any size B and answer greedily:
+    Its signatures take batches of any size B >= 1 and answer greedily:
 
     - `serve`, also `serving_default`: `image_bytes` string[B] (PNG, JPEG, GIF, BMP)
       and `prompt` string[B] to `text` string[B] and `error` string[B], which is "" or
