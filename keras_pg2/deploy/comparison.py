@@ -74,12 +74,20 @@ def compare_with_model(
     """
     rng = np.random.default_rng(seed)
     size, backbone = runner.manifest["image_size"], model.backbone
-    ours, theirs = [], []
-    for count in counts:
-        images = rng.uniform(-1, 1, (1, size, size, 3)).astype(np.float32)
-        token_ids = rng.integers(0, backbone.vocabulary_size, count + num_answer)
-        ours.append(model_logits(backbone, images, token_ids, count, total))
-        theirs.append(_file_logits(runner, images, token_ids.tolist(), count))
+    inputs = [
+        (
+            rng.uniform(-1, 1, (1, size, size, 3)).astype(np.float32),
+            rng.integers(0, backbone.vocabulary_size, count + num_answer),
+            count,
+        )
+        for count in counts
+    ]
+    # One after the other: a large model and its files need much memory to compute.
+    ours = [model_logits(backbone, *each, total) for each in inputs]
+    theirs = [
+        _file_logits(runner, images, token_ids.tolist(), count)
+        for images, token_ids, count in inputs
+    ]
     return compare(np.concatenate(ours), np.concatenate(theirs))
 
 
