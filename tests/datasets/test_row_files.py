@@ -212,7 +212,9 @@ def test_damaged_pictures_are_found_before_training(folder):
         check_pictures(rows)
     left = check_pictures(rows, on_bad="skip")
     assert [row["images"][-5] for row in left] == ["0", "1", "2", "0"]
-    assert [text.split(":")[0] for text in left.skipped[1:]] == ["Row 3", "Row 4"]
+    assert [text.split(":")[0] for text in left.skipped[1:]] == [
+        f"{path}, line {line}" for line in (5, 6)
+    ]
     assert left.num_skipped == 3
     with pytest.raises(ValueError, match="at least one entry"):
         check_pictures(rows[3:5], on_bad="skip")
