@@ -97,6 +97,12 @@ def parse_detections(
     )
 
 
+def is_of_whole_boxes(text: str) -> bool:
+    """Whether an answer has boxes, and every location token of it belongs to one."""
+    instances, _ = _read(_CONTROL.sub("", text))
+    return bool(instances) and text.count("<loc") == 4 * len(instances)
+
+
 def _read(text: str) -> tuple[list[_Instance], list[str]]:
     instances: list[_Instance] = []
     unread: list[str] = []

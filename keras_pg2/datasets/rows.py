@@ -68,6 +68,21 @@ def source_of(rows: Sequence[Row], place: int) -> str:
     return sources[place] if sources else f"Row {place}"
 
 
+def choose_rows(
+    rows: Sequence[Row], places: Iterable[int], skipped: Iterable[str] = ()
+) -> Rows:
+    """Some rows by their places, with where they are from.
+
+    Args:
+        rows: all rows.
+        places: of those to take, from 0.
+        skipped: what was wrong with entries that were left out.
+    """
+    places = list(places)
+    sources = [source_of(rows, place) for place in places]
+    return Rows([rows[place] for place in places], skipped, sources)
+
+
 def columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Rows by columns: `{"images": [...], "prompts": [...], "responses": [...]}`.
 
@@ -217,18 +232,17 @@ def check_pictures(
     with ThreadPoolExecutor(num_workers or os.cpu_count()) as threads:
         results = threads.map(_error_of(read_image), paths)
         errors = dict(zip(paths, results, strict=True))
-    kept, sources = [], []
+    places = []
     for place, row in enumerate(rows):
         with problems.of(source_of(rows, place)):
             for path in paths_of(row):
                 error = errors[path]
                 if error is not None:
                     raise error
-            kept.append(row)
-            sources.append(source_of(rows, place))
-    problems.check_some_left(len(kept), "Rows")
+            places.append(place)
+    problems.check_some_left(len(places), "Rows")
     skipped = [*getattr(rows, "skipped", ()), *problems.messages]
-    return Rows(kept, skipped, sources)
+    return choose_rows(rows, places, skipped)
 
 
 def paths_of(row: Mapping[str, Any]) -> list[Any]:

@@ -18,7 +18,7 @@ from keras_pg2.datasets.detection_rows import (
     segmentation_rows,
 )
 from keras_pg2.datasets.jsonl import read_jsonl
-from keras_pg2.datasets.rows import OnBad, Row, Rows, paths_of, source_of
+from keras_pg2.datasets.rows import OnBad, Row, Rows, choose_rows, paths_of
 from keras_pg2.datasets.tables import read_table
 from keras_pg2.datasets.vqa import PROMPT, question_rows, read_textvqa, read_vqav2
 from keras_pg2.json_files import read_json
@@ -187,13 +187,7 @@ def split_rows(rows: Rows, share: float, seed: int = 0) -> tuple[Rows, Rows]:
     chosen = {pictures[i] for i in order[:count]}
     kept = [i for i, name in enumerate(names) if name not in chosen]
     split = [i for i, name in enumerate(names) if name in chosen]
-    return _chosen(rows, kept, rows.skipped), _chosen(rows, split)
-
-
-def _chosen(rows: Rows, places: list[int], skipped: Sequence[str] = ()) -> Rows:
-    return Rows(
-        [rows[i] for i in places], skipped, [source_of(rows, i) for i in places]
-    )
+    return choose_rows(rows, kept, rows.skipped), choose_rows(rows, split)
 
 
 def fingerprint(rows: Sequence[Row]) -> str:

@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from keras_pg2.datasets.rows import Row, paths_of
 from keras_pg2.finetuning.reporting import Report
 from keras_pg2.tasks.feature_caching import cache_features
 
 FEATURES_FOLDER = "features"
 _BATCH_SIZE = 8
-_ITEM = {"float16": 2, "float32": 4}
 _FILE_HEADER = 128  # Of NumPy.
 
 
@@ -73,7 +74,7 @@ def _pictures(rows: Sequence[Row]) -> set[str]:
 def _file_size(model: Any) -> int:
     encoder = model.backbone.vision_encoder
     count: int = encoder.num_image_tokens * encoder.hidden_dim
-    return count * _ITEM[feature_dtype(model)] + _FILE_HEADER
+    return count * np.dtype(feature_dtype(model)).itemsize + _FILE_HEADER
 
 
 def _check_room(directory: Path, num_bytes: int) -> None:

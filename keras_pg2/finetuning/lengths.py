@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.datasets.rows import Row, Rows, source_of
+from keras_pg2.datasets.rows import Row, Rows, choose_rows, source_of
 from keras_pg2.model_numbers import num_image_tokens
 
 CONTEXT_LENGTH = 8192
@@ -45,15 +45,13 @@ def leave_out_long(rows: Rows, preprocessor: Any, text_length: int) -> Rows:
         f"received {counts[i]}."
         for i in np.flatnonzero(~fits).tolist()
     ]
-    places = np.flatnonzero(fits).tolist()
-    kept = [rows[i] for i in places]
-    if not kept:
+    if not fits.any():
         raise ValueError(
             f"Expected prompts of at most {text_length} tokens, received none that "
             "fits. Raise text_length (--text-length)."
         )
-    sources = [source_of(rows, i) for i in places]
-    return Rows(kept, [*rows.skipped, *skipped], sources)
+    places = np.flatnonzero(fits).tolist()
+    return choose_rows(rows, places, [*rows.skipped, *skipped])
 
 
 def check_lengths(

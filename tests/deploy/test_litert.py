@@ -25,6 +25,7 @@ from keras_pg2.deploy import (
 )
 from keras_pg2.deploy.litert_quantization import quantize
 from keras_pg2.model_numbers import override_numbers
+from tests.deploy.broken_copies import copy_with_cut, copy_without
 from tests.tiny_models import random_task
 
 pytest.importorskip("tensorflow")
@@ -333,24 +334,19 @@ def test_directories_that_are_none(tmp_path):
 @pytest.mark.parametrize("share", [0, 0.5])
 @pytest.mark.parametrize("name", ["model.tflite", "vocabulary.spm"])
 def test_broken_files_are_named(directory, tmp_path, name, share):
-    path = shutil.copytree(directory, tmp_path / "model") / name
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
+    copy = copy_with_cut(directory, tmp_path / "model", name, share)
     with pytest.raises(ValueError, match=rf"{name}.*Copy the whole directory again"):
-        LiteRTModel(path.parent)
+        LiteRTModel(copy)
 
 
 def test_what_the_manifest_lacks_is_named(directory, tmp_path):
-    path = shutil.copytree(directory, tmp_path / "model") / "litert.json"
-    manifest = json.loads(path.read_text())
-    del manifest["files"]["decode_0"]
-    path.write_text(json.dumps(manifest))
+    name, keys = "litert.json", ("files/decode_0", "end_token_id", "decoder_parts")
+    copy = copy_without(directory, tmp_path / "one", name, keys[0])
     with pytest.raises(ValueError, match=r"decode_0 in .*litert\.json, which lacks"):
-        LiteRTModel(path.parent)
-    del manifest["end_token_id"], manifest["decoder_parts"]
-    path.write_text(json.dumps(manifest))
+        LiteRTModel(copy)
+    copy = copy_without(directory, tmp_path / "three", name, *keys)
     with pytest.raises(ValueError, match=r"end_token_id, decoder_parts in .*export"):
-        LiteRTModel(path.parent)
+        LiteRTModel(copy)
 
 
 def test_threads_are_a_whole_number(directory):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ from keras_pg2.datasets import scenes
 from keras_pg2.deploy import ONNXModel, export_onnx, onnx_export
 from keras_pg2.deploy.comparison import model_logits
 from keras_pg2.deploy.onnx_quantization import block_quantize, row_quantize
+from tests.deploy.broken_copies import copy_with_cut, copy_without
 from tests.tiny_models import random_task
 
 onnx = pytest.importorskip("onnx")
@@ -354,24 +354,19 @@ def test_prompts_and_directories_that_are_none(runner, tmp_path):
     ["onnx/decoder_model_merged.onnx", "onnx/embed_tokens.onnx_data", "vocabulary.spm"],
 )
 def test_broken_files_are_named(directory, tmp_path, name, share):
-    copy = shutil.copytree(directory, tmp_path / "model")
-    content = (copy / name).read_bytes()
-    (copy / name).write_bytes(content[: int(share * len(content))])
+    copy = copy_with_cut(directory, tmp_path / "model", name, share)
     with pytest.raises(ValueError, match=rf"{name}'.*Copy the whole directory again"):
         ONNXModel(copy)
 
 
 def test_what_the_manifest_lacks_is_named(directory, tmp_path):
-    path = shutil.copytree(directory, tmp_path / "model") / "onnx.json"
-    manifest = json.loads(path.read_text())
-    del manifest["files"]["embed_tokens"]
-    path.write_text(json.dumps(manifest))
+    name, keys = "onnx.json", ("files/embed_tokens", "image_size", "num_layers")
+    copy = copy_without(directory, tmp_path / "one", name, keys[0])
     with pytest.raises(ValueError, match=r"embed_tokens in .*onnx\.json, which lacks"):
-        ONNXModel(path.parent)
-    del manifest["image_size"], manifest["num_layers"]
-    path.write_text(json.dumps(manifest))
+        ONNXModel(copy)
+    copy = copy_without(directory, tmp_path / "three", name, *keys)
     with pytest.raises(ValueError, match=r"image_size, num_layers in .*export"):
-        ONNXModel(path.parent)
+        ONNXModel(copy)
 
 
 def test_threads_are_a_whole_number(directory):
