@@ -91,7 +91,7 @@ def search_beams(
         _first_beams(request, num_beams, is_running=True),
         _first_beams(request, num_beams, is_running=False),
         request.token_limits > 0,
-        repeat_rows(cache, num_beams),
+        repeat_rows(cache, ops.shape(logits)[0], num_beams),
     )
     logits = ops.repeat(logits, num_beams, axis=0)
 

@@ -18,6 +18,8 @@ import keras
 import platformdirs
 from keras import ops
 
+from keras_pg2.modeling.products import has_accelerator
+
 Tensor = Any
 
 SHORT_TEXTS = (8, 16)
@@ -66,13 +68,6 @@ def while_loop(
     return ops.while_loop(condition, body, state)
 
 
-def has_accelerator() -> bool:
-    """Whether Keras computes on something else than the CPU."""
-    if keras.config.backend() == "torch":
-        return ops.zeros(()).device.type != "cpu"
-    return not keras.distribution.list_devices()[0].lower().startswith("cpu")
-
-
 TOKENS_AT_A_TIME = 1280
 """On a CPU, what goes through a layer at once; more does not stay in its caches."""
 
@@ -103,7 +98,8 @@ def by_rows(function: Callable[[Any], Any], inputs: Any, tokens_per_row: int) ->
         return ops.reshape(tensor, (batch_size // group, group, *tensor.shape[1:]))
 
     def join(tensor: Tensor) -> Tensor:
-        return ops.reshape(tensor, (batch_size, *tensor.shape[2:]))
+        # What is made for a row may be several, as in a cache.
+        return ops.reshape(tensor, (-1, *tensor.shape[2:]))
 
     results = ops.map(function, keras.tree.map_structure(split, inputs))
     return keras.tree.map_structure(join, results)

@@ -18,6 +18,8 @@ import keras_hub
 import numpy as np
 from keras import ops
 
+from keras_pg2.modeling.products import first_largest
+
 Tensor = Any
 
 
@@ -119,7 +121,7 @@ class Sampler:
             int32[B] token ids.
         """
         if self.is_greedy:
-            return ops.cast(ops.argmax(logits, axis=-1), "int32")
+            return first_largest(logits)
         temperature, top_p, _ = map(ops.convert_to_tensor, numbers or self.numbers)
         # Likeliest first, so that both filters keep a head of each row.
         limit = logits.shape[-1] if self.top_k is None else self.top_k

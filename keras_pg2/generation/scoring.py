@@ -42,7 +42,7 @@ def score_answers(
     batch_size = ops.shape(logits)[0]
     prompts = Prefill(
         ops.repeat(logits, num_answers, axis=0),
-        repeat_rows(cache, num_answers),
+        repeat_rows(cache, batch_size, num_answers),
         TokenLayout(*(ops.repeat(part, num_answers, axis=0) for part in layout)),
     )
     # [B * A, R]

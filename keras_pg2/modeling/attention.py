@@ -16,7 +16,7 @@ from keras import ops
 
 from keras_pg2.modeling.checkpointing import recompute_if_cheap
 from keras_pg2.modeling.dense import Dense
-from keras_pg2.modeling.kv_cache import LayerCache, write
+from keras_pg2.modeling.kv_cache import LayerCache, read, write
 from keras_pg2.modeling.rotary import Rotation, apply_rotary
 
 Tensor = Any
@@ -92,6 +92,7 @@ def _attend_at_once(
     scale: float,
     logit_soft_cap: float | None,
 ) -> Tensor:
+    query_length = query.shape[2]  # None or a tensor where shapes are symbolic
     batch, num_heads, length, head_dim = ops.shape(query)
     num_key_value_heads, num_slots = key.shape[1], ops.shape(key)[2]
     num_groups = num_heads // num_key_value_heads
@@ -100,7 +101,12 @@ def _attend_at_once(
     rows = (batch, num_key_value_heads, num_groups * length, head_dim)
     query = ops.reshape(query * ops.cast(scale, query.dtype), rows)
     # [B, K, G * T, S]
-    logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
+    if query_length == 1:
+        # The product of a token's few queries is turned around, not that of all keys.
+        logits = ops.matmul(key, ops.transpose(query, (0, 1, 3, 2)))
+        logits = ops.transpose(logits, (0, 1, 3, 2))
+    else:
+        logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
     logits = soft_cap(ops.cast(logits, "float32"), logit_soft_cap)
     if mask is not None:
         groups = (batch, num_key_value_heads, num_groups, length, num_slots)
@@ -209,7 +215,8 @@ class GroupedQueryAttention(keras.layers.Layer):
         value = split_heads(self.value_dense(x), self.head_dim)
         if cache is not None:
             cache = write(cache, key, value, cache_index)
-            key, value = (slots[:, :, : mask.shape[-1]] for slots in cache)
+            batch_size, num_slots = ops.shape(x)[0], mask.shape[-1]
+            key, value = (read(slots, batch_size, num_slots) for slots in cache)
         output = dot_product_attention(
             query, key, value, mask, self.scale, self.logit_soft_cap
         )

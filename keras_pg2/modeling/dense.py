@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from keras_pg2.modeling.dropout import Dropout
+from keras_pg2.modeling.products import multiply_by_kernel
 
 Tensor = Any
 
@@ -34,15 +35,14 @@ class Dense(keras.layers.Dense):
     """Of the input of the factors, as in PEFT; None for none."""
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        if not self.lora_enabled:
-            return super().call(inputs, training=training)
-        x = ops.matmul(inputs, self._kernel)
-        a = ops.cast(self.lora_kernel_a, x.dtype)
-        b = ops.cast(self.lora_kernel_b, x.dtype)
-        scale = ops.cast(self.lora_alpha / self.lora_rank, x.dtype)
-        dropped = self._drop(inputs, training)
-        # Not by ops.add, which on TensorFlow takes what 0 rows add for a bias.
-        x = x + scale * ops.matmul(ops.matmul(dropped, a), b)
+        x = multiply_by_kernel(inputs, ops.convert_to_tensor(self._kernel))
+        if self.lora_enabled:
+            a = ops.cast(self.lora_kernel_a, x.dtype)
+            b = ops.cast(self.lora_kernel_b, x.dtype)
+            scale = ops.cast(self.lora_alpha / self.lora_rank, x.dtype)
+            dropped = self._drop(inputs, training)
+            # Not by ops.add, which on TensorFlow takes what 0 rows add for a bias.
+            x = x + scale * ops.matmul(ops.matmul(dropped, a), b)
         x = x if self.bias is None else ops.add(x, self.bias)
         return x if self.activation is None else self.activation(x)
 

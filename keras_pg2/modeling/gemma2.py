@@ -15,7 +15,6 @@ F intermediate_dim, V vocabulary.
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
@@ -36,6 +35,7 @@ from keras_pg2.modeling.checkpointing import checkpoint, recompute_if_cheap
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.dropout import Dropout, Noise, check_dropout
 from keras_pg2.modeling.kv_cache import KVCache, LayerCache, empty_cache
+from keras_pg2.modeling.products import multiply_by_vocabulary
 from keras_pg2.modeling.rotary import Rotation, rotation
 
 Tensor = Any
@@ -377,7 +377,7 @@ class Gemma2Decoder(keras.layers.Layer):
             # As the layer does, but for its transpose, which XLA's CPU code pays for.
             # Of 4 bits, Keras rounds the states or not: by whether it was loaded.
             table = ops.cast(self.vocabulary_table(), hidden.dtype)
-            logits = _multiply(hidden, table)
+            logits = multiply_by_vocabulary(hidden, table)
         return soft_cap(ops.cast(logits, "float32"), self.final_logit_soft_cap)
 
     def vocabulary_table(self) -> Tensor:
@@ -392,7 +392,7 @@ class Gemma2Decoder(keras.layers.Layer):
 
     def empty_cache(self, batch_size: int, length: int) -> KVCache:
         """A cache of zeros for `length` tokens (image included) in each row."""
-        shape = (batch_size, self.num_key_value_heads, length, self.head_dim)
+        shape = (batch_size * self.num_key_value_heads, length, self.head_dim)
         return empty_cache(self.num_layers, shape, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -414,20 +414,6 @@ class Gemma2Decoder(keras.layers.Layer):
             "sliding_window": self.sliding_window,
             "has_post_norms": self.has_post_norms,
         }
-
-
-def _multiply(hidden: Tensor, table: Tensor) -> Tensor:
-    """float[..., D], float[V, D] -> float[..., V]"""
-    if keras.config.backend() != "torch" or len(hidden.shape) > 2:
-        return ops.einsum("...d,vd->...v", hidden, table)
-    if hidden.device.type != "cpu" or hidden.shape[0] > 1:
-        # Twice as fast on the CPU as the sum over rows of both.
-        return ops.transpose(ops.matmul(table, ops.transpose(hidden)))
-    # One product of a matrix and a vector keeps to one core there.
-    num_parts = math.gcd(table.shape[0], 64)
-    parts = ops.reshape(table, (num_parts, -1, table.shape[1]))
-    rows = ops.broadcast_to(hidden, (num_parts, *hidden.shape))
-    return ops.reshape(ops.matmul(rows, ops.transpose(parts, (0, 2, 1))), (1, -1))
 
 
 def _run_block(

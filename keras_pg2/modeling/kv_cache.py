@@ -4,6 +4,10 @@ Every row of a batch is written at the same index, after the longest prompt;
 which slots a row really owns is said by the token layout (attention_mask.py),
 not by the cache.
 
+Rows and heads are one axis, as the products of attention take them. With an axis of
+their own each, XLA's CPU code would write a slot once for the product and once for the
+cache, and so copy every cache at every step.
+
 Axes: B batch, T new tokens, S cache length, K key/value heads, H head_dim.
 """
 
@@ -18,7 +22,7 @@ Tensor = Any
 
 
 class LayerCache(NamedTuple):
-    """Keys and values one layer has seen, each float[B, K, S, H]."""
+    """Keys and values one layer has seen, each float[B * K, S, H]."""
 
     key: Tensor
     value: Tensor
@@ -28,14 +32,12 @@ KVCache = tuple[LayerCache, ...]
 """One `LayerCache` per decoder layer."""
 
 
-def empty_cache(
-    num_layers: int, shape: tuple[int, int, int, int], dtype: str
-) -> KVCache:
+def empty_cache(num_layers: int, shape: tuple[int, int, int], dtype: str) -> KVCache:
     """Makes a cache of zeros.
 
     Args:
         num_layers: number of decoder layers.
-        shape: (B, K, S, H).
+        shape: (B * K, S, H).
         dtype: the decoder's compute dtype.
     """
     return tuple(
@@ -51,34 +53,38 @@ def write(cache: LayerCache, key: Tensor, value: Tensor, index: Tensor) -> Layer
     of JAX and TensorFlow do so where they see that nobody reads it again.
 
     Args:
-        cache: float[B, K, S, H] keys and values.
+        cache: float[B * K, S, H] keys and values.
         key: float[B, K, T, H].
         value: float[B, K, T, H].
         index: int32 scalar, the first slot to write, the same for all rows.
     """
-    return LayerCache(
-        _write(cache.key, ops.cast(key, cache.key.dtype), index),
-        _write(cache.value, ops.cast(value, cache.value.dtype), index),
-    )
+    return LayerCache(_write(cache.key, key, index), _write(cache.value, value, index))
 
 
 def _write(slots: Tensor, new: Tensor, index: Tensor) -> Tensor:
+    new = ops.reshape(ops.cast(new, slots.dtype), (-1, *ops.shape(new)[2:]))
     if keras.config.backend() == "torch":
         # `slice_update` copies the whole tensor there, at every step.
-        places = ops.arange(new.shape[2], dtype="int32") + index
-        return slots.index_copy_(2, places.long(), new)
-    return ops.slice_update(slots, (0, 0, index, 0), new)
+        places = ops.arange(new.shape[1], dtype="int32") + index
+        return slots.index_copy_(1, places.long(), new)
+    return ops.slice_update(slots, (0, index, 0), new)
 
 
-def repeat_rows(cache: KVCache, num_copies: int) -> KVCache:
-    """Every row `num_copies` times, one after another: [B * copies, K, S, H]."""
-    num_rows = ops.shape(cache[0].key)[0] * num_copies
+def read(slots: Tensor, batch_size: int, num_slots: int) -> Tensor:
+    """The first slots of float[B * K, S, H], as float[B, K, num_slots, H]."""
+    slots = slots[:, :num_slots]
+    return ops.reshape(slots, (batch_size, -1, *ops.shape(slots)[1:]))
+
+
+def repeat_rows(cache: KVCache, batch_size: int, num_copies: int) -> KVCache:
+    """Every row `num_copies` times, one after another: [B * copies * K, S, H]."""
     # Not `ops.repeat`: on PyTorch its copies share their memory.
-    rows = ops.arange(num_rows, dtype="int32") // num_copies
-    return tuple(
-        LayerCache(*(ops.take(slots, rows, axis=0) for slots in layer))
-        for layer in cache
-    )
+    rows = ops.arange(batch_size * num_copies, dtype="int32") // num_copies
+
+    def repeated(slots: Tensor) -> Tensor:
+        return _take_rows(slots, batch_size, rows)
+
+    return tuple(LayerCache(*map(repeated, layer)) for layer in cache)
 
 
 def reorder_rows(cache: KVCache, rows: Tensor, start: int) -> KVCache:
@@ -87,14 +93,23 @@ def reorder_rows(cache: KVCache, rows: Tensor, start: int) -> KVCache:
     Rows of one prompt are the same before that, so only the answers move.
 
     Args:
-        cache: float[B, K, S, H] keys and values of each layer, used up.
+        cache: float[B * K, S, H] keys and values of each layer, used up.
         rows: int32[B].
         start: the first slot that differs.
     """
+    batch_size = ops.shape(rows)[0]
 
     def moved(slots: Tensor) -> Tensor:
-        return ops.take(slots[:, :, start:], rows, axis=0)
+        moved = _take_rows(slots[:, start:], batch_size, rows)
+        return ops.reshape(moved, (batch_size, -1, *ops.shape(moved)[1:]))
 
     return tuple(
         write(layer, moved(layer.key), moved(layer.value), start) for layer in cache
     )
+
+
+def _take_rows(slots: Tensor, batch_size: int, rows: Tensor) -> Tensor:
+    """[B * K, S, H] -> [len(rows) * K, S, H]"""
+    shape = ops.shape(slots)[1:]
+    taken = ops.take(ops.reshape(slots, (batch_size, -1, *shape)), rows, axis=0)
+    return ops.reshape(taken, (-1, *shape))

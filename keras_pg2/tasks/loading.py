@@ -12,10 +12,10 @@ from keras_pg2.conversion.checkpoint import Checkpoint, Numbers, Preprocessing
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.preset import is_preset, is_quantized
 from keras_pg2.conversion.to_preprocessor import build_preprocessor
-from keras_pg2.generation.compilation import has_accelerator
 from keras_pg2.json_files import read_json
 from keras_pg2.model_numbers import variable_shapes
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.modeling.products import has_accelerator
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.filling import build_backbone
 from keras_pg2.tasks.quantizing import load_quantized

@@ -1,0 +1,104 @@
+"""Products of a few rows with a large matrix, as decoding has them, on a CPU.
+
+A token of an answer reads every weight once, so the memory decides how long it takes;
+but the CPU code of XLA and PyTorch reads a matrix for one row on one core, and for two
+to some thirty rows not much faster than it computes. The same sums as a batch of
+smaller products are read on all cores: of the shapes of a 290M decoder they take 0.6 to
+0.85 of the time. On accelerators, in other dtypes and for more rows nothing is changed.
+
+Axes: B rows, D inputs, F outputs, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+Tensor = Any
+
+FEW_ROWS = 32
+LARGE_KERNEL = 1 << 20
+"""Numbers of a matrix whose sums are worth 8 parts rather than 4."""
+VOCABULARY_PARTS = 64
+
+
+def has_accelerator() -> bool:
+    """Whether Keras computes on something else than the CPU."""
+    if keras.config.backend() == "torch":
+        return ops.zeros(()).device.type != "cpu"
+    return not keras.distribution.list_devices()[0].lower().startswith("cpu")
+
+
+def multiply_by_kernel(x: Tensor, kernel: Tensor) -> Tensor:
+    """float[..., D], float[D, F] -> float[..., F], as `ops.matmul`."""
+    if _count_rows(x) != 1 or not _is_in_float32_on_cpu(x):
+        return ops.matmul(x, kernel)
+    num_inputs, num_outputs = kernel.shape
+    is_large = num_inputs * num_outputs >= LARGE_KERNEL
+    num_parts = math.gcd(num_inputs, 8 if is_large else 4)
+    # Parts of the sum over D, as those are together in memory.
+    parts = ops.reshape(kernel, (num_parts, -1, num_outputs))
+    sums = ops.matmul(ops.reshape(x, (num_parts, 1, -1)), parts)
+    return ops.reshape(ops.sum(sums, axis=0), (*x.shape[:-1], num_outputs))
+
+
+def multiply_by_vocabulary(hidden: Tensor, table: Tensor) -> Tensor:
+    """float[..., D], float[V, D] -> float[..., V]"""
+    num_rows = _count_rows(hidden)
+    if (
+        num_rows is None
+        or num_rows > FEW_ROWS
+        or len(hidden.shape) != 2
+        or not _is_in_float32_on_cpu(hidden)
+    ):
+        return ops.einsum("...d,vd->...v", hidden, table)
+    num_parts = math.gcd(table.shape[0], VOCABULARY_PARTS)
+    # [P, V / P, D]
+    parts = ops.reshape(table, (num_parts, -1, table.shape[1]))
+    if keras.config.backend() == "torch":
+        if num_rows == 1:
+            # Not as the row times the parts, which takes a third longer.
+            column = ops.broadcast_to(
+                ops.transpose(hidden), (num_parts, hidden.shape[1], 1)
+            )
+            return ops.reshape(ops.matmul(parts, column), (1, -1))
+        if num_rows <= 4:
+            return ops.transpose(ops.matmul(table, ops.transpose(hidden)))
+    elif num_rows == 1:
+        # XLA reads a table for one row on all cores by itself.
+        return ops.einsum("...d,vd->...v", hidden, table)
+    rows = ops.broadcast_to(hidden, (num_parts, *hidden.shape))
+    logits = ops.matmul(rows, ops.transpose(parts, (0, 2, 1)))
+    return ops.reshape(ops.transpose(logits, (1, 0, 2)), (num_rows, -1))
+
+
+def first_largest(x: Tensor) -> Tensor:
+    """float[..., V] -> int32[...], the place of the (first) largest number.
+
+    XLA's CPU code looks for the place of a maximum one number after another, but for
+    maxima alone eight at a time; so the maxima of groups come first.
+    """
+    size = x.shape[-1]
+    num_groups = math.gcd(size, 128)
+    groups = ops.reshape(x, (*x.shape[:-1], num_groups, size // num_groups))
+    group = ops.argmax(ops.max(groups, axis=-1), axis=-1)
+    places = ops.take_along_axis(groups, group[..., None, None], axis=-2)[..., 0, :]
+    place = ops.argmax(places, axis=-1)
+    return ops.cast(group, "int32") * (size // num_groups) + ops.cast(place, "int32")
+
+
+def _count_rows(x: Tensor) -> int | None:
+    """Of float[..., D]; None where shapes are symbolic."""
+    sizes = x.shape[:-1]
+    return math.prod(sizes) if all(isinstance(n, int) for n in sizes) else None
+
+
+def _is_in_float32_on_cpu(x: Tensor) -> bool:
+    if keras.backend.standardize_dtype(x.dtype) != "float32":
+        return False
+    if keras.config.backend() == "torch":
+        return x.device.type == "cpu"
+    return not has_accelerator()
