@@ -20,8 +20,9 @@ from keras import ops
 Tensor = Any
 
 FEW_ROWS = 32
-LARGE_KERNEL = 1 << 20
-"""Numbers of a matrix whose sums are worth 8 parts rather than 4."""
+"""As many as are waited for by reading the matrix, more or less."""
+SMALL_KERNEL, LARGE_KERNEL = 1 << 17, 1 << 20
+"""Numbers of a matrix whose sums are worth 4 parts, and 8; less is in a core's cache."""
 VOCABULARY_PARTS = 64
 
 
@@ -34,11 +35,11 @@ def has_accelerator() -> bool:
 
 def multiply_by_kernel(x: Tensor, kernel: Tensor) -> Tensor:
     """float[..., D], float[D, F] -> float[..., F], as `ops.matmul`."""
-    if _count_rows(x) != 1 or not _is_in_float32_on_cpu(x):
-        return ops.matmul(x, kernel)
     num_inputs, num_outputs = kernel.shape
-    is_large = num_inputs * num_outputs >= LARGE_KERNEL
-    num_parts = math.gcd(num_inputs, 8 if is_large else 4)
+    size = num_inputs * num_outputs
+    if size < SMALL_KERNEL or _count_rows(x) != 1 or not _is_in_float32_on_cpu(x):
+        return ops.matmul(x, kernel)
+    num_parts = math.gcd(num_inputs, 8 if size >= LARGE_KERNEL else 4)
     # Parts of the sum over D, as those are together in memory.
     parts = ops.reshape(kernel, (num_parts, -1, num_outputs))
     sums = ops.matmul(ops.reshape(x, (num_parts, 1, -1)), parts)
@@ -55,24 +56,40 @@ def multiply_by_vocabulary(hidden: Tensor, table: Tensor) -> Tensor:
         or not _is_in_float32_on_cpu(hidden)
     ):
         return ops.einsum("...d,vd->...v", hidden, table)
-    num_parts = math.gcd(table.shape[0], VOCABULARY_PARTS)
-    # [P, V / P, D]
-    parts = ops.reshape(table, (num_parts, -1, table.shape[1]))
-    if keras.config.backend() == "torch":
-        if num_rows == 1:
-            # Not as the row times the parts, which takes a third longer.
-            column = ops.broadcast_to(
-                ops.transpose(hidden), (num_parts, hidden.shape[1], 1)
-            )
-            return ops.reshape(ops.matmul(parts, column), (1, -1))
-        if num_rows <= 4:
-            return ops.transpose(ops.matmul(table, ops.transpose(hidden)))
-    elif num_rows == 1:
-        # XLA reads a table for one row on all cores by itself.
-        return ops.einsum("...d,vd->...v", hidden, table)
-    rows = ops.broadcast_to(hidden, (num_parts, *hidden.shape))
+    is_torch = keras.config.backend() == "torch"
+    return (_multiply_on_torch if is_torch else _multiply_in_xla)(hidden, table)
+
+
+def _multiply_in_xla(hidden: Tensor, table: Tensor) -> Tensor:
+    """float[B, D], float[V, D] -> float[B, V]"""
+    if hidden.shape[0] == 1:
+        # It reads a table for one row on all cores by itself.
+        return ops.einsum("bd,vd->bv", hidden, table)
+    # The same as one product, but that XLA does not see it and so keeps the table on
+    # the left, which it multiplies faster by a few columns than a few rows by it.
+    logits = ops.einsum("bd,pvd->pbv", hidden, _parts_of(table))
+    return ops.reshape(ops.transpose(logits, (1, 0, 2)), (hidden.shape[0], -1))
+
+
+def _multiply_on_torch(hidden: Tensor, table: Tensor) -> Tensor:
+    """float[B, D], float[V, D] -> float[B, V]"""
+    num_rows = hidden.shape[0]
+    if 1 < num_rows <= 4:
+        return ops.transpose(ops.matmul(table, ops.transpose(hidden)))
+    parts = _parts_of(table)
+    if num_rows == 1:
+        # Not as the row times the parts, which takes a third longer.
+        column = ops.broadcast_to(hidden[0, :, None], (len(parts), *table.shape[1:], 1))
+        return ops.reshape(ops.matmul(parts, column), (1, -1))
+    rows = ops.broadcast_to(hidden, (len(parts), *hidden.shape))
     logits = ops.matmul(rows, ops.transpose(parts, (0, 2, 1)))
     return ops.reshape(ops.transpose(logits, (1, 0, 2)), (num_rows, -1))
+
+
+def _parts_of(table: Tensor) -> Tensor:
+    """[V, D] -> [P, V / P, D]"""
+    num_parts = math.gcd(table.shape[0], VOCABULARY_PARTS)
+    return ops.reshape(table, (num_parts, -1, table.shape[1]))
 
 
 def first_largest(x: Tensor) -> Tensor:

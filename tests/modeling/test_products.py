@@ -17,7 +17,7 @@ def normal(*shape: int) -> np.ndarray:
     return np.random.default_rng(sum(shape)).normal(size=shape).astype("float32")
 
 
-@pytest.mark.parametrize("num_inputs", [12, 1032, 13])
+@pytest.mark.parametrize("num_inputs", [12, 132, 1032, 133])
 @pytest.mark.parametrize("leading", [(1, 1), (1,), (2, 3)])
 def test_multiply_by_kernel(leading: tuple[int, ...], num_inputs: int) -> None:
     x, kernel = normal(*leading, num_inputs), normal(num_inputs, 1024)
@@ -42,7 +42,7 @@ def test_multiply_by_vocabulary(leading: tuple[int, ...], vocabulary_size: int) 
 def test_other_dtypes_and_symbolic_shapes_are_multiplied_as_keras_does() -> None:
     x, kernel = (
         ops.cast(ops.convert_to_tensor(a), "bfloat16")
-        for a in (normal(1, 16), normal(16, 8))
+        for a in (normal(1, 1024), normal(1024, 128))
     )
     result = multiply_by_kernel(x, kernel)
     assert ops.dtype(result) == "bfloat16"
@@ -63,8 +63,8 @@ def test_accelerators_get_whole_products(monkeypatch: pytest.MonkeyPatch) -> Non
         "matmul",
         lambda x, y: calls.append((tuple(x.shape), tuple(y.shape))) or x,
     )
-    multiply_by_kernel(ops.ones((1, 16)), ops.ones((16, 8)))
-    assert calls == [((1, 16), (16, 8))]
+    multiply_by_kernel(ops.ones((1, 1024)), ops.ones((1024, 128)))
+    assert calls == [((1, 1024), (1024, 128))]
 
 
 @pytest.mark.parametrize("size", [256, 77])
