@@ -22,7 +22,7 @@ Tensor = Any
 FEW_ROWS = 32
 """As many as are waited for by reading the matrix, more or less."""
 SMALL_KERNEL, LARGE_KERNEL = 1 << 17, 1 << 20
-"""Numbers of a matrix whose sums are worth 4 parts, and 8; less is in a core's cache."""
+"""Numbers of a matrix whose sums are worth 4 parts, or 8; less is in a core's cache."""
 VOCABULARY_PARTS = 64
 
 
