@@ -10,6 +10,8 @@ TEST_ENV = OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3 PYTHONHASHSEED=0
 # Most of the time of tests on JAX goes to the compiler, and small networks need none of
 # its best code. TensorFlow gains nothing by it.
 XLA_FLAGS_jax = --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
+# Where nothing is computed by Keras, one backend is as good as three.
+PLAIN_TESTS = tests/datasets tests/metrics tests/recipes tests/codecs/exchange
 LIGHT_TESTS = tests/light tests/generation tests/tasks/test_causal_lm.py \
 	tests/tasks/test_loading.py
 
@@ -40,7 +42,8 @@ $(BACKENDS:%=test-%-tasks): test-%-tasks: .venv/ready
 	@$(call run_tests,$*,.venv,tests/tasks)
 
 $(BACKENDS:%=test-%-others): test-%-others: .venv/ready
-	@$(call run_tests,$*,.venv,tests --ignore=tests/tasks)
+	@$(call run_tests,$*,.venv,tests --ignore=tests/tasks \
+		$(if $(filter torch,$*),,$(PLAIN_TESTS:%=--ignore=%)))
 
 $(LIGHT_SUITES): test-light-%: .venv-light/ready
 	@$(call run_tests,$*,.venv-light,$(LIGHT_TESTS))
