@@ -1,11 +1,11 @@
 """How near to the memory bandwidth the bare products of one token come in XLA.
 
-    python -m benchmarks.token_products        # the 290M shape of benchmarks.generate
+    KERAS_BACKEND=jax python -m benchmarks.token_products    # the 290M shape
 
 A token of an answer multiplies one row with every matrix of the decoder, and with the
 whole vocabulary. Here only these products are compiled, one after another, with no
-attention, norms or cache between them: no decoder on XLA's CPU code can read its
-weights faster. Also with query, key and value, and gate and up, as one matrix each.
+attention, norms or cache between them: as whole matrices, and in parts as the model
+computes them (`keras_pg2/modeling/products.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -21,17 +23,16 @@ import numpy as np
 
 from benchmarks.limits import read_bandwidth
 from benchmarks.sides import numbers_of
+from keras_pg2.modeling.products import multiply_by_kernel
 
 
-def make_weights(numbers: dict[str, Any], is_joined: bool) -> list[list[jax.Array]]:
+def make_weights(numbers: dict[str, Any]) -> list[list[jax.Array]]:
     """Random matrices of each layer, in the order of their products."""
     dim, inner = numbers["hidden_dim"], numbers["intermediate_dim"]
     query = numbers["num_query_heads"] * numbers["head_dim"]
     key = numbers["num_key_value_heads"] * numbers["head_dim"]
-    first = [query + 2 * key] if is_joined else [query, key, key]
-    second = [2 * inner] if is_joined else [inner, inner]
-    shapes = [(dim, n) for n in first] + [(query, dim)]
-    shapes += [(dim, n) for n in second] + [(inner, dim)]
+    shapes = [(dim, query), (dim, key), (dim, key), (query, dim)]
+    shapes += [(dim, inner), (dim, inner), (inner, dim)]
     rng = np.random.default_rng(0)
     return [
         [jnp.asarray(rng.standard_normal(s, np.float32) * 0.02) for s in shapes]
@@ -40,29 +41,34 @@ def make_weights(numbers: dict[str, Any], is_joined: bool) -> list[list[jax.Arra
 
 
 def run_products(
-    layers: list[list[jax.Array]], embeddings: jax.Array, x: jax.Array
+    multiply: Callable[[jax.Array, jax.Array], jax.Array],
+    layers: list[list[jax.Array]],
+    embeddings: jax.Array,
+    x: jax.Array,
 ) -> jax.Array:
     """All products of a token, each waiting for what the last one gave."""
     for matrices in layers:
         for matrix in matrices:
             height = matrix.shape[0]
             # A row as wide as the matrix is high, made of the last result.
-            x = jnp.tile(x, (1, -(-height // x.shape[1])))[:, :height] @ matrix
-    x = x[:, : embeddings.shape[1]]
-    return jnp.argmax(x @ embeddings.T)
+            row = jnp.tile(x, (1, -(-height // x.shape[1])))[:, :height]
+            x = multiply(row, matrix)
+    return jnp.argmax(x[:, : embeddings.shape[1]] @ embeddings.T)
 
 
 def measure(
-    numbers: dict[str, Any], is_joined: bool, num_runs: int
+    multiply: Callable[[jax.Array, jax.Array], jax.Array],
+    numbers: dict[str, Any],
+    num_runs: int,
 ) -> dict[str, float]:
     """Seconds of a token's products, and their share of the bandwidth around them."""
-    layers = make_weights(numbers, is_joined)
+    layers = make_weights(numbers)
     shape = (numbers["vocabulary_size"], numbers["hidden_dim"])
     embeddings = jnp.asarray(
         np.random.default_rng(1).standard_normal(shape, np.float32)
     )
     num_bytes = embeddings.nbytes + sum(m.nbytes for layer in layers for m in layer)
-    compiled = jax.jit(run_products)
+    compiled = jax.jit(partial(run_products, multiply))
     x = jnp.ones((1, numbers["hidden_dim"]), jnp.float32)
     jax.block_until_ready(compiled(layers, embeddings, x))
     shares, seconds = [], []
@@ -90,9 +96,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     args = parser.parse_args()
     numbers = numbers_of(args.shape)["text_decoder"]
-    for is_joined in (False, True):
-        figures = measure(numbers, is_joined, args.runs)
-        name = "joined matrices" if is_joined else "as in the model"
+    kinds = {"whole matrices": jnp.matmul, "in parts": multiply_by_kernel}
+    for name, multiply in kinds.items():
+        figures = measure(multiply, numbers, args.runs)
         print(
             f"{name:16} {figures['milliseconds']:6.1f} ms a token, "
             f"{100 * figures['share_of_reading']:.0f} % of the reading bandwidth"
