@@ -7,16 +7,14 @@ together, while the pictures of the next batch are decoded in threads.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -33,35 +31,12 @@ from keras_pg2.codecs.grammars import Grammar
 from keras_pg2.generation.compilation import bucket_text
 from keras_pg2.preprocessing.image_files import is_path
 from keras_pg2.tasks.answering import answer
-from keras_pg2.tasks.requests import (
-    EncodedImages,
-    Options,
-    Prepared,
-    make_request,
-)
+from keras_pg2.tasks.prediction_rows import Row, read_rows
+from keras_pg2.tasks.record_file import RecordFile
+from keras_pg2.tasks.requests import Options, Prepared, make_request
 
 BATCHES_OF_A_WINDOW = 16
 """So many batches are looked over for rows of like length."""
-
-
-class Row(NamedTuple):
-    """One prompt about one picture, several, or none.
-
-    Attributes:
-        id: what the record is known by: given by the user, the picture's path, or the
-            row's place.
-        images: as in `generate`; None for text alone.
-        prompt: the prompt.
-    """
-
-    id: str | int
-    images: Any
-    prompt: str
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What a record is found again by."""
-        return (str(self.id), self.prompt)
 
 
 class Predictions(NamedTuple):
@@ -145,7 +120,7 @@ def predict(
             f"Expected batch_size as a whole number >= 1. Received: {batch_size!r}."
         )
     options = Options(max_length, max_new_tokens, stop_token_ids, seed, constraint)
-    rows, total = _read_rows(source, prompts)
+    rows, total = read_rows(source, prompts)
     records: list[tuple[int, dict[str, Any]]] = []
     output_file = None if output is None else RecordFile(Path(output))
     kept = Counter() if output_file is None else output_file.done()
@@ -171,172 +146,6 @@ def predict(
         counts["text"],
         num_kept - sum(kept.values()),
         counts["error"],
-    )
-
-
-BEGINNING = b'{"id": '
-"""How every record begins."""
-
-
-class RecordFile:
-    """A file of JSON lines that grows by whole lines.
-
-    Args:
-        path: the file; made, with its folder, if it is not there.
-
-    Raises:
-        ValueError: when what is there is no file of records.
-        OSError: when it cannot be written.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = Path(os.path.expanduser(path))
-        if self.path.is_dir():
-            raise ValueError(
-                f"Expected output as a file, received the folder {str(path)!r}. Add a "
-                "name, as answers.jsonl."
-            )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab"):
-            pass
-        self._half_line = 0
-        self._needs_newline = False
-
-    def done(self) -> Counter[tuple[str, str]]:
-        """The keys of the rows in it.
-
-        Half a record at its end, as a killed process leaves it, does not count; it is
-        removed when the next records are written. A whole one without its newline
-        counts.
-        """
-        keys = Counter[tuple[str, str]]()
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    keys[self._key(line, number)] += 1
-                except ValueError:
-                    begins_as_ours = line.startswith(BEGINNING[: len(line)])
-                    if line.endswith(b"\n") or not begins_as_ours:
-                        raise
-                    self._half_line = len(line)
-                else:
-                    self._needs_newline = not line.endswith(b"\n")
-        return keys
-
-    def _key(self, line: bytes, number: int) -> tuple[str, str]:
-        try:
-            record = json.loads(line)
-            return (str(record["id"]), record["prompt"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"Expected {str(self.path)!r} to be new, or a file of records to go on "
-                f"with. Line {number} is no record. Choose another output."
-            ) from error
-
-    def append(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Writes whole lines in one go."""
-        text = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records)
-        # Lone surrogates of file names that are not UTF-8 are written as escapes.
-        data = text.encode("utf-8", errors="backslashreplace")
-        if self._half_line:
-            os.truncate(self.path, self.path.stat().st_size - self._half_line)
-        if self._needs_newline:
-            data = b"\n" + data
-        self._half_line, self._needs_newline = 0, False
-        with self.path.open("ab", buffering=0) as file:
-            while data:  # A disk that fills takes a part, and then says so.
-                data = data[file.write(data) :]
-
-
-def list_pictures(folder: Path) -> list[Path]:
-    """Files in a folder and its folders whose names end as pictures do, sorted.
-
-    Raises:
-        FileNotFoundError: when there is no such folder.
-        ValueError: when there is no picture in it.
-    """
-    if folder.is_file():
-        raise ValueError(
-            f"Expected a folder of pictures, received the file {str(folder)!r}. Pass "
-            "it in a list."
-        )
-    if not folder.is_dir():
-        raise FileNotFoundError(f"Expected a folder of pictures: no {str(folder)!r}.")
-    endings = Image.registered_extensions()
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in endings and path.is_file()
-    )
-    if not paths:
-        raise ValueError(
-            f"Expected pictures in the folder {str(folder)!r}, found no file whose "
-            "name ends like one (.jpg, .png, ...)."
-        )
-    return paths
-
-
-def _read_rows(
-    source: Any, prompts: str | Sequence[str] | None
-) -> tuple[Iterator[Row], int | None]:
-    """The rows, and how many there are if that is known."""
-    asked = [prompts] if isinstance(prompts, str) else list(prompts or [])
-    if isinstance(source, str | os.PathLike):
-        source = list_pictures(Path(os.path.expanduser(source)))
-    is_iterable = isinstance(source, Iterable) or hasattr(source, "__getitem__")
-    if is_path(source) or isinstance(source, Mapping) or not is_iterable:
-        raise TypeError(
-            f"Expected source as a folder or an iterable of rows. Received: {source!r}."
-        )
-    total = len(source) * max(1, len(asked)) if hasattr(source, "__len__") else None
-    return _rows(source, asked), total
-
-
-def _rows(source: Iterable[Any], asked: list[str]) -> Iterator[Row]:
-    for place, entry in enumerate(source):
-        if is_path(entry):
-            entry = {"images": entry}
-        if not isinstance(entry, Mapping):
-            raise TypeError(
-                "Expected each row as a picture's path or a dict of images and "
-                f"prompts. Received: {type(entry).__name__} at place {place}."
-            )
-        unknown = entry.keys() - {"images", "prompts", "id"}
-        if unknown:
-            raise ValueError(
-                "Expected rows of images, prompts and id. Received others at place "
-                f"{place}: {', '.join(sorted(map(str, unknown)))}."
-            )
-        images = entry.get("images")
-        if isinstance(images, EncodedImages):
-            raise TypeError(
-                f"Expected pictures, received encoded images at place {place}. Pass "
-                "the picture, or call `generate`."
-            )
-        own = entry.get("prompts")
-        texts = asked or ([own] if own is not None else [])
-        if not texts or not all(isinstance(text, str) for text in texts):
-            raise ValueError(
-                "Expected a prompt (a text) for every row, in the row or as prompts. "
-                f"Received none at place {place}."
-            )
-        name = os.fspath(images) if is_path(images) else place
-        for text in texts:
-            yield Row(_check_id(entry.get("id", name), place), images, text)
-
-
-def _check_id(given: Any, place: int) -> str | int:
-    if isinstance(given, str | int):
-        return given
-    if isinstance(given, np.integer):
-        return int(given)
-    if isinstance(given, os.PathLike | bytes):
-        return os.fsdecode(given)
-    raise TypeError(
-        "Expected id as a text or a whole number. Received: "
-        f"{given!r} at place {place}."
     )
 
 

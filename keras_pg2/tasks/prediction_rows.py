@@ -1,0 +1,124 @@
+"""What `predict` is asked: pictures and prompts, from folders and iterables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from keras_pg2.preprocessing.image_files import is_path
+from keras_pg2.tasks.requests import EncodedImages
+
+
+class Row(NamedTuple):
+    """One prompt about one picture, several, or none.
+
+    Attributes:
+        id: what the record is known by: given by the user, the picture's path, or the
+            row's place.
+        images: as in `generate`; None for text alone.
+        prompt: the prompt.
+    """
+
+    id: str | int
+    images: Any
+    prompt: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What a record is found again by."""
+        return (str(self.id), self.prompt)
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """Files in a folder and its folders whose names end as pictures do, sorted.
+
+    Raises:
+        FileNotFoundError: when there is no such folder.
+        ValueError: when there is no picture in it.
+    """
+    if folder.is_file():
+        raise ValueError(
+            f"Expected a folder of pictures, received the file {str(folder)!r}. Pass "
+            "it in a list."
+        )
+    if not folder.is_dir():
+        raise FileNotFoundError(f"Expected a folder of pictures: no {str(folder)!r}.")
+    endings = Image.registered_extensions()
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in endings and path.is_file()
+    )
+    if not paths:
+        raise ValueError(
+            f"Expected pictures in the folder {str(folder)!r}, found no file whose "
+            "name ends like one (.jpg, .png, ...)."
+        )
+    return paths
+
+
+def read_rows(
+    source: Any, prompts: str | Sequence[str] | None
+) -> tuple[Iterator[Row], int | None]:
+    """The rows, and how many there are if that is known."""
+    asked = [prompts] if isinstance(prompts, str) else list(prompts or [])
+    if isinstance(source, str | os.PathLike):
+        source = list_pictures(Path(os.path.expanduser(source)))
+    is_iterable = isinstance(source, Iterable) or hasattr(source, "__getitem__")
+    if is_path(source) or isinstance(source, Mapping) or not is_iterable:
+        raise TypeError(
+            f"Expected source as a folder or an iterable of rows. Received: {source!r}."
+        )
+    total = len(source) * max(1, len(asked)) if hasattr(source, "__len__") else None
+    return _rows(source, asked), total
+
+
+def _rows(source: Iterable[Any], asked: list[str]) -> Iterator[Row]:
+    for place, entry in enumerate(source):
+        if is_path(entry):
+            entry = {"images": entry}
+        if not isinstance(entry, Mapping):
+            raise TypeError(
+                "Expected each row as a picture's path or a dict of images and "
+                f"prompts. Received: {type(entry).__name__} at place {place}."
+            )
+        unknown = entry.keys() - {"images", "prompts", "id"}
+        if unknown:
+            raise ValueError(
+                "Expected rows of images, prompts and id. Received others at place "
+                f"{place}: {', '.join(sorted(map(str, unknown)))}."
+            )
+        images = entry.get("images")
+        if isinstance(images, EncodedImages):
+            raise TypeError(
+                f"Expected pictures, received encoded images at place {place}. Pass "
+                "the picture, or call `generate`."
+            )
+        own = entry.get("prompts")
+        texts = asked or ([own] if own is not None else [])
+        if not texts or not all(isinstance(text, str) for text in texts):
+            raise ValueError(
+                "Expected a prompt (a text) for every row, in the row or as prompts. "
+                f"Received none at place {place}."
+            )
+        name = os.fspath(images) if is_path(images) else place
+        for text in texts:
+            yield Row(_check_id(entry.get("id", name), place), images, text)
+
+
+def _check_id(given: Any, place: int) -> str | int:
+    if isinstance(given, str | int):
+        return given
+    if isinstance(given, np.integer):
+        return int(given)
+    if isinstance(given, os.PathLike | bytes):
+        return os.fsdecode(given)
+    raise TypeError(
+        "Expected id as a text or a whole number. Received: "
+        f"{given!r} at place {place}."
+    )
