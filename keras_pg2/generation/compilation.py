@@ -203,7 +203,7 @@ def _compile_tensorflow(
 ) -> Callable:
     import tensorflow as tf
 
-    return tf.function(function, jit_compile=True)
+    return tf.function(function, jit_compile=True, autograph=False)
 
 
 def _compile_torch(
