@@ -92,30 +92,42 @@ def _attend_at_once(
     scale: float,
     logit_soft_cap: float | None,
 ) -> Tensor:
-    query_length = query.shape[2]  # None or a tensor where shapes are symbolic
     batch, num_heads, length, head_dim = ops.shape(query)
     num_key_value_heads, num_slots = key.shape[1], ops.shape(key)[2]
     num_groups = num_heads // num_key_value_heads
+    # Not `length`, which is a tensor where shapes are symbolic.
+    is_one_token = query.shape[2] == 1
+    axes = (batch, num_key_value_heads)
+    if is_one_token:
+        # As the cache has them, which XLA's CPU code would else copy (kv_cache.py).
+        axes = (batch * num_key_value_heads,)
+        key = ops.reshape(key, (*axes, num_slots, head_dim))
+        value = ops.reshape(value, (*axes, num_slots, head_dim))
     # [B, K, G * T, H]: query head n reads key head n // G. Plain products of matrices
     # are twice as fast as the same sums in XLA's CPU code.
-    rows = (batch, num_key_value_heads, num_groups * length, head_dim)
-    query = ops.reshape(query * ops.cast(scale, query.dtype), rows)
+    query = ops.reshape(
+        query * ops.cast(scale, query.dtype), (*axes, num_groups * length, head_dim)
+    )
     # [B, K, G * T, S]
-    if query_length == 1:
+    if is_one_token:
         # The product of a token's few queries is turned around, not that of all keys.
-        logits = ops.matmul(key, ops.transpose(query, (0, 1, 3, 2)))
-        logits = ops.transpose(logits, (0, 1, 3, 2))
+        logits = _turned(ops.matmul(key, _turned(query)))
     else:
-        logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
+        logits = ops.matmul(query, _turned(key))
     logits = soft_cap(ops.cast(logits, "float32"), logit_soft_cap)
     if mask is not None:
         groups = (batch, num_key_value_heads, num_groups, length, num_slots)
         logits = ops.reshape(logits, groups)
         logits = ops.where(mask[:, None, None], logits, -1e30)
-        logits = ops.reshape(logits, (*rows[:3], num_slots))
+        logits = ops.reshape(logits, (*axes, num_groups * length, num_slots))
     weights = ops.cast(ops.softmax(logits, axis=-1), value.dtype)
     output = ops.matmul(weights, value)
     return ops.reshape(output, (batch, num_heads, length, head_dim))
+
+
+def _turned(x: Tensor) -> Tensor:
+    """[..., n, m] -> [..., m, n]"""
+    return ops.swapaxes(x, -2, -1)
 
 
 def split_heads(x: Tensor, head_dim: int) -> Tensor:
