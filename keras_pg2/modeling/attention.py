@@ -97,7 +97,7 @@ def _attend_at_once(
     num_groups = num_heads // num_key_value_heads
     # Not `length`, which is a tensor where shapes are symbolic.
     is_one_token = query.shape[2] == 1
-    axes = (batch, num_key_value_heads)
+    axes: tuple[Any, ...] = (batch, num_key_value_heads)
     if is_one_token:
         # As the cache has them, which XLA's CPU code would else copy (kv_cache.py).
         axes = (batch * num_key_value_heads,)
