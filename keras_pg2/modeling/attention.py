@@ -227,8 +227,8 @@ class GroupedQueryAttention(keras.layers.Layer):
         value = split_heads(self.value_dense(x), self.head_dim)
         if cache is not None:
             cache = write(cache, key, value, cache_index)
-            batch_size, num_slots = ops.shape(x)[0], mask.shape[-1]
-            key, value = (read(slots, batch_size, num_slots) for slots in cache)
+            num_heads, num_slots = key.shape[1], mask.shape[-1]
+            key, value = (read(slots, num_heads, num_slots) for slots in cache)
         output = dot_product_attention(
             query, key, value, mask, self.scale, self.logit_soft_cap
         )

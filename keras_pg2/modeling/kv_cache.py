@@ -70,10 +70,11 @@ def _write(slots: Tensor, new: Tensor, index: Tensor) -> Tensor:
     return ops.slice_update(slots, (0, index, 0), new)
 
 
-def read(slots: Tensor, batch_size: int, num_slots: int) -> Tensor:
+def read(slots: Tensor, num_heads: int, num_slots: int) -> Tensor:
     """The first slots of float[B * K, S, H], as float[B, K, num_slots, H]."""
     slots = slots[:, :num_slots]
-    return ops.reshape(slots, (batch_size, -1, *ops.shape(slots)[1:]))
+    # B is not always known while a function is exported.
+    return ops.reshape(slots, (-1, num_heads, *ops.shape(slots)[1:]))
 
 
 def repeat_rows(cache: KVCache, batch_size: int, num_copies: int) -> KVCache:
