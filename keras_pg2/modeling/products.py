@@ -100,7 +100,7 @@ def first_largest(x: Tensor) -> Tensor:
     """
     size = x.shape[-1]
     num_groups = math.gcd(size, 128)
-    groups = ops.reshape(x, (*x.shape[:-1], num_groups, size // num_groups))
+    groups = ops.reshape(x, (*ops.shape(x)[:-1], num_groups, size // num_groups))
     group = ops.argmax(ops.max(groups, axis=-1), axis=-1)
     places = ops.take_along_axis(groups, group[..., None, None], axis=-2)[..., 0, :]
     place = ops.argmax(places, axis=-1)
