@@ -1,6 +1,6 @@
 # Two commands set themselves up on a machine with Python 3.11+ and make:
 #   make demo   the main job on a picture file, with JAX and the bundled preset
-#   make test   all tests on JAX, TensorFlow and PyTorch, and without TensorFlow
+#   make test   the tests on JAX, TensorFlow and PyTorch, and without TensorFlow
 
 PYTHON ?= python3
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -8,7 +8,7 @@ SOURCES = pyproject.toml constraints.txt requirements-light.txt
 # XLA and PyTorch oversubscribe the cores when two test runs share them.
 TEST_ENV = OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3 PYTHONHASHSEED=0
 # Most of the time of tests on JAX goes to the compiler, and small networks need none of
-# its best code. TensorFlow gains nothing by it.
+# its best code. On TensorFlow gradients lose a digit by it that a test asks for.
 XLA_FLAGS_jax = --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 # Where nothing is computed by Keras, one backend is as good as three.
 PLAIN_TESTS = tests/datasets tests/metrics tests/recipes tests/codecs/exchange

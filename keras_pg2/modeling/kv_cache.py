@@ -58,11 +58,13 @@ def write(cache: LayerCache, key: Tensor, value: Tensor, index: Tensor) -> Layer
         value: float[B, K, T, H].
         index: int32 scalar, the first slot to write, the same for all rows.
     """
+    key, value = (ops.reshape(x, (-1, *ops.shape(x)[2:])) for x in (key, value))
     return LayerCache(_write(cache.key, key, index), _write(cache.value, value, index))
 
 
 def _write(slots: Tensor, new: Tensor, index: Tensor) -> Tensor:
-    new = ops.reshape(ops.cast(new, slots.dtype), (-1, *ops.shape(new)[2:]))
+    """[B * K, S, H] with [B * K, T, H] from slot `index` on."""
+    new = ops.cast(new, slots.dtype)
     if keras.config.backend() == "torch":
         # `slice_update` copies the whole tensor there, at every step.
         places = ops.arange(new.shape[1], dtype="int32") + index
@@ -100,13 +102,11 @@ def reorder_rows(cache: KVCache, rows: Tensor, start: int) -> KVCache:
     """
     batch_size = ops.shape(rows)[0]
 
-    def moved(slots: Tensor) -> Tensor:
+    def reordered(slots: Tensor) -> Tensor:
         moved = _take_rows(slots[:, start:], batch_size, rows)
-        return ops.reshape(moved, (batch_size, -1, *ops.shape(moved)[1:]))
+        return _write(slots, moved, start)
 
-    return tuple(
-        write(layer, moved(layer.key), moved(layer.value), start) for layer in cache
-    )
+    return tuple(LayerCache(*map(reordered, layer)) for layer in cache)
 
 
 def _take_rows(slots: Tensor, batch_size: int, rows: Tensor) -> Tensor:

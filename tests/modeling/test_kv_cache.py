@@ -47,15 +47,9 @@ def numbered_cache() -> KVCache:
 def test_repeat_rows() -> None:
     [first, _] = repeat_rows(numbered_cache(), 2, 3)
     rows = ops.convert_to_numpy(first.key)[..., 0].tolist()
-    assert (
-        rows
-        == [[0, 1, 2, 3], [4, 5, 6, 7]] * 3
-        + [
-            [8, 9, 10, 11],
-            [12, 13, 14, 15],
-        ]
-        * 3
-    )
+    first_row = [[0, 1, 2, 3], [4, 5, 6, 7]]
+    second_row = [[8, 9, 10, 11], [12, 13, 14, 15]]
+    assert rows == first_row * 3 + second_row * 3
 
 
 def test_reorder_rows_moves_only_what_comes_after_the_prompt() -> None:
