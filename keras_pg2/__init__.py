@@ -10,27 +10,30 @@ exported files (`keras_pg2.deploy.litert_runner`), where Keras is not installed.
 import sys as _sys
 from pathlib import Path as _Path
 
+from keras_pg2.garbage import paused_collection as _paused_collection
+
 if _Path(_sys.argv[0]).stem != "keras-pg2":
     try:
-        from keras_pg2 import hub as hub
-        from keras_pg2.generation import BeamSearch as BeamSearch
-        from keras_pg2.generation import Choices as Choices
-        from keras_pg2.generation import LocationGrammar as LocationGrammar
-        from keras_pg2.generation import Sampler as Sampler
-        from keras_pg2.modeling import PaliGemma2Backbone as PaliGemma2Backbone
-        from keras_pg2.preprocessing import prompts as prompts
-        from keras_pg2.preprocessing.image_converter import (
-            PaliGemma2ImageConverter as PaliGemma2ImageConverter,
-        )
-        from keras_pg2.preprocessing.preprocessor import (
-            PaliGemma2CausalLMPreprocessor as PaliGemma2CausalLMPreprocessor,
-        )
-        from keras_pg2.preprocessing.tokenizer import (
-            PaliGemma2Tokenizer as PaliGemma2Tokenizer,
-        )
-        from keras_pg2.tasks import PaliGemma2CausalLM as PaliGemma2CausalLM
-        from keras_pg2.tasks.loss import ResponseLoss as ResponseLoss
-        from keras_pg2.tasks.predictions import predict as predict
+        with _paused_collection():
+            from keras_pg2 import hub as hub
+            from keras_pg2.generation import BeamSearch as BeamSearch
+            from keras_pg2.generation import Choices as Choices
+            from keras_pg2.generation import LocationGrammar as LocationGrammar
+            from keras_pg2.generation import Sampler as Sampler
+            from keras_pg2.modeling import PaliGemma2Backbone as PaliGemma2Backbone
+            from keras_pg2.preprocessing import prompts as prompts
+            from keras_pg2.preprocessing.image_converter import (
+                PaliGemma2ImageConverter as PaliGemma2ImageConverter,
+            )
+            from keras_pg2.preprocessing.preprocessor import (
+                PaliGemma2CausalLMPreprocessor as PaliGemma2CausalLMPreprocessor,
+            )
+            from keras_pg2.preprocessing.tokenizer import (
+                PaliGemma2Tokenizer as PaliGemma2Tokenizer,
+            )
+            from keras_pg2.tasks import PaliGemma2CausalLM as PaliGemma2CausalLM
+            from keras_pg2.tasks.loss import ResponseLoss as ResponseLoss
+            from keras_pg2.tasks.predictions import predict as predict
     except ModuleNotFoundError as _error:
         if _error.name not in ("keras", "keras_hub"):
             raise

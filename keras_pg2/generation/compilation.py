@@ -18,6 +18,7 @@ import keras
 import platformdirs
 from keras import ops
 
+from keras_pg2.garbage import paused_collection
 from keras_pg2.modeling.products import has_accelerator
 
 Tensor = Any
@@ -177,6 +178,7 @@ def _compile_jax(function: Callable, model: keras.Model, num_used_up: int) -> Ca
         with keras.StatelessScope(state_mapping=mapping):
             return function(*used_up, *kept)
 
+    @paused_collection()  # The first call traces.
     def compiled(*arguments: Any) -> Any:
         values = [variable.value for variable in model.variables]
         return stateless(values, arguments[:num_used_up], arguments[num_used_up:])
@@ -203,7 +205,8 @@ def _compile_tensorflow(
 ) -> Callable:
     import tensorflow as tf
 
-    return tf.function(function, jit_compile=True, autograph=False)
+    traced = tf.function(function, jit_compile=True, autograph=False)
+    return paused_collection()(traced)
 
 
 def _compile_torch(

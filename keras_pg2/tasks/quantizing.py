@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,21 +68,6 @@ def _passes(path: str, layer: Any, filters: Any) -> bool:
         return bool(filters(layer))
     patterns = [filters] if isinstance(filters, str) else filters
     return any(re.search(pattern, path) for pattern in patterns)
-
-
-@contextmanager
-def frozen_garbage() -> Iterator[None]:
-    """Leaves what is there to be, wherever Keras collects garbage inside.
-
-    It does after each layer that it quantises. With some packages imported each time
-    takes most of a second, of all objects there are.
-    """
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def check_can_save(backbone: PaliGemma2Backbone) -> None:

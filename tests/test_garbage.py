@@ -1,0 +1,29 @@
+"""The search for garbage: paused, and as it was afterwards."""
+
+import gc
+
+import pytest
+
+from keras_pg2.garbage import frozen_garbage, paused_collection
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_paused_inside_and_as_before_after_it(is_enabled):
+    if not is_enabled:
+        gc.disable()
+    try:
+        with pytest.raises(KeyError), paused_collection():
+            assert not gc.isenabled()
+            with paused_collection():
+                assert not gc.isenabled()
+            assert not gc.isenabled()
+            raise KeyError
+        assert gc.isenabled() == is_enabled
+    finally:
+        gc.enable()
+
+
+def test_frozen_objects_are_thawed():
+    with frozen_garbage():
+        assert gc.get_freeze_count() > 1000
+    assert gc.get_freeze_count() == 0
