@@ -7,9 +7,9 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check -c constraints.
 SOURCES = pyproject.toml constraints.txt requirements-light.txt
 # XLA and PyTorch oversubscribe the cores when two test runs share them.
 TEST_ENV = OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3 PYTHONHASHSEED=0
-# Most of the time of tests on JAX goes to the compiler, and small networks need none of
-# its best code. On TensorFlow gradients lose a digit by it that a test asks for.
-XLA_FLAGS_jax = --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
+# Most of the time of tests on JAX and TensorFlow goes to the compiler, and small
+# networks need none of its best code.
+CHEAP_CODE = --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 # Where nothing is computed by Keras, one backend is as good as three.
 PLAIN_TESTS = tests/datasets tests/metrics tests/recipes tests/codecs/exchange
 LIGHT_TESTS = tests/light tests/generation tests/tasks/test_causal_lm.py \
@@ -23,7 +23,7 @@ LIGHT_SUITES = test-light-jax test-light-torch
 # $(call run_tests,backend,environment,tests). XLA's compiler has ended a process with
 # a segmentation fault: what a signal ends is run once more, what fails is not.
 define run_tests
-run() { $(TEST_ENV) XLA_FLAGS="$(XLA_FLAGS_$(1))" KERAS_BACKEND=$(1) $(2)/bin/python -m pytest --quiet $(3); }; \
+run() { $(TEST_ENV) XLA_FLAGS="$(CHEAP_CODE)" KERAS_BACKEND=$(1) $(2)/bin/python -m pytest --quiet $(3); }; \
 run || { code=$$?; [ $$code -gt 128 ] || exit $$code; \
 	echo "pytest was ended by signal $$((code - 128)); once more:"; run; }
 endef

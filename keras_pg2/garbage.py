@@ -34,12 +34,15 @@ def frozen_garbage() -> Iterator[None]:
 
     Keras does after each layer that it quantises, for most of a second each time.
     """
+    was_frozen = gc.get_freeze_count() > 0
     gc.collect()
     gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
+        # What the caller had frozen cannot be told apart, and stays so.
+        if not was_frozen:
+            gc.unfreeze()
 
 
 def search_less_often() -> None:

@@ -360,6 +360,7 @@ def test_bad_pictures_end_before_the_model_loads(
     ("arguments", "message"),
     [
         (("ask", "PICTURE"), "Expected a question after the picture files"),
+        (("ask", "PICTURE", "/"), "the file or folder '/' last"),
         (("ask", "how many?"), "Expected a picture file and then a question"),
         (("ask", "PICTURE", " "), "received an empty text"),
         (("caption", "PICTURE", "--language", "he"), "Write 'iw' for it"),

@@ -133,10 +133,10 @@ def load_model(settings: Settings) -> PaliGemma2CausalLM:
         from keras_pg2.generation import Sampler
         from keras_pg2.tasks import PaliGemma2CausalLM
 
+        sampler = Sampler(settings.temperature, settings.top_k, settings.top_p)
         model = PaliGemma2CausalLM.from_preset(
             str(directory), dtype=settings.dtype.value
         )
-        sampler = Sampler(settings.temperature, settings.top_k, settings.top_p)
         model.compile(sampler=sampler)
     return model
 
@@ -185,10 +185,10 @@ def split_question(
     if questions:
         return [Path(argument) for argument in arguments], questions
     *paths, question = arguments
-    # Unlike Path.is_file, this takes a text too long for a file name for no file.
-    if os.path.isfile(expand_user(question)):
+    # Unlike Path.exists, this takes a text too long for a file name for no file.
+    if os.path.exists(expand_user(question)):
         raise ValueError(
-            f"Expected a question after the picture files, received the file "
+            f"Expected a question after the picture files, received the file or folder "
             f"{question!r} last. Write for example: keras-pg2 ask {question} "
             '"how many objects are there?"'
         )

@@ -28,6 +28,7 @@ START = 0
 OVER = 1
 """The state after the end token."""
 UNREACHABLE = 2**30
+CONTROL_TOKENS = ("<bos>", "<eos>", "<pad>", "<image>")
 
 
 class TokenAutomaton(NamedTuple):
@@ -157,12 +158,13 @@ class LocationGrammar:
         _check_texts("labels", self.labels)
         for label in self.labels:
             # With the spaces that will be around it.
-            parts = (" ; ", "\n", "<loc", "<seg")
+            parts = (" ; ", "\n", "\r", "<loc", "<seg", *CONTROL_TOKENS)
             if label != label.strip() or any(part in f" {label} " for part in parts):
                 raise ValueError(
                     "Expected labels as plain text without location tokens, mask "
-                    'tokens, " ; ", newlines and spaces at the ends, with which an '
-                    f"answer could not be read. Received: {label!r}."
+                    'tokens, <eos> and the like, " ; ", newlines and spaces at the '
+                    "ends, with which an answer could not be read. Received: "
+                    f"{label!r}."
                 )
         if self.segments not in ("never", "optional", "always"):
             raise ValueError(
@@ -296,6 +298,14 @@ def _check_texts(name: str, texts: Any) -> None:
             f"Expected {name} as a list of texts that are not empty. Received: "
             f"{texts!r}."
         )
+    for text in texts:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"Expected {name} as valid Unicode text. Received: {text!r}, with half "
+                f"a character (a lone surrogate) at index {error.start}."
+            ) from error
     if len(set(texts)) < len(texts):
         raise ValueError(f"Expected {name} that differ. Received: {list(texts)}.")
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from threading import Lock
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -227,6 +228,8 @@ def _compile_torch(
 STEPS_BEFORE_RECORDING = 32
 """Recording takes as long as some 50 steps gain; a short answer goes without."""
 _is_at_once = ContextVar("is_at_once", default=False)
+_recording = Lock()
+"""One thread at a time: `torch.fx` changes `torch.nn.Module` while it records."""
 
 
 @contextmanager
@@ -261,7 +264,9 @@ def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
             is_early = known.counts[key] <= STEPS_BEFORE_RECORDING
             if is_early and not _is_at_once.get():
                 return function(backbone, *arguments)
-            known.graphs[key] = _record(function, backbone, arguments)
+            with _recording:
+                if key not in known.graphs:
+                    known.graphs[key] = _record(function, backbone, arguments)
         graph, structure = known.graphs[key]
         return keras.tree.pack_sequence_as(structure, graph(*tensors))
 

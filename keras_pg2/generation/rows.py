@@ -59,17 +59,8 @@ def token_limits(
         max_new_tokens: most tokens of an answer; None for no limit.
 
     Raises:
-        ValueError: when a limit is no whole number >= 1, or leaves a row no room.
+        ValueError: when a limit leaves a row no room.
     """
-    for name, limit in {
-        "max_length": max_length,
-        "max_new_tokens": max_new_tokens,
-    }.items():
-        if limit is not None and (limit != int(limit) or limit < 1):
-            raise ValueError(
-                f"Expected {name} as a whole number, room for at least one new token. "
-                f"Received: {name}={limit}."
-            )
     limits = np.full(len(lengths), max_new_tokens or np.iinfo(np.int32).max)
     if max_length is not None:
         limits = np.minimum(limits, max_length - lengths)

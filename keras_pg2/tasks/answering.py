@@ -83,7 +83,13 @@ def stream(
     model: Any, prepared: Prepared, stop_strings: tuple[str, ...]
 ) -> Iterator[Any]:
     """Gives the new text after each token; see `PaliGemma2CausalLM.stream`."""
+    # The sampler of now, whose noise the request has.
+    return _stream(model, Plan(model.sampler.structure), prepared, stop_strings)
 
+
+def _stream(
+    model: Any, plan: Plan, prepared: Prepared, stop_strings: tuple[str, ...]
+) -> Iterator[Any]:
     def decode(token_ids: np.ndarray) -> str:
         mask = np.ones(len(token_ids), bool)
         row = {"token_ids": token_ids, "padding_mask": mask}
@@ -91,7 +97,7 @@ def stream(
 
     count = len(prepared.arrays["token_ids"])
     streams = [TextStream(decode, stop_strings) for _ in range(count)]
-    session = Session(model.functions, Plan(model.sampler.structure), prepared.request)
+    session = Session(model.functions, plan, prepared.request)
     was_done = np.zeros(count, bool)
     while True:
         answers, is_done = session.answers, session.is_done[:count]

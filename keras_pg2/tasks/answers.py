@@ -5,7 +5,7 @@ Axes: B batch, N new tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,8 +68,11 @@ def as_stop_strings(stop_strings: Any) -> tuple[str, ...]:
     Raises:
         ValueError: when they are something else, or empty.
     """
-    texts = (stop_strings,) if isinstance(stop_strings, str) else stop_strings or ()
-    if not all(isinstance(text, str) and text for text in texts):
+    if stop_strings is None:
+        return ()
+    texts = (stop_strings,) if isinstance(stop_strings, str) else stop_strings
+    is_several = isinstance(texts, Iterable)
+    if not is_several or not all(isinstance(text, str) and text for text in texts):
         raise ValueError(
             "Expected stop_strings as a text or a list of texts that are not empty. "
             f"Received: {stop_strings!r}."

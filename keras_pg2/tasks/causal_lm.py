@@ -408,8 +408,8 @@ class PaliGemma2CausalLM(CausalLM):
                 response tokens. Any but "accuracy", "acc" and
                 "sparse_categorical_accuracy" needs all logits, as do `metrics` and
                 `loss_weights`: the loss is then computed from those too.
-            sampler: "greedy", "random", "top_k" or "top_p", a
-                `keras_pg2.Sampler`, or a sampler of KerasHub.
+            sampler: "greedy", "random", "top_k", "top_p" or "beam", a
+                `keras_pg2.Sampler` or `BeamSearch`, or a sampler of KerasHub.
             **kwargs: further arguments of `keras.Model.compile`.
 
         Raises:

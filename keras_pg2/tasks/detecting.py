@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,7 +22,7 @@ from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.grammars import LocationGrammar
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.parsing import parse_detections
-from keras_pg2.generation.samplers import BeamSearch
+from keras_pg2.generation.samplers import BeamSearch, check_count
 from keras_pg2.preprocessing import prompts
 from keras_pg2.preprocessing.images import open_image
 from keras_pg2.tasks.answers import ScoredAnswer
@@ -30,6 +31,7 @@ from keras_pg2.tasks.detection_scores import (
     geometric_mean,
     token_features,
 )
+from keras_pg2.tasks.requests import EncodedImages
 
 Task = Literal["detect", "segment"]
 Asked = Literal["together", "each", "both"]
@@ -51,10 +53,15 @@ def find_detections(
 ) -> Any:
     """See `PaliGemma2CausalLM.detect`."""
     _check_model(model, task)
-    for name, value in (("max_detections", max_detections), ("batch_size", batch_size)):
-        if not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(f"Expected {name} as a number >= 1, received {value!r}.")
-    if max_overlap is not None and not 0 <= max_overlap <= 1:
+    if isinstance(images, EncodedImages):
+        raise TypeError(
+            f"Expected pictures to {task} things in, whose sizes are needed. Received: "
+            "encoded images. Pass the pictures."
+        )
+    check_count("max_detections", max_detections)
+    check_count("batch_size", batch_size)
+    is_share = isinstance(max_overlap, Real) and 0 <= max_overlap <= 1
+    if max_overlap is not None and not is_share:
         raise ValueError(f"Expected max_overlap in [0, 1], received {max_overlap!r}.")
     if asked not in get_args(Asked):
         raise ValueError(

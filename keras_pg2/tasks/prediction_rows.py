@@ -66,7 +66,11 @@ def read_rows(
     source: Any, prompts: str | Sequence[str] | None
 ) -> tuple[Iterator[Row], int | None]:
     """The rows, and how many there are if that is known."""
-    asked = [prompts] if isinstance(prompts, str) else list(prompts or [])
+    asked = [prompts] if isinstance(prompts, str) else prompts or []
+    if not isinstance(asked, Sequence):
+        raise TypeError(
+            f"Expected prompts as a text or a list of texts. Received: {prompts!r}."
+        )
     if isinstance(source, str | os.PathLike):
         source = list_pictures(Path(os.path.expanduser(source)))
     is_iterable = isinstance(source, Iterable) or hasattr(source, "__getitem__")
@@ -75,7 +79,7 @@ def read_rows(
             f"Expected source as a folder or an iterable of rows. Received: {source!r}."
         )
     total = len(source) * max(1, len(asked)) if hasattr(source, "__len__") else None
-    return _rows(source, asked), total
+    return _rows(source, list(asked)), total
 
 
 def _rows(source: Iterable[Any], asked: list[str]) -> Iterator[Row]:

@@ -29,6 +29,7 @@ from rich.text import Text
 
 from keras_pg2.codecs.grammars import Grammar
 from keras_pg2.generation.compilation import bucket_text
+from keras_pg2.generation.samplers import check_count
 from keras_pg2.preprocessing.image_files import is_path
 from keras_pg2.tasks.answering import answer
 from keras_pg2.tasks.prediction_rows import Row, read_rows
@@ -115,10 +116,9 @@ def predict(
             "Expected a model with a preprocessor, to make tokens of the prompts. "
             "Received: preprocessor=None."
         )
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(
-            f"Expected batch_size as a whole number >= 1. Received: {batch_size!r}."
-        )
+    check_count("batch_size", batch_size)
+    if num_workers is not None:
+        check_count("num_workers", num_workers)
     options = Options(max_length, max_new_tokens, stop_token_ids, seed, constraint)
     rows, total = read_rows(source, prompts)
     records: list[tuple[int, dict[str, Any]]] = []
@@ -209,15 +209,21 @@ def _group(
 
         def shape(entry: tuple[int, Row, int]) -> tuple[int, int]:
             _, row, length = entry
-            several = isinstance(row.images, list | tuple)
-            num_images = 0 if row.images is None else len(row.images) if several else 1
-            return num_images, bucket_text(length, batch_size)
+            return _count_images(row.images), bucket_text(length, batch_size)
 
         entries = [(*pair, n) for pair, n in zip(window, lengths, strict=True)]
         for _, group in itertools.groupby(sorted(entries, key=shape), shape):
             like = list(group)
             for first in range(0, len(like), batch_size):
                 yield like[first : first + batch_size]
+
+
+def _count_images(images: Any) -> int:
+    """Of what a row has for pictures."""
+    if images is None:
+        return 0
+    is_several = isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4
+    return len(images) if is_several else 1
 
 
 def _num_tokens(model: Any, prompts: list[str]) -> list[int]:

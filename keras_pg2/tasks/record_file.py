@@ -52,8 +52,8 @@ class RecordFile:
                 try:
                     keys[self._key(line, number)] += 1
                 except ValueError:
-                    begins_as_ours = line.startswith(BEGINNING[: len(line)])
-                    if line.endswith(b"\n") or not begins_as_ours:
+                    is_whole = line.endswith(b"\n") or _parsed(line) is not None
+                    if is_whole or not line.startswith(BEGINNING[: len(line)]):
                         raise
                     self._half_line = len(line)
                 else:
@@ -61,14 +61,17 @@ class RecordFile:
         return keys
 
     def _key(self, line: bytes, number: int) -> tuple[str, str]:
-        try:
-            record = json.loads(line)
-            return (str(record["id"]), record["prompt"])
-        except (ValueError, KeyError, TypeError) as error:
+        record = _parsed(line)
+        if not (
+            isinstance(record, dict)
+            and record.keys() >= {"id", "image", "prompt"}
+            and isinstance(record["prompt"], str)
+        ):
             raise ValueError(
                 f"Expected {str(self.path)!r} to be new, or a file of records to go on "
                 f"with. Line {number} is no record. Choose another output."
-            ) from error
+            )
+        return (str(record["id"]), record["prompt"])
 
     def append(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Writes whole lines in one go."""
@@ -83,3 +86,11 @@ class RecordFile:
         with self.path.open("ab", buffering=0) as file:
             while data:  # A disk that fills takes a part, and then says so.
                 data = data[file.write(data) :]
+
+
+def _parsed(line: bytes) -> Any:
+    """What a line of JSON says; None for another line."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None

@@ -18,6 +18,7 @@ from keras_pg2.codecs.grammars import Grammar
 from keras_pg2.generation import rows
 from keras_pg2.generation.compilation import bucket_length
 from keras_pg2.generation.decoding import Request
+from keras_pg2.generation.samplers import check_count, check_seed
 from keras_pg2.modeling.backbone import with_image_axis
 from keras_pg2.preprocessing.examples import normalize_examples
 
@@ -34,13 +35,23 @@ class EncodedImages(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """The arguments of `PaliGemma2CausalLM.generate` that make a request."""
+    """The arguments of `PaliGemma2CausalLM.generate` that make a request.
+
+    Raises:
+        ValueError: for a limit that is no whole number >= 1, or a seed below 0.
+    """
 
     max_length: int | None = None
     max_new_tokens: int | None = None
     stop_token_ids: Any = "auto"
     seed: int | None = None
     constraint: Grammar | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_length", "max_new_tokens"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name))
+        check_seed(self.seed)
 
 
 class Prepared(NamedTuple):
@@ -85,11 +96,6 @@ def make_request(
     Raises:
         ValueError: as `PaliGemma2CausalLM.generate`.
     """
-    seed = options.seed
-    if seed is not None and not (isinstance(seed, int | np.integer) and seed >= 0):
-        raise ValueError(
-            f"Expected seed as a whole number >= 0, or None. Received: seed={seed!r}."
-        )
     preprocessor = model.preprocessor
     max_length = options.max_length
     if max_length is None and options.max_new_tokens is None:
@@ -124,9 +130,17 @@ def preprocess(
 ) -> tuple[dict[str, np.ndarray], bool]:
     """The arrays of prompts and pictures, and whether a list of answers is due."""
     features = None
-    if isinstance(inputs, Mapping) and isinstance(inputs.get("images"), EncodedImages):
-        features = inputs["images"].embeddings
+    images = inputs.get("images") if isinstance(inputs, Mapping) else None
+    if isinstance(images, EncodedImages):
+        features = images.embeddings
         inputs = {key: value for key, value in inputs.items() if key != "images"}
+    elif isinstance(images, list | tuple) and any(
+        isinstance(image, EncodedImages) for image in images
+    ):
+        raise TypeError(
+            "Expected encoded images as one, of all pictures. Received: a list with "
+            "some in it. Pass all pictures to one call of `encode_images`."
+        )
     preprocessor = model.preprocessor
     if preprocessor is None:
         is_batched = True

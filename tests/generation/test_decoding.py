@@ -114,6 +114,15 @@ def test_each_row_of_a_ragged_batch_gets_what_it_gets_alone():
             )
 
 
+@functools.cache
+def compiled_loop(backbone, with_scores, tokens_at_a_time):
+    """The greedy loop, compiled once for all calls of the same shape."""
+    plan = Plan(Sampler(), with_scores)
+    return compile_function(
+        functools.partial(generate_tokens, backbone, plan), backbone
+    )
+
+
 def run_loop(backbone, inputs, limits, stop, num_new=8, with_scores=False):
     """Tokens, their number and their log-probabilities, of the greedy loop."""
     batch_size = len(inputs["token_ids"])
@@ -126,8 +135,8 @@ def run_loop(backbone, inputs, limits, stop, num_new=8, with_scores=False):
         None,
         np.zeros(batch_size, "int32"),
     )
-    run = functools.partial(generate_tokens, backbone, Plan(Sampler(), with_scores))
-    answers = compile_function(run, backbone)(request)
+    run = compiled_loop(backbone, with_scores, compilation.TOKENS_AT_A_TIME)
+    answers = run(request)
     return Generated(*(ops.convert_to_numpy(part) for part in answers))
 
 
@@ -210,16 +219,17 @@ def test_buckets():
     assert [bucket_rows(n) for n in (1, 2, 3, 5, 8, 9, 17)] == [1, 2, 4, 8, 8, 16, 24]
 
 
-@pytest.mark.parametrize("tokens_at_a_time", [1, 40, 10**6])
-def test_rows_a_few_at_a_time_are_the_rows_at_once(monkeypatch, tokens_at_a_time):
-    monkeypatch.setattr(compilation, "TOKENS_AT_A_TIME", tokens_at_a_time)
-    backbone = random_backbone()
+def test_rows_a_few_at_a_time_are_the_rows_alone(monkeypatch, backbone):
     inputs = random_inputs([3, 6, 4, 9, 2, 7, 5, 8])
-    answers = run_loop(backbone, inputs, [6] * 8, [], with_scores=True)
-    for row in range(8):
-        alone = row_alone(inputs, row)
-        expected = run_loop(backbone, alone, [6], [], with_scores=True)
-        np.testing.assert_array_equal(answers.tokens[row], expected.tokens[0])
-        np.testing.assert_allclose(
-            answers.log_probabilities[row], expected.log_probabilities[0], atol=1e-4
-        )
+    alone = [
+        run_loop(backbone, row_alone(inputs, row), [6], [], with_scores=True)
+        for row in range(8)
+    ]
+    for tokens_at_a_time in (1, 40, 10**6):
+        monkeypatch.setattr(compilation, "TOKENS_AT_A_TIME", tokens_at_a_time)
+        answers = run_loop(backbone, inputs, [6] * 8, [], with_scores=True)
+        for row, expected in enumerate(alone):
+            np.testing.assert_array_equal(answers.tokens[row], expected.tokens[0])
+            np.testing.assert_allclose(
+                answers.log_probabilities[row], expected.log_probabilities[0], atol=1e-4
+            )

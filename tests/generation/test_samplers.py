@@ -25,9 +25,10 @@ def choose(sampler: Sampler, uniforms: list[float]) -> list[int]:
 @pytest.mark.parametrize(
     ("sampler", "expected"),
     [
-        # Likeliest first, the cumulative sums are 0.4, 0.7, 0.9, 1.0.
         (Sampler(), [1, 1, 1, 1, 1]),
-        (Sampler(temperature=1.0), [1, 1, 3, 2, 0]),
+        # The cumulative sums are 0.1, 0.5, 0.7, 1.0.
+        (Sampler(temperature=1.0), [0, 1, 1, 3, 3]),
+        # With a filter the likeliest come first: 0.4, 0.7, 0.9, 1.0.
         # 0.4 and 0.3 of 0.7: token 1 below 0.571, token 3 above.
         (Sampler(temperature=1.0, top_k=2), [1, 1, 1, 3, 3]),
         (Sampler(temperature=1.0, top_k=1), [1, 1, 1, 1, 1]),
@@ -37,12 +38,32 @@ def choose(sampler: Sampler, uniforms: list[float]) -> list[int]:
         # 0.4 + 0.3 crosses 0.5: the same two tokens.
         (Sampler(temperature=1.0, top_p=0.5), [1, 1, 1, 3, 3]),
         (Sampler(temperature=1.0, top_p=0.3), [1, 1, 1, 1, 1]),
-        # Squared probabilities 0.16, 0.09, 0.04, 0.01 of 0.30.
-        (Sampler(temperature=0.5), [1, 1, 1, 3, 0]),
+        # Squared probabilities 0.01, 0.16, 0.04, 0.09 of 0.30.
+        (Sampler(temperature=0.5), [0, 1, 1, 3, 3]),
     ],
 )
 def test_choice_is_the_inverse_of_the_cumulative_distribution(sampler, expected):
-    assert choose(sampler, [0.0, 0.3, 0.5, 0.8, 0.97]) == expected
+    assert choose(sampler, [0.0, 0.3, 0.45, 0.8, 0.97]) == expected
+
+
+@pytest.mark.parametrize("size", [2, 7, 96, 257_216])
+def test_choice_in_a_vocabulary_of_any_size(size):
+    rng = np.random.default_rng(size)
+    logits = rng.normal(0, 3, (9, size)).astype("float32")
+    logits[:, rng.random(size) < 0.5] = -np.inf
+    logits[:, -1] = 0.5  # One is left.
+    uniforms = np.linspace(0, 1, 9, endpoint=False, dtype="float32")
+    tokens = Sampler(temperature=2.0)(
+        ops.convert_to_tensor(logits), ops.convert_to_tensor(uniforms)
+    )
+    tokens = ops.convert_to_numpy(tokens)
+    weights = np.exp(logits.astype("float64") / 2)
+    sums = weights.cumsum(axis=1) / weights.sum(axis=1, keepdims=True)
+    for row, token in enumerate(tokens):
+        assert weights[row, token] > 0
+        # The uniform lies within the token's share, but for rounding.
+        before = sums[row, token - 1] if token else 0.0
+        assert before - 1e-6 <= uniforms[row] <= sums[row, token] + 1e-6
 
 
 def test_sampled_frequencies_follow_the_probabilities():
@@ -105,6 +126,9 @@ def test_unknown_sampler(identifier):
     [
         {"temperature": -1.0},
         {"temperature": "hot"},
+        {"temperature": float("inf")},
+        {"seed": -1, "temperature": 1.0},
+        {"seed": 1.5, "temperature": 1.0},
         {"top_p": "0.9", "temperature": 1.0},
         {"top_k": 0, "temperature": 1.0},
         {"top_k": 2.5, "temperature": 1.0},
@@ -122,7 +146,12 @@ def test_numbers_out_of_range(numbers):
 
 @pytest.mark.parametrize(
     "numbers",
-    [{"num_beams": 0}, {"length_penalty": float("nan")}, {"length_penalty": "a"}],
+    [
+        {"num_beams": 0},
+        {"num_beams": None},
+        {"length_penalty": float("nan")},
+        {"length_penalty": "a"},
+    ],
 )
 def test_numbers_of_beams_out_of_range(numbers):
     with pytest.raises(ValueError, match=next(iter(numbers))):

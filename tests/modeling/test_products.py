@@ -18,14 +18,23 @@ def normal(*shape: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("num_inputs", [12, 132, 1032, 133])
+@pytest.mark.parametrize("num_outputs", [1024, 1023])
 @pytest.mark.parametrize("leading", [(1, 1), (1,), (2, 3)])
-def test_multiply_by_kernel(leading: tuple[int, ...], num_inputs: int) -> None:
-    x, kernel = normal(*leading, num_inputs), normal(num_inputs, 1024)
-    result = multiply_by_kernel(*map(ops.convert_to_tensor, (x, kernel)))
-    assert tuple(result.shape) == (*leading, 1024)
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(result), x @ kernel, rtol=1e-5, atol=1e-4
-    )
+def test_multiply_by_kernel(
+    leading: tuple[int, ...], num_inputs: int, num_outputs: int
+) -> None:
+    x, kernel = normal(*leading, num_inputs), normal(num_inputs, num_outputs)
+    row = ops.convert_to_tensor(x)
+    # As Keras lays it out, and as files of Hugging Face do.
+    for tensor in (
+        ops.convert_to_tensor(kernel),
+        ops.transpose(ops.convert_to_tensor(kernel.T.copy())),
+    ):
+        result = multiply_by_kernel(row, tensor)
+        assert tuple(result.shape) == (*leading, num_outputs)
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(result), x @ kernel, rtol=1e-5, atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("vocabulary_size", [192, 101])

@@ -52,6 +52,6 @@ def test_cut_at():
 def test_stop_strings():
     assert as_stop_strings(None) == ()
     assert as_stop_strings("a") == ("a",)
-    for bad in ([""], [3]):
+    for bad in ([""], [3], 5, 0):
         with pytest.raises(ValueError, match="stop_strings"):
             as_stop_strings(bad)

@@ -161,6 +161,7 @@ def test_duplicates_are_dropped_on_request(model):
         ([""], ValueError, "empty"),
         (["a ; b"], ValueError, "separates labels"),
         (["a\nb"], ValueError, "on one line"),
+        (["\ud800"], ValueError, "surrogate"),
         (["a", "a"], ValueError, "each label once"),
         (["<loc0001>"], ValueError, "plain words"),
         ([3], ValueError, "one for each of 2"),

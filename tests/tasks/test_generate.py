@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import keras
 import numpy as np
 import pytest
@@ -176,6 +178,13 @@ def test_bad_choices_and_seeds(task):
             task.generate("ocr", seed=seed)
 
 
+@pytest.mark.parametrize("limit", [0, -1, 2.5, float("nan"), float("inf"), "a", [3]])
+def test_limits_are_whole_numbers(task, limit):
+    for name in ("max_new_tokens", "max_length"):
+        with pytest.raises(ValueError, match=f"Expected {name} as a whole number"):
+            task.generate("ocr", **{name: limit})
+
+
 def test_encoded_images_stand_for_the_pictures(task, pictures):
     inputs = {"images": pictures, "prompts": PROMPTS}
     texts = task.generate(inputs, **OPTIONS)
@@ -188,6 +197,10 @@ def test_encoded_images_stand_for_the_pictures(task, pictures):
     assert task.choose({"images": one, "prompts": "ocr"}, ["a", "b"])
     with pytest.raises(ValueError, match="encoded images"):
         task.generate({"images": encoded, "prompts": PROMPTS[:2]}, **OPTIONS)
+    with pytest.raises(TypeError, match="Received: a list"):
+        task.generate({"images": [one, one, one], "prompts": PROMPTS}, **OPTIONS)
+    with pytest.raises(TypeError, match="Pass the pictures"):
+        task.detect(one, ["dog"])
 
 
 def test_the_same_picture_in_a_batch_is_encoded_once(task, pictures, monkeypatch):
@@ -291,6 +304,25 @@ def test_warmup_records_the_step_that_generate_takes(task, pictures, monkeypatch
     monkeypatch.setattr(compilation, "STEPS_BEFORE_RECORDING", 0)
     assert fresh.generate(inputs, max_new_tokens=16) == expected
     assert len(recorded) == 1
+
+
+def test_threads_that_record_at_once(pictures, monkeypatch):
+    if keras.config.backend() != "torch":
+        pytest.skip("Steps are recorded on PyTorch alone.")
+    monkeypatch.setattr(compilation, "STEPS_BEFORE_RECORDING", 2)
+    fresh = random_task()
+    requests = [{"images": pictures[:n], "prompts": PROMPTS[:n]} for n in (1, 2, 3)]
+    expected = [random_task().generate(each, **OPTIONS) for each in requests]
+    with ThreadPoolExecutor(3) as threads:
+        calls = [threads.submit(fresh.generate, each, **OPTIONS) for each in requests]
+        assert [call.result() for call in calls] == expected
+
+
+def test_a_stream_keeps_the_sampler_it_was_called_with(task):
+    expected = task.generate("ocr", strip_prompt=True, **OPTIONS)
+    pieces = task.stream("ocr", **OPTIONS)
+    task.compile(sampler=BeamSearch(2))
+    assert "".join(pieces) == expected
 
 
 def test_what_needs_a_preprocessor_or_no_beams(task):

@@ -110,6 +110,15 @@ def test_a_call_goes_on_where_another_stopped(task, tmp_path):
     assert twice == ([], 2, 18, 0)
 
 
+def test_pictures_in_one_array_are_several(task):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 30, 3), dtype=np.uint8)
+    rows = [{"images": pixels}, {"images": pixels[0]}, {"images": list(pixels)}]
+    records = predict(task, rows, "ocr", **OPTIONS).records
+    assert [record["id"] for record in records] == [0, 1, 2]
+    assert records[0]["text"] == records[2]["text"]
+    assert records[0]["log_probability"] != records[1]["log_probability"]
+
+
 def test_a_record_without_its_newline_is_kept(task, tmp_path):
     output = tmp_path / "answers.jsonl"
     rows = [{"prompts": "ocr", "id": "a"}, {"prompts": "ocr", "id": np.int64(3)}]
@@ -123,7 +132,9 @@ def test_a_record_without_its_newline_is_kept(task, tmp_path):
 def test_a_full_disk_is_told_and_loses_no_row(tmp_path):
     resource = pytest.importorskip("resource")
     output = tmp_path / "answers.jsonl"
-    rows = [{"id": i, "prompt": "ocr", "text": "x" * 200} for i in range(2)]
+    rows = [
+        {"id": i, "image": None, "prompt": "ocr", "text": "x" * 200} for i in range(2)
+    ]
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     file = RecordFile(output)
@@ -171,6 +182,7 @@ def test_constrained_answers(task, tmp_path):
         ([{"image": "a.png", "prompts": "ocr"}], None, ValueError, "others at place 0"),
         ([{"prompts": "ocr", "id": (1, 2)}], None, TypeError, "whole number"),
         (5, "ocr", TypeError, "iterable"),
+        (["a.png"], 5, TypeError, "prompts as a text"),
     ],
 )
 def test_bad_sources(task, source, prompts, error, message):
@@ -180,15 +192,25 @@ def test_bad_sources(task, source, prompts, error, message):
 
 def test_bad_outputs(task, tmp_path):
     other = tmp_path / "notes.jsonl"
-    other.write_text('{"text": "precious"}\n')
-    with pytest.raises(ValueError, match="Line 1 is no record"):
-        predict(task, [{"prompts": "ocr"}], output=other)
-    assert other.read_text() == '{"text": "precious"}\n'
-    # Also without a newline at its end.
-    other.write_text('{"text": "precious"}')
-    with pytest.raises(ValueError, match="Line 1 is no record"):
-        predict(task, [{"prompts": "ocr"}], output=other)
-    assert other.read_text() == '{"text": "precious"}'
+    for content in (
+        '{"text": "precious"}',
+        # Each begins as a record does.
+        '{"id": 7, "title": "settings"}',
+        '{"id": 7, "prompt": "ocr", "response": "precious"}',
+        '{"id": 7, "image": null, "prompt": ["ocr"], "text": "precious"}',
+    ):
+        for end in ("\n", ""):
+            other.write_text(content + end)
+            with pytest.raises(ValueError, match="Line 1 is no record"):
+                predict(task, [{"prompts": "ocr"}], output=other)
+            assert other.read_text() == content + end
+    for name, value in {
+        "batch_size": 0,
+        "num_workers": -1,
+        "max_new_tokens": 0,
+    }.items():
+        with pytest.raises(ValueError, match=name):
+            predict(task, [{"prompts": "ocr"}], **{name: value})
     with pytest.raises(ValueError, match="folder"):
         predict(task, [{"prompts": "ocr"}], output=tmp_path)
     with pytest.raises(ValueError, match="found no file"):
