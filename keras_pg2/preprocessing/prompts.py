@@ -144,6 +144,13 @@ def _check_text(text: str, kind: str) -> str:
         raise TypeError(
             f"Expected the {kind} as text (str), received {type(text).__name__}."
         )
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"Expected the {kind} as valid Unicode text, received {text!r} with half a "
+            f"character (a lone surrogate) at index {error.start}."
+        ) from error
     stripped = text.strip()
     if not stripped:
         raise ValueError(f"Expected a {kind}, received an empty text.")

@@ -180,7 +180,7 @@ def test_a_training_step_lowers_the_loss_of_its_batch(pixels):
         ("ocr", {"max_length": 2}, ValueError, "is never cut"),
         ("ocr", {"max_new_tokens": 3.5}, ValueError, "whole number"),
         ("ocr", {"stop_token_ids": ["a"]}, ValueError, "stop_token_ids"),
-        ("ocr", {"max_new_tokens": 0}, ValueError, "at least one new token"),
+        ("ocr", {"max_new_tokens": 0}, ValueError, "whole number >= 1"),
         (
             {"prompts": "ocr", "images": "/missing.png"},
             {},
