@@ -164,8 +164,8 @@ class Sampler:
 def _drawn(weights: Tensor, uniforms: Tensor) -> Tensor:
     """The first place whose cumulative sum is above a share of the whole sum.
 
-    The sums of groups come first: 257,216 tokens take 25 times as long to sort, and a
-    cumulative sum of them all would be rounded more.
+    The sums of groups come first: one cumulative sum of 257,216 tokens would take
+    longer and be rounded more.
 
     Args:
         weights: float32[B, V] >= 0, not all 0.
