@@ -139,8 +139,9 @@ def test_every_detection_of_a_random_network_is_well_formed(task, segments):
         wrong = [text for text in texts if not pattern.fullmatch(text)]
         assert not wrong, wrong[:3]
         lengths |= {text.count("<loc") for text in texts}
-    # Several instances, one, and none.
-    assert {0, 4, 8} <= lengths if segments != "always" else {0, 4} <= lengths
+    # One instance; and none and several, of which each is one draw in a thousand.
+    seen = {0, 4} if segments == "always" else {0, 4, 8}
+    assert lengths >= (seen if NUM_DETECTIONS >= 10_000 else {4})
     task.compile()
 
 
