@@ -70,14 +70,16 @@ def as_stop_strings(stop_strings: Any) -> tuple[str, ...]:
     """
     if stop_strings is None:
         return ()
-    texts = (stop_strings,) if isinstance(stop_strings, str) else stop_strings
-    is_several = isinstance(texts, Iterable)
-    if not is_several or not all(isinstance(text, str) and text for text in texts):
+    is_several = isinstance(stop_strings, Iterable) and not isinstance(
+        stop_strings, str
+    )
+    texts = tuple(stop_strings) if is_several else (stop_strings,)
+    if not all(isinstance(text, str) and text for text in texts):
         raise ValueError(
             "Expected stop_strings as a text or a list of texts that are not empty. "
             f"Received: {stop_strings!r}."
         )
-    return tuple(texts)
+    return texts
 
 
 def cut_at(text: str, stop_strings: Sequence[str]) -> str:

@@ -66,8 +66,11 @@ def read_rows(
     source: Any, prompts: str | Sequence[str] | None
 ) -> tuple[Iterator[Row], int | None]:
     """The rows, and how many there are if that is known."""
-    asked = [prompts] if isinstance(prompts, str) else prompts or []
-    if not isinstance(asked, Sequence):
+    if isinstance(prompts, str):
+        asked = [prompts]
+    elif prompts is None or isinstance(prompts, Iterable):
+        asked = list(prompts or [])
+    else:
         raise TypeError(
             f"Expected prompts as a text or a list of texts. Received: {prompts!r}."
         )
@@ -79,7 +82,7 @@ def read_rows(
             f"Expected source as a folder or an iterable of rows. Received: {source!r}."
         )
     total = len(source) * max(1, len(asked)) if hasattr(source, "__len__") else None
-    return _rows(source, list(asked)), total
+    return _rows(source, asked), total
 
 
 def _rows(source: Iterable[Any], asked: list[str]) -> Iterator[Row]:

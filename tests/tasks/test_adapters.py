@@ -109,25 +109,22 @@ def test_adapters_are_switched(tmp_path: Path) -> None:
     for name, options in settings.items():
         task = adapted(**options)
         expected[name] = logits(task)
-        if name in "abc":
-            answers[name] = task.generate(PROMPT, max_new_tokens=6)
+        answers[name] = task.generate(PROMPT, max_new_tokens=6)
         task.save_adapter(tmp_path / f"{name}.safetensors")
     task = random_task()
     expected["none"] = logits(task)
     answers["none"] = task.generate(PROMPT, max_new_tokens=6)
-    assert len(set(answers.values())) > 2
+    assert len(set(answers.values())) > 3
     for name in settings:
         task.load_adapter(tmp_path / f"{name}.safetensors")
     assert task.adapters.names == list(settings)
-    order = ["a", "b", "none", "c", "a", "d", "e", "none", "d", "a"]
-    for i, name in enumerate(order):
+    for name in ["a", "b", "none", "c", "a", "d", "e", "none", "d", "a"]:
         task.set_adapter(name)
         assert task.adapters.active == (None if name == "none" else name)
         np.testing.assert_allclose(
             logits(task), expected[name], atol=1e-5, err_msg=name
         )
-        if i < 5:
-            assert task.generate(PROMPT, max_new_tokens=6) == answers[name], name
+        assert task.generate(PROMPT, max_new_tokens=6) == answers[name], name
     with pytest.raises(ValueError, match=r"of: a, b, c, d, e, none. Received: 'f'"):
         task.set_adapter("f")
     task.save_adapter(tmp_path / "again.safetensors", name="b")
