@@ -19,6 +19,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 from keras_pg2.codecs.segment_tokens import NUM_TOKENS
+from keras_pg2.preprocessing.prompts import CONTROL_TOKENS
+from keras_pg2.preprocessing.unicode_texts import check_unicode
 
 Tensor = Any
 
@@ -28,7 +30,6 @@ START = 0
 OVER = 1
 """The state after the end token."""
 UNREACHABLE = 2**30
-CONTROL_TOKENS = ("<bos>", "<eos>", "<pad>", "<image>")
 
 
 class TokenAutomaton(NamedTuple):
@@ -299,13 +300,7 @@ def _check_texts(name: str, texts: Any) -> None:
             f"{texts!r}."
         )
     for text in texts:
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"Expected {name} as valid Unicode text. Received: {text!r}, with half "
-                f"a character (a lone surrogate) at index {error.start}."
-            ) from error
+        check_unicode(text, name)
     if len(set(texts)) < len(texts):
         raise ValueError(f"Expected {name} that differ. Received: {list(texts)}.")
 

@@ -5,33 +5,10 @@ Needs numpy and Pillow; no Keras.
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 from keras_pg2.preprocessing.examples import normalize_examples
 from keras_pg2.preprocessing.images import ImageInput
-
-
-def check_at_least_one(name: str, value: Any, also: str = "") -> int:
-    """A number of things as `int`, whatever whole number it was (also numpy's).
-
-    Args:
-        name: of the argument.
-        value: what was given.
-        also: what else the argument may be, such as ", or None".
-
-    Raises:
-        ValueError: when it is no whole number, or one below 1; True is none.
-    """
-    try:
-        number = 0 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise ValueError(
-            f"Expected {name} as a whole number >= 1{also}. Received: {value!r}."
-        )
-    return number
 
 
 def check_prompt(prompt: Any) -> str:

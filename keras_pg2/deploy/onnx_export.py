@@ -17,7 +17,6 @@ from keras_pg2.conversion.from_model import ModelSource, from_model
 from keras_pg2.conversion.huggingface_writer import write_description, write_tokenizer
 from keras_pg2.conversion.staging import staged
 from keras_pg2.deploy.comparison import LogitComparison
-from keras_pg2.deploy.input_checks import check_at_least_one
 from keras_pg2.deploy.onnx_builder import GraphBuilder, Types
 from keras_pg2.deploy.onnx_graph import ONNXGraph
 from keras_pg2.deploy.onnx_quantization import DTYPES, SUFFIXES, check_quantization
@@ -27,6 +26,7 @@ from keras_pg2.deploy.onnx_weights import FILE_BYTES, WeightFiles
 from keras_pg2.deploy.preparation import checked_parts, describe_preparation
 from keras_pg2.deploy.runner_files import VOCABULARY
 from keras_pg2.model_numbers import count_parameters, override_numbers
+from keras_pg2.number_checks import check_at_least_one
 
 CONTEXT_LENGTH = 8192
 """Tokens of image, prompt and answer together that Gemma was trained on at most."""

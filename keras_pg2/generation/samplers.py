@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, NamedTuple
 
 import keras_hub
@@ -20,6 +20,7 @@ import numpy as np
 from keras import ops
 
 from keras_pg2.modeling.products import first_largest
+from keras_pg2.number_checks import check_at_least_one, check_seed
 
 Tensor = Any
 
@@ -71,7 +72,7 @@ class Sampler:
                 f"temperature={self.temperature!r}."
             )
         if self.top_k is not None:
-            check_count("top_k", self.top_k)
+            check_at_least_one("top_k", self.top_k)
         check_seed(self.seed)
         is_share = isinstance(self.top_p, Real) and 0 < self.top_p <= 1
         if self.top_p is not None and not is_share:
@@ -223,7 +224,7 @@ class BeamSearch:
     no_repeat_ngram_size: int | None = None
 
     def __post_init__(self) -> None:
-        check_count("num_beams", self.num_beams)
+        check_at_least_one("num_beams", self.num_beams)
         penalty = self.length_penalty
         if not (isinstance(penalty, Real) and np.isfinite(penalty)):
             raise ValueError(
@@ -252,22 +253,6 @@ class BeamSearch:
         return np.zeros((batch_size, num_steps), np.float32)
 
 
-def check_count(name: str, value: Any) -> None:
-    """Raises ValueError unless `value` is a whole number >= 1."""
-    if not (isinstance(value, Integral) and int(value) >= 1):
-        raise ValueError(
-            f"Expected {name} as a whole number >= 1. Received: {name}={value!r}."
-        )
-
-
-def check_seed(seed: Any) -> None:
-    """Raises ValueError unless `seed` is None or a whole number >= 0."""
-    if seed is not None and not (isinstance(seed, Integral) and int(seed) >= 0):
-        raise ValueError(
-            f"Expected seed as a whole number >= 0, or None. Received: seed={seed!r}."
-        )
-
-
 def check_repetition(penalty: float, ngram_size: int | None) -> None:
     """Raises ValueError for numbers of repetition control that are out of range."""
     if not (isinstance(penalty, Real) and 0 < penalty < np.inf):
@@ -276,7 +261,7 @@ def check_repetition(penalty: float, ngram_size: int | None) -> None:
             f"repetition_penalty={penalty}."
         )
     if ngram_size is not None:
-        check_count("no_repeat_ngram_size", ngram_size)
+        check_at_least_one("no_repeat_ngram_size", ngram_size)
 
 
 _BY_NAME: dict[str, Sampler | BeamSearch] = {

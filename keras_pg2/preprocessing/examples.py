@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from keras_pg2.preprocessing.image_files import is_path
 from keras_pg2.preprocessing.images import is_array, to_numpy
+from keras_pg2.preprocessing.unicode_texts import around, check_unicode
 
 KEYS = ("images", "prompts", "responses")
 
@@ -113,34 +114,23 @@ def _texts(value: Any, key: str) -> tuple[list[str], bool]:
 
 def _valid_text(text: str | bytes, key: str, place: str) -> str:
     """The text as `str`, once it is sure that UTF-8 can hold it."""
+    if isinstance(text, str):
+        check_unicode(text, key, place)
+        return str(text)
     try:
-        if isinstance(text, bytes):
-            return text.decode("utf-8")
-        text.encode("utf-8")
+        return text.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"Expected {key} as text or UTF-8 bytes, received {_around(error)!r}"
+            f"Expected {key} as text or UTF-8 bytes, received {around(error)!r}"
             f"{place}, which is not UTF-8 at byte {error.start}. Decode it with the "
             "encoding it has, and pass str."
         ) from error
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"Expected {key} as valid Unicode text, received {_around(error)!r}{place} "
-            f"with half a character (a lone surrogate) at index {error.start}. Read "
-            "the text anew with the right encoding, or leave it out."
-        ) from error
-    return str(text)
-
-
-def _around(error: UnicodeDecodeError | UnicodeEncodeError) -> str | bytes:
-    """The text near the error, as prompts may be long."""
-    return error.object[max(0, error.start - 20) : error.start + 20]
 
 
 def _images(value: Any, num_prompts: int, is_batched: bool) -> list[Any] | None:
     if value is None:
         return None
-    value = _unpack_axes(value)
+    value = unpack_axes(value)
     if not is_batched:
         return [value]
     if not isinstance(value, list):
@@ -159,10 +149,10 @@ def _images(value: Any, num_prompts: int, is_batched: bool) -> list[Any] | None:
                 f"Expected an image in every example of a batch, received None at "
                 f"position {i}. Batch examples without images apart."
             )
-    return [_unpack_axes(entry) for entry in value]
+    return [unpack_axes(entry) for entry in value]
 
 
-def _unpack_axes(value: Any) -> Any:
+def unpack_axes(value: Any) -> Any:
     """Lists for tuples and for the axes before [H, W, C]; one image stays one."""
     if is_path(value):
         return value

@@ -25,6 +25,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from keras_pg2.preprocessing.unicode_texts import check_unicode
+
+CONTROL_TOKENS = ("<bos>", "<eos>", "<pad>", "<image>")
+"""Tokens that are added where they belong, and are in no word of a prompt."""
+
 # The languages of Crossmodal-3600 (arXiv:2205.12522), as that data set writes them.
 # fmt: off
 LANGUAGES = (
@@ -144,13 +149,7 @@ def _check_text(text: str, kind: str) -> str:
         raise TypeError(
             f"Expected the {kind} as text (str), received {type(text).__name__}."
         )
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"Expected the {kind} as valid Unicode text, received {text!r} with half a "
-            f"character (a lone surrogate) at index {error.start}."
-        ) from error
+    check_unicode(text, f"the {kind}")
     stripped = text.strip()
     if not stripped:
         raise ValueError(f"Expected a {kind}, received an empty text.")
@@ -159,7 +158,7 @@ def _check_text(text: str, kind: str) -> str:
             f"Expected the {kind} on one line, received {stripped!r}: a line break "
             "ends the prompt. Write spaces instead."
         )
-    for token in ("<loc", "<seg", "<bos>", "<eos>", "<pad>", "<image>"):
+    for token in ("<loc", "<seg", *CONTROL_TOKENS):
         if token in stripped:
             raise ValueError(
                 f"Expected the {kind} in plain words, received {stripped!r}. Remove "

@@ -25,6 +25,7 @@ from keras_pg2.generation.beams import search_beams
 from keras_pg2.generation.compilation import CompiledFunctions, recording_at_once
 from keras_pg2.generation.decoding import Plan, embed_images, generate_tokens
 from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
+from keras_pg2.number_checks import check_at_least_one
 from keras_pg2.preprocessing.image_features import ImageFeatures
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.adapter_base import short_name
@@ -864,7 +865,7 @@ class PaliGemma2CausalLM(CausalLM):
             ("prompt_length", prompt_length),
             ("num_images", num_images),
         ):
-            samplers.check_count(name, number)
+            check_at_least_one(name, number)
         size = self.backbone.image_size
         shape = (batch_size, num_images, size, size, 3)
         # Different pictures, as they will be.

@@ -22,7 +22,8 @@ from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.grammars import LocationGrammar
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.parsing import parse_detections
-from keras_pg2.generation.samplers import BeamSearch, check_count
+from keras_pg2.generation.samplers import BeamSearch
+from keras_pg2.number_checks import check_at_least_one
 from keras_pg2.preprocessing import prompts
 from keras_pg2.preprocessing.images import open_image
 from keras_pg2.tasks.answers import ScoredAnswer
@@ -58,8 +59,8 @@ def find_detections(
             f"Expected pictures to {task} things in, whose sizes are needed. Received: "
             "encoded images. Pass the pictures."
         )
-    check_count("max_detections", max_detections)
-    check_count("batch_size", batch_size)
+    check_at_least_one("max_detections", max_detections)
+    check_at_least_one("batch_size", batch_size)
     is_share = isinstance(max_overlap, Real) and 0 <= max_overlap <= 1
     if max_overlap is not None and not is_share:
         raise ValueError(f"Expected max_overlap in [0, 1], received {max_overlap!r}.")

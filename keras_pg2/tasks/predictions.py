@@ -29,7 +29,8 @@ from rich.text import Text
 
 from keras_pg2.codecs.grammars import Grammar
 from keras_pg2.generation.compilation import bucket_text
-from keras_pg2.generation.samplers import check_count
+from keras_pg2.number_checks import check_at_least_one
+from keras_pg2.preprocessing.examples import unpack_axes
 from keras_pg2.preprocessing.image_files import is_path
 from keras_pg2.tasks.answering import answer
 from keras_pg2.tasks.prediction_rows import Row, read_rows
@@ -116,9 +117,9 @@ def predict(
             "Expected a model with a preprocessor, to make tokens of the prompts. "
             "Received: preprocessor=None."
         )
-    check_count("batch_size", batch_size)
+    check_at_least_one("batch_size", batch_size)
     if num_workers is not None:
-        check_count("num_workers", num_workers)
+        check_at_least_one("num_workers", num_workers)
     options = Options(max_length, max_new_tokens, stop_token_ids, seed, constraint)
     rows, total = read_rows(source, prompts)
     records: list[tuple[int, dict[str, Any]]] = []
@@ -222,8 +223,8 @@ def _count_images(images: Any) -> int:
     """Of what a row has for pictures."""
     if images is None:
         return 0
-    is_several = isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4
-    return len(images) if is_several else 1
+    entries = unpack_axes(images)
+    return len(entries) if isinstance(entries, list) else 1
 
 
 def _num_tokens(model: Any, prompts: list[str]) -> list[int]:

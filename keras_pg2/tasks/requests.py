@@ -18,8 +18,8 @@ from keras_pg2.codecs.grammars import Grammar
 from keras_pg2.generation import rows
 from keras_pg2.generation.compilation import bucket_length
 from keras_pg2.generation.decoding import Request
-from keras_pg2.generation.samplers import check_count, check_seed
 from keras_pg2.modeling.backbone import with_image_axis
+from keras_pg2.number_checks import check_at_least_one, check_seed
 from keras_pg2.preprocessing.examples import normalize_examples
 
 
@@ -50,7 +50,7 @@ class Options:
     def __post_init__(self) -> None:
         for name in ("max_length", "max_new_tokens"):
             if getattr(self, name) is not None:
-                check_count(name, getattr(self, name))
+                check_at_least_one(name, getattr(self, name))
         check_seed(self.seed)
 
 
