@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
+from functools import cache, partial
 from threading import Lock
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -107,8 +107,15 @@ def by_rows(function: Callable[[Any], Any], inputs: Any, tokens_per_row: int) ->
     return keras.tree.map_structure(join, results)
 
 
+FEW_TOKENS = 512
+"""Of all prompts of a call, pictures included; see `_quick_to_load`."""
+
+
 def compile_function(
-    function: Callable[..., Any], model: keras.Model, num_used_up: int = 0
+    function: Callable[..., Any],
+    model: keras.Model,
+    num_used_up: int = 0,
+    is_small: bool = False,
 ) -> Callable[..., Any]:
     """Compiles a function of arrays that reads the variables of `model`.
 
@@ -119,12 +126,17 @@ def compile_function(
             later change of weights is seen without a new compilation.
         num_used_up: so many arguments, the first ones, are not read again by the
             caller; their memory may become that of the result.
+        is_small: whether calls have few tokens, so that a process may start sooner.
 
     Returns:
         The function, compiled (JAX and TensorFlow: once for each set of input
         shapes) or free of gradients (PyTorch).
     """
-    return _COMPILERS[keras.config.backend()](function, model, num_used_up)
+    if keras.config.backend() == "jax":
+        return _compile_jax(function, model, num_used_up, is_small)
+    if keras.config.backend() == "tensorflow":
+        return _compile_tensorflow(function)
+    return _compile_torch(function)
 
 
 class CompiledFunctions:
@@ -142,8 +154,17 @@ class CompiledFunctions:
         self._functions: dict[tuple, Callable] = {}
         self._variables: tuple[int, ...] = ()
 
+    @property
+    def backbone(self) -> Any:
+        """The network that they run."""
+        return self._model.backbone
+
     def get(
-        self, function: Callable[..., Any], *settings: Any, num_used_up: int = 0
+        self,
+        function: Callable[..., Any],
+        *settings: Any,
+        num_used_up: int = 0,
+        num_tokens: int | None = None,
     ) -> Callable[..., Any]:
         """`function(backbone, *settings, ...)`, compiled as `compile_function` does.
 
@@ -151,29 +172,36 @@ class CompiledFunctions:
             function: takes the backbone, the settings, and arrays.
             *settings: what it is compiled for; other ones make another function.
             num_used_up: see `compile_function`.
+            num_tokens: of all prompts of a call, pictures included, where known.
         """
-        variables = tuple(id(variable) for variable in self._model.backbone.variables)
+        variables = tuple(id(variable) for variable in self.backbone.variables)
         if variables != self._variables:
             self.clear()
             self._variables = variables
-        key = (function, *settings)
+        is_small = num_tokens is not None and num_tokens <= FEW_TOKENS
+        key = (function, settings, is_small)
         if key not in self._functions:
-            bound = partial(function, self._model.backbone, *settings)
-            self._functions[key] = compile_function(bound, self._model, num_used_up)
+            bound = partial(function, self.backbone, *settings)
+            self._functions[key] = compile_function(
+                bound, self._model, num_used_up, is_small
+            )
         return self._functions[key]
 
     def clear(self) -> None:
         """Forgets all, as a number that was compiled in (LoRA's scale) has changed."""
         self._functions.clear()
-        _recordings.pop(self._model.backbone, None)
+        _recordings.pop(self.backbone, None)
 
 
-def _compile_jax(function: Callable, model: keras.Model, num_used_up: int) -> Callable:
+def _compile_jax(
+    function: Callable, model: keras.Model, num_used_up: int, is_small: bool
+) -> Callable:
     import jax
 
     use_disk_cache()
+    options = _quick_to_load() if is_small and not has_accelerator() else None
 
-    @partial(jax.jit, donate_argnums=1)
+    @partial(jax.jit, donate_argnums=1, compiler_options=options)
     def stateless(values: list, used_up: tuple, kept: tuple) -> Any:
         mapping = list(zip(model.variables, values, strict=True))
         with keras.StatelessScope(state_mapping=mapping):
@@ -185,6 +213,25 @@ def _compile_jax(function: Callable, model: keras.Model, num_used_up: int) -> Ca
         return stateless(values, arguments[:num_used_up], arguments[num_used_up:])
 
     return compiled
+
+
+@cache
+def _quick_to_load() -> dict[str, str] | None:
+    """XLA's options for a short call on a CPU; None where it does not know them.
+
+    XLA sets up each product of YNNPACK, its library for CPUs, when it first runs, 2 ms
+    each: a fifth of what a process waits for its first token where the compiled code is
+    on disk. For one short prompt XLA's own products are as fast; for several rows, or
+    a picture of 448 px, YNNPACK's are faster.
+    """
+    import jax
+
+    options = {"xla_cpu_experimental_ynn_fusion_type": ""}
+    try:
+        jax.jit(ops.negative, compiler_options=options).lower(0.0).compile()
+    except jax.errors.JaxRuntimeError:
+        return None
+    return options
 
 
 def use_disk_cache() -> None:
@@ -201,18 +248,14 @@ def use_disk_cache() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
-def _compile_tensorflow(
-    function: Callable, model: keras.Model, num_used_up: int
-) -> Callable:
+def _compile_tensorflow(function: Callable) -> Callable:
     import tensorflow as tf
 
     traced = tf.function(function, jit_compile=True, autograph=False)
     return paused_collection()(traced)
 
 
-def _compile_torch(
-    function: Callable, model: keras.Model, num_used_up: int
-) -> Callable:
+def _compile_torch(function: Callable) -> Callable:
     import torch
 
     def as_tensor(value: Any) -> Any:
@@ -301,10 +344,3 @@ def _record(
 
     graph = make_fx(flat)(*keras.tree.flatten(arguments))
     return graph, structure
-
-
-_COMPILERS = {
-    "jax": _compile_jax,
-    "tensorflow": _compile_tensorflow,
-    "torch": _compile_torch,
-}

@@ -78,6 +78,17 @@ class Request(NamedTuple):
     states: Tensor
 
 
+def count_tokens(backbone: PaliGemma2Backbone, request: Request) -> int:
+    """Of all prompts, pictures and padding included."""
+    inputs = request.inputs
+    batch_size, num_tokens = inputs["token_ids"].shape
+    if "images" in inputs:
+        num_tokens += inputs["images"].shape[1] * backbone.num_image_tokens
+    else:
+        num_tokens += inputs["image_embeddings"].shape[1]
+    return batch_size * num_tokens
+
+
 class Prefill(NamedTuple):
     """What the prompt leaves behind.
 

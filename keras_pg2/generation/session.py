@@ -6,7 +6,14 @@ import numpy as np
 from keras import ops
 
 from keras_pg2.generation.compilation import CompiledFunctions
-from keras_pg2.generation.decoding import Generated, Plan, Request, advance, begin
+from keras_pg2.generation.decoding import (
+    Generated,
+    Plan,
+    Request,
+    advance,
+    begin,
+    count_tokens,
+)
 
 
 class Session:
@@ -23,8 +30,10 @@ class Session:
     ) -> None:
         self._request = request
         self._num_tokens = 1
-        self._advance = functions.get(advance, plan, num_used_up=1)
-        self._state, self._layout = functions.get(begin, plan)(request)
+        size = count_tokens(functions.backbone, request)
+        self._advance = functions.get(advance, plan, num_used_up=1, num_tokens=size)
+        run = functions.get(begin, plan, num_tokens=size)
+        self._state, self._layout = run(request)
 
     @property
     def answers(self) -> Generated:

@@ -23,7 +23,14 @@ from keras_pg2.garbage import frozen_garbage
 from keras_pg2.generation import rows, samplers
 from keras_pg2.generation.beams import search_beams
 from keras_pg2.generation.compilation import CompiledFunctions, recording_at_once
-from keras_pg2.generation.decoding import Plan, embed_images, generate_tokens
+from keras_pg2.generation.decoding import (
+    Generated,
+    Plan,
+    Request,
+    count_tokens,
+    embed_images,
+    generate_tokens,
+)
 from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
 from keras_pg2.number_checks import check_at_least_one
 from keras_pg2.preprocessing.image_features import ImageFeatures
@@ -513,8 +520,13 @@ class PaliGemma2CausalLM(CausalLM):
         plan = Plan(self.sampler.structure, with_scores)
         is_search = isinstance(self.sampler, samplers.BeamSearch)
         run = search_beams if is_search else generate_tokens
-        self.generate_function = self.functions.get(run, plan)
-        return self.generate_function
+
+        def generate(request: Request) -> Generated:
+            size = count_tokens(self.backbone, request)
+            return self.functions.get(run, plan, num_tokens=size)(request)
+
+        self.generate_function = generate
+        return generate
 
     def generate(
         self,

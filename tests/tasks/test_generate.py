@@ -234,12 +234,12 @@ def test_few_compilations_for_prompts_of_all_lengths(pictures):
     traced = []
     run = compilation.compile_function
 
-    def counting(function, model, num_used_up=0):
+    def counting(function, *settings):
         def traced_function(*arguments):
             traced.append(function)
             return function(*arguments)
 
-        return run(traced_function, model, num_used_up)
+        return run(traced_function, *settings)
 
     if keras.config.backend() == "torch":
         pytest.skip("PyTorch compiles nothing here.")
