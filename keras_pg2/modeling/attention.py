@@ -17,6 +17,7 @@ from keras import ops
 from keras_pg2.modeling.checkpointing import recompute_if_cheap
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.kv_cache import LayerCache, read, write
+from keras_pg2.modeling.products import multiply_by_keys
 from keras_pg2.modeling.rotary import Rotation, apply_rotary
 
 Tensor = Any
@@ -110,8 +111,7 @@ def _attend_at_once(
     )
     # [B, K, G * T, S]
     if is_one_token:
-        # The product of a token's few queries is turned around, not that of all keys.
-        logits = _turned(ops.matmul(key, _turned(query)))
+        logits = multiply_by_keys(query, key)
     else:
         logits = ops.matmul(query, _turned(key))
     logits = soft_cap(ops.cast(logits, "float32"), logit_soft_cap)

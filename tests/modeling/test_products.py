@@ -9,6 +9,7 @@ from keras_pg2.modeling import products
 from keras_pg2.modeling.products import (
     first_largest,
     multiply_by_kernel,
+    multiply_by_keys,
     multiply_by_vocabulary,
 )
 
@@ -35,6 +36,26 @@ def test_multiply_by_kernel(
         np.testing.assert_allclose(
             ops.convert_to_numpy(result), x @ kernel, rtol=1e-5, atol=1e-4
         )
+
+
+@pytest.mark.parametrize("num_queries", [1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_multiply_by_keys(dtype: str, num_queries: int) -> None:
+    query, keys = (
+        ops.cast(ops.convert_to_tensor(array), dtype)
+        for array in (normal(2, num_queries, 8), normal(2, 13, 8))
+    )
+    result = multiply_by_keys(query, keys)
+    assert ops.dtype(result) == dtype
+    a, b = (ops.convert_to_numpy(ops.cast(x, "float32")) for x in (query, keys))
+    # bfloat16 keeps eight bits.
+    tolerance = 1e-5 if dtype == "float32" else 0.05
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(ops.cast(result, "float32")),
+        np.einsum("bqh,bsh->bqs", a, b),
+        rtol=tolerance,
+        atol=tolerance,
+    )
 
 
 @pytest.mark.parametrize("vocabulary_size", [192, 101])
