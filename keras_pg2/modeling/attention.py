@@ -59,12 +59,17 @@ def dot_product_attention(
     # Where shapes are symbolic the length is no int, or not known.
     if not isinstance(length, int) or length <= QUERY_BLOCK:
         return _attend(query, key, value, mask, scale, logit_soft_cap)
-    blocks = []
+    blocks: list[Tensor] = []
     for start in range(0, length, QUERY_BLOCK):
         block = slice(start, start + QUERY_BLOCK)
         block_mask = None if mask is None else mask[:, block]
+        block_query = query[:, :, block]
+        if blocks:
+            # XLA's CPU code would have the logits of all blocks in memory at a time. A
+            # block that takes 0 times a number of the one before cannot begin sooner.
+            block_query = block_query + 0.0 * blocks[-1][:, :, :1, :1]
         blocks.append(
-            _attend(query[:, :, block], key, value, block_mask, scale, logit_soft_cap)
+            _attend(block_query, key, value, block_mask, scale, logit_soft_cap)
         )
     return ops.concatenate(blocks, axis=2)
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
+from keras_pg2.modeling import attention
 from keras_pg2.modeling.attention import dot_product_attention, soft_cap
 
 
@@ -72,3 +74,43 @@ def test_soft_cap() -> None:
     capped = ops.convert_to_numpy(soft_cap(x, 30.0))
     np.testing.assert_allclose(capped, [-30, -0.01, 0, 0.01, 30], rtol=1e-5)
     np.testing.assert_array_equal(ops.convert_to_numpy(soft_cap(x, None)), x)
+
+
+@pytest.mark.parametrize("block", [5, 4, 12])
+def test_blocks_of_queries_are_the_whole(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    query, key, value = (
+        ops.convert_to_tensor(rng.normal(size=(2, heads, 12, 8)).astype("float32"))
+        for heads in (4, 2, 2)
+    )
+    mask = ops.convert_to_tensor(np.tril(np.ones((2, 12, 12), bool)))
+    whole = dot_product_attention(query, key, value, mask, 0.5, 30.0)
+    monkeypatch.setattr(attention, "QUERY_BLOCK", block)
+    parts = dot_product_attention(query, key, value, mask, 0.5, 30.0)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(parts), ops.convert_to_numpy(whole), atol=1e-6
+    )
+
+
+@pytest.mark.skipif(
+    keras.config.backend() != "jax", reason="JAX tells what its compiler takes."
+)
+def test_gradients_have_the_logits_of_few_blocks_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import jax
+
+    num_heads, length, block = 4, 2048, 256
+    monkeypatch.setattr(attention, "QUERY_BLOCK", block)
+
+    def loss(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+        return ops.sum(dot_product_attention(query, key, value, None, 0.1) ** 2)
+
+    shape = jax.ShapeDtypeStruct((1, num_heads, length, 8), np.float32)
+    gradients = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
+    compiled = gradients.lower(shape, shape, shape).compile()
+    logits = 4 * num_heads * block * length
+    # Of the eight blocks. All at a time, as XLA's CPU code has them if it may: 25.
+    assert compiled.memory_analysis().temp_size_in_bytes < 6 * logits
