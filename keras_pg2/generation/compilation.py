@@ -201,16 +201,23 @@ def _compile_jax(
     use_disk_cache()
     options = _quick_to_load() if is_small and not has_accelerator() else None
 
-    @partial(jax.jit, donate_argnums=1, compiler_options=options)
     def stateless(values: list, used_up: tuple, kept: tuple) -> Any:
         mapping = list(zip(model.variables, values, strict=True))
         with keras.StatelessScope(state_mapping=mapping):
             return function(*used_up, *kept)
 
+    @cache
+    def jitted(is_outermost: bool) -> Callable:
+        # Within another traced function JAX takes no options.
+        own = options if is_outermost else None
+        return jax.jit(stateless, donate_argnums=1, compiler_options=own)
+
     @paused_collection()  # The first call traces.
     def compiled(*arguments: Any) -> Any:
         values = [variable.value for variable in model.variables]
-        return stateless(values, arguments[:num_used_up], arguments[num_used_up:])
+        leaves = jax.tree.leaves((values, arguments))
+        run = jitted(not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves))
+        return run(values, arguments[:num_used_up], arguments[num_used_up:])
 
     return compiled
 

@@ -78,10 +78,11 @@ def as_token_ids(stop_token_ids: Any) -> np.ndarray:
     """Stop tokens as int32[number of them]; None is none.
 
     Raises:
-        ValueError: when they are no list of whole numbers.
+        ValueError: when they are no list of whole numbers from 0 to 2**31 - 1.
     """
     tokens = np.asarray([] if stop_token_ids is None else stop_token_ids)
-    if tokens.ndim != 1 or (tokens.size and tokens.dtype.kind not in "iu"):
+    is_list = tokens.ndim == 1 and (not tokens.size or tokens.dtype.kind in "iu")
+    if not is_list or np.any(tokens < 0) or np.any(tokens >= 2**31):
         raise ValueError(
             'Expected stop_token_ids as "auto", None or a list of token ids. '
             f"Received: {stop_token_ids!r}."

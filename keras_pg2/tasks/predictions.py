@@ -240,7 +240,7 @@ def _answer_batch(
         try:
             pictures.append(entry.picture.result())
             readable.append(entry)
-        except (ValueError, OSError) as error:
+        except (TypeError, ValueError, OSError) as error:
             yield entry.place, {**_describe(entry.row), "error": str(error)}
     if not readable:
         return

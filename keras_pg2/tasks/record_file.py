@@ -31,6 +31,11 @@ class RecordFile:
                 f"Expected output as a file, received the folder {str(path)!r}. Add a "
                 "name, as answers.jsonl."
             )
+        if self.path.exists() and not self.path.is_file():
+            raise ValueError(
+                "Expected output as a file that can be read and gone on with, received "
+                f"{str(path)!r}, which is a device or a pipe. Choose a file."
+            )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab"):
             pass

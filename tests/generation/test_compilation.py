@@ -59,6 +59,18 @@ def test_calls_of_few_tokens_alone_are_made_to_load_sooner(monkeypatch):
 
 
 @JAX_ONLY
+@pytest.mark.parametrize("is_small", [False, True])
+def test_compiled_functions_within_other_ones(is_small):
+    import jax
+
+    task = random_task()
+    compiled = compilation.compile_function(lambda x: 2 * x, task, is_small=is_small)
+    assert compiled(np.ones(3)).tolist() == [2.0] * 3
+    assert jax.jit(compiled)(np.ones(3)).tolist() == [2.0] * 3
+    assert jax.eval_shape(compiled, np.ones(3)).shape == (3,)
+
+
+@JAX_ONLY
 def test_options_leave_out_what_is_slow_to_load():
     import jax
 

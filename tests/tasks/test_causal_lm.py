@@ -229,6 +229,15 @@ def test_stop_tokens_need_a_preprocessor(task):
         raw.generate(random_inputs([3]), max_new_tokens=2)
 
 
+@pytest.mark.parametrize("token", [-1, 2**31, 2**32 + 1])
+def test_stop_tokens_that_are_none(task, token):
+    with pytest.raises(ValueError, match="stop_token_ids"):
+        task.generate(
+            {"images": np.zeros((9, 9, 3), np.uint8), "prompts": "ocr"},
+            stop_token_ids=[token],
+        )
+
+
 def test_preset_round_trip_finds_our_class(task, pixels, tmp_path):
     task.save_to_preset(str(tmp_path / "preset"))
     inputs = {"images": pixels, "prompts": "caption en"}

@@ -119,6 +119,15 @@ def test_pictures_in_one_array_are_several(task):
     assert records[0]["log_probability"] != records[1]["log_probability"]
 
 
+def test_a_row_with_no_picture_for_a_picture_does_not_end_the_others(task):
+    pixels = np.zeros((9, 9, 3), np.uint8)
+    rows = [{"images": pixels}, {"images": 5}, {"images": pixels}]
+    records = predict(task, rows, "ocr", **OPTIONS).records
+    assert [record["id"] for record in records] == [0, 1, 2]
+    assert "received int" in records[1]["error"]
+    assert records[0]["text"] == records[2]["text"]
+
+
 def test_a_record_without_its_newline_is_kept(task, tmp_path):
     output = tmp_path / "answers.jsonl"
     rows = [{"prompts": "ocr", "id": "a"}, {"prompts": "ocr", "id": np.int64(3)}]
@@ -213,6 +222,11 @@ def test_bad_outputs(task, tmp_path):
             predict(task, [{"prompts": "ocr"}], **{name: value})
     with pytest.raises(ValueError, match="folder"):
         predict(task, [{"prompts": "ocr"}], output=tmp_path)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for device in (pipe, "/dev/full"):
+        with pytest.raises(ValueError, match="device or a pipe"):
+            predict(task, [{"prompts": "ocr"}], output=device)
     with pytest.raises(ValueError, match="found no file"):
         predict(task, tmp_path, "ocr")
     with pytest.raises(ValueError, match="preprocessor"):
