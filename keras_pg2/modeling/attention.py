@@ -17,7 +17,7 @@ from keras import ops
 from keras_pg2.modeling.checkpointing import recompute_if_cheap
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.kv_cache import LayerCache, read, write
-from keras_pg2.modeling.products import multiply_by_keys
+from keras_pg2.modeling.products import multiply_by_keys, turned
 from keras_pg2.modeling.rotary import Rotation, apply_rotary
 
 Tensor = Any
@@ -118,7 +118,7 @@ def _attend_at_once(
     if is_one_token:
         logits = multiply_by_keys(query, key)
     else:
-        logits = ops.matmul(query, _turned(key))
+        logits = ops.matmul(query, turned(key))
     logits = soft_cap(ops.cast(logits, "float32"), logit_soft_cap)
     if mask is not None:
         groups = (batch, num_key_value_heads, num_groups, length, num_slots)
@@ -128,11 +128,6 @@ def _attend_at_once(
     weights = ops.cast(ops.softmax(logits, axis=-1), value.dtype)
     output = ops.matmul(weights, value)
     return ops.reshape(output, (batch, num_heads, length, head_dim))
-
-
-def _turned(x: Tensor) -> Tensor:
-    """[..., n, m] -> [..., m, n]"""
-    return ops.swapaxes(x, -2, -1)
 
 
 def split_heads(x: Tensor, head_dim: int) -> Tensor:

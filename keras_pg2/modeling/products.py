@@ -61,10 +61,15 @@ def multiply_by_keys(query: Tensor, keys: Tensor) -> Tensor:
     """
     if keras.config.backend() == "torch" or not _is_in_float32_on_cpu(query):
         # The queries are turned around, not all keys.
-        return ops.swapaxes(ops.matmul(keys, ops.swapaxes(query, -2, -1)), -2, -1)
-    turned = ops.swapaxes(keys, -2, -1)
+        return turned(ops.matmul(keys, turned(query)))
+    columns = turned(keys)
     ones = ops.split(query, query.shape[1], axis=1)
-    return ops.concatenate([ops.matmul(one, turned) for one in ones], axis=1)
+    return ops.concatenate([ops.matmul(one, columns) for one in ones], axis=1)
+
+
+def turned(x: Tensor) -> Tensor:
+    """[..., n, m] -> [..., m, n]"""
+    return ops.swapaxes(x, -2, -1)
 
 
 def multiply_by_vocabulary(hidden: Tensor, table: Tensor) -> Tensor:
