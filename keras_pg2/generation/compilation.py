@@ -6,20 +6,16 @@ or an answer of another length within a bucket compiles nothing new.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from functools import cache, partial
-from threading import Lock
-from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import keras
 import platformdirs
 from keras import ops
 
 from keras_pg2.garbage import paused_collection
+from keras_pg2.generation.recording import forget_recordings
 from keras_pg2.modeling.products import has_accelerator
 
 Tensor = Any
@@ -152,7 +148,7 @@ class CompiledFunctions:
     def __init__(self, model: keras.Model) -> None:
         self._model = model
         self._functions: dict[tuple, Callable] = {}
-        self._variables: tuple[int, ...] = ()
+        self._variables: tuple[Any, ...] = ()
 
     @property
     def backbone(self) -> Any:
@@ -174,7 +170,7 @@ class CompiledFunctions:
             num_used_up: see `compile_function`.
             num_tokens: of all prompts of a call, pictures included, where known.
         """
-        variables = tuple(id(variable) for variable in self.backbone.variables)
+        variables = tuple(map(_identity, self.backbone.variables))
         if variables != self._variables:
             self.clear()
             self._variables = variables
@@ -190,7 +186,15 @@ class CompiledFunctions:
     def clear(self) -> None:
         """Forgets all, as a number that was compiled in (LoRA's scale) has changed."""
         self._functions.clear()
-        _recordings.pop(self.backbone, None)
+        forget_recordings(self.backbone)
+
+
+def _identity(variable: keras.Variable) -> Any:
+    """Another one where what is compiled or recorded with a variable is of no use."""
+    if keras.config.backend() == "torch":
+        # `module.to(...)` gives a parameter other memory, which recordings refer to.
+        return id(variable), variable.value.data_ptr()
+    return id(variable)
 
 
 def _compile_jax(
@@ -273,81 +277,3 @@ def _compile_torch(function: Callable) -> Callable:
             return function(*keras.tree.map_structure(as_tensor, arguments))
 
     return compiled
-
-
-STEPS_BEFORE_RECORDING = 32
-"""Recording takes as long as some 50 steps gain; a short answer goes without."""
-_is_at_once = ContextVar("is_at_once", default=False)
-_recording = Lock()
-"""One thread at a time: `torch.fx` changes `torch.nn.Module` while it records."""
-
-
-@contextmanager
-def recording_at_once() -> Iterator[None]:
-    """Inside, a function that is `recorded` is so by its first call."""
-    token = _is_at_once.set(True)
-    try:
-        yield
-    finally:
-        _is_at_once.reset(token)
-
-
-def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of the backbone and tensors that on PyTorch sheds the layers' Python.
-
-    Keras' layers take about 2 ms of Python a decoder block there, which is more than
-    the arithmetic of a token. After some calls with the same shapes, or inside
-    `recording_at_once`, the operations are recorded (`torch.fx`), with the weights by
-    reference, and from then on only replayed. On JAX and TensorFlow, which compile,
-    the function stays as it is.
-    """
-
-    def run(backbone: Any, *arguments: Any) -> Any:
-        if keras.config.backend() != "torch":
-            return function(backbone, *arguments)
-        known = _recordings.setdefault(backbone, _Recordings(Counter(), {}))
-        tensors = keras.tree.flatten(arguments)
-        shapes = tuple((each.shape, each.dtype, each.device) for each in tensors)
-        key = (function, shapes)
-        if key not in known.graphs:
-            known.counts[key] += 1
-            is_early = known.counts[key] <= STEPS_BEFORE_RECORDING
-            if is_early and not _is_at_once.get():
-                return function(backbone, *arguments)
-            with _recording:
-                if key not in known.graphs:
-                    known.graphs[key] = _record(function, backbone, arguments)
-        graph, structure = known.graphs[key]
-        return keras.tree.pack_sequence_as(structure, graph(*tensors))
-
-    return run
-
-
-class _Recordings(NamedTuple):
-    """Calls and graphs of one backbone, by function and shapes of the arguments."""
-
-    counts: Counter
-    graphs: dict[tuple, tuple[Callable[..., Any], Any]]
-
-
-_recordings: WeakKeyDictionary[Any, _Recordings] = WeakKeyDictionary()
-"""By backbone; forgotten by `CompiledFunctions` when its variables change."""
-
-
-def _record(
-    function: Callable[..., Any], backbone: Any, arguments: tuple
-) -> tuple[Callable[..., Any], Any]:
-    """The operations of a call as a graph, and the structure of its results."""
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    structure = None
-
-    def flat(*tensors: Any) -> list:
-        nonlocal structure
-        packed = keras.tree.pack_sequence_as(arguments, list(tensors))
-        results = function(backbone, *packed)
-        structure = keras.tree.map_structure(lambda tensor: 0, results)
-        return keras.tree.flatten(results)
-
-    graph = make_fx(flat)(*keras.tree.flatten(arguments))
-    return graph, structure

@@ -23,8 +23,9 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_pg2.codecs.grammars import OVER, TokenAutomaton
-from keras_pg2.generation.compilation import by_rows, recorded, while_loop
+from keras_pg2.generation.compilation import by_rows, while_loop
 from keras_pg2.generation.constraints import allowed_tokens, next_states
+from keras_pg2.generation.recording import recorded
 from keras_pg2.generation.repetition import suppress_repetition
 from keras_pg2.generation.samplers import BeamSearch, Sampler, SamplingNumbers
 from keras_pg2.modeling.attention_mask import (

@@ -114,7 +114,9 @@ def _multiply_by_parts(x: Tensor, table: Tensor, num_parts: int) -> Tensor:
     parts = _parts_of(table, num_parts)
     rows = ops.broadcast_to(x, (len(parts), *x.shape))
     outputs = ops.matmul(rows, ops.transpose(parts, (0, 2, 1)))
-    return ops.reshape(ops.transpose(outputs, (1, 0, 2)), (x.shape[0], -1))
+    if x.shape[0] > 1:
+        outputs = ops.transpose(outputs, (1, 0, 2))
+    return ops.reshape(outputs, (x.shape[0], -1))
 
 
 def _parts_of(table: Tensor, num_parts: int) -> Tensor:

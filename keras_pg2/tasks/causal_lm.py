@@ -22,7 +22,7 @@ from keras_pg2.datasets.loading import FollowEpochs, RowBatches
 from keras_pg2.garbage import frozen_garbage
 from keras_pg2.generation import rows, samplers
 from keras_pg2.generation.beams import search_beams
-from keras_pg2.generation.compilation import CompiledFunctions, recording_at_once
+from keras_pg2.generation.compilation import CompiledFunctions
 from keras_pg2.generation.decoding import (
     Generated,
     Plan,
@@ -31,6 +31,7 @@ from keras_pg2.generation.decoding import (
     embed_images,
     generate_tokens,
 )
+from keras_pg2.generation.recording import recording_at_once
 from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
 from keras_pg2.number_checks import check_at_least_one
 from keras_pg2.preprocessing.image_features import ImageFeatures

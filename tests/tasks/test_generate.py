@@ -10,7 +10,7 @@ import pytest
 from keras import ops
 
 from keras_pg2 import BeamSearch, Choices, PaliGemma2CausalLM, Sampler
-from keras_pg2.generation import compilation
+from keras_pg2.generation import compilation, recording
 from tests.tiny_models import random_task
 from tests.tiny_networks import random_inputs
 
@@ -288,28 +288,43 @@ def test_warmup_records_the_step_that_generate_takes(task, pictures, monkeypatch
     if keras.config.backend() != "torch":
         pytest.skip("Steps are recorded on PyTorch alone.")
     recorded = []
-    record = compilation._record
+    record = recording._record
 
     def counting(function, *arguments):
         recorded.append(function.__name__)
         return record(function, *arguments)
 
-    monkeypatch.setattr(compilation, "_record", counting)
+    monkeypatch.setattr(recording, "_record", counting)
     inputs = {"images": pictures, "prompts": PROMPTS}
     fresh = random_task()
     expected = fresh.generate(inputs, max_new_tokens=16)
     assert not recorded
     fresh.warmup(batch_size=3, prompt_length=40, max_new_tokens=16)
     assert recorded == ["decode_step"]
-    monkeypatch.setattr(compilation, "STEPS_BEFORE_RECORDING", 0)
+    monkeypatch.setattr(recording, "STEPS_BEFORE_RECORDING", 0)
     assert fresh.generate(inputs, max_new_tokens=16) == expected
     assert len(recorded) == 1
+
+
+def test_recorded_steps_follow_a_parameter_to_other_memory(pictures):
+    if keras.config.backend() != "torch":
+        pytest.skip("Steps are recorded on PyTorch alone.")
+    fresh, other = random_task(), random_task(seed=1)
+    inputs = {"images": pictures[:1], "prompts": PROMPTS[:1]}
+    fresh.warmup(prompt_length=8, max_new_tokens=16)
+    fresh.generate(inputs, max_new_tokens=16)
+    # As `module.to(...)` does.
+    for mine, its in zip(fresh.variables, other.variables, strict=True):
+        mine.value.data = its.value.data.clone()
+    fresh.warmup(prompt_length=8, max_new_tokens=16)
+    expected = other.generate(inputs, max_new_tokens=16)
+    assert fresh.generate(inputs, max_new_tokens=16) == expected
 
 
 def test_threads_that_record_at_once(pictures, monkeypatch):
     if keras.config.backend() != "torch":
         pytest.skip("Steps are recorded on PyTorch alone.")
-    monkeypatch.setattr(compilation, "STEPS_BEFORE_RECORDING", 2)
+    monkeypatch.setattr(recording, "STEPS_BEFORE_RECORDING", 2)
     fresh = random_task()
     requests = [{"images": pictures[:n], "prompts": PROMPTS[:n]} for n in (1, 2, 3)]
     expected = [random_task().generate(each, **OPTIONS) for each in requests]
