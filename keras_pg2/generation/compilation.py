@@ -273,7 +273,7 @@ def _compile_torch(function: Callable) -> Callable:
         return None if value is None else ops.convert_to_tensor(value)
 
     def compiled(*arguments: Any) -> Any:
-        with torch.no_grad():
+        with torch.inference_mode():
             return function(*keras.tree.map_structure(as_tensor, arguments))
 
     return compiled

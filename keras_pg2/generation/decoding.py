@@ -18,6 +18,7 @@ S = P + N cache length, V vocabulary, D hidden_dim.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from keras import ops
@@ -142,7 +143,12 @@ class DecodingState(NamedTuple):
 def embed_images(backbone: PaliGemma2Backbone, images: Tensor) -> Tensor:
     """float32[B, M, h, w, 3] in [-1, 1] -> float[B, M * I, D] for the decoder."""
     num_tokens = images.shape[1] * backbone.num_image_tokens
-    return by_rows(backbone.encode_images, images, num_tokens)
+    return by_rows(partial(_embed_rows, backbone), images, num_tokens)
+
+
+@recorded
+def _embed_rows(backbone: PaliGemma2Backbone, images: Tensor) -> Tensor:
+    return backbone.encode_images(images)
 
 
 def prefill(
@@ -163,16 +169,20 @@ def prefill(
         index = inputs.pop("image_index")
         image_embeddings = ops.take(image_embeddings, index, axis=0)
     num_tokens = image_embeddings.shape[1] + inputs["token_ids"].shape[1]
+    decoder = backbone.text_decoder
 
     def run(rows: dict[str, Tensor]) -> Prefill:
-        return _prefill_rows(backbone, rows, num_new_tokens)
+        batch_size = ops.shape(rows["token_ids"])[0]
+        cache = decoder.empty_cache(batch_size, num_tokens + num_new_tokens)
+        return _prefill_rows(backbone, rows, cache)
 
     rows = {**inputs, "image_embeddings": image_embeddings}
     return by_rows(run, rows, num_tokens)
 
 
+@recorded
 def _prefill_rows(
-    backbone: PaliGemma2Backbone, inputs: dict[str, Tensor], num_new_tokens: int
+    backbone: PaliGemma2Backbone, inputs: dict[str, Tensor], cache: KVCache
 ) -> Prefill:
     decoder = backbone.text_decoder
     image_embeddings = inputs["image_embeddings"]
@@ -181,9 +191,9 @@ def _prefill_rows(
         image_embeddings, inputs["padding_mask"], inputs["response_mask"]
     )
     prompt = token_layout(padding_mask, response_mask)
+    prompt_length = ops.shape(x)[1]
+    num_new_tokens = cache[0].key.shape[1] - prompt_length
     layout = _extend_layout(prompt, padding_mask, response_mask, num_new_tokens)
-    batch_size, prompt_length = ops.shape(x)[:2]
-    cache = decoder.empty_cache(batch_size, prompt_length + num_new_tokens)
     masks = attention_masks(prompt, prompt, decoder.sliding_window)
     # The last real token of each row: int32[B, 1].
     slots = ops.where(padding_mask, ops.arange(prompt_length, dtype="int32"), 0)

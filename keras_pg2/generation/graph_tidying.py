@@ -98,7 +98,10 @@ def _call_directly(graph: Any) -> None:
 
 
 def _trace_memory(graph: Any) -> tuple[dict[Node, Node], set[Node]]:
-    """The node whose memory each node looks at, and those of them that are written."""
+    """The node whose memory each node looks at, and those of them that are written.
+
+    The caller may write to results, so they count as written.
+    """
     owners: dict[Node, Node] = {}
     written = set()
     for node in graph.nodes:
@@ -112,6 +115,8 @@ def _trace_memory(graph: Any) -> tuple[dict[Node, Node], set[Node]]:
                 owners[node] = owners[node.args[0]]
         elif getattr(node.target, "__name__", "") == "getitem":
             owners[node] = owners[node.args[0]]
+    results = next(node for node in graph.nodes if node.op == "output")
+    written.update(owners[each] for each in results.all_input_nodes)
     return owners, written
 
 

@@ -21,8 +21,8 @@ import optree
 
 from keras_pg2.generation.graph_tidying import tidy
 
-STEPS_BEFORE_RECORDING = 32
-"""Recording takes as long as some 50 steps gain; a short answer goes without."""
+CALLS_BEFORE_RECORDING = 32
+"""Recording takes as long as some 50 calls gain; a short answer goes without."""
 _is_at_once = ContextVar("is_at_once", default=False)
 _recording = Lock()
 """One thread at a time: `torch.fx` changes `torch.nn.Module` while it records."""
@@ -47,7 +47,7 @@ def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def run(backbone: Any, *given: Any) -> Any:
         arguments: Any = given
-        if keras.config.backend() != "torch":
+        if not _is_replaying():
             return function(backbone, *given)
         known = _recordings.setdefault(backbone, _Recordings(Counter(), {}))
         # Not by `keras.tree`, which takes 0.2 ms a call on PyTorch.
@@ -56,7 +56,7 @@ def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
         key = (function, shapes)
         if key not in known.graphs:
             known.counts[key] += 1
-            is_early = known.counts[key] <= STEPS_BEFORE_RECORDING
+            is_early = known.counts[key] <= CALLS_BEFORE_RECORDING
             if is_early and not _is_at_once.get():
                 return function(backbone, *given)
             with _recording:
@@ -65,6 +65,15 @@ def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
         return known.graphs[key](tensors)
 
     return run
+
+
+def _is_replaying() -> bool:
+    """Only PyTorch does; and what has gradients runs as it is."""
+    if keras.config.backend() != "torch":
+        return False
+    import torch
+
+    return not torch.is_grad_enabled()
 
 
 def forget_recordings(backbone: Any) -> None:
@@ -86,7 +95,6 @@ def _record(
     function: Callable[..., Any], backbone: Any, arguments: Any
 ) -> Callable[[list], Any]:
     """The operations of a call, as a function of the tensors in its arguments."""
-    import torch
     from torch.fx.experimental.proxy_tensor import make_fx
 
     tensors, given = optree.tree_flatten(arguments)
@@ -98,12 +106,12 @@ def _record(
         leaves, structure = optree.tree_flatten(results)
         return leaves
 
-    graph = make_fx(flat)(*tensors)
+    # Without numbers, in half of the time; only the weights have theirs.
+    recorder = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)
+    graph = recorder(*tensors)
     tidy(graph)
 
     def replay(tensors: list) -> Any:
-        # Without what is there for gradients, where none are asked for.
-        with torch.inference_mode(not torch.is_grad_enabled()):
-            return optree.tree_unflatten(structure, graph(*tensors))
+        return optree.tree_unflatten(structure, graph(*tensors))
 
     return replay

@@ -809,7 +809,8 @@ class PaliGemma2CausalLM(CausalLM):
         count = len(arrays["images"])
         padded = rows.pad_rows(arrays["images"].astype(np.float32))
         run = self.functions.get(embed_images)
-        return EncodedImages(run(padded)[:count])
+        # A copy, as PyTorch could not train on what it has computed without gradients.
+        return EncodedImages(ops.copy(run(padded)[:count]))
 
     def cache_image_features(
         self,
@@ -861,7 +862,8 @@ class PaliGemma2CausalLM(CausalLM):
         Lengths are rounded up to buckets (8, 16 or multiples of 64 for prompts, powers
         of two for answers, 1, 2, 4, 8 or a multiple of 8 for batches): one call is
         enough for all of a bucket. Compiled functions of JAX are kept on disk. On
-        PyTorch, which compiles nothing, the operations of a token are recorded.
+        PyTorch, which compiles nothing, the operations of pictures, prompts and tokens
+        are recorded.
 
         Args:
             batch_size: number of prompts.

@@ -200,7 +200,7 @@ def test_recorded_steps_equal_the_layers(monkeypatch):
     inputs = random_inputs([3, 6, 4])
     backbone = random_backbone()
     expected = run_loop(backbone, inputs, [8, 8, 8], [], with_scores=True)
-    monkeypatch.setattr(recording, "STEPS_BEFORE_RECORDING", 1)
+    monkeypatch.setattr(recording, "CALLS_BEFORE_RECORDING", 1)
     for seed in (0, 1):
         randomize(backbone, seed=seed)
         answers = run_loop(backbone, inputs, [8, 8, 8], [], with_scores=True)

@@ -38,11 +38,11 @@ def test_views_that_change_nothing_and_repetitions_go():
     def function(x):
         first = x.view(2, 6).expand(2, 6).permute(0, 1)
         again = x.view(2, 6).view(3, 4)
-        return first * 2.0 + x.view(2, 6) * 2.0, again
+        return first * 2.0 + x.view(2, 6) * 2.0, again + 1.0
 
     x = torch.arange(12.0)
     graph = tidied(function, x)
-    assert targets_of(graph) == ["view", "view_2", "mul", "add"]
+    assert targets_of(graph) == ["view", "view_2", "mul", "add", "add_1"]
     check_equal(function, graph, x)
 
 
@@ -65,6 +65,17 @@ def test_results_that_are_written_to_stay_apart():
 
     x = torch.arange(3.0)
     check_equal(function, tidied(function, x), x)
+
+
+def test_results_can_be_written_to_afterwards():
+    def function(x):
+        return torch.zeros(3), torch.zeros(3), x + 1.0, x + 1.0, torch.tensor(2.0)
+
+    x = torch.arange(3.0)
+    graph = tidied(function, x)
+    for result in graph(x):
+        result.add_(7.0)
+    check_equal(function, graph, x)
 
 
 def test_parts_of_a_tensor_share_its_memory():

@@ -203,6 +203,16 @@ def test_encoded_images_stand_for_the_pictures(task, pictures):
         task.detect(one, ["dog"])
 
 
+def test_encoded_images_can_be_trained_on(task, pictures):
+    if keras.config.backend() != "torch":
+        pytest.skip("Only PyTorch knows tensors that nothing can be trained on.")
+    encoded = task.encode_images(list(pictures)).embeddings
+    weight = keras.Variable(np.ones(encoded.shape[-1], np.float32))
+    (encoded * weight.value).sum().backward()
+    expected = keras.ops.convert_to_numpy(encoded).sum(axis=(0, 1))
+    np.testing.assert_allclose(weight.value.grad, expected, rtol=1e-5)
+
+
 def test_the_same_picture_in_a_batch_is_encoded_once(task, pictures, monkeypatch):
     shapes = []
     encode = type(task.backbone).encode_images
@@ -300,10 +310,10 @@ def test_warmup_records_the_step_that_generate_takes(task, pictures, monkeypatch
     expected = fresh.generate(inputs, max_new_tokens=16)
     assert not recorded
     fresh.warmup(batch_size=3, prompt_length=40, max_new_tokens=16)
-    assert recorded == ["decode_step"]
-    monkeypatch.setattr(recording, "STEPS_BEFORE_RECORDING", 0)
+    assert recorded == ["_embed_rows", "_prefill_rows", "decode_step"]
+    monkeypatch.setattr(recording, "CALLS_BEFORE_RECORDING", 0)
     assert fresh.generate(inputs, max_new_tokens=16) == expected
-    assert len(recorded) == 1
+    assert len(recorded) == 3
 
 
 def test_recorded_steps_follow_a_parameter_to_other_memory(pictures):
@@ -324,7 +334,7 @@ def test_recorded_steps_follow_a_parameter_to_other_memory(pictures):
 def test_threads_that_record_at_once(pictures, monkeypatch):
     if keras.config.backend() != "torch":
         pytest.skip("Steps are recorded on PyTorch alone.")
-    monkeypatch.setattr(recording, "STEPS_BEFORE_RECORDING", 2)
+    monkeypatch.setattr(recording, "CALLS_BEFORE_RECORDING", 2)
     fresh = random_task()
     requests = [{"images": pictures[:n], "prompts": PROMPTS[:n]} for n in (1, 2, 3)]
     expected = [random_task().generate(each, **OPTIONS) for each in requests]
