@@ -43,6 +43,7 @@ def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
 
     It is recorded after some calls with the same shapes, or inside
     `recording_at_once`. It must change no tensor but its arguments, and draw nothing.
+    A replay calls no forward hooks of layers.
     """
 
     def run(backbone: Any, *given: Any) -> Any:
@@ -68,12 +69,13 @@ def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _is_replaying() -> bool:
-    """Only PyTorch does; and what has gradients runs as it is."""
+    """Only PyTorch does; what has gradients, or casts by itself, runs as it is."""
     if keras.config.backend() != "torch":
         return False
     import torch
 
-    return not torch.is_grad_enabled()
+    casts = any(map(torch.is_autocast_enabled, ("cpu", "cuda")))
+    return not (casts or torch.is_grad_enabled())
 
 
 def forget_recordings(backbone: Any) -> None:

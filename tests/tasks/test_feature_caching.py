@@ -63,7 +63,9 @@ def test_loss_and_gradients_are_those_of_pixels(rows: Rows, tmp_path: Path) -> N
         if not path.startswith("vision_encoder"):
             change = np.abs(value - start[path]).max()
             error = np.abs(weights[path] - value).max()
-            assert error <= 1e-4 * change + 1e-7, path
+            # Two steps enlarge rounding, by processors 1e-5 to 1.3e-4; features of
+            # float16 would give 0.16.
+            assert error <= 1e-3 * change + 1e-7, path
     assert np.abs(weights["vision_projection/kernel"]).max() > 0
 
 

@@ -331,6 +331,30 @@ def test_recorded_steps_follow_a_parameter_to_other_memory(pictures):
     assert fresh.generate(inputs, max_new_tokens=16) == expected
 
 
+def test_autocasting_is_neither_recorded_nor_replayed(pictures, monkeypatch):
+    if keras.config.backend() != "torch":
+        pytest.skip("Steps are recorded on PyTorch alone.")
+    import torch
+
+    def scores(model):
+        inputs = {"images": pictures, "prompts": PROMPTS}
+        answers = model.generate(inputs, max_new_tokens=4, return_scores=True)
+        return [answer.log_probability for answer in answers]
+
+    casting = torch.autocast("cpu", dtype=torch.bfloat16)
+    with casting:
+        expected = scores(random_task())
+    plain = scores(random_task())
+    assert expected != plain
+    monkeypatch.setattr(recording, "CALLS_BEFORE_RECORDING", 0)
+    fresh = random_task()
+    with casting:
+        assert scores(fresh) == expected
+    np.testing.assert_allclose(scores(fresh), plain, atol=1e-5)
+    with casting:
+        assert scores(fresh) == expected
+
+
 def test_threads_that_record_at_once(pictures, monkeypatch):
     if keras.config.backend() != "torch":
         pytest.skip("Steps are recorded on PyTorch alone.")
