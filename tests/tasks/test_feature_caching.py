@@ -41,7 +41,8 @@ def frozen_task() -> PaliGemma2CausalLM:
 
 
 def trained(task: PaliGemma2CausalLM, data: Any) -> tuple[list[float], dict]:
-    task.compile(keras.optimizers.SGD(1e-3))
+    # With larger steps the second one enlarges what processors round differently.
+    task.compile(keras.optimizers.SGD(1e-4))
     options = {"batch_size": 3} if isinstance(data, dict) else {}
     history = task.fit(data, epochs=2, verbose=0, shuffle=False, **options)
     weights = {v.path: np.array(ops.convert_to_numpy(v)) for v in task.weights}
@@ -63,9 +64,7 @@ def test_loss_and_gradients_are_those_of_pixels(rows: Rows, tmp_path: Path) -> N
         if not path.startswith("vision_encoder"):
             change = np.abs(value - start[path]).max()
             error = np.abs(weights[path] - value).max()
-            # Two steps enlarge rounding, by processors 1e-5 to 1.3e-4; features of
-            # float16 would give 0.16.
-            assert error <= 1e-3 * change + 1e-7, path
+            assert error <= 1e-4 * change + 1e-7, path
     assert np.abs(weights["vision_projection/kernel"]).max() > 0
 
 
