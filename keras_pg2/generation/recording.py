@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 import keras
@@ -46,20 +46,19 @@ def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
     A replay calls no forward hooks of layers.
     """
 
-    def run(backbone: Any, *given: Any) -> Any:
-        arguments: Any = given
+    def run(backbone: Any, *arguments: Any) -> Any:
         if not _is_replaying():
-            return function(backbone, *given)
+            return function(backbone, *arguments)
         known = _recordings.setdefault(backbone, _Recordings(Counter(), {}))
         # Not by `keras.tree`, which takes 0.2 ms a call on PyTorch.
-        tensors = optree.tree_leaves(arguments)
+        tensors = optree.tree_leaves(cast(Any, arguments))
         shapes = tuple((each.shape, each.dtype, each.device) for each in tensors)
         key = (function, shapes)
         if key not in known.graphs:
             known.counts[key] += 1
             is_early = known.counts[key] <= CALLS_BEFORE_RECORDING
             if is_early and not _is_at_once.get():
-                return function(backbone, *given)
+                return function(backbone, *arguments)
             with _recording:
                 if key not in known.graphs:
                     known.graphs[key] = _record(function, backbone, arguments)
