@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_HF = re.compile(
+HUGGING_FACE_URI = re.compile(
     r"hf://(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[^/]+))?(/(?P<file>.+))?"
 )
-_KAGGLE = re.compile(r"kaggle://(?P<handle>[\w.-]+(/[\w.-]+){3}(/\d+)?)")
-_SINGLE_FILES = (".npz", ".sbs")
+KAGGLE_URI = re.compile(r"kaggle://(?P<handle>[\w.-]+(/[\w.-]+){3}(/\d+)?)")
+WEIGHT_FILES = (".npz", ".sbs")
+"""Endings of files that are a model by themselves."""
 # What a checkpoint needs; no second copies of the weights as .bin or .gguf.
 _FILES = ["*.json", "*.safetensors", "*.h5", "*.model", "assets/*", "README.md"]
 
@@ -42,11 +43,11 @@ def download(uri: str) -> Path:
         ConnectionError: when the site cannot be reached and the cache has no copy.
         ImportError: when kagglehub is not installed.
     """
-    found = _HF.fullmatch(uri)
+    found = HUGGING_FACE_URI.fullmatch(uri)
     if found:
-        with _explained(uri, f"https://huggingface.co/{found['repository']}"):
+        with explained_errors(uri, f"https://huggingface.co/{found['repository']}"):
             return _download_huggingface(**found.groupdict())
-    found = _KAGGLE.fullmatch(uri)
+    found = KAGGLE_URI.fullmatch(uri)
     if found:
         return _download_kaggle(uri, found["handle"])
     raise ValueError(
@@ -54,49 +55,6 @@ def download(uri: str) -> Path:
         "kaggle://organisation/model/framework/variation[/version]. Received: "
         f"{uri!r}."
     )
-
-
-def upload(uri: str, directory: str | Path) -> None:
-    """Uploads a written checkpoint as it is, with its own README.md.
-
-    (KerasHub's `upload_preset` puts a card of its own in the place of README.md where
-    the repository has none yet, and removes it from the directory.)
-
-    Args:
-        uri: `hf://organisation/name`, which is made if it is not there, or
-            `kaggle://organisation/model/framework/variation`.
-        directory: what `write_model`, `convert` or `save_to_preset` wrote.
-
-    Raises:
-        FileNotFoundError: when the directory holds no checkpoint.
-        ValueError: when the address is of another form, or the checkpoint is damaged.
-        PermissionError: when a login is missing.
-        ConnectionError: when the site cannot be reached.
-    """
-    from keras_pg2.conversion.formats import open_checkpoint
-
-    directory = Path(directory).expanduser()
-    found, kaggle = _HF.fullmatch(uri), _KAGGLE.fullmatch(uri)
-    if kaggle is None and (found is None or found["file"] or found["revision"]):
-        raise ValueError(
-            "Expected hf://organisation/name or "
-            f"kaggle://organisation/model/framework/variation. Received: {uri!r}."
-        )
-    files = [path for path in directory.glob("*") if path.suffix in _SINGLE_FILES]
-    open_checkpoint(files[0] if len(files) == 1 else directory)
-    if found is not None:
-        import huggingface_hub
-
-        repository = found["repository"]
-        with _explained(uri, f"https://huggingface.co/{repository}"):
-            huggingface_hub.create_repo(repository, exist_ok=True)
-            huggingface_hub.upload_folder(repo_id=repository, folder_path=directory)
-        return
-    import kagglehub
-
-    assert kaggle is not None
-    with _explained(uri, "https://www.kaggle.com/models"):
-        kagglehub.model_upload(kaggle["handle"], str(directory))
 
 
 def _download_huggingface(
@@ -114,7 +72,7 @@ def _download_huggingface(
     )
     if (directory / "config.json").is_file():
         return directory
-    patterns = [f"*{ending}" for ending in _SINGLE_FILES]
+    patterns = [f"*{ending}" for ending in WEIGHT_FILES]
     huggingface_hub.snapshot_download(
         repository, revision=revision, allow_patterns=patterns
     )
@@ -129,20 +87,20 @@ def _download_kaggle(uri: str, handle: str) -> Path:
             f"Expected kagglehub to download {uri}. Run `pip install kagglehub`."
         ) from error
     page = "https://www.kaggle.com/models/" + "/".join(handle.split("/")[:2])
-    with _explained(uri, page):
+    with explained_errors(uri, page):
         return _only_file(Path(kagglehub.model_download(handle)))
 
 
 def _only_file(directory: Path) -> Path:
     """The .npz or .sbs of a directory that has no configuration."""
-    files = [p for p in directory.rglob("*") if p.suffix in _SINGLE_FILES]
+    files = [p for p in directory.rglob("*") if p.suffix in WEIGHT_FILES]
     if (directory / "config.json").is_file() or len(files) != 1:
         return directory
     return files[0]
 
 
 @contextmanager
-def _explained(uri: str, page: str) -> Iterator[None]:
+def explained_errors(uri: str, page: str) -> Iterator[None]:
     """Turns the errors of both libraries into ones that say what to do."""
     try:
         yield

@@ -7,6 +7,8 @@ import json
 import re
 from pathlib import Path
 
+from keras_pg2 import hub
+from keras_pg2.hub import WEIGHT_FILES
 from keras_pg2.model_numbers import count_parameters as count_parameters
 from keras_pg2.model_numbers import override_numbers as override_numbers
 from keras_pg2.released_models import PRESETS, Preset
@@ -14,9 +16,6 @@ from keras_pg2.released_models import text_length as text_length
 
 NANO_ALIAS = "pali_gemma2_nano"
 """Stands for the newest bundled preset of the small trained model."""
-
-WEIGHT_FILES = (".npz", ".sbs")
-"""Endings of files that are a model by themselves."""
 
 _ALIASES = {alias: p.name for p in PRESETS.values() for alias in p.aliases}
 
@@ -116,6 +115,4 @@ def locate(name_or_path: str | Path) -> Path:
     uri = str(name_or_path)
     if isinstance(found, Preset) and "://" not in uri:
         uri = f"hf://{found.huggingface_id}"
-    from keras_pg2.hub import download
-
-    return download(uri)
+    return hub.download(uri)

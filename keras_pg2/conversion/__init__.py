@@ -1,11 +1,12 @@
 """Checkpoints of every format: opened, converted, written.
 
 `convert` goes file to file, `open_checkpoint` looks into one, `write_model` writes a
-model in memory. The formats are described in `formats`.
+model in memory, `upload` sends what was written to a hub. The formats are described in `formats`.
 """
 
 from keras_pg2.conversion.convert import convert as convert
 from keras_pg2.conversion.formats import open_checkpoint as open_checkpoint
+from keras_pg2.conversion.upload import upload as upload
 
 
 def __getattr__(name: str) -> object:
