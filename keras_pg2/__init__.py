@@ -10,7 +10,7 @@ exported files (`keras_pg2.deploy.litert_runner`), where Keras is not installed.
 import sys as _sys
 from pathlib import Path as _Path
 
-from keras_pg2.garbage import paused_collection as _paused_collection
+from keras_pg2.garbage_collection import paused_collection as _paused_collection
 
 if _Path(_sys.argv[0]).stem != "keras-pg2":
     try:

@@ -24,7 +24,7 @@ from keras_pg2.cli.demo import run_demo
 from keras_pg2.cli.detecting import Outputs, Search, find_in_pictures
 from keras_pg2.cli.messages import reported_errors, silence_libraries
 from keras_pg2.cli.options import Settings
-from keras_pg2.garbage import search_less_often
+from keras_pg2.garbage_collection import search_less_often
 from keras_pg2.presets import NANO_ALIAS
 
 app = typer.Typer(

@@ -14,7 +14,7 @@ import keras
 import platformdirs
 from keras import ops
 
-from keras_pg2.garbage import paused_collection
+from keras_pg2.garbage_collection import paused_collection
 from keras_pg2.generation.recording import forget_recordings
 from keras_pg2.modeling.products import has_accelerator
 

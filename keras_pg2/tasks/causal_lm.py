@@ -19,7 +19,7 @@ from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.conversion.from_model import write_model
 from keras_pg2.conversion.preset import leave_lora_out_of_count
 from keras_pg2.datasets.loading import FollowEpochs, RowBatches
-from keras_pg2.garbage import frozen_garbage
+from keras_pg2.garbage_collection import frozen_garbage
 from keras_pg2.generation import rows, samplers
 from keras_pg2.generation.beams import search_beams
 from keras_pg2.generation.compilation import CompiledFunctions

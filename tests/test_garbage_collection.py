@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from keras_pg2.garbage import frozen_garbage, paused_collection
+from keras_pg2.garbage_collection import frozen_garbage, paused_collection
 
 
 @pytest.mark.parametrize("is_enabled", [True, False])
