@@ -38,7 +38,7 @@ import psutil
 from benchmarks.full_size import write_checkpoint
 from benchmarks.generate import NUM_NEW, NUM_TIMED, PROMPT_LENGTH, token_figures
 from benchmarks.sides import LOADERS, SHAPES, Generate, Inputs, make_inputs, numbers_of
-from keras_pg2.model_numbers import variable_shapes
+from keras_pg2.catalogue.numbers import variable_shapes
 
 QUANTIZED_FORMATS = ("litert", "onnx")
 FORMATS = (*QUANTIZED_FORMATS, "saved_model")

@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.released_models import PRESETS
+from keras_pg2.catalogue.released import PRESETS
 
 NAME = "pali_gemma2_pt_3b_224"
 PROMPT_IDS = [2, 17, 43, 99, 1234, 108]
@@ -45,11 +45,11 @@ def write_checkpoint(
     """A hub directory of random weights, from a network's numbers alone."""
     import ml_dtypes
 
+    from keras_pg2.catalogue.numbers import variable_shapes
     from keras_pg2.conversion.huggingface_config import write_config
     from keras_pg2.conversion.huggingface_weights import weight_rows
     from keras_pg2.conversion.outgoing import Outgoing
     from keras_pg2.conversion.safetensors_files import write_safetensors
-    from keras_pg2.model_numbers import variable_shapes
 
     shapes = variable_shapes(**numbers)
     rng = np.random.default_rng(0)

@@ -147,7 +147,7 @@ def _prompt_with_a_stop(
 
 def decoder_bytes(numbers: dict[str, Any], dtype: str) -> int:
     """Bytes of weights that are read for every token."""
-    from keras_pg2.model_numbers import variable_shapes
+    from keras_pg2.catalogue.numbers import variable_shapes
 
     shapes = variable_shapes(**numbers)
     count = sum(

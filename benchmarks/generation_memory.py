@@ -51,8 +51,8 @@ def measure(directory: Path, numbers: dict[str, Any]) -> dict[str, int]:
 
 def needed(numbers: dict[str, Any]) -> dict[str, int]:
     """Bytes of weights, cache and the widest layer's activations, float32."""
+    from keras_pg2.catalogue.numbers import variable_shapes
     from keras_pg2.generation.compilation import bucket_length, bucket_text
-    from keras_pg2.model_numbers import variable_shapes
     from keras_pg2.modeling.attention import QUERY_BLOCK
 
     vision, decoder = numbers["vision_encoder"], numbers["text_decoder"]

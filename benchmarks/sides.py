@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.released_models import PRESETS
+from keras_pg2.catalogue.released import PRESETS
 
 GEMMA2 = {
     "vocabulary_size": 257_152,

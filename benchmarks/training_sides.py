@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_pg2.catalogue.numbers import variable_shapes
 from keras_pg2.conversion.adapter import Adapter, Base, Factors
 from keras_pg2.conversion.peft import read_peft, write_peft
-from keras_pg2.model_numbers import variable_shapes
 
 RANK = 8
 RATES = {"lora": 1e-3, "full": 1e-5}
@@ -117,7 +117,7 @@ def load_keras_hub(
     import keras_hub
     from keras import config
 
-    from keras_pg2.model_numbers import override_numbers
+    from keras_pg2.catalogue.numbers import override_numbers
     from keras_pg2.tasks.loading import load_parts
     from tests.parity.keras_hub_copy import copy_to_keras_hub
 

@@ -16,11 +16,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from keras_pg2 import PaliGemma2CausalLM, hub
+from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2.catalogue import download as hub
+from keras_pg2.catalogue.names import PRESETS
 from keras_pg2.cli import app, backends
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkNumbers
-from keras_pg2.presets import PRESETS
 from keras_pg2.tasks.answers import ScoredAnswer
 from tests.tiny_models import random_task
 
@@ -639,5 +640,5 @@ def test_process_starts_without_keras() -> None:
     done = run_script("presets", "--json", **verbose)
     assert len(json.loads(done.stdout)) >= len(PRESETS)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "keras_pg2.presets" in imported
+    assert "keras_pg2.catalogue.names" in imported
     assert not imported & {"keras", "jax", "torch", "tensorflow"}

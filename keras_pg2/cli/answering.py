@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import typer
 
-from keras_pg2 import presets
+from keras_pg2.catalogue import names as presets
 from keras_pg2.cli.messages import notice, progress
 from keras_pg2.cli.options import BATCH_SIZE, Settings
 from keras_pg2.cli.outputs import expand_user

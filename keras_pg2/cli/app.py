@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from keras_pg2.catalogue.names import NANO_ALIAS
 from keras_pg2.cli import catalogue, checkpoints, exporting, finetuning, options
 from keras_pg2.cli.answering import (
     Destination,
@@ -25,7 +26,6 @@ from keras_pg2.cli.detecting import Outputs, Search, find_in_pictures
 from keras_pg2.cli.messages import reported_errors, silence_libraries
 from keras_pg2.cli.options import Settings
 from keras_pg2.garbage_collection import search_less_often
-from keras_pg2.presets import NANO_ALIAS
 
 app = typer.Typer(
     name="keras-pg2",

@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from keras_pg2 import presets
-from keras_pg2.model_numbers import variable_shapes
-from keras_pg2.released_models import NUM_EXTRA_ROWS
+from keras_pg2.catalogue import names as presets
+from keras_pg2.catalogue.numbers import variable_shapes
+from keras_pg2.catalogue.released import NUM_EXTRA_ROWS
 
 _LEGEND = """
 px: height and width of the pictures inside. kind: "scenes" knows only drawn scenes,

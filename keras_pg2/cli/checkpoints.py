@@ -19,7 +19,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from keras_pg2 import presets
+from keras_pg2.catalogue import names as presets
 from keras_pg2.cli import options
 from keras_pg2.cli.messages import notice, reported_errors, stderr
 

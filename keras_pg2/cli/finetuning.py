@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_pg2 import presets
+from keras_pg2.catalogue import names as presets
 from keras_pg2.cli import options
 from keras_pg2.cli.backends import use_backend
 from keras_pg2.cli.finetuning_choices import RANK, Files, Trained

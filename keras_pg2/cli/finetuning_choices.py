@@ -192,7 +192,7 @@ class Trained:
 
 def _paths(numbers: Any) -> list[str]:
     """Of all layers with a kernel, by the network's numbers."""
-    from keras_pg2.model_numbers import variable_shapes
+    from keras_pg2.catalogue.numbers import variable_shapes
 
     shapes = variable_shapes(**numbers)
     return [path.rpartition("/")[0] for path in shapes if path.endswith("/kernel")]

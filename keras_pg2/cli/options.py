@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
+from keras_pg2.catalogue.names import NANO_ALIAS
 from keras_pg2.cli.backends import Backend
 from keras_pg2.cli.outputs import ENDINGS
-from keras_pg2.presets import NANO_ALIAS
 
 MODEL = "Model"
 BATCH_SIZE = 8

@@ -143,7 +143,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 def _local_file(source: str | Path) -> Path:
     address = str(source)
     if address.startswith("hf://"):
-        from keras_pg2 import hub
+        from keras_pg2.catalogue import download as hub
 
         return hub.download(address)
     if address.startswith("gs://"):

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_pg2.catalogue.numbers import num_image_tokens, override_numbers
+from keras_pg2.catalogue.released import PRESETS, text_length
 from keras_pg2.conversion.checkpoint import Checkpoint, Numbers, Preprocessing
 from keras_pg2.conversion.npz_files import NpzSource, write_npz
 from keras_pg2.conversion.outgoing import Outgoing, outgoing_tensors
@@ -28,8 +30,6 @@ from keras_pg2.conversion.transforms import (
     heads_last,
 )
 from keras_pg2.conversion.weight_table import Part, Row, named_rows
-from keras_pg2.model_numbers import num_image_tokens, override_numbers
-from keras_pg2.released_models import PRESETS, text_length
 
 NUMBERS_KEY = "keras_pg2/numbers"
 """An array of UTF-8 JSON: the numbers of a network that the shapes do not tell."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_pg2.catalogue.numbers import count_parameters, variable_shapes
 from keras_pg2.conversion.weight_table import (
     Row,
     TensorSource,
@@ -21,7 +22,6 @@ from keras_pg2.conversion.weight_table import (
     check_shapes,
     read_variable,
 )
-from keras_pg2.model_numbers import count_parameters, variable_shapes
 
 Numbers = Mapping[str, Mapping[str, Any]]
 """{"vision_encoder": {...}, "text_decoder": {...}}."""

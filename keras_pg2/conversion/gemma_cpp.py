@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_pg2.catalogue.released import text_length
 from keras_pg2.conversion.blob_store import (
     Place,
     read_blob,
@@ -35,7 +36,6 @@ from keras_pg2.conversion.outgoing import Outgoing, outgoing_tensors
 from keras_pg2.conversion.sfp import decode_sfp, encode_sfp
 from keras_pg2.conversion.transforms import TRANSPOSE, Shape, Transform, flattened
 from keras_pg2.conversion.weight_table import Part, Row, named_rows
-from keras_pg2.released_models import text_length
 
 _affine = partial(named_rows, {"kernel": "_w", "bias": "_b"})
 _norm = partial(named_rows, {"beta": "_bias", "gamma": "_scale"})

@@ -12,8 +12,8 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from keras_pg2.catalogue.numbers import num_image_tokens
 from keras_pg2.conversion.checkpoint import Numbers
-from keras_pg2.model_numbers import num_image_tokens
 
 MAX_LENGTH = 8192
 """Tokens of the longest sequence; a window of as many is none."""

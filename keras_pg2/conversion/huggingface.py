@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from keras_pg2.catalogue.released import text_length
 from keras_pg2.conversion.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.huggingface_config import read_numbers
 from keras_pg2.conversion.huggingface_weights import (
@@ -24,7 +25,6 @@ from keras_pg2.conversion.renamed_source import RenamedSource
 from keras_pg2.conversion.safetensors_files import SafetensorsSource
 from keras_pg2.conversion.tokenizer_files import to_sentencepiece
 from keras_pg2.json_files import read_json
-from keras_pg2.released_models import text_length
 
 # Pillow's numbers of resampling filters, as `preprocessor_config.json` has them.
 RESAMPLE = {2: "bilinear", 3: "bicubic"}

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from keras_pg2.model_numbers import num_image_tokens
-from keras_pg2.released_models import NUM_EXTRA_ROWS
+from keras_pg2.catalogue.numbers import num_image_tokens
+from keras_pg2.catalogue.released import NUM_EXTRA_ROWS
 
 Config = Mapping[str, Any]
 

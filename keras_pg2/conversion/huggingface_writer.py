@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_pg2.catalogue.numbers import num_image_tokens
 from keras_pg2.conversion.checkpoint import Checkpoint
 from keras_pg2.conversion.huggingface import RESAMPLE
 from keras_pg2.conversion.huggingface_config import read_numbers, write_config
@@ -26,7 +27,6 @@ from keras_pg2.conversion.tokenizer_files import (
     parse_sentencepiece,
     to_tokenizer_json,
 )
-from keras_pg2.model_numbers import num_image_tokens
 
 
 def write_huggingface(

@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from keras_pg2.catalogue.released import text_length
 from keras_pg2.conversion.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.keras_weights import KerasWeightsSource
 from keras_pg2.conversion.preset import read_vocabulary
 from keras_pg2.conversion.transforms import heads_first, heads_last
 from keras_pg2.conversion.weight_table import Row, expand_layers, named_rows
 from keras_pg2.json_files import read_json
-from keras_pg2.released_models import text_length
 
 _IMAGE_ENCODER = "layers/pali_gemma_vit/layers/pali_gemma_vit_encoder/"
 # Kernels of this MLP width were saved before the config had the number.

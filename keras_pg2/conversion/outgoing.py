@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_pg2.catalogue.numbers import variable_shapes
 from keras_pg2.conversion.checkpoint import Checkpoint
 from keras_pg2.conversion.memory_order import in_memory_order
 from keras_pg2.conversion.number_types import cast
@@ -18,7 +19,6 @@ from keras_pg2.conversion.weight_table import (
     check_keys,
     read_variable,
 )
-from keras_pg2.model_numbers import variable_shapes
 
 
 class Outgoing(NamedTuple):

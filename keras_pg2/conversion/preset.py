@@ -15,13 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from keras_pg2.catalogue.numbers import (
+    count_parameters,
+    override_numbers,
+    variable_shapes,
+)
 from keras_pg2.conversion.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.keras_weights import KerasWeightsSource, write_keras_weights
 from keras_pg2.conversion.model_card import write_model_card
 from keras_pg2.conversion.outgoing import main_dtype, outgoing_tensors
 from keras_pg2.conversion.weight_table import Row
 from keras_pg2.json_files import read_json
-from keras_pg2.model_numbers import count_parameters, override_numbers, variable_shapes
 
 _REGISTERED = "keras_pg2>PaliGemma2Backbone"
 _FLOAT_POLICIES = ("float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from keras_pg2.conversion.formats import open_checkpoint
-from keras_pg2.hub import (
+from keras_pg2.catalogue.download import (
     HUGGING_FACE_URI,
     KAGGLE_URI,
     WEIGHT_FILES,
     explained_errors,
 )
+from keras_pg2.conversion.formats import open_checkpoint
 
 
 def upload(uri: str, directory: str | Path) -> None:

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_pg2.catalogue.numbers import count_parameters, variable_shapes
 from keras_pg2.deploy.litert_graph import LiteRTGraph
 from keras_pg2.deploy.litert_quantization import quantize
 from keras_pg2.deploy.litert_signatures import (
@@ -33,7 +34,6 @@ from keras_pg2.deploy.litert_signatures import (
     save,
     vision_signature,
 )
-from keras_pg2.model_numbers import count_parameters, variable_shapes
 
 MAX_FILE_BYTES = 1_900_000_000
 """Of float32 weights. Flatbuffers hold 2 GB, and the converter takes four times it."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from keras_pg2.catalogue.numbers import num_image_tokens
 from keras_pg2.conversion.staging import staged
 from keras_pg2.deploy.comparison import LogitComparison, check_comparison
 from keras_pg2.deploy.litert_files import write_file
@@ -39,7 +40,6 @@ from keras_pg2.deploy.litert_source import (
     open_graph,
 )
 from keras_pg2.deploy.preparation import checked_parts
-from keras_pg2.model_numbers import num_image_tokens
 
 Tensor = Any
 

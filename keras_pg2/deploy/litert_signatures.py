@@ -10,8 +10,8 @@ import gc
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from keras_pg2.catalogue.numbers import num_image_tokens
 from keras_pg2.deploy.litert_graph import FORBIDDEN, Biases, Cache, LiteRTGraph
-from keras_pg2.model_numbers import num_image_tokens
 
 Tensor = Any
 

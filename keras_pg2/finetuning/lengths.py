@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_pg2.catalogue.numbers import num_image_tokens
 from keras_pg2.datasets.rows import Row, Rows, choose_rows, source_of
-from keras_pg2.model_numbers import num_image_tokens
 
 CONTEXT_LENGTH = 8192
 """Of Gemma and Gemma 2, image tokens included (arXiv:2408.00118, table 1)."""

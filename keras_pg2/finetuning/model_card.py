@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_pg2.released_models import PRESETS
+from keras_pg2.catalogue.released import PRESETS
 from keras_pg2.tasks.adapter_base import hub_name
 
 CARD_FILE = "README.md"

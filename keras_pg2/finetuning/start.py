@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_pg2.catalogue.numbers import override_numbers
 from keras_pg2.conversion.adapter import ADAPTER_FILE
 from keras_pg2.datasets.rows import Row
 from keras_pg2.finetuning.description import (
@@ -21,7 +22,6 @@ from keras_pg2.finetuning.plan import make_plan
 from keras_pg2.finetuning.reporting import Report
 from keras_pg2.finetuning.run import LAST, Result, Run
 from keras_pg2.finetuning.settings import Settings
-from keras_pg2.model_numbers import override_numbers
 from keras_pg2.tasks.adapter_base import open_adapter
 from keras_pg2.tasks.feature_caching import check_is_frozen
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from PIL import Image
 
-from keras_pg2 import presets
+from keras_pg2.catalogue import names as presets
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.grammars import LocationGrammar
 from keras_pg2.codecs.mask_codec import MaskCodec

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from keras_pg2.model_numbers import override_numbers, variable_shapes
+from keras_pg2.catalogue.numbers import override_numbers, variable_shapes
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.parts import PARTS, check_parts

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_pg2.model_numbers import override_numbers, variable_shapes
+from keras_pg2.catalogue.numbers import override_numbers, variable_shapes
 from keras_pg2.modeling.attention import QUERY_BLOCK
 from keras_pg2.modeling.products import has_accelerator
 from keras_pg2.tasks.lora import dense_layers

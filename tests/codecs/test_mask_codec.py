@@ -44,7 +44,7 @@ def file(reference, tmp_path):
 
 @pytest.fixture(scope="module")
 def bundled():
-    from keras_pg2.presets import bundled_presets
+    from keras_pg2.catalogue.names import bundled_presets
 
     *_, preset = bundled_presets().values()
     return MaskCodec.from_file(preset / "mask_codec.npz")

@@ -9,13 +9,13 @@ import pytest
 from keras import ops
 
 from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2.catalogue.names import PRESETS
+from keras_pg2.catalogue.numbers import variable_shapes
 from keras_pg2.conversion.big_vision import NUMBERS_KEY, infer_numbers, weight_rows
 from keras_pg2.conversion.blocks import Block
 from keras_pg2.conversion.convert import convert
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import from_model, write_model
-from keras_pg2.model_numbers import variable_shapes
-from keras_pg2.presets import PRESETS
 from tests.conversion import big_vision_formulas
 from tests.conversion.networks import KINDS, assert_same_weights
 from tests.loaded import load_backbone

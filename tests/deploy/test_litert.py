@@ -14,6 +14,7 @@ import pytest
 from keras import ops
 
 from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2.catalogue.numbers import override_numbers
 from keras_pg2.codecs.grammars import Choices, LocationGrammar
 from keras_pg2.datasets import scenes
 from keras_pg2.deploy import (
@@ -24,7 +25,6 @@ from keras_pg2.deploy import (
     verify_litert,
 )
 from keras_pg2.deploy.litert_quantization import quantize
-from keras_pg2.model_numbers import override_numbers
 from tests.deploy.broken_copies import copy_with_cut, copy_without
 from tests.tiny_models import random_task
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2.catalogue.numbers import override_numbers
 from keras_pg2.cli.finetuning_choices import Trained
 from keras_pg2.finetuning import Settings, finetune
 from keras_pg2.finetuning.logs import StepLog, read_log
-from keras_pg2.model_numbers import override_numbers
 from tests.finetuning.runs import make_model, make_rows
 from tests.tiny_models import random_task
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_pg2 import PaliGemma2CausalLM, hub
-from keras_pg2.presets import PRESETS
+from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2.catalogue import download as hub
+from keras_pg2.catalogue.names import PRESETS
 from keras_pg2.tasks import loading
 from tests.tiny_models import random_task
 from tests.tiny_networks import random_inputs

@@ -6,10 +6,10 @@ import math
 
 import pytest
 
+from keras_pg2.catalogue.names import PRESETS, Preset
+from keras_pg2.catalogue.numbers import variable_shapes
 from keras_pg2.conversion.huggingface_config import read_numbers, write_config
 from keras_pg2.conversion.huggingface_weights import weight_rows
-from keras_pg2.model_numbers import variable_shapes
-from keras_pg2.presets import PRESETS, Preset
 
 
 def hub_shapes(preset: Preset) -> dict[str, tuple[int, ...]]:

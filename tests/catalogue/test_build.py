@@ -5,9 +5,9 @@ from __future__ import annotations
 import keras
 import pytest
 
-from keras_pg2.model_numbers import variable_shapes
+from keras_pg2.catalogue.names import PRESETS
+from keras_pg2.catalogue.numbers import variable_shapes
 from keras_pg2.modeling import PaliGemma2Backbone
-from keras_pg2.presets import PRESETS
 
 # Only PyTorch has a device on which variables take no memory.
 pytestmark = pytest.mark.skipif(

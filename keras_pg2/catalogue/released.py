@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from keras_pg2.model_numbers import count_parameters
+from keras_pg2.catalogue.numbers import count_parameters
 
 SIGLIP_SO400M = {
     "patch_size": 14,

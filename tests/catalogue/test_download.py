@@ -18,7 +18,7 @@ import requests
 from huggingface_hub import constants
 from kagglehub.exceptions import KaggleApiHTTPError
 
-from keras_pg2 import hub
+from keras_pg2.catalogue import download as hub
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import write_model
 from tests.conversion.networks import assert_same_weights

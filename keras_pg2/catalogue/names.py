@@ -7,12 +7,12 @@ import json
 import re
 from pathlib import Path
 
-from keras_pg2 import hub
-from keras_pg2.hub import WEIGHT_FILES
-from keras_pg2.model_numbers import count_parameters as count_parameters
-from keras_pg2.model_numbers import override_numbers as override_numbers
-from keras_pg2.released_models import PRESETS, Preset
-from keras_pg2.released_models import text_length as text_length
+from keras_pg2.catalogue import download as hub
+from keras_pg2.catalogue.download import WEIGHT_FILES
+from keras_pg2.catalogue.numbers import count_parameters as count_parameters
+from keras_pg2.catalogue.numbers import override_numbers as override_numbers
+from keras_pg2.catalogue.released import PRESETS, Preset
+from keras_pg2.catalogue.released import text_length as text_length
 
 NANO_ALIAS = "pali_gemma2_nano"
 """Stands for the newest bundled preset of the small trained model."""

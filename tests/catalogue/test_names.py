@@ -6,10 +6,9 @@ from pathlib import Path
 import keras_hub
 import pytest
 
-from keras_pg2 import hub, presets
-from keras_pg2.model_numbers import variable_shapes
-from keras_pg2.modeling import PaliGemma2Backbone
-from keras_pg2.presets import (
+from keras_pg2.catalogue import download as hub
+from keras_pg2.catalogue import names as presets
+from keras_pg2.catalogue.names import (
     PRESETS,
     Preset,
     count_parameters,
@@ -17,6 +16,8 @@ from keras_pg2.presets import (
     override_numbers,
     resolve,
 )
+from keras_pg2.catalogue.numbers import variable_shapes
+from keras_pg2.modeling import PaliGemma2Backbone
 from tests.tiny_networks import TEXT_DECODER, VISION_ENCODER
 
 NUMBERS = {
