@@ -18,9 +18,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from keras_pg2.checks.texts import check_unicode
 from keras_pg2.codecs.segment_tokens import NUM_TOKENS
 from keras_pg2.preprocessing.prompts import CONTROL_TOKENS
-from keras_pg2.preprocessing.unicode_texts import check_unicode
 
 Tensor = Any
 

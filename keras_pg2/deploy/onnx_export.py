@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_pg2.catalogue.numbers import count_parameters, override_numbers
+from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.conversion.from_model import ModelSource, from_model
 from keras_pg2.conversion.huggingface_writer import write_description, write_tokenizer
 from keras_pg2.conversion.staging import staged
@@ -26,7 +27,6 @@ from keras_pg2.deploy.onnx_verification import verify_onnx
 from keras_pg2.deploy.onnx_weights import FILE_BYTES, WeightFiles
 from keras_pg2.deploy.preparation import checked_parts, describe_preparation
 from keras_pg2.deploy.runner_files import VOCABULARY
-from keras_pg2.number_checks import check_at_least_one
 
 CONTEXT_LENGTH = 8192
 """Tokens of image, prompt and answer together that Gemma was trained on at most."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.conversion.staging import staged
 from keras_pg2.deploy.preparation import checked_parts
 from keras_pg2.deploy.saved_model_signatures import CONVERTERS, build_module
@@ -19,7 +20,6 @@ from keras_pg2.deploy.saved_model_verification import (
     SavedModelComparison,
     verify_saved_model,
 )
-from keras_pg2.number_checks import check_at_least_one
 
 _WIDTHS = {"int8": 1, "uint8": 1, "bfloat16": 2, "float16": 2}
 

@@ -19,8 +19,8 @@ import keras_hub
 import numpy as np
 from keras import ops
 
+from keras_pg2.checks.numbers import check_at_least_one, check_seed
 from keras_pg2.modeling.products import first_largest
-from keras_pg2.number_checks import check_at_least_one, check_seed
 
 Tensor = Any
 

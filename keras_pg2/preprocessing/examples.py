@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from keras_pg2.checks.texts import around, check_unicode
 from keras_pg2.preprocessing.image_files import is_path
 from keras_pg2.preprocessing.images import is_array, to_numpy
-from keras_pg2.preprocessing.unicode_texts import around, check_unicode
 
 KEYS = ("images", "prompts", "responses")
 

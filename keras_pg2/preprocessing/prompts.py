@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from keras_pg2.preprocessing.unicode_texts import check_unicode
+from keras_pg2.checks.texts import check_unicode
 
 CONTROL_TOKENS = ("<bos>", "<eos>", "<pad>", "<image>")
 """Tokens that are added where they belong, and are in no word of a prompt."""

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.codecs.grammars import Choices, Grammar
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.conversion.from_model import write_model
@@ -33,7 +34,6 @@ from keras_pg2.generation.decoding import (
 )
 from keras_pg2.generation.recording import recording_at_once
 from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
-from keras_pg2.number_checks import check_at_least_one
 from keras_pg2.preprocessing.image_features import ImageFeatures
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.adapter_base import short_name

@@ -18,12 +18,12 @@ import numpy as np
 from PIL import Image
 
 from keras_pg2.catalogue import names as presets
+from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.grammars import LocationGrammar
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.parsing import parse_detections
 from keras_pg2.generation.samplers import BeamSearch
-from keras_pg2.number_checks import check_at_least_one
 from keras_pg2.preprocessing import prompts
 from keras_pg2.preprocessing.images import open_image
 from keras_pg2.tasks.answers import ScoredAnswer

@@ -27,9 +27,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.codecs.grammars import Grammar
 from keras_pg2.generation.compilation import bucket_text
-from keras_pg2.number_checks import check_at_least_one
 from keras_pg2.preprocessing.examples import unpack_axes
 from keras_pg2.preprocessing.image_files import is_path
 from keras_pg2.tasks.answering import answer

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
+from keras_pg2.checks.numbers import check_at_least_one, check_seed
 from keras_pg2.codecs import grammars
 from keras_pg2.codecs.grammars import Grammar
 from keras_pg2.generation import rows
 from keras_pg2.generation.compilation import bucket_length
 from keras_pg2.generation.decoding import Request
 from keras_pg2.modeling.backbone import with_image_axis
-from keras_pg2.number_checks import check_at_least_one, check_seed
 from keras_pg2.preprocessing.examples import normalize_examples
 
 
