@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_pg2.catalogue.numbers import variable_shapes
-from keras_pg2.conversion.adapter import Adapter, Base, Factors
-from keras_pg2.conversion.peft import read_peft, write_peft
+from keras_pg2.conversion.adapters.files import Adapter, Base, Factors
+from keras_pg2.conversion.adapters.peft import read_peft, write_peft
 
 RANK = 8
 RATES = {"lora": 1e-3, "full": 1e-5}

@@ -22,7 +22,7 @@ from keras import ops
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from keras_pg2.conversion.adapter import ADAPTER_FILE
+from keras_pg2.conversion.adapters.files import ADAPTER_FILE
 from keras_pg2.conversion.number_types import is_finite
 from keras_pg2.json_files import read_json
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_pg2.conversion.adapter import ADAPTER_FILE, in_words
+from keras_pg2.conversion.adapters.files import ADAPTER_FILE, in_words
 from keras_pg2.datasets.rows import Row
 from keras_pg2.finetuning.checkpoints import read_progress, recover
 from keras_pg2.finetuning.data_files import fingerprint

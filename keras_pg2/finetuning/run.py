@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_pg2.conversion.adapter import ADAPTER_FILE
+from keras_pg2.conversion.adapters.files import ADAPTER_FILE
 from keras_pg2.conversion.staging import staged
 from keras_pg2.datasets.augmentations import Augmentation, JpegJitter, LightCrop
 from keras_pg2.datasets.loading import RowReader

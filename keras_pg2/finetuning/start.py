@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_pg2.catalogue.numbers import override_numbers
-from keras_pg2.conversion.adapter import ADAPTER_FILE
+from keras_pg2.conversion.adapters.files import ADAPTER_FILE
 from keras_pg2.datasets.rows import Row
 from keras_pg2.finetuning.description import (
     check_same,

@@ -11,8 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_pg2.conversion.adapter import ADAPTER_FILE, ENDING, Adapter, write_adapter
-from keras_pg2.conversion.peft import write_peft
+from keras_pg2.conversion.adapters.files import (
+    ADAPTER_FILE,
+    ENDING,
+    Adapter,
+    write_adapter,
+)
+from keras_pg2.conversion.adapters.peft import write_peft
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.dropout import Dropout, check_dropout
 from keras_pg2.tasks import lora

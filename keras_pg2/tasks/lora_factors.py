@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from keras import ops
 
-from keras_pg2.conversion.adapter import Factors
+from keras_pg2.conversion.adapters.files import Factors
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.dense import Dense
 

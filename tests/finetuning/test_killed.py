@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import keras_pg2
-from keras_pg2.conversion.adapter import read_adapter
+from keras_pg2.conversion.adapters.files import read_adapter
 from keras_pg2.finetuning.logs import read_log
 from tests.finetuning.runs import make_rows
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from keras_pg2 import PaliGemma2CausalLM
-from keras_pg2.conversion.adapter import read_adapter
+from keras_pg2.conversion.adapters.files import read_adapter
 from keras_pg2.finetuning import DivergedError, Settings, finetune
 from keras_pg2.finetuning.logs import StepLog, read_log
 from keras_pg2.finetuning.steps import Step

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from keras_pg2.conversion.adapter import Adapter, Base, pair_up
+from keras_pg2.conversion.adapters.files import Adapter, Base, pair_up
 from keras_pg2.conversion.huggingface_weights import VISION, hub_key, weight_rows
 from keras_pg2.conversion.number_types import is_finite
 from keras_pg2.conversion.safetensors_files import read_header

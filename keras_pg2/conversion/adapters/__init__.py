@@ -1,0 +1,1 @@
+"""Files of LoRA adapters: our own, and directories of PEFT."""
