@@ -17,8 +17,8 @@ import numpy as np
 
 from keras_pg2.catalogue.numbers import num_image_tokens, override_numbers
 from keras_pg2.catalogue.released import PRESETS, text_length
+from keras_pg2.conversion.big_vision.npz_files import NpzSource, write_npz
 from keras_pg2.conversion.checkpoint import Checkpoint, Numbers, Preprocessing
-from keras_pg2.conversion.npz_files import NpzSource, write_npz
 from keras_pg2.conversion.outgoing import Outgoing, outgoing_tensors
 from keras_pg2.conversion.renamed_source import RenamedSource
 from keras_pg2.conversion.transforms import (

@@ -11,12 +11,16 @@ from keras import ops
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.catalogue.names import PRESETS
 from keras_pg2.catalogue.numbers import variable_shapes
-from keras_pg2.conversion.big_vision import NUMBERS_KEY, infer_numbers, weight_rows
+from keras_pg2.conversion.big_vision.format import (
+    NUMBERS_KEY,
+    infer_numbers,
+    weight_rows,
+)
 from keras_pg2.conversion.blocks import Block
 from keras_pg2.conversion.convert import convert
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import from_model, write_model
-from tests.conversion import big_vision_formulas
+from tests.conversion.big_vision import formulas as big_vision_formulas
 from tests.conversion.networks import KINDS, assert_same_weights
 from tests.loaded import load_backbone
 from tests.tiny_models import random_task

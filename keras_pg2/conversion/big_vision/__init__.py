@@ -1,0 +1,1 @@
+"""Checkpoints of big_vision: one .npz file."""
