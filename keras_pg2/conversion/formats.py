@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from keras_pg2.conversion.big_vision.format import open_big_vision, write_big_vision
 from keras_pg2.conversion.checkpoint import Checkpoint
-from keras_pg2.conversion.gemma_cpp import open_gemma_cpp, write_gemma_cpp
+from keras_pg2.conversion.gemma_cpp.format import open_gemma_cpp, write_gemma_cpp
 from keras_pg2.conversion.huggingface import (
     is_huggingface_directory,
     open_huggingface,

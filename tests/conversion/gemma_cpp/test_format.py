@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_pg2.conversion.blob_store import read_directory
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import from_model, write_model
-from keras_pg2.conversion.sfp import decode_sfp, encode_sfp
+from keras_pg2.conversion.gemma_cpp.blob_store import read_directory
+from keras_pg2.conversion.gemma_cpp.sfp import decode_sfp, encode_sfp
 from tests.conversion.networks import KINDS, assert_same_weights
 from tests.tiny_models import random_task
 

@@ -15,25 +15,25 @@ from typing import Any
 import numpy as np
 
 from keras_pg2.catalogue.released import text_length
-from keras_pg2.conversion.blob_store import (
+from keras_pg2.conversion.blocks import Block
+from keras_pg2.conversion.checkpoint import Checkpoint, Preprocessing
+from keras_pg2.conversion.gemma_cpp.blob_store import (
     Place,
     read_blob,
     read_directory,
     writing_blobs,
 )
-from keras_pg2.conversion.blocks import Block
-from keras_pg2.conversion.checkpoint import Checkpoint, Preprocessing
-from keras_pg2.conversion.gemma_cpp_config import (
+from keras_pg2.conversion.gemma_cpp.config import (
     WEIGHT_TYPES,
     config_words,
     matrix_words,
     read_config,
     read_contents,
 )
+from keras_pg2.conversion.gemma_cpp.sfp import decode_sfp, encode_sfp
 from keras_pg2.conversion.memory_order import as_bytes
 from keras_pg2.conversion.number_types import DTYPES, cast
 from keras_pg2.conversion.outgoing import Outgoing, outgoing_tensors
-from keras_pg2.conversion.sfp import decode_sfp, encode_sfp
 from keras_pg2.conversion.transforms import TRANSPOSE, Shape, Transform, flattened
 from keras_pg2.conversion.weight_table import Part, Row, named_rows
 

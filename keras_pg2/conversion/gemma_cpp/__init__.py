@@ -1,0 +1,1 @@
+"""Checkpoints of gemma.cpp: one .sbs file."""
