@@ -46,8 +46,8 @@ def write_checkpoint(
     import ml_dtypes
 
     from keras_pg2.catalogue.numbers import variable_shapes
-    from keras_pg2.conversion.huggingface_config import write_config
-    from keras_pg2.conversion.huggingface_weights import weight_rows
+    from keras_pg2.conversion.huggingface.config import write_config
+    from keras_pg2.conversion.huggingface.weights import weight_rows
     from keras_pg2.conversion.outgoing import Outgoing
     from keras_pg2.conversion.safetensors_files import write_safetensors
 

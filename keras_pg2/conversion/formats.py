@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from keras_pg2.conversion.big_vision.format import open_big_vision, write_big_vision
 from keras_pg2.conversion.checkpoint import Checkpoint
 from keras_pg2.conversion.gemma_cpp.format import open_gemma_cpp, write_gemma_cpp
-from keras_pg2.conversion.huggingface import (
+from keras_pg2.conversion.huggingface.reader import (
     is_huggingface_directory,
     open_huggingface,
 )
-from keras_pg2.conversion.huggingface_writer import write_huggingface
+from keras_pg2.conversion.huggingface.writer import write_huggingface
 from keras_pg2.conversion.keras_hub import is_keras_hub_preset, open_keras_hub
 from keras_pg2.conversion.number_types import DTYPES
 from keras_pg2.conversion.preset import is_preset, open_preset, write_preset

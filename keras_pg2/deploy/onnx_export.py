@@ -16,7 +16,7 @@ from typing import Any
 from keras_pg2.catalogue.numbers import count_parameters, override_numbers
 from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.conversion.from_model import ModelSource, from_model
-from keras_pg2.conversion.huggingface_writer import write_description, write_tokenizer
+from keras_pg2.conversion.huggingface.writer import write_description, write_tokenizer
 from keras_pg2.conversion.staging import staged
 from keras_pg2.deploy.comparison import LogitComparison
 from keras_pg2.deploy.onnx_builder import GraphBuilder, Types

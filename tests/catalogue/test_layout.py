@@ -8,8 +8,8 @@ import pytest
 
 from keras_pg2.catalogue.names import PRESETS, Preset
 from keras_pg2.catalogue.numbers import variable_shapes
-from keras_pg2.conversion.huggingface_config import read_numbers, write_config
-from keras_pg2.conversion.huggingface_weights import weight_rows
+from keras_pg2.conversion.huggingface.config import read_numbers, write_config
+from keras_pg2.conversion.huggingface.weights import weight_rows
 
 
 def hub_shapes(preset: Preset) -> dict[str, tuple[int, ...]]:

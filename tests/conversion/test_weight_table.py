@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_pg2.conversion.huggingface_weights import padded_table
+from keras_pg2.conversion.huggingface.weights import padded_table
 from keras_pg2.conversion.transforms import (
     CONV,
     IDENTITY,

@@ -18,7 +18,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from keras_pg2.conversion.adapters.files import Adapter, Base, pair_up
-from keras_pg2.conversion.huggingface_weights import VISION, hub_key, weight_rows
+from keras_pg2.conversion.huggingface.weights import VISION, hub_key, weight_rows
 from keras_pg2.conversion.number_types import is_finite
 from keras_pg2.conversion.safetensors_files import read_header
 from keras_pg2.conversion.staging import staged

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from keras_pg2.conversion.huggingface import (
+from keras_pg2.conversion.huggingface.reader import (
     is_huggingface_directory,
     read_huggingface_numbers,
     read_huggingface_preprocessing,
 )
-from keras_pg2.conversion.tokenizer_files import to_tokenizer_json
+from keras_pg2.conversion.huggingface.tokenizer_files import to_tokenizer_json
 from keras_pg2.tasks.loading import load_parts
 from tests.loaded import load_backbone
 from tests.tiny_vocabulary import SENTENCES, gemma_like_proto

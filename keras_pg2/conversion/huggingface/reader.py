@@ -13,8 +13,9 @@ from typing import Any
 
 from keras_pg2.catalogue.released import text_length
 from keras_pg2.conversion.checkpoint import Checkpoint, Preprocessing
-from keras_pg2.conversion.huggingface_config import read_numbers
-from keras_pg2.conversion.huggingface_weights import (
+from keras_pg2.conversion.huggingface.config import read_numbers
+from keras_pg2.conversion.huggingface.tokenizer_files import to_sentencepiece
+from keras_pg2.conversion.huggingface.weights import (
     IGNORABLE,
     check_float,
     check_tied,
@@ -23,7 +24,6 @@ from keras_pg2.conversion.huggingface_weights import (
 )
 from keras_pg2.conversion.renamed_source import RenamedSource
 from keras_pg2.conversion.safetensors_files import SafetensorsSource
-from keras_pg2.conversion.tokenizer_files import to_sentencepiece
 from keras_pg2.json_files import read_json
 
 # Pillow's numbers of resampling filters, as `preprocessor_config.json` has them.

@@ -8,7 +8,7 @@ import pytest
 from transformers import PaliGemmaConfig
 
 from keras_pg2.catalogue.names import PRESETS
-from keras_pg2.conversion.huggingface_config import read_numbers
+from keras_pg2.conversion.huggingface.config import read_numbers
 
 VISION = {
     "model_type": "siglip_vision_model",

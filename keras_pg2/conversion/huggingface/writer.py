@@ -16,17 +16,17 @@ import numpy as np
 
 from keras_pg2.catalogue.numbers import num_image_tokens
 from keras_pg2.conversion.checkpoint import Checkpoint
-from keras_pg2.conversion.huggingface import RESAMPLE
-from keras_pg2.conversion.huggingface_config import read_numbers, write_config
-from keras_pg2.conversion.huggingface_weights import weight_rows
-from keras_pg2.conversion.model_card import write_model_card
-from keras_pg2.conversion.outgoing import main_dtype, outgoing_tensors
-from keras_pg2.conversion.safetensors_files import write_safetensors
-from keras_pg2.conversion.tokenizer_files import (
+from keras_pg2.conversion.huggingface.config import read_numbers, write_config
+from keras_pg2.conversion.huggingface.reader import RESAMPLE
+from keras_pg2.conversion.huggingface.tokenizer_files import (
     IMAGE_TOKEN,
     parse_sentencepiece,
     to_tokenizer_json,
 )
+from keras_pg2.conversion.huggingface.weights import weight_rows
+from keras_pg2.conversion.model_card import write_model_card
+from keras_pg2.conversion.outgoing import main_dtype, outgoing_tensors
+from keras_pg2.conversion.safetensors_files import write_safetensors
 
 
 def write_huggingface(
