@@ -14,9 +14,9 @@ from keras_pg2.conversion.huggingface.reader import (
     open_huggingface,
 )
 from keras_pg2.conversion.huggingface.writer import write_huggingface
-from keras_pg2.conversion.keras_hub import is_keras_hub_preset, open_keras_hub
+from keras_pg2.conversion.keras.keras_hub import is_keras_hub_preset, open_keras_hub
+from keras_pg2.conversion.keras.preset import is_preset, open_preset, write_preset
 from keras_pg2.conversion.number_types import DTYPES
-from keras_pg2.conversion.preset import is_preset, open_preset, write_preset
 from keras_pg2.json_files import read_json
 
 Advance = Callable[[int], None]

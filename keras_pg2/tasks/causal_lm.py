@@ -18,7 +18,7 @@ from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.codecs.grammars import Choices, Grammar
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.conversion.from_model import write_model
-from keras_pg2.conversion.preset import leave_lora_out_of_count
+from keras_pg2.conversion.keras.preset import leave_lora_out_of_count
 from keras_pg2.datasets.loading import FollowEpochs, RowBatches
 from keras_pg2.garbage_collection import frozen_garbage
 from keras_pg2.generation import rows, samplers

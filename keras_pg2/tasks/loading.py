@@ -11,7 +11,7 @@ from keras_pg2.catalogue.numbers import variable_shapes
 from keras_pg2.conversion.checkpoint import Checkpoint, Numbers, Preprocessing
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.huggingface.reader import reader as huggingface
-from keras_pg2.conversion.preset import is_preset, is_quantized
+from keras_pg2.conversion.keras.preset import is_preset, is_quantized
 from keras_pg2.conversion.to_preprocessor import build_preprocessor
 from keras_pg2.json_files import read_json
 from keras_pg2.modeling.backbone import PaliGemma2Backbone

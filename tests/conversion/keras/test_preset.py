@@ -10,10 +10,10 @@ import keras_hub
 import pytest
 
 from keras_pg2 import PaliGemma2CausalLM
-from keras_pg2.conversion import keras_weights
 from keras_pg2.conversion.convert import convert
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import from_model, write_model
+from keras_pg2.conversion.keras import weight_files as keras_weights
 from tests.conversion.networks import KINDS, assert_same_weights
 from tests.tiny_models import random_task
 

@@ -21,7 +21,10 @@ from keras_pg2.catalogue.numbers import (
     variable_shapes,
 )
 from keras_pg2.conversion.checkpoint import Checkpoint, Preprocessing
-from keras_pg2.conversion.keras_weights import KerasWeightsSource, write_keras_weights
+from keras_pg2.conversion.keras.weight_files import (
+    KerasWeightsSource,
+    write_keras_weights,
+)
 from keras_pg2.conversion.model_card import write_model_card
 from keras_pg2.conversion.outgoing import main_dtype, outgoing_tensors
 from keras_pg2.conversion.weight_table import Row

@@ -14,8 +14,8 @@ from typing import Any
 
 from keras_pg2.catalogue.released import text_length
 from keras_pg2.conversion.checkpoint import Checkpoint, Preprocessing
-from keras_pg2.conversion.keras_weights import KerasWeightsSource
-from keras_pg2.conversion.preset import read_vocabulary
+from keras_pg2.conversion.keras.preset import read_vocabulary
+from keras_pg2.conversion.keras.weight_files import KerasWeightsSource
 from keras_pg2.conversion.transforms import heads_first, heads_last
 from keras_pg2.conversion.weight_table import Row, expand_layers, named_rows
 from keras_pg2.json_files import read_json

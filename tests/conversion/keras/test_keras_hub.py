@@ -13,7 +13,7 @@ from keras import ops
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import from_model
-from keras_pg2.conversion.keras_hub import read_keras_hub_numbers, weight_rows
+from keras_pg2.conversion.keras.keras_hub import read_keras_hub_numbers, weight_rows
 from tests.conversion.networks import KINDS, assert_same_weights
 from tests.loaded import load_backbone
 from tests.parity.keras_hub_copy import copy_to_keras_hub

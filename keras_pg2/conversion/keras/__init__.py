@@ -1,0 +1,1 @@
+"""Presets of Keras: our own, and those of KerasHub's PaliGemma."""
