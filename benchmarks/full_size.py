@@ -48,8 +48,8 @@ def write_checkpoint(
     from keras_pg2.catalogue.numbers import variable_shapes
     from keras_pg2.conversion.huggingface.config import write_config
     from keras_pg2.conversion.huggingface.weights import weight_rows
-    from keras_pg2.conversion.outgoing import Outgoing
     from keras_pg2.conversion.safetensors_files import write_safetensors
+    from keras_pg2.conversion.tables.outgoing import Outgoing
 
     shapes = variable_shapes(**numbers)
     rng = np.random.default_rng(0)

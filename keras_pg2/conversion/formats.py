@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from keras_pg2.conversion.big_vision.format import open_big_vision, write_big_vision
-from keras_pg2.conversion.checkpoint import Checkpoint
 from keras_pg2.conversion.gemma_cpp.format import open_gemma_cpp, write_gemma_cpp
 from keras_pg2.conversion.huggingface.reader import (
     is_huggingface_directory,
@@ -16,7 +15,8 @@ from keras_pg2.conversion.huggingface.reader import (
 from keras_pg2.conversion.huggingface.writer import write_huggingface
 from keras_pg2.conversion.keras.keras_hub import is_keras_hub_preset, open_keras_hub
 from keras_pg2.conversion.keras.preset import is_preset, open_preset, write_preset
-from keras_pg2.conversion.number_types import DTYPES
+from keras_pg2.conversion.tables.checkpoint import Checkpoint
+from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.json_files import read_json
 
 Advance = Callable[[int], None]

@@ -11,11 +11,11 @@ import numpy as np
 from keras import ops
 
 from keras_pg2.catalogue.numbers import override_numbers, variable_shapes
-from keras_pg2.conversion.checkpoint import Checkpoint, Numbers, Preprocessing
 from keras_pg2.conversion.convert import write_checkpoint
-from keras_pg2.conversion.number_types import DTYPES
-from keras_pg2.conversion.transforms import Shape
-from keras_pg2.conversion.weight_table import Part, Row
+from keras_pg2.conversion.tables.checkpoint import Checkpoint, Numbers, Preprocessing
+from keras_pg2.conversion.tables.number_types import DTYPES
+from keras_pg2.conversion.tables.transforms import Shape
+from keras_pg2.conversion.tables.weight_table import Part, Row
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.quantized_layers import find_by_path
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor

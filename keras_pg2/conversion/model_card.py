@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from keras_pg2.conversion.checkpoint import Checkpoint
+from keras_pg2.conversion.tables.checkpoint import Checkpoint
 
 _USE = {
     "transformers": """

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.conversion.blocks import Block
 from keras_pg2.conversion.memory_order import as_bytes
-from keras_pg2.conversion.number_types import DTYPES
-from keras_pg2.conversion.outgoing import Outgoing, in_shards
-from keras_pg2.conversion.transforms import Shape
-from keras_pg2.conversion.weight_table import Part
+from keras_pg2.conversion.tables.blocks import Block
+from keras_pg2.conversion.tables.number_types import DTYPES
+from keras_pg2.conversion.tables.outgoing import Outgoing, in_shards
+from keras_pg2.conversion.tables.transforms import Shape
+from keras_pg2.conversion.tables.weight_table import Part
 from keras_pg2.json_files import read_json
 
 SINGLE_FILE = "model.safetensors"

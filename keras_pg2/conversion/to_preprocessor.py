@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from keras_pg2.conversion.checkpoint import Numbers, Preprocessing
+from keras_pg2.conversion.tables.checkpoint import Numbers, Preprocessing
 from keras_pg2.preprocessing.image_converter import PaliGemma2ImageConverter
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from keras_pg2.conversion.adapters.files import ADAPTER_FILE
-from keras_pg2.conversion.number_types import is_finite
+from keras_pg2.conversion.tables.number_types import is_finite
 from keras_pg2.json_files import read_json
 
 STATE_FILE = "state.safetensors"

@@ -13,7 +13,7 @@ from keras_pg2.catalogue.names import PRESETS
 from keras_pg2.catalogue.numbers import override_numbers, variable_shapes
 from keras_pg2.conversion.adapters.files import Adapter, Base, read_adapter
 from keras_pg2.conversion.adapters.peft import read_peft
-from keras_pg2.conversion.number_types import DTYPES
+from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.quantized_layers import find_by_path
 from keras_pg2.tasks.lora import check_can_adapt, dense_layers

@@ -20,10 +20,10 @@ import keras
 import numpy as np
 
 from keras_pg2.catalogue.numbers import override_numbers
-from keras_pg2.conversion.checkpoint import Checkpoint
 from keras_pg2.conversion.memory_order import in_memory_order
-from keras_pg2.conversion.number_types import DTYPES, cast
-from keras_pg2.conversion.weight_table import read_variable
+from keras_pg2.conversion.tables.checkpoint import Checkpoint
+from keras_pg2.conversion.tables.number_types import DTYPES, cast
+from keras_pg2.conversion.tables.weight_table import read_variable
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 
 # One waits for the disk while the other checks and transposes.

@@ -8,10 +8,10 @@ from typing import Any
 
 from keras_pg2.catalogue import names as presets
 from keras_pg2.catalogue.numbers import variable_shapes
-from keras_pg2.conversion.checkpoint import Checkpoint, Numbers, Preprocessing
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.huggingface.reader import reader as huggingface
 from keras_pg2.conversion.keras.preset import is_preset, is_quantized
+from keras_pg2.conversion.tables.checkpoint import Checkpoint, Numbers, Preprocessing
 from keras_pg2.conversion.to_preprocessor import build_preprocessor
 from keras_pg2.json_files import read_json
 from keras_pg2.modeling.backbone import PaliGemma2Backbone

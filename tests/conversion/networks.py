@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_pg2.conversion.checkpoint import Checkpoint
+from keras_pg2.conversion.tables.checkpoint import Checkpoint
 
 KINDS: dict[str, dict[str, object]] = {
     "3b": {"query_pre_attn_scalar": 8},

@@ -19,9 +19,9 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from keras_pg2.conversion.number_types import is_finite
 from keras_pg2.conversion.safetensors_files import read_header
 from keras_pg2.conversion.staging import staged
+from keras_pg2.conversion.tables.number_types import is_finite
 
 FORMAT = "keras_pg2 lora 1"
 ADAPTER_FILE = "adapter.safetensors"

@@ -19,10 +19,10 @@ from safetensors.numpy import save_file
 
 from keras_pg2.conversion.adapters.files import Adapter, Base, pair_up
 from keras_pg2.conversion.huggingface.weights import VISION, hub_key, weight_rows
-from keras_pg2.conversion.number_types import is_finite
 from keras_pg2.conversion.safetensors_files import read_header
 from keras_pg2.conversion.staging import staged
-from keras_pg2.conversion.transforms import TRANSPOSE
+from keras_pg2.conversion.tables.number_types import is_finite
+from keras_pg2.conversion.tables.transforms import TRANSPOSE
 from keras_pg2.json_files import read_json
 
 CONFIG_FILE = "adapter_config.json"

@@ -18,10 +18,10 @@ import numpy as np
 from keras_pg2.catalogue.numbers import num_image_tokens, override_numbers
 from keras_pg2.catalogue.released import PRESETS, text_length
 from keras_pg2.conversion.big_vision.npz_files import NpzSource, write_npz
-from keras_pg2.conversion.checkpoint import Checkpoint, Numbers, Preprocessing
-from keras_pg2.conversion.outgoing import Outgoing, outgoing_tensors
-from keras_pg2.conversion.renamed_source import RenamedSource
-from keras_pg2.conversion.transforms import (
+from keras_pg2.conversion.tables.checkpoint import Checkpoint, Numbers, Preprocessing
+from keras_pg2.conversion.tables.outgoing import Outgoing, outgoing_tensors
+from keras_pg2.conversion.tables.renamed_source import RenamedSource
+from keras_pg2.conversion.tables.transforms import (
     IDENTITY,
     Shape,
     Transform,
@@ -29,7 +29,7 @@ from keras_pg2.conversion.transforms import (
     heads_first,
     heads_last,
 )
-from keras_pg2.conversion.weight_table import Part, Row, named_rows
+from keras_pg2.conversion.tables.weight_table import Part, Row, named_rows
 
 NUMBERS_KEY = "keras_pg2/numbers"
 """An array of UTF-8 JSON: the numbers of a network that the shapes do not tell."""

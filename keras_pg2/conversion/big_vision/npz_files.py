@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy_format
 
-from keras_pg2.conversion.blocks import Block
 from keras_pg2.conversion.memory_order import as_bytes
-from keras_pg2.conversion.number_types import DTYPES
-from keras_pg2.conversion.outgoing import Outgoing
-from keras_pg2.conversion.transforms import Shape
-from keras_pg2.conversion.weight_table import Part
+from keras_pg2.conversion.tables.blocks import Block
+from keras_pg2.conversion.tables.number_types import DTYPES
+from keras_pg2.conversion.tables.outgoing import Outgoing
+from keras_pg2.conversion.tables.transforms import Shape
+from keras_pg2.conversion.tables.weight_table import Part
 
 _BFLOAT16_IN_FILE = np.dtype("V2")
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from keras_pg2.catalogue.numbers import num_image_tokens
-from keras_pg2.conversion.checkpoint import Numbers
+from keras_pg2.conversion.tables.checkpoint import Numbers
 
 MAX_LENGTH = 8192
 """Tokens of the longest sequence; a window of as many is none."""

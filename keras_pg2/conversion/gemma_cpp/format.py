@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 
 from keras_pg2.catalogue.released import text_length
-from keras_pg2.conversion.blocks import Block
-from keras_pg2.conversion.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.gemma_cpp.blob_store import (
     Place,
     read_blob,
@@ -32,10 +30,17 @@ from keras_pg2.conversion.gemma_cpp.config import (
 )
 from keras_pg2.conversion.gemma_cpp.sfp import decode_sfp, encode_sfp
 from keras_pg2.conversion.memory_order import as_bytes
-from keras_pg2.conversion.number_types import DTYPES, cast
-from keras_pg2.conversion.outgoing import Outgoing, outgoing_tensors
-from keras_pg2.conversion.transforms import TRANSPOSE, Shape, Transform, flattened
-from keras_pg2.conversion.weight_table import Part, Row, named_rows
+from keras_pg2.conversion.tables.blocks import Block
+from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
+from keras_pg2.conversion.tables.number_types import DTYPES, cast
+from keras_pg2.conversion.tables.outgoing import Outgoing, outgoing_tensors
+from keras_pg2.conversion.tables.transforms import (
+    TRANSPOSE,
+    Shape,
+    Transform,
+    flattened,
+)
+from keras_pg2.conversion.tables.weight_table import Part, Row, named_rows
 
 _affine = partial(named_rows, {"kernel": "_w", "bias": "_b"})
 _norm = partial(named_rows, {"beta": "_bias", "gamma": "_scale"})

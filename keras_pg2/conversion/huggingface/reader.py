@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from keras_pg2.catalogue.released import text_length
-from keras_pg2.conversion.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.huggingface.config import read_numbers
 from keras_pg2.conversion.huggingface.tokenizer_files import to_sentencepiece
 from keras_pg2.conversion.huggingface.weights import (
@@ -22,8 +21,9 @@ from keras_pg2.conversion.huggingface.weights import (
     hub_names,
     weight_rows,
 )
-from keras_pg2.conversion.renamed_source import RenamedSource
 from keras_pg2.conversion.safetensors_files import SafetensorsSource
+from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
+from keras_pg2.conversion.tables.renamed_source import RenamedSource
 from keras_pg2.json_files import read_json
 
 # Pillow's numbers of resampling filters, as `preprocessor_config.json` has them.

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from keras_pg2.catalogue.released import NUM_EXTRA_ROWS
-from keras_pg2.conversion.renamed_source import RenamedSource
 from keras_pg2.conversion.safetensors_files import FLOAT_TYPES
-from keras_pg2.conversion.transforms import CONV, TRANSPOSE, Transform
-from keras_pg2.conversion.weight_table import Row, expand_layers, named_rows
+from keras_pg2.conversion.tables.renamed_source import RenamedSource
+from keras_pg2.conversion.tables.transforms import CONV, TRANSPOSE, Transform
+from keras_pg2.conversion.tables.weight_table import Row, expand_layers, named_rows
 
 TOKEN_TABLE = "language_model.model.embed_tokens.weight"
 OUTPUT_TABLE = "language_model.lm_head.weight"

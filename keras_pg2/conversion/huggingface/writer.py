@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from keras_pg2.catalogue.numbers import num_image_tokens
-from keras_pg2.conversion.checkpoint import Checkpoint
 from keras_pg2.conversion.huggingface.config import read_numbers, write_config
 from keras_pg2.conversion.huggingface.reader import RESAMPLE
 from keras_pg2.conversion.huggingface.tokenizer_files import (
@@ -25,8 +24,9 @@ from keras_pg2.conversion.huggingface.tokenizer_files import (
 )
 from keras_pg2.conversion.huggingface.weights import weight_rows
 from keras_pg2.conversion.model_card import write_model_card
-from keras_pg2.conversion.outgoing import main_dtype, outgoing_tensors
 from keras_pg2.conversion.safetensors_files import write_safetensors
+from keras_pg2.conversion.tables.checkpoint import Checkpoint
+from keras_pg2.conversion.tables.outgoing import main_dtype, outgoing_tensors
 
 
 def write_huggingface(

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from keras_pg2.catalogue.released import text_length
-from keras_pg2.conversion.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.keras.preset import read_vocabulary
 from keras_pg2.conversion.keras.weight_files import KerasWeightsSource
-from keras_pg2.conversion.transforms import heads_first, heads_last
-from keras_pg2.conversion.weight_table import Row, expand_layers, named_rows
+from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
+from keras_pg2.conversion.tables.transforms import heads_first, heads_last
+from keras_pg2.conversion.tables.weight_table import Row, expand_layers, named_rows
 from keras_pg2.json_files import read_json
 
 _IMAGE_ENCODER = "layers/pali_gemma_vit/layers/pali_gemma_vit_encoder/"

@@ -20,14 +20,14 @@ from keras_pg2.catalogue.numbers import (
     override_numbers,
     variable_shapes,
 )
-from keras_pg2.conversion.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.keras.weight_files import (
     KerasWeightsSource,
     write_keras_weights,
 )
 from keras_pg2.conversion.model_card import write_model_card
-from keras_pg2.conversion.outgoing import main_dtype, outgoing_tensors
-from keras_pg2.conversion.weight_table import Row
+from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
+from keras_pg2.conversion.tables.outgoing import main_dtype, outgoing_tensors
+from keras_pg2.conversion.tables.weight_table import Row
 from keras_pg2.json_files import read_json
 
 _REGISTERED = "keras_pg2>PaliGemma2Backbone"

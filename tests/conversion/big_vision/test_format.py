@@ -16,10 +16,10 @@ from keras_pg2.conversion.big_vision.format import (
     infer_numbers,
     weight_rows,
 )
-from keras_pg2.conversion.blocks import Block
 from keras_pg2.conversion.convert import convert
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import from_model, write_model
+from keras_pg2.conversion.tables.blocks import Block
 from tests.conversion.big_vision import formulas as big_vision_formulas
 from tests.conversion.networks import KINDS, assert_same_weights
 from tests.loaded import load_backbone

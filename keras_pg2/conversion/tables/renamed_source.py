@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from keras_pg2.conversion.transforms import Shape
-from keras_pg2.conversion.weight_table import Part, TensorSource
+from keras_pg2.conversion.tables.transforms import Shape
+from keras_pg2.conversion.tables.weight_table import Part, TensorSource
 
 
 class RenamedSource:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from keras_pg2.catalogue.numbers import count_parameters, variable_shapes
-from keras_pg2.conversion.weight_table import (
+from keras_pg2.conversion.tables.weight_table import (
     Row,
     TensorSource,
     check_keys,

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_pg2.catalogue.numbers import variable_shapes
-from keras_pg2.conversion.checkpoint import Checkpoint
 from keras_pg2.conversion.memory_order import in_memory_order
-from keras_pg2.conversion.number_types import cast
-from keras_pg2.conversion.transforms import Shape
-from keras_pg2.conversion.weight_table import (
+from keras_pg2.conversion.tables.checkpoint import Checkpoint
+from keras_pg2.conversion.tables.number_types import cast
+from keras_pg2.conversion.tables.transforms import Shape
+from keras_pg2.conversion.tables.weight_table import (
     Row,
     check_keys,
     read_variable,

@@ -17,8 +17,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from keras_pg2.conversion.number_types import is_finite
-from keras_pg2.conversion.transforms import IDENTITY, Shape, Transform
+from keras_pg2.conversion.tables.number_types import is_finite
+from keras_pg2.conversion.tables.transforms import IDENTITY, Shape, Transform
 
 MAX_NAMES_IN_ERROR = 8
 

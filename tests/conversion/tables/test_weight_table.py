@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_pg2.conversion.huggingface.weights import padded_table
-from keras_pg2.conversion.transforms import (
+from keras_pg2.conversion.tables.transforms import (
     CONV,
     IDENTITY,
     TRANSPOSE,
@@ -12,7 +12,7 @@ from keras_pg2.conversion.transforms import (
     heads_first,
     heads_last,
 )
-from keras_pg2.conversion.weight_table import (
+from keras_pg2.conversion.tables.weight_table import (
     Part,
     Row,
     check_keys,

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_pg2.conversion.memory_order import as_bytes
-from keras_pg2.conversion.transforms import Shape
-from keras_pg2.conversion.weight_table import Part
+from keras_pg2.conversion.tables.transforms import Shape
+from keras_pg2.conversion.tables.weight_table import Part
 
 
 class Block(NamedTuple):

@@ -1,0 +1,1 @@
+"""What all formats share: tables of weights, blocks of them, number types."""
