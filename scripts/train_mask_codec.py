@@ -28,7 +28,7 @@ from keras_pg2.codecs.mask_network import (
     MaskNetworkNumbers,
 )
 from keras_pg2.codecs.segment_tokens import NUM_CODES
-from keras_pg2.datasets.procedural_masks import sample_mask
+from keras_pg2.datasets.scenes.masks import sample_mask
 
 TRAINING_SEED, HELD_OUT_SEED = 1, 3
 NUMBERS = MaskNetworkNumbers(

@@ -10,7 +10,12 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from keras_pg2.datasets.scene import CANVAS_SIZE, CHARACTER_CELL, Scene, SceneObject
+from keras_pg2.datasets.scenes.scene import (
+    CANVAS_SIZE,
+    CHARACTER_CELL,
+    Scene,
+    SceneObject,
+)
 
 
 def render(scene: Scene, size: int = CANVAS_SIZE) -> np.ndarray:

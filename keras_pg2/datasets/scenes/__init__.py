@@ -19,7 +19,8 @@ for and from left to right within a name.
 
 from __future__ import annotations
 
-from keras_pg2.datasets.scene import (
+from keras_pg2.datasets.scenes.drawing import boxes_xyxy, masks, render
+from keras_pg2.datasets.scenes.scene import (
     CANVAS_SIZE,
     CHARACTERS,
     COLORS,
@@ -32,8 +33,7 @@ from keras_pg2.datasets.scene import (
     sample_scene,
     scene_generator,
 )
-from keras_pg2.datasets.scene_drawing import boxes_xyxy, masks, render
-from keras_pg2.datasets.scene_texts import (
+from keras_pg2.datasets.scenes.texts import (
     QUESTION_KINDS,
     Example,
     Question,

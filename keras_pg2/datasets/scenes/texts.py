@@ -10,7 +10,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from keras_pg2.datasets.scene import CANVAS_SIZE, COLORS, SHAPES, Scene, SceneObject
+from keras_pg2.datasets.scenes.scene import (
+    CANVAS_SIZE,
+    COLORS,
+    SHAPES,
+    Scene,
+    SceneObject,
+)
 
 QuestionKind = Literal["count", "color", "shape", "position", "existence"]
 QUESTION_KINDS: tuple[QuestionKind, ...] = (
