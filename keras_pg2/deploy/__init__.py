@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from keras_pg2.deploy.litert import export_litert as export_litert
-    from keras_pg2.deploy.litert_lm import export_litertlm as export_litertlm
+    from keras_pg2.deploy.litert.export import export_litert as export_litert
+    from keras_pg2.deploy.litert.lm import export_litertlm as export_litertlm
     from keras_pg2.deploy.litert_runner import LiteRTModel as LiteRTModel
     from keras_pg2.deploy.litert_verification import verify_litert as verify_litert
     from keras_pg2.deploy.onnx_export import export_onnx as export_onnx
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _MODULES = {
     "LiteRTModel": "keras_pg2.deploy.litert_runner",
     "ONNXModel": "keras_pg2.deploy.onnx_runner",
-    "export_litert": "keras_pg2.deploy.litert",
-    "export_litertlm": "keras_pg2.deploy.litert_lm",
+    "export_litert": "keras_pg2.deploy.litert.export",
+    "export_litertlm": "keras_pg2.deploy.litert.lm",
     "export_onnx": "keras_pg2.deploy.onnx_export",
     "export_saved_model": "keras_pg2.deploy.saved_model",
     "verify_litert": "keras_pg2.deploy.litert_verification",

@@ -11,19 +11,19 @@ from typing import Any
 from keras_pg2.catalogue.numbers import count_parameters, override_numbers
 from keras_pg2.conversion.staging import staged
 from keras_pg2.deploy.comparison import LogitComparison
-from keras_pg2.deploy.litert_files import (
+from keras_pg2.deploy.litert.files import (
     FilePlan,
     split_layers,
     write_file,
     write_in_a_process,
 )
-from keras_pg2.deploy.litert_quantization import check_quantization
-from keras_pg2.deploy.litert_runner import MANIFEST
-from keras_pg2.deploy.litert_source import (
+from keras_pg2.deploy.litert.quantization import check_quantization
+from keras_pg2.deploy.litert.source import (
     check_cache_length,
     import_tensorflow,
     open_graph,
 )
+from keras_pg2.deploy.litert_runner import MANIFEST
 from keras_pg2.deploy.litert_verification import verify_litert
 from keras_pg2.deploy.preparation import checked_parts, describe_preparation
 from keras_pg2.deploy.runner_files import VOCABULARY

@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_pg2.catalogue.numbers import count_parameters, variable_shapes
-from keras_pg2.deploy.litert_graph import LiteRTGraph
-from keras_pg2.deploy.litert_quantization import quantize
-from keras_pg2.deploy.litert_signatures import (
+from keras_pg2.deploy.litert.graph import LiteRTGraph
+from keras_pg2.deploy.litert.quantization import quantize
+from keras_pg2.deploy.litert.signatures import (
     Signature,
     decode_signature,
     embedder_signature,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from keras_pg2.catalogue.numbers import num_image_tokens
-from keras_pg2.deploy.litert_graph import FORBIDDEN, Biases, Cache, LiteRTGraph
+from keras_pg2.deploy.litert.graph import FORBIDDEN, Biases, Cache, LiteRTGraph
 
 Tensor = Any
 

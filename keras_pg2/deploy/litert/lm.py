@@ -23,18 +23,18 @@ from typing import Any
 from keras_pg2.catalogue.numbers import num_image_tokens
 from keras_pg2.conversion.staging import staged
 from keras_pg2.deploy.comparison import LogitComparison, check_comparison
-from keras_pg2.deploy.litert_files import write_file
-from keras_pg2.deploy.litert_graph import FORBIDDEN, Biases, LiteRTGraph
-from keras_pg2.deploy.litert_lm_parts import LiteRTLMParts
-from keras_pg2.deploy.litert_quantization import check_quantization
-from keras_pg2.deploy.litert_signatures import (
+from keras_pg2.deploy.litert.files import write_file
+from keras_pg2.deploy.litert.graph import FORBIDDEN, Biases, LiteRTGraph
+from keras_pg2.deploy.litert.lm_parts import LiteRTLMParts
+from keras_pg2.deploy.litert.quantization import check_quantization
+from keras_pg2.deploy.litert.signatures import (
     Signature,
     cache_by_name,
     cache_from_names,
     cache_input_types,
     embedder_signature,
 )
-from keras_pg2.deploy.litert_source import (
+from keras_pg2.deploy.litert.source import (
     check_cache_length,
     import_tensorflow,
     open_graph,

@@ -17,14 +17,10 @@ from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.catalogue.numbers import override_numbers
 from keras_pg2.codecs.grammars import Choices, LocationGrammar
 from keras_pg2.datasets import scenes
-from keras_pg2.deploy import (
-    LiteRTModel,
-    export_litert,
-    litert,
-    litert_files,
-    verify_litert,
-)
-from keras_pg2.deploy.litert_quantization import quantize
+from keras_pg2.deploy import LiteRTModel, export_litert, verify_litert
+from keras_pg2.deploy.litert.export import export as litert
+from keras_pg2.deploy.litert.export import files as litert_files
+from keras_pg2.deploy.litert.quantization import quantize
 from tests.deploy.broken_copies import copy_with_cut, copy_without
 from tests.tiny_models import random_task
 

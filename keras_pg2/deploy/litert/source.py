@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_pg2.catalogue.numbers import override_numbers
 from keras_pg2.conversion.from_model import ModelSource
-from keras_pg2.deploy.litert_graph import LiteRTGraph
+from keras_pg2.deploy.litert.graph import LiteRTGraph
 
 ANSWER_LENGTH = 128
 """Tokens of an answer that the cache has room for, where nothing else is said."""
