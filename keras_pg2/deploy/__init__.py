@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from keras_pg2.deploy.litert.lm import export_litertlm as export_litertlm
     from keras_pg2.deploy.litert_runner import LiteRTModel as LiteRTModel
     from keras_pg2.deploy.litert_verification import verify_litert as verify_litert
-    from keras_pg2.deploy.onnx_export import export_onnx as export_onnx
+    from keras_pg2.deploy.onnx.export import export_onnx as export_onnx
     from keras_pg2.deploy.onnx_runner import ONNXModel as ONNXModel
     from keras_pg2.deploy.onnx_verification import verify_onnx as verify_onnx
     from keras_pg2.deploy.saved_model import export_saved_model as export_saved_model
@@ -22,7 +22,7 @@ _MODULES = {
     "ONNXModel": "keras_pg2.deploy.onnx_runner",
     "export_litert": "keras_pg2.deploy.litert.export",
     "export_litertlm": "keras_pg2.deploy.litert.lm",
-    "export_onnx": "keras_pg2.deploy.onnx_export",
+    "export_onnx": "keras_pg2.deploy.onnx.export",
     "export_saved_model": "keras_pg2.deploy.saved_model",
     "verify_litert": "keras_pg2.deploy.litert_verification",
     "verify_onnx": "keras_pg2.deploy.onnx_verification",

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.deploy.onnx_quantization import BLOCK_SIZE, block_quantize, row_blocks
-from keras_pg2.deploy.onnx_weights import WeightFiles
+from keras_pg2.deploy.onnx.quantization import BLOCK_SIZE, block_quantize, row_blocks
+from keras_pg2.deploy.onnx.weights import WeightFiles
 
 OPSET = 21
 INLINE_BYTES = 4096

@@ -15,9 +15,10 @@ from keras import ops
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.codecs.grammars import Choices, LocationGrammar
 from keras_pg2.datasets import scenes
-from keras_pg2.deploy import ONNXModel, export_onnx, onnx_export
+from keras_pg2.deploy import ONNXModel, export_onnx
 from keras_pg2.deploy.comparison import model_logits
-from keras_pg2.deploy.onnx_quantization import block_quantize, row_quantize
+from keras_pg2.deploy.onnx import export as onnx_export
+from keras_pg2.deploy.onnx.quantization import block_quantize, row_quantize
 from tests.deploy.broken_copies import copy_with_cut, copy_without
 from tests.tiny_models import random_task
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.deploy.onnx_builder import GraphBuilder, Types
-from keras_pg2.deploy.onnx_quantization import row_quantize
+from keras_pg2.deploy.onnx.builder import GraphBuilder, Types
+from keras_pg2.deploy.onnx.quantization import row_quantize
 from keras_pg2.modeling.gemma2 import RMS_NORM_EPSILON
 from keras_pg2.modeling.rotary import ROTARY_BASE
 from keras_pg2.modeling.siglip import LAYER_NORM_EPSILON
