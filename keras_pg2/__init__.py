@@ -4,7 +4,7 @@ Importing the package registers its classes, so that
 `keras_hub.models.CausalLM.from_preset(directory)` finds them. The command
 `keras-pg2` alone goes without: it answers `--help` at once, and Keras must not be
 imported before a command has chosen the backend. So does a device that only runs
-exported files (`keras_pg2.deploy.litert_runner`), where Keras is not installed.
+exported files (`keras_pg2.deploy.runners.litert`), where Keras is not installed.
 """
 
 import sys as _sys

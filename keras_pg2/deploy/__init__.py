@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from keras_pg2.deploy.litert.export import export_litert as export_litert
     from keras_pg2.deploy.litert.lm import export_litertlm as export_litertlm
-    from keras_pg2.deploy.litert_runner import LiteRTModel as LiteRTModel
     from keras_pg2.deploy.litert_verification import verify_litert as verify_litert
     from keras_pg2.deploy.onnx.export import export_onnx as export_onnx
-    from keras_pg2.deploy.onnx_runner import ONNXModel as ONNXModel
     from keras_pg2.deploy.onnx_verification import verify_onnx as verify_onnx
+    from keras_pg2.deploy.runners.litert import LiteRTModel as LiteRTModel
+    from keras_pg2.deploy.runners.onnx import ONNXModel as ONNXModel
     from keras_pg2.deploy.saved_model import export_saved_model as export_saved_model
 
 _MODULES = {
-    "LiteRTModel": "keras_pg2.deploy.litert_runner",
-    "ONNXModel": "keras_pg2.deploy.onnx_runner",
+    "LiteRTModel": "keras_pg2.deploy.runners.litert",
+    "ONNXModel": "keras_pg2.deploy.runners.onnx",
     "export_litert": "keras_pg2.deploy.litert.export",
     "export_litertlm": "keras_pg2.deploy.litert.lm",
     "export_onnx": "keras_pg2.deploy.onnx.export",

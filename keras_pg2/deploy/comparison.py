@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_pg2.deploy.runner import ExportedModel
+from keras_pg2.deploy.runners.runner import ExportedModel
 
 LOWEST_CORRELATION = {None: 0.99999, "float16": 0.999, "int8": 0.95, "int4": 0.8}
 """Of logits with the model's, at any token, by quantization; of whole numbers in a

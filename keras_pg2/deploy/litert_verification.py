@@ -11,7 +11,7 @@ from keras_pg2.deploy.comparison import (
     check_comparison,
     compare_with_model,
 )
-from keras_pg2.deploy.litert_runner import LiteRTModel
+from keras_pg2.deploy.runners.litert import LiteRTModel
 
 
 def verify_litert(

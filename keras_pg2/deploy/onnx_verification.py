@@ -11,7 +11,7 @@ from keras_pg2.deploy.comparison import (
     check_comparison,
     compare_with_model,
 )
-from keras_pg2.deploy.onnx_runner import ONNXModel
+from keras_pg2.deploy.runners.onnx import ONNXModel
 
 PROMPT_LENGTHS = (3, 12)
 

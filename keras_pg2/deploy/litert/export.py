@@ -23,10 +23,10 @@ from keras_pg2.deploy.litert.source import (
     import_tensorflow,
     open_graph,
 )
-from keras_pg2.deploy.litert_runner import MANIFEST
 from keras_pg2.deploy.litert_verification import verify_litert
 from keras_pg2.deploy.preparation import checked_parts, describe_preparation
-from keras_pg2.deploy.runner_files import VOCABULARY
+from keras_pg2.deploy.runners.files import VOCABULARY
+from keras_pg2.deploy.runners.litert import MANIFEST
 
 PREFILL_LENGTHS = (16, 64)
 BYTES_PER_WEIGHT = {None: 4, "float16": 2, "int8": 1, "int4": 0.5}

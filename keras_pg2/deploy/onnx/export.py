@@ -23,10 +23,10 @@ from keras_pg2.deploy.onnx.builder import GraphBuilder, Types
 from keras_pg2.deploy.onnx.graph import ONNXGraph
 from keras_pg2.deploy.onnx.quantization import DTYPES, SUFFIXES, check_quantization
 from keras_pg2.deploy.onnx.weights import FILE_BYTES, WeightFiles
-from keras_pg2.deploy.onnx_runner import MANIFEST
 from keras_pg2.deploy.onnx_verification import verify_onnx
 from keras_pg2.deploy.preparation import checked_parts, describe_preparation
-from keras_pg2.deploy.runner_files import VOCABULARY
+from keras_pg2.deploy.runners.files import VOCABULARY
+from keras_pg2.deploy.runners.onnx import MANIFEST
 
 CONTEXT_LENGTH = 8192
 """Tokens of image, prompt and answer together that Gemma was trained on at most."""

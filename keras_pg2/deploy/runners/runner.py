@@ -18,9 +18,9 @@ import numpy as np
 from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.codecs import Detections, parse_detections
 from keras_pg2.codecs.grammars import Grammar, LocationGrammar, check_grammar
-from keras_pg2.deploy.input_checks import check_image, check_prompt
-from keras_pg2.deploy.runner_files import VOCABULARY, read_manifest, read_vocabulary
-from keras_pg2.deploy.runner_tokens import GreedyChoice, VocabularyTokenizer
+from keras_pg2.deploy.runners.files import VOCABULARY, read_manifest, read_vocabulary
+from keras_pg2.deploy.runners.input_checks import check_image, check_prompt
+from keras_pg2.deploy.runners.tokens import GreedyChoice, VocabularyTokenizer
 from keras_pg2.preprocessing import prompts
 from keras_pg2.preprocessing.images import ImageInput, load_rgb, open_image
 from keras_pg2.preprocessing.resizing import stretch, to_model_input

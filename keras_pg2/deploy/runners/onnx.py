@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from keras_pg2.checks.numbers import check_at_least_one
-from keras_pg2.deploy.runner import ExportedModel, RunnerState
-from keras_pg2.deploy.runner_files import check_names, named_when_broken
+from keras_pg2.deploy.runners.files import check_names, named_when_broken
+from keras_pg2.deploy.runners.runner import ExportedModel, RunnerState
 
 MANIFEST = "onnx.json"
 KEYS = ("num_layers", "cache_shape")

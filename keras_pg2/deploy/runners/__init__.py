@@ -1,0 +1,1 @@
+"""Exported files run without Keras."""
