@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from keras_pg2.deploy.onnx_verification import verify_onnx as verify_onnx
     from keras_pg2.deploy.runners.litert import LiteRTModel as LiteRTModel
     from keras_pg2.deploy.runners.onnx import ONNXModel as ONNXModel
-    from keras_pg2.deploy.saved_model import export_saved_model as export_saved_model
+    from keras_pg2.deploy.saved_model.export import (
+        export_saved_model as export_saved_model,
+    )
 
 _MODULES = {
     "LiteRTModel": "keras_pg2.deploy.runners.litert",
@@ -23,7 +25,7 @@ _MODULES = {
     "export_litert": "keras_pg2.deploy.litert.export",
     "export_litertlm": "keras_pg2.deploy.litert.lm",
     "export_onnx": "keras_pg2.deploy.onnx.export",
-    "export_saved_model": "keras_pg2.deploy.saved_model",
+    "export_saved_model": "keras_pg2.deploy.saved_model.export",
     "verify_litert": "keras_pg2.deploy.litert_verification",
     "verify_onnx": "keras_pg2.deploy.onnx_verification",
 }

@@ -15,8 +15,8 @@ import keras
 from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.conversion.staging import staged
 from keras_pg2.deploy.preparation import checked_parts
-from keras_pg2.deploy.saved_model_signatures import CONVERTERS, build_module
-from keras_pg2.deploy.saved_model_verification import (
+from keras_pg2.deploy.saved_model.signatures import CONVERTERS, build_module
+from keras_pg2.deploy.saved_model.verification import (
     SavedModelComparison,
     verify_saved_model,
 )

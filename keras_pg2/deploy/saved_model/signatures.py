@@ -12,8 +12,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pg2.deploy.saved_model_pictures import UNREADABLE, decode_pictures
-from keras_pg2.deploy.saved_model_text import GraphText
+from keras_pg2.deploy.saved_model.pictures import UNREADABLE, decode_pictures
+from keras_pg2.deploy.saved_model.text import GraphText
 from keras_pg2.generation.decoding import Plan, Request, generate_tokens, prefill
 from keras_pg2.generation.samplers import Sampler
 from keras_pg2.generation.scoring import score_tokens

@@ -60,7 +60,7 @@ def picture_files() -> dict[str, bytes]:
     ("interpolation", "antialias"), [("bicubic", True), ("bilinear", False)]
 )
 def test_pictures_are_within_a_level_of_the_preprocessors(interpolation, antialias):
-    from keras_pg2.deploy.saved_model_pictures import decode_pictures
+    from keras_pg2.deploy.saved_model.pictures import decode_pictures
 
     converter = PaliGemma2ImageConverter(28, interpolation, antialias)
     files = picture_files()
@@ -76,7 +76,7 @@ def test_pictures_are_within_a_level_of_the_preprocessors(interpolation, antiali
 
 
 def test_no_rows_give_no_pictures():
-    from keras_pg2.deploy.saved_model_pictures import decode_pictures
+    from keras_pg2.deploy.saved_model.pictures import decode_pictures
 
     converter = PaliGemma2ImageConverter(28)
     pixels, is_picture = decode_pictures(tf, converter, tf.constant([], tf.string))
