@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from keras_pg2.conversion.formats import WRITERS, Writer, open_checkpoint
-from keras_pg2.conversion.staging import staged
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import DTYPES
+from keras_pg2.files.whole_files import staged
 
 TOKENIZER_FILE = "paligemma_tokenizer.model"
 """Beside a .npz, under the name big_vision gives it."""

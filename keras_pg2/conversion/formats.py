@@ -17,7 +17,7 @@ from keras_pg2.conversion.keras.keras_hub import is_keras_hub_preset, open_keras
 from keras_pg2.conversion.keras.preset import is_preset, open_preset, write_preset
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import DTYPES
-from keras_pg2.json_files import read_json
+from keras_pg2.files.json_files import read_json
 
 Advance = Callable[[int], None]
 

@@ -30,7 +30,7 @@ from keras_pg2.datasets.coco_entries import (
     read_category,
     read_image,
 )
-from keras_pg2.json_files import read_json
+from keras_pg2.files.json_files import read_json
 
 
 @dataclass(frozen=True)

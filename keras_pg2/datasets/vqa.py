@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from keras_pg2.datasets.rows import ImageFinder, OnBad, Problems, Row, Rows, check_text
-from keras_pg2.json_files import read_json
+from keras_pg2.files.json_files import read_json
 
 PROMPT = "answer en {question}"
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from keras_pg2.conversion.staging import check_folders
+from keras_pg2.files.whole_files import check_folders
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save_file
 
 from keras_pg2.conversion.adapters.files import ADAPTER_FILE
 from keras_pg2.conversion.tables.number_types import is_finite
-from keras_pg2.json_files import read_json
+from keras_pg2.files.json_files import read_json
 
 STATE_FILE = "state.safetensors"
 PROGRESS_FILE = "progress.json"

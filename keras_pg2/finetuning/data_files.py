@@ -21,7 +21,7 @@ from keras_pg2.datasets.jsonl import read_jsonl
 from keras_pg2.datasets.rows import OnBad, Row, Rows, choose_rows, paths_of
 from keras_pg2.datasets.tables import read_table
 from keras_pg2.datasets.vqa import PROMPT, question_rows, read_textvqa, read_vqav2
-from keras_pg2.json_files import read_json
+from keras_pg2.files.json_files import read_json
 
 FORMATS: Mapping[str, str] = {
     "jsonl": "JSON lines of image, prefix, suffix",

@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_pg2.conversion.adapters.files import ADAPTER_FILE
-from keras_pg2.conversion.staging import staged
 from keras_pg2.datasets.augmentations import Augmentation, JpegJitter, LightCrop
 from keras_pg2.datasets.loading import RowReader
 from keras_pg2.datasets.order import EpochOrder
 from keras_pg2.datasets.rows import Row
+from keras_pg2.files.whole_files import staged
 from keras_pg2.finetuning.checkpoints import (
     DivergedError,
     replaced,

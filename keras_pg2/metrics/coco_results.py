@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from keras_pg2.codecs.annotations import mask_from_coco, mask_to_rle
-from keras_pg2.json_files import load_json, read_json
+from keras_pg2.files.json_files import load_json, read_json
 from keras_pg2.metrics.detection import AveragePrecision, Kind, evaluate_entries
 
 

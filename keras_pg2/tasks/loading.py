@@ -13,7 +13,7 @@ from keras_pg2.conversion.huggingface.reader import reader as huggingface
 from keras_pg2.conversion.keras.preset import is_preset, is_quantized
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Numbers, Preprocessing
 from keras_pg2.conversion.to_preprocessor import build_preprocessor
-from keras_pg2.json_files import read_json
+from keras_pg2.files.json_files import read_json
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.products import has_accelerator
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor

@@ -11,7 +11,7 @@ import keras
 
 from keras_pg2.catalogue.numbers import override_numbers, variable_shapes
 from keras_pg2.conversion.keras.weight_files import INDEX_FILE, weight_files
-from keras_pg2.json_files import read_json
+from keras_pg2.files.json_files import read_json
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.parts import PARTS, check_parts
 from keras_pg2.modeling.quantized_layers import with_float_policy

@@ -20,8 +20,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from keras_pg2.conversion.safetensors_files import read_header
-from keras_pg2.conversion.staging import staged
 from keras_pg2.conversion.tables.number_types import is_finite
+from keras_pg2.files.whole_files import staged
 
 FORMAT = "keras_pg2 lora 1"
 ADAPTER_FILE = "adapter.safetensors"

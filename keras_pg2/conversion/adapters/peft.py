@@ -20,10 +20,10 @@ from safetensors.numpy import save_file
 from keras_pg2.conversion.adapters.files import Adapter, Base, pair_up
 from keras_pg2.conversion.huggingface.weights import VISION, hub_key, weight_rows
 from keras_pg2.conversion.safetensors_files import read_header
-from keras_pg2.conversion.staging import staged
 from keras_pg2.conversion.tables.number_types import is_finite
 from keras_pg2.conversion.tables.transforms import TRANSPOSE
-from keras_pg2.json_files import read_json
+from keras_pg2.files.json_files import read_json
+from keras_pg2.files.whole_files import staged
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"

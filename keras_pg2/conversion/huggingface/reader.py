@@ -24,7 +24,7 @@ from keras_pg2.conversion.huggingface.weights import (
 from keras_pg2.conversion.safetensors_files import SafetensorsSource
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.tables.renamed_source import RenamedSource
-from keras_pg2.json_files import read_json
+from keras_pg2.files.json_files import read_json
 
 # Pillow's numbers of resampling filters, as `preprocessor_config.json` has them.
 RESAMPLE = {2: "bilinear", 3: "bicubic"}

@@ -18,7 +18,7 @@ from keras_pg2.conversion.keras.weight_files import KerasWeightsSource
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.tables.transforms import heads_first, heads_last
 from keras_pg2.conversion.tables.weight_table import Row, expand_layers, named_rows
-from keras_pg2.json_files import read_json
+from keras_pg2.files.json_files import read_json
 
 _IMAGE_ENCODER = "layers/pali_gemma_vit/layers/pali_gemma_vit_encoder/"
 # Kernels of this MLP width were saved before the config had the number.

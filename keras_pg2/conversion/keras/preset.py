@@ -28,7 +28,7 @@ from keras_pg2.conversion.model_card import write_model_card
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.tables.outgoing import main_dtype, outgoing_tensors
 from keras_pg2.conversion.tables.weight_table import Row
-from keras_pg2.json_files import read_json
+from keras_pg2.files.json_files import read_json
 
 _REGISTERED = "keras_pg2>PaliGemma2Backbone"
 _FLOAT_POLICIES = ("float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")

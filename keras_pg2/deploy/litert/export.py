@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from keras_pg2.catalogue.numbers import count_parameters, override_numbers
-from keras_pg2.conversion.staging import staged
 from keras_pg2.deploy.comparison import LogitComparison
 from keras_pg2.deploy.litert.files import (
     FilePlan,
@@ -27,6 +26,7 @@ from keras_pg2.deploy.litert_verification import verify_litert
 from keras_pg2.deploy.preparation import checked_parts, describe_preparation
 from keras_pg2.deploy.runners.files import VOCABULARY
 from keras_pg2.deploy.runners.litert import MANIFEST
+from keras_pg2.files.whole_files import staged
 
 PREFILL_LENGTHS = (16, 64)
 BYTES_PER_WEIGHT = {None: 4, "float16": 2, "int8": 1, "int4": 0.5}

@@ -17,7 +17,6 @@ from keras_pg2.catalogue.numbers import count_parameters, override_numbers
 from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.conversion.from_model import ModelSource, from_model
 from keras_pg2.conversion.huggingface.writer import write_description, write_tokenizer
-from keras_pg2.conversion.staging import staged
 from keras_pg2.deploy.comparison import LogitComparison
 from keras_pg2.deploy.onnx.builder import GraphBuilder, Types
 from keras_pg2.deploy.onnx.graph import ONNXGraph
@@ -27,6 +26,7 @@ from keras_pg2.deploy.onnx_verification import verify_onnx
 from keras_pg2.deploy.preparation import checked_parts, describe_preparation
 from keras_pg2.deploy.runners.files import VOCABULARY
 from keras_pg2.deploy.runners.onnx import MANIFEST
+from keras_pg2.files.whole_files import staged
 
 CONTEXT_LENGTH = 8192
 """Tokens of image, prompt and answer together that Gemma was trained on at most."""

@@ -13,13 +13,13 @@ from typing import Any
 import keras
 
 from keras_pg2.checks.numbers import check_at_least_one
-from keras_pg2.conversion.staging import staged
 from keras_pg2.deploy.preparation import checked_parts
 from keras_pg2.deploy.saved_model.signatures import CONVERTERS, build_module
 from keras_pg2.deploy.saved_model.verification import (
     SavedModelComparison,
     verify_saved_model,
 )
+from keras_pg2.files.whole_files import staged
 
 _WIDTHS = {"int8": 1, "uint8": 1, "bfloat16": 2, "float16": 2}
 

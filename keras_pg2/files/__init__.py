@@ -1,0 +1,1 @@
+"""Reading JSON, and writing files that appear whole or not at all."""
