@@ -88,7 +88,7 @@ class Trained:
     quantize: str | None = None
 
     def __post_init__(self) -> None:
-        from keras_pg2.tasks.lora import PARTS, check_numbers
+        from keras_pg2.tasks.adapters.layers import PARTS, check_numbers
         from keras_pg2.tasks.quantizing import check_mode
 
         if self.quantize is not None:
@@ -131,7 +131,7 @@ class Trained:
         Raises:
             ValueError: when one matches nothing; names near ones.
         """
-        from keras_pg2.tasks.lora import choose_layers
+        from keras_pg2.tasks.adapters.layers import choose_layers
 
         if self.targets is not None:
             choose_layers(_paths(numbers), self.targets, self.parts)
@@ -142,7 +142,7 @@ class Trained:
         Raises:
             ValueError: when it does.
         """
-        from keras_pg2.tasks.lora import PARTS, choose_layers
+        from keras_pg2.tasks.adapters.layers import PARTS, choose_layers
 
         if self.full:
             is_trained = "vision" not in self._frozen(freezes_vision)
@@ -177,7 +177,7 @@ class Trained:
             model: the model.
             freezes_vision: whether the recipe does.
         """
-        from keras_pg2.tasks.lora import PARTS
+        from keras_pg2.tasks.adapters.layers import PARTS
 
         if self.full:
             for part in self._frozen(freezes_vision):

@@ -47,7 +47,7 @@ def run_finetuning(
     from keras_pg2.finetuning.plan import find_recipe, make_plan
     from keras_pg2.finetuning.run import LAST
     from keras_pg2.tasks import PaliGemma2CausalLM
-    from keras_pg2.tasks.adapter_base import short_name
+    from keras_pg2.tasks.adapters.base import short_name
     from keras_pg2.tasks.detecting import DetectionFiles
 
     before = find_progress(output / LAST, resume)

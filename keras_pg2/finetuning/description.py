@@ -16,7 +16,7 @@ from keras_pg2.finetuning.checkpoints import read_progress, recover
 from keras_pg2.finetuning.data_files import fingerprint
 from keras_pg2.finetuning.plan import Plan
 from keras_pg2.finetuning.settings import differences
-from keras_pg2.tasks.lora import dense_layers
+from keras_pg2.tasks.adapters.layers import dense_layers
 
 SETTINGS_FILE = "settings.json"
 _LATER = ("best", ADAPTER_FILE, "preset")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_pg2.catalogue.released import PRESETS
-from keras_pg2.tasks.adapter_base import hub_name
+from keras_pg2.tasks.adapters.base import hub_name
 
 CARD_FILE = "README.md"
 _LOAD = {

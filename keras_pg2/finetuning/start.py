@@ -22,7 +22,7 @@ from keras_pg2.finetuning.plan import make_plan
 from keras_pg2.finetuning.reporting import Report
 from keras_pg2.finetuning.run import LAST, Result, Run
 from keras_pg2.finetuning.settings import Settings
-from keras_pg2.tasks.adapter_base import open_adapter
+from keras_pg2.tasks.adapters.base import open_adapter
 from keras_pg2.tasks.feature_caching import check_is_frozen
 
 

@@ -36,8 +36,9 @@ from keras_pg2.generation.recording import recording_at_once
 from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
 from keras_pg2.preprocessing.image_features import ImageFeatures
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
-from keras_pg2.tasks.adapter_base import short_name
-from keras_pg2.tasks.adapters import Adapters
+from keras_pg2.tasks.adapters.base import short_name
+from keras_pg2.tasks.adapters.layers import Targets
+from keras_pg2.tasks.adapters.registry import Adapters
 from keras_pg2.tasks.answering import answer, choice_probabilities, stream
 from keras_pg2.tasks.answers import as_stop_strings
 from keras_pg2.tasks.detecting import Asked, DetectionFiles, find_detections
@@ -45,7 +46,6 @@ from keras_pg2.tasks.detection_scores import ScoreCalibration
 from keras_pg2.tasks.feature_caching import cache_features, hidden_of_features
 from keras_pg2.tasks.feeding import is_loader, prepare_data
 from keras_pg2.tasks.loading import load_parts
-from keras_pg2.tasks.lora import Targets
 from keras_pg2.tasks.memory import MemoryEstimate, estimate_memory
 from keras_pg2.tasks.quantizing import (
     check_can_save,

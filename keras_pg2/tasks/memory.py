@@ -23,7 +23,7 @@ import keras
 from keras_pg2.catalogue.numbers import override_numbers, variable_shapes
 from keras_pg2.modeling.attention import QUERY_BLOCK
 from keras_pg2.modeling.products import has_accelerator
-from keras_pg2.tasks.lora import dense_layers
+from keras_pg2.tasks.adapters.layers import dense_layers
 from keras_pg2.tasks.loss import ResponseLoss, default_chunk_size
 
 RUNTIME_ON_CPU = 770_000_000

@@ -15,7 +15,7 @@ from keras_pg2.files.json_files import read_json
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.parts import PARTS, check_parts
 from keras_pg2.modeling.quantized_layers import with_float_policy
-from keras_pg2.tasks.lora import dense_layers
+from keras_pg2.tasks.adapters.layers import dense_layers
 
 MODES = ("int8", "int4")
 

@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.modeling.dense import Dense
-from keras_pg2.tasks import lora
+from keras_pg2.tasks.adapters.registry import layers as lora
 from tests.tiny_models import random_task
 
 DATA = {

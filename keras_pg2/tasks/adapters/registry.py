@@ -20,20 +20,20 @@ from keras_pg2.conversion.adapters.files import (
 from keras_pg2.conversion.adapters.peft import write_peft
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.dropout import Dropout, check_dropout
-from keras_pg2.tasks import lora
-from keras_pg2.tasks.adapter_base import (
+from keras_pg2.tasks.adapters.base import (
     check_nothing_else_trains,
     describe_base,
     hub_name,
     open_adapter,
 )
-from keras_pg2.tasks.lora_factors import (
+from keras_pg2.tasks.adapters.factors import (
     freeze,
     merge_factors,
     read_factors,
     start_factors,
     write_factors,
 )
+from keras_pg2.tasks.adapters.registry import layers as lora
 
 NONE = "none"
 DEFAULT = "default"

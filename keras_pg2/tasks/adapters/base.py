@@ -16,7 +16,7 @@ from keras_pg2.conversion.adapters.peft import read_peft
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.quantized_layers import find_by_path
-from keras_pg2.tasks.lora import check_can_adapt, dense_layers
+from keras_pg2.tasks.adapters.layers import check_can_adapt, dense_layers
 
 
 def short_name(preset: str | Path) -> str:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pg2.tasks import lora
+from keras_pg2.tasks.adapters.registry import layers as lora
 from tests.tiny_models import random_task
 
 BLOCKS = [f"text_decoder/block_{i}" for i in range(12)]
