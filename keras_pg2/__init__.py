@@ -32,8 +32,8 @@ if _Path(_sys.argv[0]).stem != "keras-pg2":
                 PaliGemma2Tokenizer as PaliGemma2Tokenizer,
             )
             from keras_pg2.tasks import PaliGemma2CausalLM as PaliGemma2CausalLM
+            from keras_pg2.tasks.answering.predictions import predict as predict
             from keras_pg2.tasks.loss import ResponseLoss as ResponseLoss
-            from keras_pg2.tasks.predictions import predict as predict
     except ModuleNotFoundError as _error:
         if _error.name not in ("keras", "keras_hub"):
             raise

@@ -22,7 +22,7 @@ from keras_pg2.catalogue.names import PRESETS
 from keras_pg2.cli import app, backends
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkNumbers
-from keras_pg2.tasks.answers import ScoredAnswer
+from keras_pg2.tasks.answering.answers import ScoredAnswer
 from tests.tiny_models import random_task
 
 WIDTH, HEIGHT = 200, 100

@@ -37,7 +37,7 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
         ValueError: when there is no picture in a folder.
     """
     from keras_pg2.preprocessing.image_files import check_image_file
-    from keras_pg2.tasks.prediction_rows import list_pictures
+    from keras_pg2.tasks.answering.prediction_rows import list_pictures
 
     found: list[Path] = []
     for path in map(expand_user, paths):
@@ -60,8 +60,8 @@ def write_answers(
         ValueError: when there is no picture, or something else in the file.
         OSError: when it cannot be written.
     """
-    from keras_pg2.tasks.predictions import predict
-    from keras_pg2.tasks.record_file import RecordFile
+    from keras_pg2.tasks.answering.predictions import predict
+    from keras_pg2.tasks.answering.record_file import RecordFile
 
     output = destination.output
     assert output is not None

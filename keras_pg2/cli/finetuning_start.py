@@ -48,7 +48,7 @@ def run_finetuning(
     from keras_pg2.finetuning.run import LAST
     from keras_pg2.tasks import PaliGemma2CausalLM
     from keras_pg2.tasks.adapters.base import short_name
-    from keras_pg2.tasks.detecting import DetectionFiles
+    from keras_pg2.tasks.answering.detecting import DetectionFiles
 
     before = find_progress(output / LAST, resume)
     presets.resolve(preset)

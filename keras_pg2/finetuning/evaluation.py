@@ -12,8 +12,8 @@ from keras_pg2.codecs.parsing import is_of_whole_boxes, parse_detections
 from keras_pg2.datasets.loading import RowBatches
 from keras_pg2.datasets.rows import Row, columns
 from keras_pg2.metrics import coco_average_precision
-from keras_pg2.tasks.answers import ScoredAnswer
-from keras_pg2.tasks.detection_scores import geometric_mean, token_features
+from keras_pg2.tasks.answering.answers import ScoredAnswer
+from keras_pg2.tasks.answering.detection_scores import geometric_mean, token_features
 
 _SPARE_TOKENS = 8
 # Average precision at IoU 0.5 is the same in pictures of any size.

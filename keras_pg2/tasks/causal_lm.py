@@ -39,10 +39,17 @@ from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.adapters.base import short_name
 from keras_pg2.tasks.adapters.layers import Targets
 from keras_pg2.tasks.adapters.registry import Adapters
-from keras_pg2.tasks.answering import answer, choice_probabilities, stream
-from keras_pg2.tasks.answers import as_stop_strings
-from keras_pg2.tasks.detecting import Asked, DetectionFiles, find_detections
-from keras_pg2.tasks.detection_scores import ScoreCalibration
+from keras_pg2.tasks.answering.answering import answer, choice_probabilities, stream
+from keras_pg2.tasks.answering.answers import as_stop_strings
+from keras_pg2.tasks.answering.detecting import Asked, DetectionFiles, find_detections
+from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
+from keras_pg2.tasks.answering.requests import (
+    EncodedImages,
+    Options,
+    make_request,
+    prepare,
+    preprocess,
+)
 from keras_pg2.tasks.feature_caching import cache_features, hidden_of_features
 from keras_pg2.tasks.feeding import is_loader, prepare_data
 from keras_pg2.tasks.loading import load_parts
@@ -51,13 +58,6 @@ from keras_pg2.tasks.quantizing import (
     check_can_save,
     check_mode,
     choose_layers,
-)
-from keras_pg2.tasks.requests import (
-    EncodedImages,
-    Options,
-    make_request,
-    prepare,
-    preprocess,
 )
 from keras_pg2.tasks.training import CausalLM
 

@@ -17,7 +17,10 @@ from keras_pg2.conversion.adapters.files import read_adapter
 from keras_pg2.finetuning import DivergedError, Settings, finetune
 from keras_pg2.finetuning.logs import StepLog, read_log
 from keras_pg2.finetuning.steps import Step
-from keras_pg2.tasks.detection_scores import CALIBRATION_FILE, ScoreCalibration
+from keras_pg2.tasks.answering.detection_scores import (
+    CALIBRATION_FILE,
+    ScoreCalibration,
+)
 from tests.finetuning.runs import make_model, make_rows
 
 SETTINGS = Settings(

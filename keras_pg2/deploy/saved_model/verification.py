@@ -13,8 +13,8 @@ from PIL import Image
 
 from keras_pg2.generation.decoding import Plan, generate_tokens
 from keras_pg2.generation.samplers import Sampler
-from keras_pg2.tasks.answering import answer_log_probabilities
-from keras_pg2.tasks.requests import Options, make_request, preprocess
+from keras_pg2.tasks.answering.answering import answer_log_probabilities
+from keras_pg2.tasks.answering.requests import Options, make_request, preprocess
 
 PROMPTS = ("caption en", "", "answer en what is in the picture?", "detect cat ; dog")
 """Of several lengths; those that do not fit are left out."""

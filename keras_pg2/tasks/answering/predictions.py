@@ -32,10 +32,10 @@ from keras_pg2.codecs.grammars import Grammar
 from keras_pg2.generation.compilation import bucket_text
 from keras_pg2.preprocessing.examples import unpack_axes
 from keras_pg2.preprocessing.image_files import is_path
-from keras_pg2.tasks.answering import answer
-from keras_pg2.tasks.prediction_rows import Row, read_rows
-from keras_pg2.tasks.record_file import RecordFile
-from keras_pg2.tasks.requests import Options, Prepared, make_request
+from keras_pg2.tasks.answering.answering import answer
+from keras_pg2.tasks.answering.prediction_rows import Row, read_rows
+from keras_pg2.tasks.answering.record_file import RecordFile
+from keras_pg2.tasks.answering.requests import Options, Prepared, make_request
 
 BATCHES_OF_A_WINDOW = 16
 """So many batches are looked over for rows of like length."""

@@ -26,13 +26,13 @@ from keras_pg2.codecs.parsing import parse_detections
 from keras_pg2.generation.samplers import BeamSearch
 from keras_pg2.preprocessing import prompts
 from keras_pg2.preprocessing.images import open_image
-from keras_pg2.tasks.answers import ScoredAnswer
-from keras_pg2.tasks.detection_scores import (
+from keras_pg2.tasks.answering.answers import ScoredAnswer
+from keras_pg2.tasks.answering.detection_scores import (
     ScoreCalibration,
     geometric_mean,
     token_features,
 )
-from keras_pg2.tasks.requests import EncodedImages
+from keras_pg2.tasks.answering.requests import EncodedImages
 
 Task = Literal["detect", "segment"]
 Asked = Literal["together", "each", "both"]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from keras_pg2.files.json_files import read_json
-from keras_pg2.tasks.answers import ScoredAnswer
+from keras_pg2.tasks.answering.answers import ScoredAnswer
 
 CALIBRATION_FILE = "detection_scores.json"
 """In a preset's directory."""

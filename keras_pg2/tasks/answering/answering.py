@@ -16,14 +16,14 @@ from keras_pg2.generation.compilation import bucket_length
 from keras_pg2.generation.decoding import Generated, Plan
 from keras_pg2.generation.scoring import score_answers
 from keras_pg2.generation.session import Session
-from keras_pg2.tasks.answers import (
+from keras_pg2.tasks.answering.answers import (
     TextStream,
     cut_answers,
     cut_at,
     decode_answers,
     scored_answers,
 )
-from keras_pg2.tasks.requests import Prepared
+from keras_pg2.tasks.answering.requests import Prepared
 
 TOKENS_BETWEEN_LOOKS = 8
 """How often generated text is searched for stop strings."""

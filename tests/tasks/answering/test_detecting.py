@@ -13,7 +13,7 @@ from keras_pg2.codecs import Detections, parse_detections
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkNumbers
 from keras_pg2.generation import BeamSearch, LocationGrammar
-from keras_pg2.tasks.detection_scores import ScoreCalibration
+from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
 from tests.tiny_models import random_task
 
 LABELS = ["red circle", "star"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_pg2.tasks.answers import TextStream, as_stop_strings, cut_at
+from keras_pg2.tasks.answering.answers import TextStream, as_stop_strings, cut_at
 
 
 def decode(token_ids: np.ndarray) -> str:

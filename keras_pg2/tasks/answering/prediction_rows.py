@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from keras_pg2.preprocessing.image_files import is_path
-from keras_pg2.tasks.requests import EncodedImages
+from keras_pg2.tasks.answering.requests import EncodedImages
 
 
 class Row(NamedTuple):
