@@ -13,7 +13,7 @@ CHEAP_CODE = --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_pas
 # Where nothing is computed by Keras, one backend is as good as three.
 PLAIN_TESTS = tests/datasets tests/metrics tests/recipes tests/codecs/exchange
 LIGHT_TESTS = tests/light tests/generation tests/tasks/test_causal_lm.py \
-	tests/tasks/test_loading.py
+	tests/tasks/loading/test_loading.py
 
 BACKENDS = jax tensorflow torch
 # In two processes, as a long one collects what XLA and PyTorch compile.

@@ -62,7 +62,7 @@ def export(side: str, args: argparse.Namespace) -> dict[str, Any]:
         PaliGemma2ImageConverter,
         deploy,
     )
-    from keras_pg2.tasks.loading import load_parts
+    from keras_pg2.tasks.loading.loading import load_parts
 
     name, kind = side.split(":")
     write = getattr(deploy, f"export_{name}")

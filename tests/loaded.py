@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_pg2.modeling import PaliGemma2Backbone
-from keras_pg2.tasks.loading import load_parts
+from keras_pg2.tasks.loading.loading import load_parts
 
 
 def load_backbone(path: Path, **options: Any) -> PaliGemma2Backbone:

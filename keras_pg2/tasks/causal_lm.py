@@ -52,7 +52,7 @@ from keras_pg2.tasks.answering.requests import (
 )
 from keras_pg2.tasks.feature_caching import cache_features, hidden_of_features
 from keras_pg2.tasks.feeding import is_loader, prepare_data
-from keras_pg2.tasks.loading import load_parts
+from keras_pg2.tasks.loading.loading import load_parts
 from keras_pg2.tasks.memory import MemoryEstimate, estimate_memory
 from keras_pg2.tasks.quantizing import (
     check_can_save,

@@ -17,7 +17,7 @@ from keras_pg2.conversion.huggingface.reader import (
     read_huggingface_preprocessing,
 )
 from keras_pg2.conversion.huggingface.tokenizer_files import to_tokenizer_json
-from keras_pg2.tasks.loading import load_parts
+from keras_pg2.tasks.loading.loading import load_parts
 from tests.loaded import load_backbone
 from tests.tiny_vocabulary import SENTENCES, gemma_like_proto
 

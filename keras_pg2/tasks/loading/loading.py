@@ -17,7 +17,7 @@ from keras_pg2.files.json_files import read_json
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.products import has_accelerator
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
-from keras_pg2.tasks.filling import build_backbone
+from keras_pg2.tasks.loading.filling import build_backbone
 from keras_pg2.tasks.quantizing import load_quantized
 
 Preprocessor = PaliGemma2CausalLMPreprocessor | None
