@@ -38,7 +38,7 @@ def loss_of(kind: str, labels: Any) -> Callable[[Any, Any], Any]:
 
     from keras_pg2 import ResponseLoss
     from keras_pg2.modeling.attention import soft_cap
-    from keras_pg2.tasks.cross_entropy import Vocabulary
+    from keras_pg2.tasks.training.cross_entropy import Vocabulary
 
     def chunked(states: Any, table: Any) -> Any:
         loss = ResponseLoss(chunk_size=CHUNK)

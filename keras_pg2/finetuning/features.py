@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_pg2.datasets.rows import Row, paths_of
 from keras_pg2.finetuning.reporting import Report
-from keras_pg2.tasks.feature_caching import cache_features
+from keras_pg2.tasks.training.feature_caching import cache_features
 
 FEATURES_FOLDER = "features"
 _BATCH_SIZE = 8

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_pg2.finetuning.plan import Plan
-from keras_pg2.tasks.loss import LossParts, ResponseLoss
+from keras_pg2.tasks.training.loss import LossParts, ResponseLoss
 
 CLIP_NORM = 1.0
 

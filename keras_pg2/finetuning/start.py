@@ -23,7 +23,7 @@ from keras_pg2.finetuning.reporting import Report
 from keras_pg2.finetuning.run import LAST, Result, Run
 from keras_pg2.finetuning.settings import Settings
 from keras_pg2.tasks.adapters.base import open_adapter
-from keras_pg2.tasks.feature_caching import check_is_frozen
+from keras_pg2.tasks.training.feature_caching import check_is_frozen
 
 
 def finetune(

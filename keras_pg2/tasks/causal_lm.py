@@ -50,16 +50,16 @@ from keras_pg2.tasks.answering.requests import (
     prepare,
     preprocess,
 )
-from keras_pg2.tasks.feature_caching import cache_features, hidden_of_features
-from keras_pg2.tasks.feeding import is_loader, prepare_data
 from keras_pg2.tasks.loading.loading import load_parts
-from keras_pg2.tasks.memory import MemoryEstimate, estimate_memory
 from keras_pg2.tasks.quantizing import (
     check_can_save,
     check_mode,
     choose_layers,
 )
-from keras_pg2.tasks.training import CausalLM
+from keras_pg2.tasks.training.causal_lm import CausalLM
+from keras_pg2.tasks.training.feature_caching import cache_features, hidden_of_features
+from keras_pg2.tasks.training.feeding import is_loader, prepare_data
+from keras_pg2.tasks.training.memory import MemoryEstimate, estimate_memory
 
 Tensor = Any
 

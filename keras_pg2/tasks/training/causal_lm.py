@@ -10,8 +10,8 @@ import keras
 import keras_hub
 from keras import ops
 
-from keras_pg2.tasks.cross_entropy import Vocabulary
-from keras_pg2.tasks.loss import ResponseLoss
+from keras_pg2.tasks.training.cross_entropy import Vocabulary
+from keras_pg2.tasks.training.loss import ResponseLoss
 
 Tensor = Any
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_pg2.tasks.cross_entropy import (
+from keras_pg2.tasks.training.cross_entropy import (
     Targets,
     Vocabulary,
     token_losses,

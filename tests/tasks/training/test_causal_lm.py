@@ -71,7 +71,7 @@ def test_fit_gives_the_losses_of_all_logits_and_of_another_backend():
     assert found[-1] < found[0] - 1
     np.testing.assert_allclose(found, losses_of_fit(keras_loss()), rtol=1e-4)
     code = (
-        "import json; from tests.tasks.test_training import losses_of_fit; "
+        "import json; from tests.tasks.training.test_causal_lm import losses_of_fit; "
         "print(json.dumps(losses_of_fit()))"
     )
     other = subprocess.run(

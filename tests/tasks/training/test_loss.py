@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from keras_pg2 import ResponseLoss
-from keras_pg2.tasks.cross_entropy import Vocabulary
+from keras_pg2.tasks.training.cross_entropy import Vocabulary
 from tests.gradients import gradients_of
 from tests.tiny_networks import random_backbone, random_inputs
 

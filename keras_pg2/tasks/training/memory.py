@@ -24,7 +24,7 @@ from keras_pg2.catalogue.numbers import override_numbers, variable_shapes
 from keras_pg2.modeling.attention import QUERY_BLOCK
 from keras_pg2.modeling.products import has_accelerator
 from keras_pg2.tasks.adapters.layers import dense_layers
-from keras_pg2.tasks.loss import ResponseLoss, default_chunk_size
+from keras_pg2.tasks.training.loss import ResponseLoss, default_chunk_size
 
 RUNTIME_ON_CPU = 770_000_000
 """What the compiler and the runtime took of a process beside XLA's arrays, on JAX: the

@@ -9,7 +9,11 @@ import pytest
 from keras_pg2.datasets.jsonl import read_jsonl
 from keras_pg2.datasets.loading import RowBatches, grain_batches
 from keras_pg2.datasets.rows import columns
-from keras_pg2.tasks.feeding import ColumnBatches, PreparedBatches, prepare_data
+from keras_pg2.tasks.training.feeding import (
+    ColumnBatches,
+    PreparedBatches,
+    prepare_data,
+)
 from tests.datasets.row_files import make_rows
 from tests.tiny_models import random_task
 

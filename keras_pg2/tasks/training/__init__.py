@@ -1,0 +1,1 @@
+"""The training step: data, loss, memory."""
