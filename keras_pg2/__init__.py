@@ -15,7 +15,6 @@ from keras_pg2.garbage_collection import paused_collection as _paused_collection
 if _Path(_sys.argv[0]).stem != "keras-pg2":
     try:
         with _paused_collection():
-            from keras_pg2.catalogue import download as hub
             from keras_pg2.generation import BeamSearch as BeamSearch
             from keras_pg2.generation import Choices as Choices
             from keras_pg2.generation import LocationGrammar as LocationGrammar

@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from keras_pg2 import PaliGemma2CausalLM
-from keras_pg2.catalogue import download as hub
+from keras_pg2.catalogue import download
 from keras_pg2.catalogue.names import PRESETS
 from keras_pg2.cli import app, backends
 from keras_pg2.codecs.mask_codec import MaskCodec
@@ -483,7 +483,7 @@ def test_a_released_model_is_downloaded(run, picture, monkeypatch) -> None:
     def refuse(uri: str) -> Path:
         raise PermissionError(f"no access to {uri}")
 
-    monkeypatch.setattr(hub, "download", refuse)
+    monkeypatch.setattr(download, "download", refuse)
     result = run("caption", picture, "--preset", "pali_gemma2_mix_3b_224")
     assert result.exit_code == 2
     assert "no access to hf://google/paligemma2-3b-mix-224" in result.stderr

@@ -7,12 +7,9 @@ import json
 import re
 from pathlib import Path
 
-from keras_pg2.catalogue import download as hub
+from keras_pg2.catalogue import download
 from keras_pg2.catalogue.download import WEIGHT_FILES
-from keras_pg2.catalogue.numbers import count_parameters as count_parameters
-from keras_pg2.catalogue.numbers import override_numbers as override_numbers
 from keras_pg2.catalogue.released import PRESETS, Preset
-from keras_pg2.catalogue.released import text_length as text_length
 
 NANO_ALIAS = "pali_gemma2_nano"
 """Stands for the newest bundled preset of the small trained model."""
@@ -22,7 +19,7 @@ _ALIASES = {alias: p.name for p in PRESETS.values() for alias in p.aliases}
 
 def bundled_presets() -> dict[str, Path]:
     """Name and directory of the presets that come with the package, oldest first."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     in_wheel = package / "_presets"
     root = in_wheel if in_wheel.is_dir() else package.parent / "presets"
     found = [path.parent for path in root.glob("*/config.json")]
@@ -107,7 +104,7 @@ def locate(name_or_path: str | Path) -> Path:
 
     Raises:
         ValueError: when the name stands for nothing.
-        PermissionError, FileNotFoundError, ConnectionError: see `hub.download`.
+        PermissionError, FileNotFoundError, ConnectionError: see `download.download`.
     """
     found = resolve(name_or_path)
     if isinstance(found, Path):
@@ -115,4 +112,4 @@ def locate(name_or_path: str | Path) -> Path:
     uri = str(name_or_path)
     if isinstance(found, Preset) and "://" not in uri:
         uri = f"hf://{found.huggingface_id}"
-    return hub.download(uri)
+    return download.download(uri)

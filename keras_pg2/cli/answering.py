@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import typer
 
-from keras_pg2.catalogue import names as presets
+from keras_pg2.catalogue.names import NANO_ALIAS, locate
 from keras_pg2.cli.messages import notice, progress
 from keras_pg2.cli.options import BATCH_SIZE, Settings
 from keras_pg2.cli.outputs import expand_user
@@ -122,8 +122,8 @@ def load_model(settings: Settings) -> PaliGemma2CausalLM:
     Raises:
         ValueError, FileNotFoundError, OSError: as `PaliGemma2CausalLM.from_preset`.
     """
-    directory = presets.locate(settings.preset)
-    if settings.preset == presets.NANO_ALIAS:
+    directory = locate(settings.preset)
+    if settings.preset == NANO_ALIAS:
         notice(
             f"Using the bundled preset {directory.name}, which knows only drawn scenes "
             "of coloured shapes and a short text. For photographs pass --preset; "

@@ -9,8 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from keras_pg2.catalogue import names as presets
-from keras_pg2.catalogue.numbers import variable_shapes
+from keras_pg2.catalogue.names import PRESETS, Preset, bundled_presets
+from keras_pg2.catalogue.numbers import (
+    count_parameters,
+    override_numbers,
+    variable_shapes,
+)
 from keras_pg2.catalogue.released import NUM_EXTRA_ROWS
 
 _LEGEND = """
@@ -31,13 +35,13 @@ def list_presets() -> list[dict[str, Any]]:
     Sizes are bytes: `download_bytes`, and `memory_bytes` by the type of the weights.
     """
     bundled = []
-    for name, directory in presets.bundled_presets().items():
+    for name, directory in bundled_presets().items():
         config = json.loads((directory / "config.json").read_text("utf-8"))["config"]
-        numbers = presets.override_numbers(config)
+        numbers = override_numbers(config)
         record = {
             "name": name,
             "kind": "scenes",
-            "parameters": presets.count_parameters(**numbers),
+            "parameters": count_parameters(**numbers),
             "image_size": numbers["vision_encoder"]["image_size"],
             "download_bytes": 0,
             "memory_bytes": memory_bytes(numbers),
@@ -56,7 +60,7 @@ def list_presets() -> list[dict[str, Any]]:
             "is_bundled": False,
             "source": preset.huggingface_id,
         }
-        for preset in presets.PRESETS.values()
+        for preset in PRESETS.values()
     ]
     return bundled + released
 
@@ -109,7 +113,7 @@ def memory_bytes(numbers: dict[str, dict[str, Any]]) -> dict[str, int]:
     }
 
 
-def _download_bytes(preset: presets.Preset) -> int:
+def _download_bytes(preset: Preset) -> int:
     """Of the hub's files: bfloat16 for PaliGemma 2, float32 for PaliGemma."""
     itemsize = 2 if preset.text_decoder["has_post_norms"] else 4
     extra_rows = NUM_EXTRA_ROWS * preset.text_decoder["hidden_dim"]

@@ -19,7 +19,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from keras_pg2.catalogue import names as presets
+from keras_pg2.catalogue.names import Preset, locate, resolve
 from keras_pg2.cli import options
 from keras_pg2.cli.messages import notice, reported_errors, stderr
 
@@ -77,7 +77,7 @@ def convert(
         from keras_pg2.conversion.formats import open_checkpoint
 
         check_target(to, dtype, target)
-        path = presets.locate(source)
+        path = locate(source)
         checkpoint = open_checkpoint(path, tokenizer)
         for note in checkpoint.notes:
             notice(f"Note: {note}.")
@@ -113,8 +113,8 @@ def info(
 
 def describe(source: str, tokenizer: Path | None = None) -> dict[str, Any]:
     """What is known of a checkpoint; for a released one that is not here, by name."""
-    found = presets.resolve(source)
-    if isinstance(found, presets.Preset):
+    found = resolve(source)
+    if isinstance(found, Preset):
         return {
             "name": found.name,
             "kind": found.kind,
@@ -126,7 +126,7 @@ def describe(source: str, tokenizer: Path | None = None) -> dict[str, Any]:
         }
     from keras_pg2.conversion.formats import open_checkpoint
 
-    checkpoint = open_checkpoint(presets.locate(source), tokenizer)
+    checkpoint = open_checkpoint(locate(source), tokenizer)
     ignored = checkpoint.check()
     keys = {row.theirs for row in checkpoint.rows}
     dtypes = sorted({str(checkpoint.source.dtype(key)) for key in keys})

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_pg2.catalogue import names as presets
+from keras_pg2.catalogue.names import NANO_ALIAS
 from keras_pg2.cli import options
 from keras_pg2.cli.backends import use_backend
 from keras_pg2.cli.finetuning_choices import RANK, Files, Trained
@@ -37,7 +37,7 @@ def finetune(
     output: Annotated[
         Path, _option(RUN, "Directory of the run.", "--output", "-o", metavar="DIR")
     ],
-    preset: options.PresetName = presets.NANO_ALIAS,
+    preset: options.PresetName = NANO_ALIAS,
     eval_data: Annotated[
         Path | None, _option(DATA, "A file of rows to evaluate on.")
     ] = None,

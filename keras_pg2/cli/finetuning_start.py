@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_pg2.catalogue import names as presets
+from keras_pg2.catalogue.names import locate, resolve
+from keras_pg2.catalogue.numbers import override_numbers
 from keras_pg2.cli.finetuning_choices import Files, Trained
 from keras_pg2.cli.messages import notice, progress
 
@@ -51,13 +52,13 @@ def run_finetuning(
     from keras_pg2.tasks.answering.detecting import DetectionFiles
 
     before = find_progress(output / LAST, resume)
-    presets.resolve(preset)
+    resolve(preset)
     if not files.data.expanduser().exists():
         raise FileNotFoundError(
             f"Expected a data file, but there is no {str(files.data)!r}."
         )
-    checkpoint = open_checkpoint(presets.locate(preset))
-    numbers = presets.override_numbers(checkpoint.numbers)
+    checkpoint = open_checkpoint(locate(preset))
+    numbers = override_numbers(checkpoint.numbers)
     if checkpoint.preprocessing.tokenizer is None:
         raise ValueError(
             f"Expected a preset with a tokenizer, received {preset!r} without one."

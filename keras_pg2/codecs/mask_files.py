@@ -143,9 +143,9 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 def _local_file(source: str | Path) -> Path:
     address = str(source)
     if address.startswith("hf://"):
-        from keras_pg2.catalogue import download as hub
+        from keras_pg2.catalogue import download
 
-        return hub.download(address)
+        return download.download(address)
     if address.startswith("gs://"):
         address = "https://storage.googleapis.com/" + address.removeprefix("gs://")
     if address.startswith(("https://", "http://")):

@@ -1,7 +1,8 @@
 """Checkpoints of every format: opened, converted, written.
 
 `convert` goes file to file, `open_checkpoint` looks into one, `write_model` writes a
-model in memory, `upload` sends what was written to a hub. The formats are described in `formats`.
+model in memory, `upload` sends what was written to a hub. The formats are described in
+`formats`.
 """
 
 from keras_pg2.conversion.convert import convert as convert

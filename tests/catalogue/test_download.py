@@ -18,7 +18,7 @@ import requests
 from huggingface_hub import constants
 from kagglehub.exceptions import KaggleApiHTTPError
 
-from keras_pg2.catalogue import download as hub
+from keras_pg2.catalogue import download
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import write_model
 from tests.conversion.networks import assert_same_weights
@@ -162,11 +162,11 @@ def checkpoint(served: Hub, tmp_path: Path) -> Path:
 
 
 def test_what_is_downloaded_is_loaded(served: Hub, checkpoint: Path) -> None:
-    path = hub.download(f"hf://{REPOSITORY}")
+    path = download.download(f"hf://{REPOSITORY}")
     assert_same_weights(open_checkpoint(path), open_checkpoint(checkpoint))
     assert not (path / "pytorch_model.bin").exists()
     sent = served.sent
-    assert hub.download(f"hf://{REPOSITORY}") == path
+    assert download.download(f"hf://{REPOSITORY}") == path
     assert served.sent - sent < 10_000  # The list of files, no file.
 
 
@@ -179,7 +179,7 @@ def test_an_interrupted_transfer_is_resumed(
     served.cut_after = 200_000
     size = len(served.files[weights])
     assert size > 200_000
-    path = hub.download(f"hf://{REPOSITORY}/{weights}")
+    path = download.download(f"hf://{REPOSITORY}/{weights}")
     assert path.read_bytes() == served.files[weights]
     ranges = [start for _, name, start in served.requests if name.endswith(weights)]
     begun = [int(start[6:-1]) for start in ranges if start and start != "bytes=0-"]
@@ -191,7 +191,7 @@ def test_a_file_of_big_vision(served: Hub, tmp_path: Path) -> None:
     path = write_model(random_task(), tmp_path / "made" / "model.npz", "npz")
     served.files = {p.name: p.read_bytes() for p in path.parent.iterdir()}
     for uri in (f"hf://{REPOSITORY}", f"hf://{REPOSITORY}@main/model.npz"):
-        found = hub.download(uri)
+        found = download.download(uri)
         assert found.name == "model.npz"
         assert found.read_bytes() == path.read_bytes()
     assert open_checkpoint(found).preprocessing.tokenizer is not None
@@ -213,34 +213,34 @@ def test_refusals(
 ) -> None:
     served.refusal = refusal
     with pytest.raises(kind, match=message):
-        hub.download(f"hf://{REPOSITORY}@other")
+        download.download(f"hf://{REPOSITORY}@other")
 
 
 def test_a_file_that_is_not_there(served: Hub) -> None:
     with pytest.raises(FileNotFoundError, match=r"hf://someone/model/none\.npz"):
-        hub.download(f"hf://{REPOSITORY}/none.npz")
+        download.download(f"hf://{REPOSITORY}/none.npz")
 
 
 def test_no_network(
     served: Hub, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = hub.download(f"hf://{REPOSITORY}")
+    path = download.download(f"hf://{REPOSITORY}")
     # Port 9 is the discard protocol's; nobody listens.
     use_endpoint(monkeypatch, "http://127.0.0.1:9", tmp_path)
-    assert hub.download(f"hf://{REPOSITORY}") == path
+    assert download.download(f"hf://{REPOSITORY}") == path
     with pytest.raises(ConnectionError, match="copy the directory"):
-        hub.download("hf://someone/another")
+        download.download("hf://someone/another")
 
 
 def test_offline_mode(
     served: Hub, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = hub.download(f"hf://{REPOSITORY}")
+    path = download.download(f"hf://{REPOSITORY}")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     huggingface_hub.close_session()
-    assert hub.download(f"hf://{REPOSITORY}") == path
+    assert download.download(f"hf://{REPOSITORY}") == path
     with pytest.raises(ConnectionError, match="offline mode"):
-        hub.download("hf://someone/another")
+        download.download("hf://someone/another")
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_offline_mode(
 )
 def test_malformed_addresses(uri: str) -> None:
     with pytest.raises(ValueError, match=re.escape(repr(uri))):
-        hub.download(uri)
+        download.download(uri)
 
 
 HANDLE = "keras/paligemma2/keras/pali_gemma2_pt_3b_224/2"
@@ -261,7 +261,7 @@ def test_a_filled_kaggle_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     cached = tmp_path / "models" / HANDLE
     write_model(random_task(), cached, "preset")
     (cached.parent / "2.complete").touch()
-    assert hub.download(f"kaggle://{HANDLE}") == cached
+    assert download.download(f"kaggle://{HANDLE}") == cached
     assert open_checkpoint(cached).format == "preset"
 
 
@@ -288,7 +288,7 @@ def test_refusals_of_kaggle(
 
     monkeypatch.setattr(kagglehub, "model_download", refuse)
     with pytest.raises(kind, match=message):
-        hub.download(f"kaggle://{HANDLE}")
+        download.download(f"kaggle://{HANDLE}")
 
 
 def test_kaggle_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,4 +297,4 @@ def test_kaggle_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(kagglehub, "model_download", refuse)
     with pytest.raises(ConnectionError, match="copy the directory"):
-        hub.download(f"kaggle://{HANDLE}")
+        download.download(f"kaggle://{HANDLE}")

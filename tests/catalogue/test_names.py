@@ -6,8 +6,7 @@ from pathlib import Path
 import keras_hub
 import pytest
 
-from keras_pg2.catalogue import download as hub
-from keras_pg2.catalogue import names as presets
+from keras_pg2.catalogue import download, names
 from keras_pg2.catalogue.names import (
     PRESETS,
     Preset,
@@ -131,7 +130,7 @@ def test_what_is_not_here_is_downloaded(
     name: str, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(hub, "download", lambda uri: asked.append(uri) or tmp_path)
+    monkeypatch.setattr(download, "download", lambda uri: asked.append(uri) or tmp_path)
     assert locate(name) == tmp_path
     assert asked == [uri]
 
@@ -155,7 +154,8 @@ def test_bundled_presets_and_the_newest_nano(
         (directory / "config.json").write_text("{}")
         (directory / "metadata.json").write_text(json.dumps({"date_saved": date}))
     (tmp_path / "presets" / "no_preset").mkdir()
-    monkeypatch.setattr(presets, "__file__", str(tmp_path / "keras_pg2" / "presets.py"))
+    module = tmp_path / "keras_pg2" / "catalogue" / "names.py"
+    monkeypatch.setattr(names, "__file__", str(module))
     root = tmp_path / "presets"
     assert resolve("pali_gemma2_nano") == root / "pali_gemma2_nano_112"
     assert resolve("other") == root / "other"
@@ -208,4 +208,4 @@ def test_override_numbers_rejects(override: dict, message: str) -> None:
 @pytest.mark.parametrize("name", ["~nobody_of_that_name/preset", "x" * 5000])
 def test_a_name_that_cannot_be_a_path(name: str) -> None:
     with pytest.raises(ValueError, match="keras-pg2 presets"):
-        presets.resolve(name)
+        names.resolve(name)

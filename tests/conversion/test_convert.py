@@ -16,7 +16,6 @@ import pytest
 from keras_pg2.conversion.convert import convert
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import write_model
-from keras_pg2.files import whole_files as staging
 from tests.tiny_models import random_task
 
 TARGETS = [("hf", "t"), ("preset", "t"), ("npz", "t.npz"), ("sbs", "t.sbs")]
@@ -103,7 +102,9 @@ class Usage(NamedTuple):
 def test_a_full_disk_is_told_before_anything_is_written(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(staging.shutil, "disk_usage", lambda path: Usage(9, 9, 1000))
+    monkeypatch.setattr(
+        whole_files.shutil, "disk_usage", lambda path: Usage(9, 9, 1000)
+    )
     with pytest.raises(OSError, match=r"GB of space for .* GB are free"):
         convert(source, tmp_path / "out", "hf")
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.modeling.dense import Dense
-from keras_pg2.tasks.adapters.registry import layers as lora
+from keras_pg2.tasks.adapters.layers import dense_layers
 from tests.tiny_models import random_task
 
 DATA = {
@@ -41,7 +41,7 @@ def kinds(model: PaliGemma2CausalLM) -> dict[str, set[str]]:
 def calm_task() -> PaliGemma2CausalLM:
     """Weights so small that a little noise in the kernels stays little."""
     task = random_task(sequence_length=24)
-    for layer in lora.dense_layers(task.backbone).values():
+    for layer in dense_layers(task.backbone).values():
         layer.base_kernel.assign(layer.base_kernel * 0.3)
     return task
 
@@ -55,7 +55,7 @@ def test_a_whole_task_and_its_preset(mode: str, tmp_path: Any) -> None:
     # The patches' convolution, and the table of positions beside that of tokens.
     assert found["kernel"] == {"int8", "float32"}
     assert found["embeddings"] == {"int8", "float32"}
-    layers = [*lora.dense_layers(task.backbone).values(), task.backbone.token_embedding]
+    layers = [*dense_layers(task.backbone).values(), task.backbone.token_embedding]
     assert {layer.quantization_mode for layer in layers} == {mode}
     after = states(task)
     error = np.abs(after - before).mean() / np.abs(before).mean()
@@ -74,7 +74,7 @@ def test_parts_and_filters() -> None:
     task.quantize("int8", parts=["decoder"], filters=["mlp/", "token_embedding"])
     quantized = {
         path.rpartition("/")[2]
-        for path, layer in lora.dense_layers(task.backbone).items()
+        for path, layer in dense_layers(task.backbone).items()
         if layer.quantization_mode
     }
     assert quantized == {"gate_dense", "up_dense", "down_dense"}

@@ -33,7 +33,14 @@ from keras_pg2.tasks.adapters.factors import (
     start_factors,
     write_factors,
 )
-from keras_pg2.tasks.adapters.registry import layers as lora
+from keras_pg2.tasks.adapters.layers import (
+    Targets,
+    check_can_adapt,
+    check_numbers,
+    choose_layers,
+    default_targets,
+    dense_layers,
+)
 
 NONE = "none"
 DEFAULT = "default"
@@ -74,7 +81,7 @@ class Adapters:
     def enable(
         self,
         rank: int,
-        targets: lora.Targets | None,
+        targets: Targets | None,
         alpha: float | None,
         parts: Sequence[str] | None,
         name: str,
@@ -83,13 +90,13 @@ class Adapters:
         self._begin("enable_lora")
         _check_name(name)
         alpha = rank if alpha is None else alpha
-        lora.check_numbers(rank, alpha)
+        check_numbers(rank, alpha)
         dropout = check_dropout(dropout)
         layers = self._layers()
         if targets is None:
-            targets = lora.default_targets(self._model.backbone, parts)
-        chosen = lora.choose_layers(layers, targets, parts)
-        lora.check_can_adapt({path: layers[path] for path in chosen})
+            targets = default_targets(self._model.backbone, parts)
+        chosen = choose_layers(layers, targets, parts)
+        check_can_adapt({path: layers[path] for path in chosen})
         if name in self._known:
             settings = dict.fromkeys(chosen, (rank, float(alpha)))
             self._check_same(name, settings, dropout)
@@ -245,7 +252,7 @@ class Adapters:
             layer.lora_dropout = drop if rate and layer.lora_enabled else None
 
     def _layers(self) -> dict[str, Dense]:
-        return lora.dense_layers(self._model.backbone)
+        return dense_layers(self._model.backbone)
 
     def _find(self, name: str) -> Adapter:
         if name in self._known:

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from PIL import Image
 
-from keras_pg2.catalogue import names as presets
+from keras_pg2.catalogue.names import Preset, locate, resolve
 from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.grammars import LocationGrammar
@@ -153,10 +153,10 @@ class DetectionFiles:
     @classmethod
     def of_preset(cls, preset: str) -> DetectionFiles:
         """Of what was named to `from_preset`, and is on this machine by now."""
-        found = presets.resolve(preset)
-        if isinstance(found, presets.Preset):
+        found = resolve(preset)
+        if isinstance(found, Preset):
             return cls(None)
-        path = found if isinstance(found, Path) else presets.locate(found)
+        path = found if isinstance(found, Path) else locate(found)
         return cls(path.absolute() if path.is_dir() else None)
 
     @property

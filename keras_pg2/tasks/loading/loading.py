@@ -6,10 +6,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from keras_pg2.catalogue import names as presets
-from keras_pg2.catalogue.numbers import variable_shapes
+from keras_pg2.catalogue.names import Preset, locate, resolve
+from keras_pg2.catalogue.numbers import override_numbers, variable_shapes
 from keras_pg2.conversion.formats import open_checkpoint
-from keras_pg2.conversion.huggingface.reader import reader as huggingface
+from keras_pg2.conversion.huggingface.reader import (
+    is_huggingface_directory,
+    read_huggingface_numbers,
+    read_huggingface_preprocessing,
+)
 from keras_pg2.conversion.keras.preset import is_preset, is_quantized
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Numbers, Preprocessing
 from keras_pg2.conversion.to_preprocessor import build_preprocessor
@@ -34,25 +38,25 @@ def load_parts(
     """Loads what a task is made of; see `PaliGemma2CausalLM.from_preset`."""
     if dtype == "auto":
         dtype = "bfloat16" if has_accelerator() else "float32"
-    found = presets.resolve(preset)
-    if not load_weights and isinstance(found, presets.Preset):
-        numbers = presets.override_numbers(found.numbers, **overrides)
+    found = resolve(preset)
+    if not load_weights and isinstance(found, Preset):
+        numbers = override_numbers(found.numbers, **overrides)
         return PaliGemma2Backbone(**numbers, dtype=dtype), None
-    if sequence_length is None and isinstance(found, presets.Preset):
+    if sequence_length is None and isinstance(found, Preset):
         # The name of a directory in a download cache does not tell it.
         sequence_length = found.sequence_length
-    path = presets.locate(preset)
+    path = locate(preset)
     if path.is_dir() and is_preset(path):
         backbone, preprocessor = _load_preset(path, load_weights, dtype, overrides)
-    elif not load_weights and huggingface.is_huggingface_directory(path):
-        read = huggingface.read_huggingface_numbers(path)
-        numbers = presets.override_numbers(read, **overrides)
-        preprocessing = huggingface.read_huggingface_preprocessing(path, numbers)
+    elif not load_weights and is_huggingface_directory(path):
+        read = read_huggingface_numbers(path)
+        numbers = override_numbers(read, **overrides)
+        preprocessing = read_huggingface_preprocessing(path, numbers)
         backbone = PaliGemma2Backbone(**numbers, dtype=dtype)
         preprocessor = _preprocessor(preprocessing, numbers, path)
     else:
         checkpoint = _with_numbers(open_checkpoint(path, tokenizer), overrides)
-        numbers = presets.override_numbers(checkpoint.numbers)
+        numbers = override_numbers(checkpoint.numbers)
         preprocessor = _preprocessor(checkpoint.preprocessing, numbers, path)
         backbone = (
             build_backbone(checkpoint, dtype)
@@ -83,7 +87,7 @@ def _load_preset(
     preprocessor = PaliGemma2CausalLMPreprocessor.from_preset(str(directory))
     if not load_weights:
         config = read_json(directory / "config.json")["config"]
-        numbers = presets.override_numbers(config, **overrides)
+        numbers = override_numbers(config, **overrides)
         return PaliGemma2Backbone(**numbers, dtype=dtype), preprocessor
     if is_quantized(directory):
         return load_quantized(directory, dtype, overrides), preprocessor
@@ -98,7 +102,7 @@ def _with_numbers(checkpoint: Checkpoint, overrides: dict[str, Any]) -> Checkpoi
         TypeError: for a number that neither part has.
         ValueError: when the changed network would have other weights.
     """
-    numbers = presets.override_numbers(checkpoint.numbers, **overrides)
+    numbers = override_numbers(checkpoint.numbers, **overrides)
     if variable_shapes(**numbers) != variable_shapes(**checkpoint.numbers):
         changes = ", ".join(f"{name}={value!r}" for name, value in overrides.items())
         raise ValueError(

@@ -20,7 +20,6 @@ from keras_pg2.conversion.convert import convert
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import from_model, write_model
 from keras_pg2.conversion.tables.blocks import Block
-from tests.conversion.big_vision import formulas as big_vision_formulas
 from tests.conversion.networks import KINDS, assert_same_weights
 from tests.loaded import load_backbone
 from tests.tiny_models import random_task
@@ -90,7 +89,7 @@ def test_logits_are_those_of_the_formulas(kind: str, tmp_path: Path) -> None:
     image = rng.uniform(-1, 1, (28, 28, 3)).astype("float32")
     token_ids = rng.integers(4, text.vocabulary_size, 11)
     with np.load(path) as arrays:
-        expected = big_vision_formulas.logits(
+        expected = formulas.logits(
             {key: arrays[key] for key in arrays if key.startswith("params/")},
             image,
             token_ids,

@@ -13,7 +13,6 @@ from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.conversion.convert import convert
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import from_model, write_model
-from keras_pg2.conversion.keras import weight_files as keras_weights
 from tests.conversion.networks import KINDS, assert_same_weights
 from tests.tiny_models import random_task
 
@@ -43,11 +42,11 @@ def test_every_file_is_as_keras_writes_it(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("shard_bytes", [keras_weights.MAX_SHARD_BYTES, 100_000])
+@pytest.mark.parametrize("shard_bytes", [weight_files.MAX_SHARD_BYTES, 100_000])
 def test_keras_reads_it(
     dtype: str, shard_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keras_weights, "MAX_SHARD_BYTES", shard_bytes)
+    monkeypatch.setattr(weight_files, "MAX_SHARD_BYTES", shard_bytes)
     task = random_task()
     path = write_model(task, tmp_path / "preset", "preset", dtype)
     assert (len(list(path.glob("*.h5"))) == 1) == (shard_bytes > 1e6)

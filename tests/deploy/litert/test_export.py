@@ -18,7 +18,7 @@ from keras_pg2.catalogue.numbers import override_numbers
 from keras_pg2.codecs.grammars import Choices, LocationGrammar
 from keras_pg2.datasets import scenes
 from keras_pg2.deploy import LiteRTModel, export_litert, verify_litert
-from keras_pg2.deploy.litert.export import export as litert
+from keras_pg2.deploy.litert import export as litert
 from keras_pg2.deploy.litert.export import files as litert_files
 from keras_pg2.deploy.litert.quantization import quantize
 from tests.deploy.broken_copies import copy_with_cut, copy_without

@@ -18,8 +18,8 @@ from PIL import Image
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.codecs.grammars import Choices
 from keras_pg2.deploy import export_saved_model
-from keras_pg2.deploy.saved_model.export import export as saved_model
-from keras_pg2.deploy.saved_model.export import verification as verification
+from keras_pg2.deploy.saved_model import export as saved_model
+from keras_pg2.deploy.saved_model import verification
 from tests.tiny_models import random_task
 
 BACKEND = keras.backend.backend()

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pg2.tasks.adapters.registry import layers as lora
+from keras_pg2.tasks.adapters.layers import choose_layers, dense_layers
 from tests.tiny_models import random_task
 
 BLOCKS = [f"text_decoder/block_{i}" for i in range(12)]
@@ -35,7 +35,7 @@ def values(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def test_targets_are_names_ends_of_paths_patterns_and_expressions() -> None:
-    choose = lora.choose_layers
+    choose = choose_layers
     queries = [path for path in PATHS if path.endswith("query_dense")]
     assert choose(PATHS, ["query_dense"]) == queries
     assert choose(PATHS, ["attention/query_dense"]) == queries
@@ -59,15 +59,15 @@ def test_targets_are_names_ends_of_paths_patterns_and_expressions() -> None:
 
 def test_a_target_without_a_match_is_an_error_with_near_names() -> None:
     with pytest.raises(ValueError, match="Near it: query_dense"):
-        lora.choose_layers(PATHS, ["query_dens"])
+        choose_layers(PATHS, ["query_dens"])
     with pytest.raises(
         ValueError, match=r"of parts projection.*Names are: vision_proj"
     ):
-        lora.choose_layers(PATHS, ["query_dense"], ["projection"])
+        choose_layers(PATHS, ["query_dense"], ["projection"])
     with pytest.raises(ValueError, match="Expected a list of targets"):
-        lora.choose_layers(PATHS, "query_dense")
+        choose_layers(PATHS, "query_dense")
     with pytest.raises(ValueError, match=r"vision, projection, decoder. Received.*llm"):
-        lora.choose_layers(PATHS, ["query_dense"], ["llm"])
+        choose_layers(PATHS, ["query_dense"], ["llm"])
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_factors_stay_float32_on_a_bfloat16_model() -> None:
 def test_lora_on_layers_of_8_bits() -> None:
     keras.utils.set_random_seed(0)
     task = random_task(sequence_length=24)
-    for layer in lora.dense_layers(task.backbone).values():
+    for layer in dense_layers(task.backbone).values():
         layer.quantize("int8")
     task.enable_lora(2)
     before = values(task)

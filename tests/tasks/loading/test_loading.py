@@ -10,7 +10,7 @@ import pytest
 from keras import ops
 
 from keras_pg2 import PaliGemma2CausalLM
-from keras_pg2.catalogue import download as hub
+from keras_pg2.catalogue import download
 from keras_pg2.catalogue.names import PRESETS
 from keras_pg2.tasks.loading.loading import loading
 from tests.tiny_models import random_task
@@ -157,7 +157,7 @@ def test_a_released_name_without_weights_needs_no_files(monkeypatch):
 def test_text_length_of_a_downloaded_model(kind, length, tmp_path, monkeypatch):
     cached = tmp_path / "snapshots" / "0123abc"
     random_task().export_to_transformers(cached)
-    monkeypatch.setattr(hub, "download", lambda uri: cached)
+    monkeypatch.setattr(download, "download", lambda uri: cached)
     name = f"google/paligemma2-3b-{kind}-224"
     task = PaliGemma2CausalLM.from_preset(name)
     assert task.preprocessor.sequence_length == length
