@@ -10,12 +10,14 @@ from keras_pg2.catalogue import download, names
 from keras_pg2.catalogue.names import (
     PRESETS,
     Preset,
-    count_parameters,
     locate,
-    override_numbers,
     resolve,
 )
-from keras_pg2.catalogue.numbers import variable_shapes
+from keras_pg2.catalogue.numbers import (
+    count_parameters,
+    override_numbers,
+    variable_shapes,
+)
 from keras_pg2.modeling import PaliGemma2Backbone
 from tests.tiny_networks import TEXT_DECODER, VISION_ENCODER
 

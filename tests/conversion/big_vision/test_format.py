@@ -20,6 +20,7 @@ from keras_pg2.conversion.convert import convert
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import from_model, write_model
 from keras_pg2.conversion.tables.blocks import Block
+from tests.conversion.big_vision import formulas
 from tests.conversion.networks import KINDS, assert_same_weights
 from tests.loaded import load_backbone
 from tests.tiny_models import random_task

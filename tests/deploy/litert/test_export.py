@@ -19,7 +19,7 @@ from keras_pg2.codecs.grammars import Choices, LocationGrammar
 from keras_pg2.datasets import scenes
 from keras_pg2.deploy import LiteRTModel, export_litert, verify_litert
 from keras_pg2.deploy.litert import export as litert
-from keras_pg2.deploy.litert.export import files as litert_files
+from keras_pg2.deploy.litert import files as litert_files
 from keras_pg2.deploy.litert.quantization import quantize
 from tests.deploy.broken_copies import copy_with_cut, copy_without
 from tests.tiny_models import random_task

@@ -12,7 +12,7 @@ from keras import ops
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.catalogue import download
 from keras_pg2.catalogue.names import PRESETS
-from keras_pg2.tasks.loading.loading import loading
+from keras_pg2.tasks.loading import loading
 from tests.tiny_models import random_task
 from tests.tiny_networks import random_inputs
 
