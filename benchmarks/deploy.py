@@ -37,8 +37,15 @@ import psutil
 
 from benchmarks.full_size import write_checkpoint
 from benchmarks.generate import NUM_NEW, NUM_TIMED, PROMPT_LENGTH, token_figures
-from benchmarks.sides import LOADERS, SHAPES, Generate, Inputs, make_inputs, numbers_of
-from keras_pg2.catalogue.numbers import variable_shapes
+from benchmarks.sides import (
+    LOADERS,
+    SHAPES,
+    Generate,
+    Inputs,
+    architecture_of,
+    make_inputs,
+)
+from keras_pg2.catalogue.architecture import variable_shapes
 
 QUANTIZED_FORMATS = ("litert", "onnx")
 FORMATS = (*QUANTIZED_FORMATS, "saved_model")
@@ -134,8 +141,8 @@ def load_saved_models(directory: Path) -> Generate:
 def answer(side: str, args: argparse.Namespace) -> dict[str, Any]:
     """All figures of a side that answers, in this process."""
     name, kind = side.split(":")
-    numbers = numbers_of(args.shape)
-    inputs = make_inputs(numbers, (PROMPT_LENGTH,), seed=0)
+    architecture = architecture_of(args.shape)
+    inputs = make_inputs(architecture, (PROMPT_LENGTH,), seed=0)
     start = time.perf_counter()
     if name in FORMATS:
         generate = load_exported(args.directory / f"{name}_{kind}", name)
@@ -152,7 +159,7 @@ def answer(side: str, args: argparse.Namespace) -> dict[str, Any]:
         return time.perf_counter() - start
 
     tokens = [
-        generate(make_inputs(numbers, (PROMPT_LENGTH,), seed), NUM_NEW, None, True)
+        generate(make_inputs(architecture, (PROMPT_LENGTH,), seed), NUM_NEW, None, True)
         for seed in range(args.pictures)
     ]
     peak = peak_bytes()  # Before the bandwidth is measured, on arrays of its own.
@@ -163,16 +170,16 @@ def answer(side: str, args: argparse.Namespace) -> dict[str, Any]:
         "tokens": [answer[0, :NUM_NEW].tolist() for answer in tokens],
     }
     if args.runs:
-        num_bytes = token_bytes(numbers, kind)
+        num_bytes = token_bytes(architecture, kind)
         figures |= token_figures(seconds, inputs, args.runs, num_bytes)
     return figures
 
 
-def token_bytes(numbers: dict[str, Any], kind: str) -> int:
+def token_bytes(architecture: dict[str, Any], kind: str) -> int:
     """Bytes of weights that are read for a token of an answer."""
     bits = {"float32": 32, "float16": 16, "bfloat16": 16, "int8": 8, "int4": 8}[kind]
     total = 0
-    for path, shape in variable_shapes(**numbers).items():
+    for path, shape in variable_shapes(**architecture).items():
         if path.startswith("text_decoder/"):
             is_small = kind == "int4" and "/mlp/" in path
             total += int(np.prod(shape)) * (4 if is_small else bits) // 8
@@ -258,8 +265,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="deploy_") as scratch:
         args.directory = args.directory or Path(scratch)
         if not (args.directory / "checkpoint").is_dir():
-            numbers = numbers_of(args.shape)
-            write_checkpoint(args.directory / "checkpoint", numbers, args.dtype)
+            architecture = architecture_of(args.shape)
+            write_checkpoint(args.directory / "checkpoint", architecture, args.dtype)
         results: dict[str, dict[str, Any]] = {}
         for side in args.sides.split(","):
             figures: dict[str, Any] = {}

@@ -26,11 +26,11 @@ CHILD = "KERAS_PG2_FIRST_TOKEN_CHILD"
 def measure(directory: Path, shape: str) -> dict[str, float]:
     """In this process."""
     start = time.perf_counter()
-    from benchmarks.sides import make_inputs, numbers_of
+    from benchmarks.sides import architecture_of, make_inputs
     from keras_pg2 import PaliGemma2CausalLM
 
     model = PaliGemma2CausalLM.from_preset(str(directory), dtype="float32")
-    inputs = make_inputs(numbers_of(shape), (8,), seed=0)
+    inputs = make_inputs(architecture_of(shape), (8,), seed=0)
     call = time.perf_counter()
     tokens = model.generate(
         inputs, max_new_tokens=1, stop_token_ids=None, strip_prompt=True
@@ -52,12 +52,12 @@ def main() -> None:
         print(json.dumps(measure(args.directory, args.shape)))
         return
     from benchmarks.full_size import write_checkpoint
-    from benchmarks.sides import numbers_of
+    from benchmarks.sides import architecture_of
 
     with tempfile.TemporaryDirectory() as folder:
         directory = args.directory or Path(folder) / "checkpoint"
         if args.directory is None:
-            write_checkpoint(directory, numbers_of(args.shape), "float32")
+            write_checkpoint(directory, architecture_of(args.shape), "float32")
         environment = {
             **os.environ,
             CHILD: "1",

@@ -40,18 +40,18 @@ PROMPT_IDS = [2, 17, 43, 99, 1234, 108]
 
 
 def write_checkpoint(
-    directory: Path, numbers: dict[str, dict[str, Any]], dtype_name: str
+    directory: Path, architecture: dict[str, dict[str, Any]], dtype_name: str
 ) -> None:
     """A hub directory of random weights, from a network's numbers alone."""
     import ml_dtypes
 
-    from keras_pg2.catalogue.numbers import variable_shapes
+    from keras_pg2.catalogue.architecture import variable_shapes
     from keras_pg2.conversion.huggingface.config import write_config
     from keras_pg2.conversion.huggingface.weights import weight_rows
     from keras_pg2.conversion.safetensors_files import write_safetensors
     from keras_pg2.conversion.tables.outgoing import Outgoing
 
-    shapes = variable_shapes(**numbers)
+    shapes = variable_shapes(**architecture)
     rng = np.random.default_rng(0)
     dtype = np.dtype(ml_dtypes.bfloat16 if dtype_name == "bfloat16" else dtype_name)
     # Random numbers are drawn once and cut at other places for every tensor.
@@ -69,7 +69,7 @@ def write_checkpoint(
         return blocks
 
     tensors = []
-    for row in weight_rows(**numbers):
+    for row in weight_rows(**architecture):
         shape = row.stored_shape(shapes[row.ours])
         scale = 1.0
         if row.ours.endswith("token_embedding/embeddings"):
@@ -81,7 +81,7 @@ def write_checkpoint(
         tensors.append(Outgoing(row.theirs, shape, dtype, draw(shape, scale)))
     directory.mkdir(parents=True)
     (directory / "config.json").write_text(
-        json.dumps(write_config(numbers, dtype_name))
+        json.dumps(write_config(architecture, dtype_name))
     )
     write_safetensors(directory, tensors, lambda num_bytes: None)
 
@@ -203,7 +203,7 @@ def main() -> None:
 
 def compare(root: Path, with_conversion: bool) -> None:
     source = root / "hub"
-    write_checkpoint(source, PRESETS[NAME].numbers, "bfloat16")
+    write_checkpoint(source, PRESETS[NAME].architecture, "bfloat16")
     size = sum(file.stat().st_size for file in source.glob("*.safetensors"))
     print(f"checkpoint: {size / 1e9:.2f} GB in the hub's layout, bfloat16")
     start = time.perf_counter()

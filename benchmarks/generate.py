@@ -45,8 +45,8 @@ from benchmarks.sides import (
     SHAPES,
     Generate,
     Inputs,
+    architecture_of,
     make_inputs,
-    numbers_of,
 )
 
 SIDES = (
@@ -64,8 +64,8 @@ RAGGED_LENGTHS = (4, 60, 9, 33, 17, 25, 8, 51, 12, 40, 6, 29, 14, 46, 21, 37)
 def measure_side(side: str, args: argparse.Namespace, directory: Path) -> dict:
     """All figures of one side, in this process."""
     generate = LOADERS[side.split(":")[0]](directory, args.dtype)
-    numbers = numbers_of(args.shape)
-    one, stop = _prompt_with_a_stop(generate, numbers, args)
+    architecture = architecture_of(args.shape)
+    one, stop = _prompt_with_a_stop(generate, architecture, args)
 
     def seconds(inputs: Inputs, count: int, stop: int | None, exact: bool) -> float:
         start = time.perf_counter()
@@ -84,16 +84,18 @@ def measure_side(side: str, args: argparse.Namespace, directory: Path) -> dict:
         "tokens": generate(one, NUM_NEW, None, True)[0].tolist(),
         "default_s": default,
         "compiling_s": first_call - default,
-        **token_figures(seconds, one, args.runs, decoder_bytes(numbers, args.dtype)),
+        **token_figures(
+            seconds, one, args.runs, decoder_bytes(architecture, args.dtype)
+        ),
     }
     for size in args.batch_sizes:
-        batch = make_inputs(numbers, (PROMPT_LENGTH,) * size, seed=2)
+        batch = make_inputs(architecture, (PROMPT_LENGTH,) * size, seed=2)
         start = median(batch, 1, None, True)
         whole = median(batch, 1 + NUM_TIMED, None, True)
         figures[f"tokens_per_s_batch_{size}"] = size * NUM_TIMED / (whole - start)
         figures[f"first_token_s_batch_{size}"] = start
     if not args.no_ragged:
-        ragged = make_inputs(numbers, RAGGED_LENGTHS, seed=1)
+        ragged = make_inputs(architecture, RAGGED_LENGTHS, seed=1)
         num_tokens = len(RAGGED_LENGTHS) * NUM_NEW
         figures["ragged_tokens_per_s"] = num_tokens / median(
             ragged, NUM_NEW, None, True
@@ -128,16 +130,16 @@ def token_figures(
 
 
 def _prompt_with_a_stop(
-    generate: Generate, numbers: dict[str, Any], args: argparse.Namespace
+    generate: Generate, architecture: dict[str, Any], args: argparse.Namespace
 ) -> tuple[Inputs, int | None]:
     """A prompt whose 16th token is new, so that it can be its end token.
 
     The prompt is searched for by the first side that runs, and told to the others.
     """
     if args.prompt_seed is not None:
-        return make_inputs(numbers, (PROMPT_LENGTH,), args.prompt_seed), args.stop
+        return make_inputs(architecture, (PROMPT_LENGTH,), args.prompt_seed), args.stop
     for seed in range(200):
-        inputs = make_inputs(numbers, (PROMPT_LENGTH,), seed)
+        inputs = make_inputs(architecture, (PROMPT_LENGTH,), seed)
         tokens = generate(inputs, NUM_NEW, None, True)[0, :NUM_NEW].tolist()
         if tokens[-1] not in tokens[:-1]:
             args.prompt_seed, args.stop = seed, tokens[-1]
@@ -145,11 +147,11 @@ def _prompt_with_a_stop(
     raise RuntimeError("Expected a prompt whose 16th token is a new one; found none.")
 
 
-def decoder_bytes(numbers: dict[str, Any], dtype: str) -> int:
+def decoder_bytes(architecture: dict[str, Any], dtype: str) -> int:
     """Bytes of weights that are read for every token."""
-    from keras_pg2.catalogue.numbers import variable_shapes
+    from keras_pg2.catalogue.architecture import variable_shapes
 
-    shapes = variable_shapes(**numbers)
+    shapes = variable_shapes(**architecture)
     count = sum(
         int(np.prod(shape))
         for name, shape in shapes.items()
@@ -231,8 +233,8 @@ def main() -> None:
     sides = args.sides.split(",")
     if args.compiled:
         sides.append("transformers_compiled:torch")
-    numbers = numbers_of(args.shape)
-    num_bytes = decoder_bytes(numbers, args.dtype)
+    architecture = architecture_of(args.shape)
+    num_bytes = decoder_bytes(architecture, args.dtype)
     record: dict[str, Any] = {
         "machine": _machine(),
         "shape": args.shape,
@@ -244,7 +246,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         directory = args.directory or Path(folder) / "checkpoint"
         if args.directory is None:
-            write_checkpoint(directory, numbers, args.dtype)
+            write_checkpoint(directory, architecture, args.dtype)
         for _ in range(args.rounds):
             rounds.append({})
             for side in sides:

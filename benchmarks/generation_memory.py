@@ -34,13 +34,13 @@ def status(name: str) -> int:
     return 1024 * int(found[1])
 
 
-def measure(directory: Path, numbers: dict[str, Any]) -> dict[str, int]:
+def measure(directory: Path, architecture: dict[str, Any]) -> dict[str, int]:
     """In this process."""
     from benchmarks.sides import make_inputs
     from keras_pg2 import PaliGemma2CausalLM
 
     model = PaliGemma2CausalLM.from_preset(str(directory), dtype="float32")
-    inputs = make_inputs(numbers, (8,), seed=0)
+    inputs = make_inputs(architecture, (8,), seed=0)
     options = {"max_new_tokens": NUM_NEW, "stop_token_ids": None}
     loaded = status("VmRSS")
     model.generate(inputs, **options)
@@ -49,13 +49,13 @@ def measure(directory: Path, numbers: dict[str, Any]) -> dict[str, int]:
     return {"loaded": loaded, "peak": status("VmHWM")}
 
 
-def needed(numbers: dict[str, Any]) -> dict[str, int]:
+def needed(architecture: dict[str, Any]) -> dict[str, int]:
     """Bytes of weights, cache and the widest layer's activations, float32."""
-    from keras_pg2.catalogue.numbers import variable_shapes
+    from keras_pg2.catalogue.architecture import variable_shapes
     from keras_pg2.generation.compilation import bucket_length, bucket_text
     from keras_pg2.modeling.attention import QUERY_BLOCK
 
-    vision, decoder = numbers["vision_encoder"], numbers["text_decoder"]
+    vision, decoder = architecture["vision_encoder"], architecture["text_decoder"]
     num_image = (vision["image_size"] // vision["patch_size"]) ** 2
     length = num_image + bucket_text(8, 1)
     num_slots = length + bucket_length(NUM_NEW)
@@ -70,7 +70,7 @@ def needed(numbers: dict[str, Any]) -> dict[str, int]:
         block = min(QUERY_BLOCK, tokens) * tokens * num_heads
         sizes.append(4 * max(wide, tokens * 5 * part["hidden_dim"] + 2 * block))
     count = 0
-    for shape in variable_shapes(**numbers).values():
+    for shape in variable_shapes(**architecture).values():
         size = 1
         for axis in shape:
             size *= axis
@@ -90,22 +90,22 @@ def main() -> None:
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[224, 448, 896])
     args = parser.parse_args()
-    from benchmarks.sides import numbers_of
+    from benchmarks.sides import architecture_of
 
     if CHILD in os.environ:
         directory = Path(os.environ[CHILD])
-        numbers = json.loads((directory / "numbers.json").read_text())
-        print(json.dumps(measure(directory, numbers)))
+        architecture = json.loads((directory / "numbers.json").read_text())
+        print(json.dumps(measure(directory, architecture)))
         return
     from benchmarks.full_size import write_checkpoint
 
     for size in args.sizes:
-        numbers = copy.deepcopy(numbers_of("290m"))
-        numbers["vision_encoder"]["image_size"] = size
+        architecture = copy.deepcopy(architecture_of("290m"))
+        architecture["vision_encoder"]["image_size"] = size
         with tempfile.TemporaryDirectory() as folder:
             directory = Path(folder) / "checkpoint"
-            write_checkpoint(directory, numbers, "float32")
-            (directory / "numbers.json").write_text(json.dumps(numbers))
+            write_checkpoint(directory, architecture, "float32")
+            (directory / "numbers.json").write_text(json.dumps(architecture))
             done = subprocess.run(
                 [sys.executable, "-m", "benchmarks.generation_memory"],
                 env={**os.environ, CHILD: str(directory)},
@@ -114,7 +114,7 @@ def main() -> None:
                 check=True,
             )
         told = json.loads(done.stdout.splitlines()[-1])
-        parts = needed(numbers)
+        parts = needed(architecture)
         figures = {
             "loaded process": told["loaded"],
             "peak": told["peak"],

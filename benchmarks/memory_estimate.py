@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.sides import SHAPES, numbers_of
+from benchmarks.sides import SHAPES, architecture_of
 from benchmarks.train import forget_peak, memory
 from benchmarks.training_sides import make_rows
 
@@ -43,14 +43,14 @@ def measure(setting: dict[str, Any], shape: str) -> dict[str, float]:
 
     from keras_pg2 import PaliGemma2Backbone, PaliGemma2CausalLM
 
-    numbers = numbers_of(shape)
+    architecture = architecture_of(shape)
     if "image_size" in setting:
-        vision = {**numbers["vision_encoder"], "image_size": setting["image_size"]}
-        numbers = {**numbers, "vision_encoder": vision}
+        vision = {**architecture["vision_encoder"], "image_size": setting["image_size"]}
+        architecture = {**architecture, "vision_encoder": vision}
     batch_size, length = setting.get("batch_size", 4), setting.get("text_length", 64)
     jax.block_until_ready(jax.numpy.zeros(3) + 1)
     before = memory("VmRSS")
-    model = PaliGemma2CausalLM(PaliGemma2Backbone(**numbers))
+    model = PaliGemma2CausalLM(PaliGemma2Backbone(**architecture))
     if setting.get("quantized"):
         model.quantize(setting["quantized"])
     if setting.get("rank", 8) is not None:
@@ -59,7 +59,7 @@ def measure(setting: dict[str, Any], shape: str) -> dict[str, float]:
         model.backbone.checkpoint_activations = ("vision_encoder", "text_decoder")
     model.compile(optimizer=keras.optimizers.Adam(1e-3))
     estimate = model.memory_estimate(batch_size, length)
-    rows = tuple(make_rows(numbers, batch_size, length, length // 2))
+    rows = tuple(make_rows(architecture, batch_size, length, length // 2))
     gc.collect()
     forget_peak()
     keras.Model.fit(model, *rows[:2], batch_size, 2, 0, sample_weight=rows[2])

@@ -72,16 +72,18 @@ Generate = Callable[[Inputs, int, int | None, bool], np.ndarray]
 tokens int[B, ...] and what a side puts behind them."""
 
 
-def numbers_of(shape: str) -> dict[str, dict[str, Any]]:
+def architecture_of(shape: str) -> dict[str, dict[str, Any]]:
     """The numbers of a network, of this file or of the catalogue."""
     known = SHAPES[shape]
-    return PRESETS[known].numbers if isinstance(known, str) else known
+    return PRESETS[known].architecture if isinstance(known, str) else known
 
 
-def make_inputs(numbers: dict[str, Any], lengths: tuple[int, ...], seed: int) -> Inputs:
+def make_inputs(
+    architecture: dict[str, Any], lengths: tuple[int, ...], seed: int
+) -> Inputs:
     """A picture and a random prompt a row, padded on the right."""
     rng = np.random.default_rng(seed)
-    size = numbers["vision_encoder"]["image_size"]
+    size = architecture["vision_encoder"]["image_size"]
     mask = np.arange(max(lengths)) < np.array(lengths)[:, None]
     token_ids = rng.integers(300, 200_000, mask.shape) * mask
     return {

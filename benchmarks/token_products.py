@@ -22,21 +22,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.limits import read_bandwidth
-from benchmarks.sides import numbers_of
+from benchmarks.sides import architecture_of
 from keras_pg2.modeling.products import multiply_by_kernel
 
 
-def make_weights(numbers: dict[str, Any]) -> list[list[jax.Array]]:
+def make_weights(sizes: dict[str, Any]) -> list[list[jax.Array]]:
     """Random matrices of each layer, in the order of their products."""
-    dim, inner = numbers["hidden_dim"], numbers["intermediate_dim"]
-    query = numbers["num_query_heads"] * numbers["head_dim"]
-    key = numbers["num_key_value_heads"] * numbers["head_dim"]
+    dim, inner = sizes["hidden_dim"], sizes["intermediate_dim"]
+    query = sizes["num_query_heads"] * sizes["head_dim"]
+    key = sizes["num_key_value_heads"] * sizes["head_dim"]
     shapes = [(dim, query), (dim, key), (dim, key), (query, dim)]
     shapes += [(dim, inner), (dim, inner), (inner, dim)]
     rng = np.random.default_rng(0)
     return [
         [jnp.asarray(rng.standard_normal(s, np.float32) * 0.02) for s in shapes]
-        for _ in range(numbers["num_layers"])
+        for _ in range(sizes["num_layers"])
     ]
 
 
@@ -58,18 +58,18 @@ def run_products(
 
 def measure(
     multiply: Callable[[jax.Array, jax.Array], jax.Array],
-    numbers: dict[str, Any],
+    sizes: dict[str, Any],
     num_runs: int,
 ) -> dict[str, float]:
     """Seconds of a token's products, and their share of the bandwidth around them."""
-    layers = make_weights(numbers)
-    shape = (numbers["vocabulary_size"], numbers["hidden_dim"])
+    layers = make_weights(sizes)
+    shape = (sizes["vocabulary_size"], sizes["hidden_dim"])
     embeddings = jnp.asarray(
         np.random.default_rng(1).standard_normal(shape, np.float32)
     )
     num_bytes = embeddings.nbytes + sum(m.nbytes for layer in layers for m in layer)
     compiled = jax.jit(partial(run_products, multiply))
-    x = jnp.ones((1, numbers["hidden_dim"]), jnp.float32)
+    x = jnp.ones((1, sizes["hidden_dim"]), jnp.float32)
     jax.block_until_ready(compiled(layers, embeddings, x))
     shares, seconds = [], []
     for _ in range(num_runs):
@@ -95,10 +95,10 @@ def main() -> None:
     parser.add_argument("--shape", default="290m")
     parser.add_argument("--runs", type=int, default=5)
     args = parser.parse_args()
-    numbers = numbers_of(args.shape)["text_decoder"]
+    sizes = architecture_of(args.shape)["text_decoder"]
     kinds = {"whole matrices": jnp.matmul, "in parts": multiply_by_kernel}
     for name, multiply in kinds.items():
-        figures = measure(multiply, numbers, args.runs)
+        figures = measure(multiply, sizes, args.runs)
         print(
             f"{name:16} {figures['milliseconds']:6.1f} ms a token, "
             f"{100 * figures['share_of_reading']:.0f} % of the reading bandwidth"

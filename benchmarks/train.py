@@ -43,7 +43,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.full_size import write_checkpoint
-from benchmarks.sides import SHAPES, numbers_of
+from benchmarks.sides import SHAPES, architecture_of
 from benchmarks.training_sides import LOADERS, SETTINGS, make_rows, write_factors
 
 SIDES = ("keras_pg2:jax", "keras_hub:jax", "transformers:torch", "keras_pg2:torch")
@@ -56,8 +56,10 @@ SAME = 1e-4
 
 def measure_side(side: str, setting: str, args: argparse.Namespace) -> dict[str, Any]:
     """All figures of one side, in this process."""
-    numbers = numbers_of(args.shape)
-    rows = make_rows(numbers, args.batch_size, args.text_length, args.num_responses)
+    architecture = architecture_of(args.shape)
+    rows = make_rows(
+        architecture, args.batch_size, args.text_length, args.num_responses
+    )
     directory = args.directory
     load = LOADERS[side.split(":")[0]]
     train = load(directory / "checkpoint", directory / "peft", SETTINGS[setting], rows)
@@ -174,10 +176,10 @@ def main() -> None:
     args.passed = list(sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
         directory = args.directory or Path(folder)
-        numbers = numbers_of(args.shape)
+        architecture = architecture_of(args.shape)
         if not (directory / "checkpoint").exists():
-            write_checkpoint(directory / "checkpoint", numbers, "float32")
-            write_factors(directory / "peft", numbers)
+            write_checkpoint(directory / "checkpoint", architecture, "float32")
+            write_factors(directory / "peft", architecture)
         record: dict[str, Any] = {"shape": args.shape, "settings": {}}
         for setting in args.settings.split(","):
             figures = record["settings"][setting] = {}

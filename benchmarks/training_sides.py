@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_pg2.catalogue.numbers import variable_shapes
+from keras_pg2.catalogue.architecture import variable_shapes
 from keras_pg2.conversion.adapters.files import Adapter, Base, Factors
 from keras_pg2.conversion.adapters.peft import read_peft, write_peft
 
@@ -59,12 +59,12 @@ class Rows(NamedTuple):
 
 
 def make_rows(
-    numbers: dict[str, Any], batch_size: int, text_length: int, num_responses: int
+    architecture: dict[str, Any], batch_size: int, text_length: int, num_responses: int
 ) -> Rows:
     """Random pictures and tokens; the last `num_responses` labels of a row count."""
     rng = np.random.default_rng(0)
-    size = numbers["vision_encoder"]["image_size"]
-    most = numbers["text_decoder"]["vocabulary_size"]
+    size = architecture["vision_encoder"]["image_size"]
+    most = architecture["text_decoder"]["vocabulary_size"]
     tokens = rng.integers(300, most, (batch_size, text_length + 1)).astype("int32")
     place = np.broadcast_to(np.arange(text_length), (batch_size, text_length))
     start = text_length - num_responses
@@ -78,16 +78,18 @@ def make_rows(
     return Rows(inputs, tokens[:, 1:], (place >= start).astype("float32"))
 
 
-def write_factors(directory: Path, numbers: dict[str, Any]) -> None:
+def write_factors(directory: Path, architecture: dict[str, Any]) -> None:
     """A directory of PEFT: random A, and B of zeros, of all queries and values."""
     rng = np.random.default_rng(1)
     layers = {}
-    for path, shape in variable_shapes(**numbers).items():
+    for path, shape in variable_shapes(**architecture).items():
         if path.endswith(("query_dense/kernel", "value_dense/kernel")):
             a = rng.normal(0, shape[0] ** -0.5, (shape[0], RANK)).astype("float32")
             b = np.zeros((RANK, shape[1]), "float32")
             layers[path.removesuffix("/kernel")] = Factors(a, b, float(RANK))
-    write_peft(Adapter(layers, base=Base(numbers=numbers)), directory, base="")
+    write_peft(
+        Adapter(layers, base=Base(architecture=architecture)), directory, base=""
+    )
 
 
 def load_keras_pg2(
@@ -117,13 +119,13 @@ def load_keras_hub(
     import keras_hub
     from keras import config
 
-    from keras_pg2.catalogue.numbers import override_numbers
+    from keras_pg2.catalogue.architecture import override_architecture
     from keras_pg2.tasks.loading.loading import load_parts
     from tests.parity.keras_hub_copy import copy_to_keras_hub
 
     config.set_dtype_policy(setting.dtype)
     ours, _ = load_parts(str(directory), dtype=setting.dtype)
-    numbers = override_numbers(ours.get_config())
+    architecture = override_architecture(ours.get_config())
     if setting.is_checkpointed:
         with keras.RematScope(mode="full"):
             backbone = copy_to_keras_hub(ours)
@@ -134,7 +136,7 @@ def load_keras_hub(
     model = keras_hub.models.PaliGemmaCausalLM(None, backbone)
     if setting.trained == "lora":
         backbone.enable_lora(RANK)
-        for path, given in read_peft(factors, numbers).layers.items():
+        for path, given in read_peft(factors, architecture).layers.items():
             layer = _keras_hub_layer(backbone, path)
             wanted = layer.lora_kernel_a.shape
             layer.lora_kernel_a.assign(np.broadcast_to(given.a, wanted))

@@ -25,13 +25,13 @@ from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.mask_network import (
     MASK_SIZE,
     MaskNetwork,
-    MaskNetworkNumbers,
+    MaskNetworkConfig,
 )
 from keras_pg2.codecs.segment_tokens import NUM_CODES
 from keras_pg2.datasets.scenes.masks import sample_mask
 
 TRAINING_SEED, HELD_OUT_SEED = 1, 3
-NUMBERS = MaskNetworkNumbers(
+NUMBERS = MaskNetworkConfig(
     codebook_dim=64, hidden_dim=64, encoder_dims=(32, 64, 64, 64)
 )
 BATCH_SIZE = 64

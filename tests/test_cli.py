@@ -21,7 +21,7 @@ from keras_pg2.catalogue import download
 from keras_pg2.catalogue.names import PRESETS
 from keras_pg2.cli import app, backends
 from keras_pg2.codecs.mask_codec import MaskCodec
-from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkNumbers
+from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
 from keras_pg2.tasks.answering.answers import ScoredAnswer
 from tests.tiny_models import random_task
 
@@ -33,8 +33,8 @@ SCORE = 0.8706  # 0.5 ** (1 / 5): the first location is half sure, the rest whol
 def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("presets") / "tiny"
     model = random_task()
-    numbers = MaskNetworkNumbers(8, 16, (4, 4, 8, 8))
-    network = MaskNetwork(numbers)
+    configuration = MaskNetworkConfig(8, 16, (4, 4, 8, 8))
+    network = MaskNetwork(configuration)
     network.decoder.last.bias.assign([100.0])  # All masks fill their boxes.
     model.mask_codec = MaskCodec(network)
     model.save_to_preset(directory)

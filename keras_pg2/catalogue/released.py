@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from keras_pg2.catalogue.numbers import count_parameters
+from keras_pg2.catalogue.architecture import count_parameters
 
 SIGLIP_SO400M = {
     "patch_size": 14,
@@ -137,7 +137,7 @@ class Preset:
     text_decoder: dict[str, Any]
 
     @property
-    def numbers(self) -> dict[str, dict[str, Any]]:
+    def architecture(self) -> dict[str, dict[str, Any]]:
         """Arguments of the backbone."""
         return {
             "vision_encoder": self.vision_encoder,
@@ -147,7 +147,7 @@ class Preset:
     @property
     def num_parameters(self) -> int:
         """Number of weights of the backbone."""
-        return count_parameters(**self.numbers)
+        return count_parameters(**self.architecture)
 
     @property
     def aliases(self) -> tuple[str, ...]:

@@ -9,12 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from keras_pg2.catalogue.names import PRESETS, Preset, bundled_presets
-from keras_pg2.catalogue.numbers import (
+from keras_pg2.catalogue.architecture import (
     count_parameters,
-    override_numbers,
+    override_architecture,
     variable_shapes,
 )
+from keras_pg2.catalogue.names import PRESETS, Preset, bundled_presets
 from keras_pg2.catalogue.released import NUM_EXTRA_ROWS
 
 _LEGEND = """
@@ -37,14 +37,14 @@ def list_presets() -> list[dict[str, Any]]:
     bundled = []
     for name, directory in bundled_presets().items():
         config = json.loads((directory / "config.json").read_text("utf-8"))["config"]
-        numbers = override_numbers(config)
+        architecture = override_architecture(config)
         record = {
             "name": name,
             "kind": "scenes",
-            "parameters": count_parameters(**numbers),
-            "image_size": numbers["vision_encoder"]["image_size"],
+            "parameters": count_parameters(**architecture),
+            "image_size": architecture["vision_encoder"]["image_size"],
             "download_bytes": 0,
-            "memory_bytes": memory_bytes(numbers),
+            "memory_bytes": memory_bytes(architecture),
             "is_bundled": True,
             "source": str(directory),
         }
@@ -56,7 +56,7 @@ def list_presets() -> list[dict[str, Any]]:
             "parameters": preset.num_parameters,
             "image_size": preset.image_size,
             "download_bytes": _download_bytes(preset),
-            "memory_bytes": memory_bytes(preset.numbers),
+            "memory_bytes": memory_bytes(preset.architecture),
             "is_bundled": False,
             "source": preset.huggingface_id,
         }
@@ -90,13 +90,13 @@ def print_presets(records: list[dict[str, Any]]) -> None:
     console.print(_LEGEND, soft_wrap=True)
 
 
-def memory_bytes(numbers: dict[str, dict[str, Any]]) -> dict[str, int]:
+def memory_bytes(architecture: dict[str, dict[str, Any]]) -> dict[str, int]:
     """Bytes of the weights in memory by their type; scales of int4 in groups of 128.
 
     Quantised are the decoder's matrices, as KerasHub's `quantize` does with a filter;
     the embedding and all else stays bfloat16.
     """
-    shapes = variable_shapes(**numbers)
+    shapes = variable_shapes(**architecture)
     total = sum(map(math.prod, shapes.values()))
     matrices = [
         shape

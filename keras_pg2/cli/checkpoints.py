@@ -122,7 +122,7 @@ def describe(source: str, tokenizer: Path | None = None) -> dict[str, Any]:
             "sequence_length": found.sequence_length,
             "huggingface_id": found.huggingface_id,
             "kaggle_handle": found.kaggle_handle,
-            **found.numbers,
+            **found.architecture,
         }
     from keras_pg2.conversion.formats import open_checkpoint
 
@@ -141,7 +141,10 @@ def describe(source: str, tokenizer: Path | None = None) -> dict[str, Any]:
         "tokenizer": "none" if proto is None else f"{len(proto):,} bytes",
         "sequence_length": checkpoint.preprocessing.sequence_length,
         "interpolation": checkpoint.preprocessing.interpolation,
-        **{part: dict(numbers) for part, numbers in checkpoint.numbers.items()},
+        **{
+            part: dict(architecture)
+            for part, architecture in checkpoint.architecture.items()
+        },
         "left_outs": [f"{key} ({reason})" for key, reason in ignored.items()],
         "notes": list(checkpoint.notes),
     }

@@ -125,7 +125,7 @@ class Trained:
                 f"{', '.join(sorted(both))} in both."
             )
 
-    def check(self, numbers: Any) -> None:
+    def check(self, architecture: Any) -> None:
         """Sees that targets are layers of a network, by its numbers.
 
         Raises:
@@ -134,9 +134,9 @@ class Trained:
         from keras_pg2.tasks.adapters.layers import choose_layers
 
         if self.targets is not None:
-            choose_layers(_paths(numbers), self.targets, self.parts)
+            choose_layers(_paths(architecture), self.targets, self.parts)
 
-    def check_vision_is_frozen(self, numbers: Any, freezes_vision: bool) -> None:
+    def check_vision_is_frozen(self, architecture: Any, freezes_vision: bool) -> None:
         """Sees that the vision tower gets no updates, by a network's numbers.
 
         Raises:
@@ -151,7 +151,7 @@ class Trained:
             parts = self._lora_parts(freezes_vision)
             is_trained = parts is None or "vision" in parts
             if is_trained and self.targets is not None:
-                chosen = choose_layers(_paths(numbers), self.targets, parts)
+                chosen = choose_layers(_paths(architecture), self.targets, parts)
                 is_trained = any(path.startswith(PARTS["vision"]) for path in chosen)
             advice = "Add --parts decoder"
         if is_trained:
@@ -190,9 +190,9 @@ class Trained:
         model.enable_lora(rank, self.targets, alpha=self.alpha, parts=parts)
 
 
-def _paths(numbers: Any) -> list[str]:
+def _paths(architecture: Any) -> list[str]:
     """Of all layers with a kernel, by the network's numbers."""
-    from keras_pg2.catalogue.numbers import variable_shapes
+    from keras_pg2.catalogue.architecture import variable_shapes
 
-    shapes = variable_shapes(**numbers)
+    shapes = variable_shapes(**architecture)
     return [path.rpartition("/")[0] for path in shapes if path.endswith("/kernel")]

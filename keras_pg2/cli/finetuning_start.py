@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keras_pg2.catalogue.architecture import override_architecture
 from keras_pg2.catalogue.names import locate, resolve
-from keras_pg2.catalogue.numbers import override_numbers
 from keras_pg2.cli.finetuning_choices import Files, Trained
 from keras_pg2.cli.messages import notice, progress
 
@@ -58,18 +58,18 @@ def run_finetuning(
             f"Expected a data file, but there is no {str(files.data)!r}."
         )
     checkpoint = open_checkpoint(locate(preset))
-    numbers = override_numbers(checkpoint.numbers)
+    architecture = override_architecture(checkpoint.architecture)
     if checkpoint.preprocessing.tokenizer is None:
         raise ValueError(
             f"Expected a preset with a tokenizer, received {preset!r} without one."
         )
     preprocessor = build_preprocessor(
-        checkpoint.preprocessing, numbers, checkpoint.path
+        checkpoint.preprocessing, architecture, checkpoint.path
     )
-    trained.check(numbers)
-    recipe = find_recipe(settings.recipe, numbers)
+    trained.check(architecture)
+    recipe = find_recipe(settings.recipe, architecture)
     if settings.cache_features:
-        trained.check_vision_is_frozen(numbers, recipe.freezes_vision)
+        trained.check_vision_is_frozen(architecture, recipe.freezes_vision)
 
     def encode_mask() -> Any:
         from keras_pg2.codecs.mask_codec import MaskCodec
@@ -92,7 +92,7 @@ def run_finetuning(
                 eval_rows = leave_out_long(eval_rows, preprocessor, longest)
         _tell_skipped([*rows.skipped, *eval_rows.skipped])
         plan = make_plan(
-            settings, numbers, preprocessor, rows, eval_rows, not trained.full
+            settings, architecture, preprocessor, rows, eval_rows, not trained.full
         )
     if eval_rows:
         check_packages(plan.settings.metric)

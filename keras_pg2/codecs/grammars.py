@@ -21,8 +21,7 @@ import numpy as np
 from keras_pg2.checks.texts import check_unicode
 from keras_pg2.codecs.segment_tokens import NUM_TOKENS
 from keras_pg2.preprocessing.prompts import CONTROL_TOKENS
-
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 FORBIDDEN = -1
 START = 0

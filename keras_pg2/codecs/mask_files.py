@@ -18,7 +18,7 @@ from keras import ops
 
 from keras_pg2.codecs.mask_network import (
     MaskNetwork,
-    MaskNetworkNumbers,
+    MaskNetworkConfig,
     named_convolutions,
 )
 from keras_pg2.codecs.segment_tokens import NUM_CODES
@@ -45,13 +45,13 @@ def read_network(source: str | Path) -> MaskNetwork:
     path = _local_file(source)
     arrays = _read_arrays(path)
     try:
-        numbers = _infer_numbers(arrays)
+        configuration = _infer_configuration(arrays)
     except (KeyError, ValueError, IndexError) as error:
         raise ValueError(
             f"Expected the arrays of a mask codec (as in {RELEASED}). Received: {path} "
             f"with {', '.join(sorted(arrays)[:6])}...: {error}."
         ) from error
-    network = MaskNetwork(numbers)
+    network = MaskNetwork(configuration)
     wanted = _variables(network)
     missing, unknown = wanted.keys() - arrays.keys(), arrays.keys() - wanted.keys()
     if missing or unknown:
@@ -110,7 +110,7 @@ def _to_file(variable: Any) -> np.ndarray:
     return np.ascontiguousarray(turned)
 
 
-def _infer_numbers(arrays: dict[str, np.ndarray]) -> MaskNetworkNumbers:
+def _infer_configuration(arrays: dict[str, np.ndarray]) -> MaskNetworkConfig:
     codebook = arrays[_CODEBOOK]
     if codebook.ndim != 2 or len(codebook) != NUM_CODES:
         raise ValueError(
@@ -120,7 +120,7 @@ def _infer_numbers(arrays: dict[str, np.ndarray]) -> MaskNetworkNumbers:
     kernels = [*down, arrays["encoder.10.weight"]]
     dims = [kernel.shape[0] for kernel in down]
     sizes = [kernel.shape[2] for kernel in kernels]
-    return MaskNetworkNumbers(
+    return MaskNetworkConfig(
         codebook_dim=codebook.shape[1],
         hidden_dim=arrays["decoder.0.weight"].shape[0],
         encoder_dims=(dims[0], dims[1], dims[2], dims[3]),

@@ -21,8 +21,7 @@ import keras
 from keras import ops
 
 from keras_pg2.codecs.segment_tokens import NUM_CODES
-
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 MASK_SIZE = 64
 """Height and width of a mask that goes in or comes out."""
@@ -31,7 +30,7 @@ GRID_SIZE = 4
 
 
 @dataclass(frozen=True)
-class MaskNetworkNumbers:
+class MaskNetworkConfig:
     """Widths and kernels, which a file of weights tells (`mask_files.py`).
 
     The default widths of code and decoder are those of the released file.
@@ -79,19 +78,21 @@ class MaskEncoder(keras.layers.Layer):
     """Masks to the vectors that the codebook replaces.
 
     Args:
-        numbers: widths and kernels.
+        configuration: widths and kernels.
     """
 
-    def __init__(self, numbers: MaskNetworkNumbers, **kwargs: Any) -> None:
+    def __init__(self, configuration: MaskNetworkConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        *sizes, last_size = numbers.encoder_kernel_sizes
+        *sizes, last_size = configuration.encoder_kernel_sizes
         self.down = [
             _convolution(dim, size, strides=2, name=f"encoder_{2 * i}")
-            for i, (dim, size) in enumerate(zip(numbers.encoder_dims, sizes))
+            for i, (dim, size) in enumerate(zip(configuration.encoder_dims, sizes))
         ]
-        dim = numbers.encoder_dims[-1]
+        dim = configuration.encoder_dims[-1]
         self.blocks = [ResidualBlock(dim, name=f"encoder_{i}") for i in (8, 9)]
-        self.last = _convolution(numbers.codebook_dim, last_size, name="encoder_10")
+        self.last = _convolution(
+            configuration.codebook_dim, last_size, name="encoder_10"
+        )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         _build_chain([*self.down, *self.blocks, self.last], channels=1)
@@ -110,13 +111,13 @@ class MaskDecoder(keras.layers.Layer):
     """Code vectors back to masks.
 
     Args:
-        numbers: widths and kernels.
+        configuration: widths and kernels.
     """
 
-    def __init__(self, numbers: MaskNetworkNumbers, **kwargs: Any) -> None:
+    def __init__(self, configuration: MaskNetworkConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.codebook_dim = numbers.codebook_dim
-        dim = numbers.hidden_dim
+        self.codebook_dim = configuration.codebook_dim
+        dim = configuration.hidden_dim
         self.first = _convolution(dim, 1, name="decoder_0")
         self.blocks = [ResidualBlock(dim, name=f"decoder_{i}") for i in (2, 3)]
         self.up = [
@@ -150,23 +151,23 @@ class MaskNetwork(keras.layers.Layer):
     """Encoder, codebook and decoder.
 
     Args:
-        numbers: widths and kernels.
+        configuration: widths and kernels.
     """
 
     def __init__(
-        self, numbers: MaskNetworkNumbers = MaskNetworkNumbers(), **kwargs: Any
+        self, configuration: MaskNetworkConfig = MaskNetworkConfig(), **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.numbers = numbers
-        self.encoder = MaskEncoder(numbers, name="encoder")
-        self.decoder = MaskDecoder(numbers, name="decoder")
+        self.configuration = configuration
+        self.encoder = MaskEncoder(configuration, name="encoder")
+        self.decoder = MaskDecoder(configuration, name="decoder")
         self.codebook = self.add_weight(
-            shape=(NUM_CODES, numbers.codebook_dim),
+            shape=(NUM_CODES, configuration.codebook_dim),
             initializer="random_normal",
             name="codebook",
         )
         self.encoder.build((None, MASK_SIZE, MASK_SIZE, 1))
-        self.decoder.build((None, GRID_SIZE, GRID_SIZE, numbers.codebook_dim))
+        self.decoder.build((None, GRID_SIZE, GRID_SIZE, configuration.codebook_dim))
         self.built = True
 
     def call(self, masks: Tensor) -> Tensor:
@@ -179,7 +180,7 @@ class MaskNetwork(keras.layers.Layer):
 
     def nearest_codes(self, vectors: Tensor) -> Tensor:
         """float[B, 4, 4, D] -> int32[B, 16], the nearest entry of the codebook."""
-        flat = ops.reshape(vectors, (-1, GRID_SIZE**2, self.numbers.codebook_dim))
+        flat = ops.reshape(vectors, (-1, GRID_SIZE**2, self.configuration.codebook_dim))
         lengths = ops.sum(ops.square(self.codebook), axis=1)
         # Squared distances, but for what is the same for all entries.
         distances = lengths - 2 * ops.matmul(flat, ops.transpose(self.codebook))
@@ -188,7 +189,7 @@ class MaskNetwork(keras.layers.Layer):
     def decode(self, codes: Tensor) -> Tensor:
         """int32[B, 16] in 0..127 -> float[B, 64, 64, 1], positive inside the mask."""
         vectors = ops.take(self.codebook, codes, axis=0)
-        grid = (-1, GRID_SIZE, GRID_SIZE, self.numbers.codebook_dim)
+        grid = (-1, GRID_SIZE, GRID_SIZE, self.configuration.codebook_dim)
         return self.decoder(ops.reshape(vectors, grid))
 
 

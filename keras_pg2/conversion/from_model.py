@@ -10,15 +10,19 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pg2.catalogue.numbers import override_numbers, variable_shapes
+from keras_pg2.catalogue.architecture import override_architecture, variable_shapes
 from keras_pg2.conversion.convert import write_checkpoint
-from keras_pg2.conversion.tables.checkpoint import Checkpoint, Numbers, Preprocessing
+from keras_pg2.conversion.tables.checkpoint import (
+    Checkpoint,
+    Preprocessing,
+)
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.conversion.tables.transforms import Shape
 from keras_pg2.conversion.tables.weight_table import Part, Row
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.quantized_layers import find_by_path
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
+from keras_pg2.typing import Architecture
 
 
 class ModelSource:
@@ -26,13 +30,15 @@ class ModelSource:
 
     Args:
         backbone: the network.
-        numbers: its arguments.
+        architecture: its arguments.
 
     Raises:
         ValueError: when it is quantised, so that its weights are no floats.
     """
 
-    def __init__(self, backbone: PaliGemma2Backbone, numbers: Numbers) -> None:
+    def __init__(
+        self, backbone: PaliGemma2Backbone, architecture: Architecture
+    ) -> None:
         layers = backbone._flatten_layers()
         quantized = [v.path for v in layers if getattr(v, "quantization_mode", None)]
         if quantized:
@@ -42,7 +48,7 @@ class ModelSource:
                 "`quantize`."
             )
         self._backbone = backbone
-        self._shapes = variable_shapes(**numbers)
+        self._shapes = variable_shapes(**architecture)
 
     def keys(self) -> Iterable[str]:
         return self._shapes.keys()
@@ -75,8 +81,8 @@ def from_model(
     Raises:
         ValueError: when the backbone is quantised.
     """
-    numbers = override_numbers(backbone.get_config())
-    source = ModelSource(backbone, numbers)
+    architecture = override_architecture(backbone.get_config())
+    source = ModelSource(backbone, architecture)
     preprocessing = Preprocessing(None, 512)
     if preprocessor is not None:
         converter = preprocessor.image_converter
@@ -96,8 +102,8 @@ def from_model(
     return Checkpoint(
         "model",
         Path(backbone.name),
-        numbers,
-        [Row(path, path) for path in variable_shapes(**numbers)],
+        architecture,
+        [Row(path, path) for path in variable_shapes(**architecture)],
         source,
         preprocessing,
     )

@@ -31,7 +31,7 @@ def write_model_card(target: Path, checkpoint: Checkpoint, library: str) -> None
         library: "transformers" or "keras-hub", the hub's `library_name`.
     """
     vision, text = (
-        checkpoint.numbers[part] for part in ("vision_encoder", "text_decoder")
+        checkpoint.architecture[part] for part in ("vision_encoder", "text_decoder")
     )
     name = "PaliGemma 2" if text["has_post_norms"] else "PaliGemma"
     target.joinpath("README.md").write_text(

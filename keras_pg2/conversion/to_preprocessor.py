@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from keras_pg2.conversion.tables.checkpoint import Numbers, Preprocessing
+from keras_pg2.conversion.tables.checkpoint import Preprocessing
 from keras_pg2.preprocessing.image_converter import PaliGemma2ImageConverter
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
+from keras_pg2.typing import Architecture
 
 
 def build_preprocessor(
-    preprocessing: Preprocessing, numbers: Numbers, path: Path
+    preprocessing: Preprocessing, architecture: Architecture, path: Path
 ) -> PaliGemma2CausalLMPreprocessor:
     """The preprocessor of an opened checkpoint that has a tokenizer.
 
@@ -20,7 +21,7 @@ def build_preprocessor(
             than the network has embeddings.
     """
     tokenizer = PaliGemma2Tokenizer(proto=preprocessing.tokenizer)
-    num_rows = numbers["text_decoder"]["vocabulary_size"]
+    num_rows = architecture["text_decoder"]["vocabulary_size"]
     if tokenizer.vocabulary_size() > num_rows:
         raise ValueError(
             f"Expected a tokenizer of at most {num_rows} pieces, the vocabulary of the "
@@ -28,7 +29,7 @@ def build_preprocessor(
             "the tokenizer belongs to another model."
         )
     converter = PaliGemma2ImageConverter(
-        image_size=numbers["vision_encoder"]["image_size"],
+        image_size=architecture["vision_encoder"]["image_size"],
         interpolation=preprocessing.interpolation,
         antialias=preprocessing.antialias,
     )

@@ -17,6 +17,7 @@ from keras_pg2.finetuning.data_files import fingerprint
 from keras_pg2.finetuning.plan import Plan
 from keras_pg2.finetuning.settings import differences
 from keras_pg2.tasks.adapters.layers import dense_layers
+from keras_pg2.typing import Architecture
 
 SETTINGS_FILE = "settings.json"
 _LATER = ("best", ADAPTER_FILE, "preset")
@@ -111,7 +112,7 @@ def _check_writable(folder: Path) -> None:
         ) from error
 
 
-def check_same(before: Mapping[str, Any], now: Mapping[str, Mapping[str, Any]]) -> None:
+def check_same(before: Mapping[str, Any], now: Architecture) -> None:
     """Sees that a run goes on as it began.
 
     Args:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from keras_pg2.catalogue.numbers import num_image_tokens
+from keras_pg2.catalogue.architecture import num_image_tokens
 from keras_pg2.datasets.rows import Row, Rows, choose_rows, source_of
+from keras_pg2.typing import Architecture
 
 CONTEXT_LENGTH = 8192
 """Of Gemma and Gemma 2, image tokens included (arXiv:2408.00118, table 1)."""
@@ -57,7 +58,7 @@ def leave_out_long(rows: Rows, preprocessor: Any, text_length: int) -> Rows:
 def check_lengths(
     lengths: TokenCounts,
     text_length: int,
-    numbers: Mapping[str, Mapping[str, Any]],
+    architecture: Architecture,
     rows: Sequence[Row],
 ) -> None:
     """Sees that rows fit.
@@ -70,7 +71,9 @@ def check_lengths(
         len(row["images"]) if isinstance(row["images"], list | tuple) else 1
         for row in rows
     )
-    room = CONTEXT_LENGTH - num_images * num_image_tokens(**numbers["vision_encoder"])
+    room = CONTEXT_LENGTH - num_images * num_image_tokens(
+        **architecture["vision_encoder"]
+    )
     if text_length > room:
         raise ValueError(
             f"Expected a text length of at most {room}, beside the image tokens in a "

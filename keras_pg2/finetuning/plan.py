@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from keras_pg2.finetuning.lengths import check_lengths, count_tokens
 from keras_pg2.finetuning.metric_choice import choose_metric
 from keras_pg2.finetuning.settings import Settings
 from keras_pg2.recipes import Recipe
+from keras_pg2.typing import Architecture
 
 ROWS_AT_A_TIME = 8
 """Rows of a step where nobody says otherwise: most machines have room for so many."""
@@ -103,19 +104,19 @@ class DefaultRate:
         return words
 
 
-def find_recipe(name: str | None, numbers: Mapping[str, Mapping[str, Any]]) -> Recipe:
+def find_recipe(name: str | None, architecture: Architecture) -> Recipe:
     """The recipe of a task for a network, at the nearest resolution it is known at.
 
     Args:
         name: of the task; None for the papers' first try.
-        numbers: of the network; other sizes than the papers' are taken as 3B.
+        architecture: of the network; other sizes than the papers' are taken as 3B.
 
     Raises:
         ValueError: for an unknown task, or one that is only evaluated.
     """
-    version = _version(numbers)
-    size = _SIZES.get(numbers["text_decoder"]["hidden_dim"], "3b")
-    image_size = numbers["vision_encoder"]["image_size"]
+    version = _version(architecture)
+    size = _SIZES.get(architecture["text_decoder"]["hidden_dim"], "3b")
+    image_size = architecture["vision_encoder"]["image_size"]
     near = sorted(recipes.RESOLUTIONS, key=lambda each: abs(each - image_size))
     if name is None:
         return recipes.default(size, near[0], version)
@@ -135,7 +136,7 @@ def find_recipe(name: str | None, numbers: Mapping[str, Mapping[str, Any]]) -> R
 
 def make_plan(
     settings: Settings,
-    numbers: Mapping[str, Mapping[str, Any]],
+    architecture: Architecture,
     preprocessor: Any,
     rows: Sequence[Row],
     eval_rows: Sequence[Row],
@@ -145,7 +146,7 @@ def make_plan(
 
     Args:
         settings: what was chosen.
-        numbers: of the network.
+        architecture: of the network.
         preprocessor: counts the tokens.
         rows: to train on.
         eval_rows: to evaluate on, may be none.
@@ -165,19 +166,19 @@ def make_plan(
             "Expected evaluation rows together with patience (--patience), received "
             "none. Pass some (--eval-data, --eval-share)."
         )
-    recipe = find_recipe(settings.recipe, numbers)
+    recipe = find_recipe(settings.recipe, architecture)
     metric = choose_metric(settings, recipe, rows, eval_rows)
     batch_size, accumulate = _batch_size(settings, recipe, len(rows))
     lengths = count_tokens([*rows, *eval_rows], preprocessor)
     text_length = settings.text_length or min(
         recipe.text_length, -(-int(lengths.totals.max()) // _ROUNDED_TO) * _ROUNDED_TO
     )
-    check_lengths(lengths, text_length, numbers, rows)
-    rate = default_rate(recipe, numbers, is_lora)
+    check_lengths(lengths, text_length, architecture, rows)
+    rate = default_rate(recipe, architecture, is_lora)
     # The recipes' decay is of whole weights, which LoRA does not train. It is that of
     # a step at the highest rate, which Keras' is multiplied by.
     decay = 0.0 if is_lora else recipe.weight_decay / rate.value
-    own_dropout = numbers["text_decoder"].get("dropout", 0.0)
+    own_dropout = architecture["text_decoder"].get("dropout", 0.0)
     settled = dataclasses.replace(
         settings,
         epochs=_first(settings.epochs, recipe.epochs),
@@ -200,15 +201,15 @@ def make_plan(
 
 
 def default_rate(
-    recipe: Recipe, numbers: Mapping[str, Mapping[str, Any]], is_lora: bool
+    recipe: Recipe, architecture: Architecture, is_lora: bool
 ) -> DefaultRate:
     """A recipe's learning rate for a network, of LoRA or of all weights."""
     assert recipe.learning_rate is not None
-    width = numbers["text_decoder"]["hidden_dim"]
+    width = architecture["text_decoder"]["hidden_dim"]
     return DefaultRate(
         recipe.learning_rate,
         LORA_RATE_FACTOR if is_lora else 1,
-        max(1.0, PAPERS_WIDTHS[_version(numbers)] / width),
+        max(1.0, PAPERS_WIDTHS[_version(architecture)] / width),
         width,
     )
 
@@ -231,8 +232,8 @@ def _batch_size(settings: Settings, recipe: Recipe, num_rows: int) -> tuple[int,
     return batch_size, settings.accumulate or 1
 
 
-def _version(numbers: Mapping[str, Mapping[str, Any]]) -> int:
-    return 2 if numbers["text_decoder"]["has_post_norms"] else 1
+def _version(architecture: Architecture) -> int:
+    return 2 if architecture["text_decoder"]["has_post_norms"] else 1
 
 
 def _first(chosen: Any, otherwise: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.catalogue.numbers import override_numbers
+from keras_pg2.catalogue.architecture import override_architecture
 from keras_pg2.conversion.adapters.files import ADAPTER_FILE
 from keras_pg2.datasets.rows import Row
 from keras_pg2.finetuning.description import (
@@ -83,9 +83,11 @@ def finetune(
         )
     if settings.cache_features:
         check_is_frozen(model.backbone)
-    numbers = override_numbers(model.backbone.get_config())
+    architecture = override_architecture(model.backbone.get_config())
     is_lora = model.adapters.active is not None
-    plan = make_plan(settings, numbers, model.preprocessor, rows, eval_rows, is_lora)
+    plan = make_plan(
+        settings, architecture, model.preprocessor, rows, eval_rows, is_lora
+    )
     if eval_rows:
         check_packages(plan.settings.metric)
     record = describe_run(model, plan, rows, eval_rows)

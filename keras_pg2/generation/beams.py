@@ -30,8 +30,7 @@ from keras_pg2.generation.samplers import BeamSearch
 from keras_pg2.modeling.attention_mask import TokenLayout
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.kv_cache import KVCache, reorder_rows, repeat_rows
-
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 WORST = -1e9
 """Score of what does not exist; finite, so that differences of it are."""
@@ -221,7 +220,7 @@ def _candidates(
         log_probabilities,
         flat(running.tokens),
         state.num_tokens,
-        request.numbers,
+        request.parameters,
     )
     states = flat(running.states)
     if request.automaton is not None:

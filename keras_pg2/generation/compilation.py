@@ -17,8 +17,7 @@ from keras import ops
 from keras_pg2.garbage_collection import paused_collection
 from keras_pg2.generation.recording import forget_recordings
 from keras_pg2.modeling.products import has_accelerator
-
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 SHORT_TEXTS = (8, 16)
 SHORT_ANSWER = 16

@@ -5,13 +5,10 @@ Axes: B batch, V vocabulary, C classes of tokens.
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import ops
 
 from keras_pg2.codecs.grammars import OVER, TokenAutomaton
-
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 
 def allowed_tokens(

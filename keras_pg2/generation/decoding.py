@@ -28,7 +28,7 @@ from keras_pg2.generation.compilation import by_rows, while_loop
 from keras_pg2.generation.constraints import allowed_tokens, next_states
 from keras_pg2.generation.recording import recorded
 from keras_pg2.generation.repetition import suppress_repetition
-from keras_pg2.generation.samplers import BeamSearch, Sampler, SamplingNumbers
+from keras_pg2.generation.samplers import BeamSearch, Sampler, SamplingParameters
 from keras_pg2.modeling.attention_mask import (
     TokenLayout,
     attention_masks,
@@ -37,8 +37,7 @@ from keras_pg2.modeling.attention_mask import (
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.gemma2 import prepend_image
 from keras_pg2.modeling.kv_cache import KVCache
-
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Request(NamedTuple):
         token_limits: int32[B], most new tokens of each row, between 1 and N; 0 for a
             row that is only there to fill the batch.
         stop_token_ids: int32[number of stop tokens], may be empty.
-        numbers: of the sampler.
+        parameters: of the sampler.
         automaton: the grammar of the answers; None for none.
         states: int32[B], its state after the given beginning of each answer.
     """
@@ -75,7 +74,7 @@ class Request(NamedTuple):
     uniforms: Tensor
     token_limits: Tensor
     stop_token_ids: Tensor
-    numbers: SamplingNumbers
+    parameters: SamplingParameters
     automaton: TokenAutomaton | None
     states: Tensor
 
@@ -302,7 +301,7 @@ def _append(
     """Chooses token number `num_tokens` of every row that is not done."""
     tokens, num_generated, log_probabilities = state.answers
     scores = suppress_repetition(
-        plan.sampler, logits, tokens, state.num_tokens, request.numbers
+        plan.sampler, logits, tokens, state.num_tokens, request.parameters
     )
     if request.automaton is not None:
         num_left = request.token_limits - num_generated
@@ -310,7 +309,7 @@ def _append(
         scores = ops.where(is_allowed, scores, -float("inf"))
     uniforms = ops.take(request.uniforms, state.num_tokens, axis=1)
     assert isinstance(plan.sampler, Sampler)
-    token = plan.sampler(scores, uniforms, request.numbers)
+    token = plan.sampler(scores, uniforms, request.parameters)
     token = ops.where(state.is_done, 0, token)
     is_new = ops.logical_not(state.is_done)
     num_generated = num_generated + ops.cast(is_new, "int32")

@@ -8,13 +8,10 @@ Axes: B batch, N new tokens, V vocabulary.
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import ops
 
-from keras_pg2.generation.samplers import BeamSearch, Sampler, SamplingNumbers
-
-Tensor = Any
+from keras_pg2.generation.samplers import BeamSearch, Sampler, SamplingParameters
+from keras_pg2.typing import Tensor
 
 BANNED = -1e6
 """Instead of -inf, so that a grammar that leaves no other token still gets one; and far
@@ -26,7 +23,7 @@ def suppress_repetition(
     scores: Tensor,
     tokens: Tensor,
     num_tokens: Tensor,
-    numbers: SamplingNumbers,
+    parameters: SamplingParameters,
 ) -> Tensor:
     """Applies the sampler's repetition control, if it has any.
 
@@ -35,13 +32,13 @@ def suppress_repetition(
         scores: float32[B, V] logits or log-probabilities.
         tokens: int32[B, N], the answers until now.
         num_tokens: int32 scalar, how many of them are written.
-        numbers: the sampler's numbers.
+        parameters: the sampler's numbers.
 
     Returns:
         float32[B, V].
     """
     if sampler.repetition_penalty != 1:
-        scores = penalize(scores, tokens, num_tokens, numbers.repetition_penalty)
+        scores = penalize(scores, tokens, num_tokens, parameters.repetition_penalty)
     if sampler.no_repeat_ngram_size is not None:
         scores = ban_ngrams(scores, tokens, num_tokens, sampler.no_repeat_ngram_size)
     return scores

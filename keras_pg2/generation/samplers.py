@@ -21,11 +21,10 @@ from keras import ops
 
 from keras_pg2.checks.numbers import check_at_least_one, check_seed
 from keras_pg2.modeling.products import first_largest
+from keras_pg2.typing import Tensor
 
-Tensor = Any
 
-
-class SamplingNumbers(NamedTuple):
+class SamplingParameters(NamedTuple):
     """The numbers of a sampler that are inputs of the compiled function.
 
     Attributes:
@@ -104,30 +103,35 @@ class Sampler:
         )
 
     @property
-    def numbers(self) -> SamplingNumbers:
+    def parameters(self) -> SamplingParameters:
         """The rest of it, float32 scalars."""
-        return SamplingNumbers(
+        return SamplingParameters(
             np.array(1.0 if self.is_greedy else self.temperature, np.float32),
             np.array(1.0 if self.top_p is None else self.top_p, np.float32),
             np.array(self.repetition_penalty, np.float32),
         )
 
     def __call__(
-        self, logits: Tensor, uniforms: Tensor, numbers: SamplingNumbers | None = None
+        self,
+        logits: Tensor,
+        uniforms: Tensor,
+        parameters: SamplingParameters | None = None,
     ) -> Tensor:
         """Chooses one token a row.
 
         Args:
             logits: float32[B, V]; -inf for a token that may not be chosen.
             uniforms: float32[B] in [0, 1).
-            numbers: used instead of the sampler's own.
+            parameters: used instead of the sampler's own.
 
         Returns:
             int32[B] token ids.
         """
         if self.is_greedy:
             return first_largest(logits)
-        temperature, top_p, _ = map(ops.convert_to_tensor, numbers or self.numbers)
+        temperature, top_p, _ = map(
+            ops.convert_to_tensor, parameters or self.parameters
+        )
         # Before the division, which could overflow.
         logits = logits - ops.max(logits, axis=-1, keepdims=True)
         if self.top_k is None and self.top_p is None:
@@ -240,11 +244,11 @@ class BeamSearch:
         return dataclasses.replace(self, repetition_penalty=penalty)
 
     @property
-    def numbers(self) -> SamplingNumbers:
+    def parameters(self) -> SamplingParameters:
         """The numbers that are inputs; temperature and top_p are not used."""
         one = np.array(1.0, np.float32)
         penalty = np.array(self.repetition_penalty, np.float32)
-        return SamplingNumbers(one, one, penalty)
+        return SamplingParameters(one, one, penalty)
 
     def draw_uniforms(
         self, batch_size: int, num_steps: int, seed: int | None = None

@@ -5,8 +5,6 @@ Axes: B batch, A answers to each prompt, R tokens of an answer, V vocabulary.
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import ops
 
 from keras_pg2.generation.compilation import while_loop
@@ -19,8 +17,7 @@ from keras_pg2.generation.decoding import (
 from keras_pg2.modeling.attention_mask import TokenLayout, attention_masks
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.kv_cache import repeat_rows
-
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 
 def score_answers(

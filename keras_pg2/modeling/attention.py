@@ -19,8 +19,7 @@ from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.kv_cache import LayerCache, read, write
 from keras_pg2.modeling.products import multiply_by_keys, turned
 from keras_pg2.modeling.rotary import Rotation, apply_rotary
-
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 QUERY_BLOCK = 512
 """Queries whose attention logits are in memory at a time."""

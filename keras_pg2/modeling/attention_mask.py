@@ -32,11 +32,11 @@ Axes: B batch, T query length, S key length.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from keras import ops
 
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 PADDING_BLOCK = 2**30
 """Block id of padding: larger than any response can grow."""

@@ -21,8 +21,7 @@ from keras_pg2.modeling.quantized_layers import (
     with_float_policy,
 )
 from keras_pg2.modeling.siglip import SigLIPEncoder
-
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 
 def with_image_axis(inputs: dict[str, Tensor]) -> dict[str, Tensor]:

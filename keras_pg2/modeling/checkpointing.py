@@ -12,11 +12,10 @@ again as they are large; they are not kept where a compiler can do without.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import keras
 
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 PARTS = ("vision_encoder", "text_decoder")
 """Parts of a backbone whose blocks can be checkpointed."""

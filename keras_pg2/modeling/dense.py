@@ -12,8 +12,7 @@ from keras import ops
 
 from keras_pg2.modeling.dropout import Dropout
 from keras_pg2.modeling.products import multiply_by_kernel
-
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 
 class Dense(keras.layers.Dense):

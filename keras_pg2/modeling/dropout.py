@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 
 class Noise:

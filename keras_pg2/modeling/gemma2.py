@@ -37,8 +37,7 @@ from keras_pg2.modeling.dropout import Dropout, Noise, check_dropout
 from keras_pg2.modeling.kv_cache import KVCache, LayerCache, empty_cache
 from keras_pg2.modeling.products import multiply_by_vocabulary
 from keras_pg2.modeling.rotary import Rotation, rotation
-
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 RMS_NORM_EPSILON = 1e-6
 

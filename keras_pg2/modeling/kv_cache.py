@@ -13,12 +13,12 @@ Axes: B batch, T new tokens, S cache length, K key/value heads, H head_dim.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 from keras import ops
 
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 
 class LayerCache(NamedTuple):

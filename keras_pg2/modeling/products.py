@@ -12,12 +12,11 @@ Axes: B rows, D inputs, F outputs, V vocabulary, Q queries, S keys, H head_dim.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import keras
 from keras import ops
 
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 FEW_ROWS = 32
 """As many as are waited for by reading the matrix, more or less."""

@@ -5,11 +5,11 @@ Axes: B batch, T length, N heads, H head_dim.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from keras import ops
 
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 ROTARY_BASE = 10_000.0
 """Wavelength base of Gemma 1 and 2 (big_vision `models/ppp/gemma.py`)."""

@@ -23,8 +23,7 @@ from keras_pg2.modeling.attention import (
 )
 from keras_pg2.modeling.checkpointing import checkpoint, recompute_if_cheap
 from keras_pg2.modeling.dense import Dense
-
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 LAYER_NORM_EPSILON = 1e-6
 

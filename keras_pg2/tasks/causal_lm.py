@@ -60,8 +60,7 @@ from keras_pg2.tasks.training.causal_lm import CausalLM
 from keras_pg2.tasks.training.feature_caching import cache_features, hidden_of_features
 from keras_pg2.tasks.training.feeding import is_loader, prepare_data
 from keras_pg2.tasks.training.memory import MemoryEstimate, estimate_memory
-
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")

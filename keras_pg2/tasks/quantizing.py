@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from keras_pg2.catalogue.numbers import override_numbers, variable_shapes
+from keras_pg2.catalogue.architecture import override_architecture, variable_shapes
 from keras_pg2.conversion.keras.weight_files import INDEX_FILE, weight_files
 from keras_pg2.files.json_files import read_json
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
@@ -102,8 +102,10 @@ def load_quantized(
     """
     files = weight_files(directory)
     config = read_json(directory / "config.json")["config"]
-    numbers = override_numbers(config, **overrides)
-    if variable_shapes(**numbers) != variable_shapes(**override_numbers(config)):
+    architecture = override_architecture(config, **overrides)
+    if variable_shapes(**architecture) != variable_shapes(
+        **override_architecture(config)
+    ):
         raise ValueError(
             f"Expected numbers that fit the weights in {directory}. Received: "
             f"{', '.join(overrides)} of another network. Leave them out."
@@ -111,7 +113,9 @@ def load_quantized(
     policies = config["dtype"]
     if dtype is not None:
         policies = with_float_policy(policies, keras.dtype_policies.get(dtype).name)
-    backbone = PaliGemma2Backbone(**numbers, dtype=keras.dtype_policies.get(policies))
+    backbone = PaliGemma2Backbone(
+        **architecture, dtype=keras.dtype_policies.get(policies)
+    )
     index = directory / INDEX_FILE
     backbone.load_weights(str(index if index.is_file() else files[0]))
     return backbone

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
+from keras_pg2.catalogue.architecture import variable_shapes
 from keras_pg2.catalogue.names import PRESETS, Preset
-from keras_pg2.catalogue.numbers import variable_shapes
-from keras_pg2.conversion.huggingface.config import read_numbers, write_config
+from keras_pg2.conversion.huggingface.config import read_architecture, write_config
 from keras_pg2.conversion.huggingface.weights import weight_rows
 
 
@@ -65,13 +65,14 @@ def hub_shapes(preset: Preset) -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("name", PRESETS)
 def test_names_and_shapes_on_the_hub(name: str) -> None:
     preset = PRESETS[name]
-    numbers = preset.numbers
-    ours = variable_shapes(**numbers)
+    architecture = preset.architecture
+    ours = variable_shapes(**architecture)
     table = {
-        row.theirs: row.stored_shape(ours[row.ours]) for row in weight_rows(**numbers)
+        row.theirs: row.stored_shape(ours[row.ours])
+        for row in weight_rows(**architecture)
     }
     assert table == hub_shapes(preset)
     # As Hugging Face counts: with 64 rows for <image> and padding.
     extra = 64 * preset.text_decoder["hidden_dim"]
     assert sum(map(math.prod, table.values())) == preset.num_parameters + extra
-    assert read_numbers(write_config(numbers, "bfloat16")) == numbers
+    assert read_architecture(write_config(architecture, "bfloat16")) == architecture

@@ -7,16 +7,16 @@ import keras_hub
 import pytest
 
 from keras_pg2.catalogue import download, names
+from keras_pg2.catalogue.architecture import (
+    count_parameters,
+    override_architecture,
+    variable_shapes,
+)
 from keras_pg2.catalogue.names import (
     PRESETS,
     Preset,
     locate,
     resolve,
-)
-from keras_pg2.catalogue.numbers import (
-    count_parameters,
-    override_numbers,
-    variable_shapes,
 )
 from keras_pg2.modeling import PaliGemma2Backbone
 from tests.tiny_networks import TEXT_DECODER, VISION_ENCODER
@@ -176,15 +176,15 @@ def test_bundled_presets_and_the_newest_nano(
     ids=str,
 )
 def test_count_parameters_is_that_of_the_built_network(override: dict) -> None:
-    numbers = override_numbers(NUMBERS, **override)
-    backbone = PaliGemma2Backbone(**numbers)
-    assert count_parameters(**numbers) == backbone.count_params()
+    architecture = override_architecture(NUMBERS, **override)
+    backbone = PaliGemma2Backbone(**architecture)
+    assert count_parameters(**architecture) == backbone.count_params()
     shapes = {v.path: tuple(v.shape) for v in backbone.variables}
-    assert variable_shapes(**numbers) == shapes
+    assert variable_shapes(**architecture) == shapes
 
 
 def test_override_numbers_changes_a_copy() -> None:
-    changed = override_numbers(
+    changed = override_architecture(
         NUMBERS, sliding_window=None, patch_size=7, text_decoder={"num_layers": 5}
     )
     assert changed["text_decoder"]["sliding_window"] is None
@@ -204,7 +204,7 @@ def test_override_numbers_changes_a_copy() -> None:
 )
 def test_override_numbers_rejects(override: dict, message: str) -> None:
     with pytest.raises(TypeError, match=message):
-        override_numbers(NUMBERS, **override)
+        override_architecture(NUMBERS, **override)
 
 
 @pytest.mark.parametrize("name", ["~nobody_of_that_name/preset", "x" * 5000])

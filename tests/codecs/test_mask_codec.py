@@ -12,7 +12,7 @@ from PIL import Image
 
 from keras_pg2.codecs import mask_from_coco, parse_detections
 from keras_pg2.codecs.mask_codec import MaskCodec
-from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkNumbers
+from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
 from keras_pg2.codecs.segment_tokens import codes_to_text
 from keras_pg2.datasets.coco import read_coco
 from keras_pg2.datasets.detection_rows import segmentation_rows
@@ -21,7 +21,7 @@ from keras_pg2.datasets.scenes.masks import sample_mask
 torch = pytest.importorskip("torch")
 published = pytest.importorskip("tests.codecs.published_vqvae")
 
-SMALL = MaskNetworkNumbers(8, 16, (4, 6, 8, 10))
+SMALL = MaskNetworkConfig(8, 16, (4, 6, 8, 10))
 
 
 @pytest.fixture(params=[(512, 128, (16, 32, 64, 128)), (24, 16, (6, 8, 10, 12))])
@@ -100,7 +100,7 @@ def test_a_file_is_read_from_an_address(file, tmp_path, monkeypatch):
         with pytest.raises(ConnectionError, match=r"none\.npz"):
             MaskCodec.from_file(address.replace(file.name, "none.npz"))
         server.shutdown()
-    assert codec.network.numbers.codebook_dim in (512, 24)
+    assert codec.network.configuration.codebook_dim in (512, 24)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from keras_pg2 import PaliGemma2CausalLM
-from keras_pg2.catalogue.numbers import override_numbers
+from keras_pg2.catalogue.architecture import override_architecture
 from keras_pg2.cli.finetuning_choices import Trained
 from keras_pg2.finetuning import Settings, finetune
 from keras_pg2.finetuning.logs import StepLog, read_log
@@ -173,12 +173,12 @@ def test_options_by_which_the_vision_tower_is_frozen(
     trained, freezes_vision, is_frozen
 ):
     model = random_task()
-    numbers = override_numbers(model.backbone.get_config())
+    architecture = override_architecture(model.backbone.get_config())
     if is_frozen:
-        trained.check_vision_is_frozen(numbers, freezes_vision)
+        trained.check_vision_is_frozen(architecture, freezes_vision)
     else:
         with pytest.raises(ValueError, match="--cache-features"):
-            trained.check_vision_is_frozen(numbers, freezes_vision)
+            trained.check_vision_is_frozen(architecture, freezes_vision)
     # The options do to a model what was said of them.
     trained.apply(model, freezes_vision)
     assert bool(model.backbone.vision_encoder.trainable_variables) != is_frozen

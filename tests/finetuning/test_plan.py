@@ -26,7 +26,7 @@ def preprocessor() -> PaliGemma2CausalLMPreprocessor:
     return PaliGemma2CausalLMPreprocessor(PaliGemma2Tokenizer(gemma_like_proto()))
 
 
-def numbers_of(image_size: int = 28, hidden_dim: int = 2304) -> dict:
+def architecture_of(image_size: int = 28, hidden_dim: int = 2304) -> dict:
     decoder = {**TEXT_DECODER, "hidden_dim": hidden_dim, "has_post_norms": True}
     return {
         "vision_encoder": {**VISION_ENCODER, "image_size": image_size},
@@ -41,7 +41,7 @@ def rows_of(count: int, prompt: str = "ocr", response: str = "cat") -> Rows:
 
 def plan(preprocessor, rows, eval_rows=(), is_lora=True, **settings):
     chosen = Settings(**settings)
-    return make_plan(chosen, numbers_of(), preprocessor, rows, eval_rows, is_lora)
+    return make_plan(chosen, architecture_of(), preprocessor, rows, eval_rows, is_lora)
 
 
 def test_the_learning_rate_rises_and_falls_as_a_cosine(preprocessor):
@@ -89,20 +89,20 @@ def test_recipes_give_what_is_not_said(preprocessor):
     ],
 )
 def test_learning_rates_by_width(preprocessor, width, is_second, is_lora, rate, words):
-    numbers = numbers_of(224, width)
-    numbers["text_decoder"]["has_post_norms"] = is_second
-    made = make_plan(Settings(), numbers, preprocessor, rows_of(20), (), is_lora)
+    architecture = architecture_of(224, width)
+    architecture["text_decoder"]["has_post_norms"] = is_second
+    made = make_plan(Settings(), architecture, preprocessor, rows_of(20), (), is_lora)
     assert made.settings.learning_rate == pytest.approx(rate)
     assert words in str(made.default_rate)
     said = Settings(learning_rate=0.5)
-    made = make_plan(said, numbers, preprocessor, rows_of(20), (), is_lora)
+    made = make_plan(said, architecture, preprocessor, rows_of(20), (), is_lora)
     assert made.settings.learning_rate == 0.5
 
 
 @pytest.mark.parametrize("width", [2304, 160])
 def test_a_step_takes_off_the_recipes_share_of_a_weight(preprocessor, width):
     # arXiv:2407.07726 appendix J: 3e-7 for captions of VATEX.
-    arguments = (numbers_of(224, width), preprocessor, rows_of(200), ())
+    arguments = (architecture_of(224, width), preprocessor, rows_of(200), ())
     made = make_plan(Settings(recipe="vatex_cap"), *arguments, False).settings
     assert made.learning_rate * made.weight_decay == pytest.approx(3e-7)
     assert make_plan(Settings(), *arguments, True).settings.weight_decay == 0.0
@@ -110,11 +110,11 @@ def test_a_step_takes_off_the_recipes_share_of_a_weight(preprocessor, width):
 
 def test_dropout_is_what_was_said_or_the_networks_or_the_recipes(preprocessor):
     def dropout(own: float | None, **settings) -> float | None:
-        numbers = numbers_of()
+        architecture = architecture_of()
         if own is not None:
-            numbers["text_decoder"]["dropout"] = own
+            architecture["text_decoder"]["dropout"] = own
         chosen = Settings(**settings)
-        made = make_plan(chosen, numbers, preprocessor, rows_of(20), (), True)
+        made = make_plan(chosen, architecture, preprocessor, rows_of(20), (), True)
         return made.settings.dropout
 
     # arXiv:2407.07726 appendix J: 0.3 for Screen2Words.
@@ -129,7 +129,7 @@ def test_dropout_is_what_was_said_or_the_networks_or_the_recipes(preprocessor):
     [(2304, 448, "3b", 448), (3584, 896, "10b", 448), (4608, 84, "28b", 224)],
 )
 def test_recipes_are_of_the_networks_size(hidden_dim, image_size, size, resolution):
-    found = find_recipe("cococap", numbers_of(image_size, hidden_dim))
+    found = find_recipe("cococap", architecture_of(image_size, hidden_dim))
     assert (found.size, found.resolution) == (size, resolution)
 
 

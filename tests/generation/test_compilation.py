@@ -23,13 +23,13 @@ def test_tokens_of_pictures_text_and_padding_are_counted():
     token_ids = arrays["token_ids"]
     images = np.zeros((1, 3, *arrays["images"].shape[-3:]), np.float32)
     embeddings = np.zeros((1, 7, 24), np.float32)
-    numbers = Sampler().numbers
+    parameters = Sampler().parameters
     for pictures, expected in (
         ({"images": images}, 2 * (3 * backbone.num_image_tokens + 9)),
         ({"image_embeddings": embeddings}, 2 * (7 + 9)),
     ):
         inputs = {**pictures, "token_ids": token_ids}
-        request = Request(inputs, None, None, None, numbers, None, None)
+        request = Request(inputs, None, None, None, parameters, None, None)
         assert count_tokens(backbone, request) == expected
 
 

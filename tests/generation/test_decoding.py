@@ -131,7 +131,7 @@ def run_loop(backbone, inputs, limits, stop, num_new=8, with_scores=False):
         np.zeros((batch_size, num_new), "float32"),
         np.array(limits, "int32"),
         np.array(stop, "int32"),
-        Sampler().numbers,
+        Sampler().parameters,
         None,
         np.zeros(batch_size, "int32"),
     )

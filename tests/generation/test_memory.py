@@ -42,8 +42,8 @@ def generation() -> tuple[Callable[[dict[str, Any]], Any], dict[str, np.ndarray]
     def run(inputs: dict[str, Any]) -> Any:
         plan = Plan(Sampler(), with_scores=True)
         constants = map(keras.ops.convert_to_tensor, (uniforms, limits, no_stops))
-        numbers = Sampler().numbers
-        request = Request(inputs, *constants, numbers, None, states)
+        parameters = Sampler().parameters
+        request = Request(inputs, *constants, parameters, None, states)
         return generate_tokens(backbone, plan, request)
 
     return run, inputs

@@ -139,9 +139,9 @@ def test_unknown_sampler(identifier):
         {"no_repeat_ngram_size": 0},
     ],
 )
-def test_numbers_out_of_range(numbers):
-    with pytest.raises(ValueError, match=next(iter(numbers))):
-        Sampler(**numbers)
+def test_numbers_out_of_range(parameters):
+    with pytest.raises(ValueError, match=next(iter(parameters))):
+        Sampler(**parameters)
 
 
 @pytest.mark.parametrize(
@@ -153,9 +153,9 @@ def test_numbers_out_of_range(numbers):
         {"length_penalty": "a"},
     ],
 )
-def test_numbers_of_beams_out_of_range(numbers):
-    with pytest.raises(ValueError, match=next(iter(numbers))):
-        BeamSearch(**numbers)
+def test_numbers_of_beams_out_of_range(parameters):
+    with pytest.raises(ValueError, match=next(iter(parameters))):
+        BeamSearch(**parameters)
 
 
 def test_all_beams_cannot_be_returned():
@@ -167,11 +167,11 @@ def test_numbers_are_inputs_and_no_structure():
     one = Sampler(temperature=0.7, top_p=0.9, seed=1, repetition_penalty=1.2)
     other = Sampler(temperature=1.3, top_p=0.2, seed=2, repetition_penalty=1.9)
     assert one.structure == other.structure
-    assert one.numbers != other.numbers
+    assert one.parameters != other.parameters
     assert one.structure != Sampler(temperature=0.7).structure
     uniforms = ops.convert_to_tensor(np.linspace(0, 0.99, 50, dtype="float32"))
     logits = ops.convert_to_tensor(np.repeat(LOGITS[None], 50, 0))
     for sampler in (one, other):
         own = ops.convert_to_numpy(sampler(logits, uniforms))
-        given = one.structure(logits, uniforms, sampler.numbers)
+        given = one.structure(logits, uniforms, sampler.parameters)
         np.testing.assert_array_equal(ops.convert_to_numpy(given), own)

@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from safetensors import safe_open
@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 from keras_pg2.conversion.safetensors_files import read_header
 from keras_pg2.conversion.tables.number_types import is_finite
 from keras_pg2.files.whole_files import staged
+from keras_pg2.typing import Architecture
 
 FORMAT = "keras_pg2 lora 1"
 ADAPTER_FILE = "adapter.safetensors"
@@ -57,12 +58,12 @@ class Base(NamedTuple):
 
     Attributes:
         name: of its checkpoint, for messages; "" where it is not known.
-        numbers: of its network; None where they are not known.
+        architecture: of its network; None where they are not known.
         hashes: of groups of its weights, by the group.
     """
 
     name: str = ""
-    numbers: Mapping[str, Mapping[str, Any]] | None = None
+    architecture: Architecture | None = None
     hashes: Mapping[str, str] = {}
 
 
@@ -93,9 +94,9 @@ class Adapter:
         return f"rank {ranks}, alpha {alphas}, {len(self.layers)} layers"
 
 
-def in_words(numbers: Iterable[float]) -> str:
+def in_words(values: Iterable[float]) -> str:
     """The different ones of some numbers: "8", or "4, 8"."""
-    return ", ".join(f"{number:g}" for number in sorted(set(numbers)))
+    return ", ".join(f"{number:g}" for number in sorted(set(values)))
 
 
 def write_adapter(adapter: Adapter, path: Path, overwrite: bool = False) -> None:
@@ -123,7 +124,7 @@ def write_adapter(adapter: Adapter, path: Path, overwrite: bool = False) -> None
         "targets": json.dumps(adapter.targets),
         "dropout": json.dumps(adapter.dropout),
         "base_name": adapter.base.name,
-        "base_numbers": json.dumps(adapter.base.numbers),
+        "base_numbers": json.dumps(adapter.base.architecture),
         "base_hashes": json.dumps(dict(adapter.base.hashes)),
     }
     with staged(path, overwrite, sum(t.nbytes for t in tensors.values())) as part:

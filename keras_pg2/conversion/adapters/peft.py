@@ -24,6 +24,7 @@ from keras_pg2.conversion.tables.number_types import is_finite
 from keras_pg2.conversion.tables.transforms import TRANSPOSE
 from keras_pg2.files.json_files import read_json
 from keras_pg2.files.whole_files import staged
+from keras_pg2.typing import Architecture
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -51,12 +52,12 @@ _PLAIN: dict[str, tuple[Any, str]] = {
 _INITIAL = (True, False, None, "gaussian", "eva", "orthogonal")
 
 
-def read_peft(directory: Path, numbers: Mapping[str, Mapping[str, Any]]) -> Adapter:
+def read_peft(directory: Path, architecture: Architecture) -> Adapter:
     """Reads an adapter that PEFT has written for PaliGemma of transformers.
 
     Args:
         directory: of PEFT.
-        numbers: of the network it is for.
+        architecture: of the network it is for.
 
     Raises:
         FileNotFoundError: when one of the two files is missing.
@@ -71,7 +72,7 @@ def read_peft(directory: Path, numbers: Mapping[str, Mapping[str, Any]]) -> Adap
     config = read_json(directory / CONFIG_FILE)
     _check_plain(config, directory)
     path = directory / WEIGHTS_FILE
-    layers = _layers_by_module(numbers)
+    layers = _layers_by_module(architecture)
     tensors: dict[tuple[str, ...], np.ndarray] = {}
     alphas: dict[str, float] = {}
     unknown = []
@@ -114,10 +115,10 @@ def write_peft(adapter: Adapter, directory: Path, base: str) -> None:
     Raises:
         FileExistsError: when there is something at the path.
     """
-    assert adapter.base.numbers is not None
+    assert adapter.base.architecture is not None
     modules = {
         layer: _module_name(key)
-        for key, layer in _layers_by_module(adapter.base.numbers).items()
+        for key, layer in _layers_by_module(adapter.base.architecture).items()
     }
     tensors: dict[str, np.ndarray] = {}
     for layer, factors in adapter.layers.items():
@@ -156,11 +157,11 @@ def _config(adapter: Adapter, modules: Mapping[str, str], base: str) -> dict[str
     }
 
 
-def _layers_by_module(numbers: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def _layers_by_module(architecture: Architecture) -> dict[str, str]:
     """Our layers' paths by the hub's keys of their kernels."""
     return {
         row.theirs: row.ours.removesuffix("/kernel")
-        for row in weight_rows(**numbers)
+        for row in weight_rows(**architecture)
         if row.transform is TRANSPOSE
     }
 

@@ -15,10 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.catalogue.numbers import num_image_tokens, override_numbers
+from keras_pg2.catalogue.architecture import num_image_tokens, override_architecture
 from keras_pg2.catalogue.released import PRESETS, text_length
 from keras_pg2.conversion.big_vision.npz_files import NpzSource, write_npz
-from keras_pg2.conversion.tables.checkpoint import Checkpoint, Numbers, Preprocessing
+from keras_pg2.conversion.tables.checkpoint import (
+    Checkpoint,
+    Preprocessing,
+)
 from keras_pg2.conversion.tables.outgoing import Outgoing, outgoing_tensors
 from keras_pg2.conversion.tables.renamed_source import RenamedSource
 from keras_pg2.conversion.tables.transforms import (
@@ -30,6 +33,7 @@ from keras_pg2.conversion.tables.transforms import (
     heads_last,
 )
 from keras_pg2.conversion.tables.weight_table import Part, Row, named_rows
+from keras_pg2.typing import Architecture
 
 NUMBERS_KEY = "keras_pg2/numbers"
 """An array of UTF-8 JSON: the numbers of a network that the shapes do not tell."""
@@ -68,11 +72,11 @@ def open_big_vision(
     found = (
         json.loads(source.read(NUMBERS_KEY).tobytes())
         if is_noted
-        else infer_numbers({key: source.shape(key) for key in source.names}, path)
+        else infer_architecture({key: source.shape(key) for key in source.names}, path)
     )
-    numbers = override_numbers(found, **(overrides or {}))
+    architecture = override_architecture(found, **(overrides or {}))
     notes = []
-    if not is_noted and numbers["text_decoder"]["has_post_norms"]:
+    if not is_noted and architecture["text_decoder"]["has_post_norms"]:
         notes.append(
             "the file tells no soft caps and no window: those of the released models "
             "are taken (big_vision itself has no window: sliding_window=None)"
@@ -84,12 +88,12 @@ def open_big_vision(
             "text have no preprocessor; pass tokenizer="
         )
     kind = "mix" if "mix" in path.name else "pt"
-    length = text_length(kind, numbers["vision_encoder"]["image_size"])
+    length = text_length(kind, architecture["vision_encoder"]["image_size"])
     checkpoint = Checkpoint(
         "npz",
         path,
-        numbers,
-        weight_rows(**numbers),
+        architecture,
+        weight_rows(**architecture),
         source,
         Preprocessing(proto, length),
         {re.escape(NUMBERS_KEY): "numbers, not weights"},
@@ -121,7 +125,9 @@ def _read_tokenizer(path: Path, tokenizer: Path | None) -> bytes | None:
     return found[0].read_bytes() if found else None
 
 
-def infer_numbers(shapes: Mapping[str, Shape], path: Path) -> dict[str, dict[str, Any]]:
+def infer_architecture(
+    shapes: Mapping[str, Shape], path: Path
+) -> dict[str, dict[str, Any]]:
     """Reads the numbers of a network from the shapes of its arrays.
 
     Raises:
@@ -199,17 +205,17 @@ def write_big_vision(
         dtype: of all arrays; None keeps that of the first layer of each stack.
         advance: told the bytes of each block when it is written.
     """
-    numbers = checkpoint.numbers
-    rows = sorted(weight_rows(**numbers), key=lambda row: row.theirs)
+    architecture = checkpoint.architecture
+    rows = sorted(weight_rows(**architecture), key=lambda row: row.theirs)
     tensors = outgoing_tensors(checkpoint, rows, dtype)
     shapes = {tensor.key: tensor.shape for tensor in tensors}
-    if infer_numbers(shapes, target) != override_numbers(numbers):
-        tensors.insert(0, _noted(numbers))
+    if infer_architecture(shapes, target) != override_architecture(architecture):
+        tensors.insert(0, _noted(architecture))
     write_npz(target, tensors, advance)
 
 
-def _noted(numbers: Numbers) -> Outgoing:
-    text = json.dumps({part: dict(values) for part, values in numbers.items()})
+def _noted(architecture: Architecture) -> Outgoing:
+    text = json.dumps({part: dict(values) for part, values in architecture.items()})
     array = np.frombuffer(text.encode(), np.uint8)
     return Outgoing(NUMBERS_KEY, array.shape, array.dtype, lambda: iter([array]))
 
@@ -239,9 +245,9 @@ def weight_rows(
     ]
 
 
-def _vision_blocks(numbers: Mapping[str, Any]) -> list[Row]:
-    width, inner = numbers["hidden_dim"], numbers["intermediate_dim"]
-    heads = numbers["num_heads"]
+def _vision_blocks(architecture: Mapping[str, Any]) -> list[Row]:
+    width, inner = architecture["hidden_dim"], architecture["intermediate_dim"]
+    heads = architecture["num_heads"]
     head_dim = width // heads
     attention = "MultiHeadDotProductAttention_0/"
     entries: list[tuple[str, str, Shape, Transform]] = [
@@ -269,18 +275,18 @@ def _vision_blocks(numbers: Mapping[str, Any]) -> list[Row]:
             (ours + "kernel", theirs + "kernel", (width, heads, head_dim), split)
         )
         entries.append((ours + "bias", theirs + "bias", (heads, head_dim), split))
-    return _stacked(entries, numbers["num_layers"], "vision_encoder/", _VIT)
+    return _stacked(entries, architecture["num_layers"], "vision_encoder/", _VIT)
 
 
-def _text_blocks(numbers: Mapping[str, Any]) -> list[Row]:
-    width, head_dim = numbers["hidden_dim"], numbers["head_dim"]
-    inner, count = numbers["intermediate_dim"], numbers["num_layers"]
-    queries, keys = numbers["num_query_heads"], numbers["num_key_value_heads"]
+def _text_blocks(architecture: Mapping[str, Any]) -> list[Row]:
+    width, head_dim = architecture["hidden_dim"], architecture["head_dim"]
+    inner, count = architecture["intermediate_dim"], architecture["num_layers"]
+    queries, keys = architecture["num_query_heads"], architecture["num_key_value_heads"]
     norms = [
         ("pre_attention_norm", "pre_attention_norm"),
         ("pre_mlp_norm", "pre_ffw_norm"),
     ]
-    if numbers["has_post_norms"]:
+    if architecture["has_post_norms"]:
         norms += [("post_attention_norm",) * 2, ("post_mlp_norm", "post_ffw_norm")]
     into_heads, out_of_heads = heads_first(width, head_dim), heads_last(width, head_dim)
     single: list[tuple[str, str, Shape, Transform]] = [

@@ -12,8 +12,8 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from keras_pg2.catalogue.numbers import num_image_tokens
-from keras_pg2.conversion.tables.checkpoint import Numbers
+from keras_pg2.catalogue.architecture import num_image_tokens
+from keras_pg2.typing import Architecture
 
 MAX_LENGTH = 8192
 """Tokens of the longest sequence; a window of as many is none."""
@@ -70,17 +70,17 @@ def _layer_words(**fields: int) -> list[int]:
     return _structure([fields.get(name, 0) for name in _LAYER_FIELDS])
 
 
-def config_words(numbers: Numbers, weights: str) -> list[int]:
+def config_words(architecture: Architecture, weights: str) -> list[int]:
     """The configuration of a network.
 
     Args:
-        numbers: of a backbone.
+        architecture: of a backbone.
         weights: "float32", "bfloat16" or "sfp", the smallest type in the file.
 
     Raises:
         ValueError: when gemma.cpp has no such network.
     """
-    vision, text = numbers["vision_encoder"], numbers["text_decoder"]
+    vision, text = architecture["vision_encoder"], architecture["text_decoder"]
     layer = _layer_words(
         model_dim=text["hidden_dim"],
         ff_hidden_dim=text["intermediate_dim"],

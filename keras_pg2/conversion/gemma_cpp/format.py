@@ -67,18 +67,18 @@ def open_gemma_cpp(path: Path) -> Checkpoint:
             f"Expected the blobs config and toc in {path}. Received a file without "
             f"{' and '.join(missing)}: write it with a gemma.cpp of 2025 or newer."
         )
-    numbers = read_config(read_blob(path, places["config"]))
+    architecture = read_config(read_blob(path, places["config"]))
     tokenizer = places.get("tokenizer")
     kind = "mix" if "mix" in path.name else "pt"
     checkpoint = Checkpoint(
         "sbs",
         path,
-        numbers,
-        weight_rows(**numbers),
-        GemmaCppSource(path, places, numbers["text_decoder"]),
+        architecture,
+        weight_rows(**architecture),
+        GemmaCppSource(path, places, architecture["text_decoder"]),
         Preprocessing(
             tokenizer and read_blob(path, tokenizer),
-            text_length(kind, numbers["vision_encoder"]["image_size"]),
+            text_length(kind, architecture["vision_encoder"]["image_size"]),
         ),
     )
     checkpoint.check()
@@ -198,17 +198,17 @@ def write_gemma_cpp(
     Raises:
         ValueError: when there is no tokenizer, or gemma.cpp has no such network.
     """
-    numbers, proto = checkpoint.numbers, checkpoint.preprocessing.tokenizer
+    architecture, proto = checkpoint.architecture, checkpoint.preprocessing.tokenizer
     if proto is None:
         raise ValueError(
             "Expected a tokenizer, which is a part of a .sbs file. Received a "
             "checkpoint without. Pass tokenizer=paligemma_tokenizer.model."
         )
     base = "bfloat16" if dtype is None or dtype == DTYPES["bfloat16"] else "float32"
-    config = config_words(numbers, "sfp" if weights == "sfp" else base)
+    config = config_words(architecture, "sfp" if weights == "sfp" else base)
     contents: list[int] = []
     with writing_blobs(target) as blobs:
-        for tensor in outgoing_tensors(checkpoint, weight_rows(**numbers)):
+        for tensor in outgoing_tensors(checkpoint, weight_rows(**architecture)):
             data, type_number, scale = _encode(tensor, base, weights)
             shape = data.shape if data.ndim == 2 else (1, data.size)
             blobs.write(tensor.key, [as_bytes(data)])
@@ -294,9 +294,9 @@ def _one_kind_of_heads(width: int, head_dim: int) -> Transform:
     )
 
 
-def _text_layer(numbers: Mapping[str, Any]) -> list[Row]:
-    width, head_dim = numbers["hidden_dim"], numbers["head_dim"]
-    heads = numbers["num_key_value_heads"]
+def _text_layer(architecture: Mapping[str, Any]) -> list[Row]:
+    width, head_dim = architecture["hidden_dim"], architecture["head_dim"]
+    heads = architecture["num_key_value_heads"]
     joined = (2 * heads * head_dim, width)
     view = (heads, 2, head_dim, width)
     transform = _one_kind_of_heads(width, head_dim)
@@ -321,12 +321,12 @@ def _text_layer(numbers: Mapping[str, Any]) -> list[Row]:
         Row("mlp/gate_dense/kernel", "gating1_w", TRANSPOSE),
         Row("mlp/up_dense/kernel", "gating2_w", TRANSPOSE),
         Row("mlp/down_dense/kernel", "linear_w", TRANSPOSE),
-        *(post_norms if numbers["has_post_norms"] else []),
+        *(post_norms if architecture["has_post_norms"] else []),
     ]
 
 
-def _vision_layer(numbers: Mapping[str, Any]) -> list[Row]:
-    width, heads = numbers["hidden_dim"], numbers["num_heads"]
+def _vision_layer(architecture: Mapping[str, Any]) -> list[Row]:
+    width, heads = architecture["hidden_dim"], architecture["num_heads"]
     head_dim = width // heads
     kernels, biases = (3 * width, width), (3 * heads, head_dim)
     of_kernel = _one_kind_of_heads(width, head_dim)

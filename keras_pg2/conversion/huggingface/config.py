@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from keras_pg2.catalogue.numbers import num_image_tokens
+from keras_pg2.catalogue.architecture import num_image_tokens
 from keras_pg2.catalogue.released import NUM_EXTRA_ROWS
 
 Config = Mapping[str, Any]
@@ -84,7 +84,7 @@ _FIXED_TEXT = {
 }
 
 
-def read_numbers(config: Config) -> dict[str, dict[str, Any]]:
+def read_architecture(config: Config) -> dict[str, dict[str, Any]]:
     """Reads the arguments of a `PaliGemma2Backbone` from a `config.json`.
 
     Args:
@@ -113,8 +113,10 @@ def read_numbers(config: Config) -> dict[str, dict[str, Any]]:
     vision = _given(config, "vision_config", _ABSENT_VISION)
     text = _given(config, "text_config", _ABSENT_TEXT)
     return {
-        "vision_encoder": _vision_numbers(vision),
-        "text_decoder": _text_numbers(text, config.get("image_token_index", 256_000)),
+        "vision_encoder": _vision_architecture(vision),
+        "text_decoder": _text_architecture(
+            text, config.get("image_token_index", 256_000)
+        ),
     }
 
 
@@ -122,7 +124,7 @@ def _given(config: Config, part: str, absent: Config) -> Config:
     return absent if config.get(part) is None else config[part]
 
 
-def _vision_numbers(given: Config) -> dict[str, Any]:
+def _vision_architecture(given: Config) -> dict[str, Any]:
     _check_type("vision_config", given, "siglip_vision_model", ("siglip_vision_model",))
     _check_fixed("vision_config", given, _FIXED_VISION)
     config = {**_VISION_DEFAULTS, **given}
@@ -136,7 +138,7 @@ def _vision_numbers(given: Config) -> dict[str, Any]:
     }
 
 
-def _text_numbers(given: Config, image_token: int) -> dict[str, Any]:
+def _text_architecture(given: Config, image_token: int) -> dict[str, Any]:
     model_type = _check_type("text_config", given, "gemma", tuple(_TEXT_DEFAULTS))
     rope = given.get("rope_parameters") or {}
     _check_fixed("text_config", {**given, **rope}, _FIXED_TEXT)
@@ -205,17 +207,17 @@ def _check_fixed(part: str, given: Config, fixed: Mapping[str, tuple]) -> None:
         )
 
 
-def write_config(numbers: Mapping[str, Config], dtype: str) -> dict[str, Any]:
+def write_config(architecture: Mapping[str, Config], dtype: str) -> dict[str, Any]:
     """Writes a `config.json`, with everything that any reader of it may miss.
 
     Args:
-        numbers: arguments of a `PaliGemma2Backbone`.
+        architecture: arguments of a `PaliGemma2Backbone`.
         dtype: "float32", "bfloat16" or "float16", of the weights.
 
     Returns:
         The content of the file, as those of google/paligemma2-* on the hub.
     """
-    vision, text = numbers["vision_encoder"], numbers["text_decoder"]
+    vision, text = architecture["vision_encoder"], architecture["text_decoder"]
     num_tokens = num_image_tokens(**vision)
     types = {"torch_dtype": dtype, "dtype": dtype}
     width = text["hidden_dim"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_pg2.catalogue.released import text_length
-from keras_pg2.conversion.huggingface.config import read_numbers
+from keras_pg2.conversion.huggingface.config import read_architecture
 from keras_pg2.conversion.huggingface.tokenizer_files import to_sentencepiece
 from keras_pg2.conversion.huggingface.weights import (
     IGNORABLE,
@@ -40,14 +40,14 @@ def is_huggingface_directory(path: str | Path) -> bool:
     return "model_type" in content and "registered_name" not in content
 
 
-def read_huggingface_numbers(directory: Path) -> dict[str, dict[str, Any]]:
+def read_huggingface_architecture(directory: Path) -> dict[str, dict[str, Any]]:
     """The numbers of `config.json` alone; no weights need be there.
 
     Raises:
         FileNotFoundError: when there is no `config.json`.
         ValueError: when it is of another model.
     """
-    return read_numbers(read_json(directory / "config.json"))
+    return read_architecture(read_json(directory / "config.json"))
 
 
 def open_huggingface(directory: Path) -> Checkpoint:
@@ -62,16 +62,16 @@ def open_huggingface(directory: Path) -> Checkpoint:
         ValueError: when the directory holds another model, a file is cut off, or
             keys or shapes of the weights do not fit; before tensors are read.
     """
-    numbers = read_huggingface_numbers(directory)
+    architecture = read_huggingface_architecture(directory)
     files = SafetensorsSource(directory)
     source = RenamedSource(files, hub_names(files.keys()))
     checkpoint = Checkpoint(
         "huggingface",
         directory,
-        numbers,
-        weight_rows(**numbers),
+        architecture,
+        weight_rows(**architecture),
         source,
-        read_huggingface_preprocessing(directory, numbers),
+        read_huggingface_preprocessing(directory, architecture),
         IGNORABLE,
     )
     checkpoint.check()
@@ -82,7 +82,7 @@ def open_huggingface(directory: Path) -> Checkpoint:
 
 
 def read_huggingface_preprocessing(
-    directory: Path, numbers: dict[str, dict[str, Any]]
+    directory: Path, architecture: dict[str, dict[str, Any]]
 ) -> Preprocessing:
     """Reads tokenizer, and the filter from the preprocessor's or processor's config.
 
@@ -92,7 +92,7 @@ def read_huggingface_preprocessing(
     Raises:
         ValueError: when the files say what the model's images are not.
     """
-    side = numbers["vision_encoder"]["image_size"]
+    side = architecture["vision_encoder"]["image_size"]
     config = _image_processor_config(directory)
     size = config.get("size", {"height": side, "width": side})
     if size != {"height": side, "width": side}:
@@ -116,7 +116,7 @@ def read_huggingface_preprocessing(
             )
     kind = "mix" if "mix" in directory.name else "pt"
     return Preprocessing(
-        _read_tokenizer(directory, numbers["text_decoder"]["vocabulary_size"]),
+        _read_tokenizer(directory, architecture["text_decoder"]["vocabulary_size"]),
         text_length(kind, side),
         RESAMPLE[resample],
     )

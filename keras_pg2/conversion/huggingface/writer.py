@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.catalogue.numbers import num_image_tokens
-from keras_pg2.conversion.huggingface.config import read_numbers, write_config
+from keras_pg2.catalogue.architecture import num_image_tokens
+from keras_pg2.conversion.huggingface.config import read_architecture, write_config
 from keras_pg2.conversion.huggingface.reader import RESAMPLE
 from keras_pg2.conversion.huggingface.tokenizer_files import (
     IMAGE_TOKEN,
@@ -47,10 +47,14 @@ def write_huggingface(
         ValueError: when transformers has no such network (soft caps without
             post-norms, say), or the tokenizer is not of the network's size.
     """
-    tensors = outgoing_tensors(checkpoint, weight_rows(**checkpoint.numbers), dtype)
+    tensors = outgoing_tensors(
+        checkpoint, weight_rows(**checkpoint.architecture), dtype
+    )
     proto = checkpoint.preprocessing.tokenizer
     if proto is not None:
-        _check_vocabulary(proto, checkpoint.numbers["text_decoder"]["vocabulary_size"])
+        _check_vocabulary(
+            proto, checkpoint.architecture["text_decoder"]["vocabulary_size"]
+        )
     write_description(checkpoint, target, main_dtype(tensors))
     if proto is not None:
         write_tokenizer(target, proto)
@@ -69,8 +73,8 @@ def write_description(checkpoint: Checkpoint, target: Path, dtype: str) -> None:
     Raises:
         ValueError: when transformers has no such network.
     """
-    config = write_config(checkpoint.numbers, dtype)
-    _check_same(read_numbers(config), checkpoint.numbers)
+    config = write_config(checkpoint.architecture, dtype)
+    _check_same(read_architecture(config), checkpoint.architecture)
     target.mkdir(parents=True)
     _write_json(target / "config.json", config)
     ids = {f"{name}_token_id": i for i, name in enumerate(("pad", "eos", "bos"))}
@@ -111,7 +115,7 @@ def _check_vocabulary(proto: bytes, vocabulary_size: int) -> None:
 
 
 def _image_processor(checkpoint: Checkpoint) -> dict[str, Any]:
-    vision = checkpoint.numbers["vision_encoder"]
+    vision = checkpoint.architecture["vision_encoder"]
     side = vision["image_size"]
     filters = {name: number for number, name in RESAMPLE.items()}
     return {

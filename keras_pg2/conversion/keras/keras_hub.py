@@ -45,15 +45,17 @@ def open_keras_hub(directory: Path) -> Checkpoint:
         ValueError: when the configuration is of no PaliGemma, or contradicts the
             weights.
     """
-    numbers, notes = read_keras_hub_numbers(read_json(directory / "config.json"))
+    architecture, notes = read_keras_hub_architecture(
+        read_json(directory / "config.json")
+    )
     preprocessing, more_notes = _read_preprocessing(
-        directory, numbers["vision_encoder"]["image_size"]
+        directory, architecture["vision_encoder"]["image_size"]
     )
     checkpoint = Checkpoint(
         "keras_hub",
         directory,
-        numbers,
-        weight_rows(**numbers),
+        architecture,
+        weight_rows(**architecture),
         KerasWeightsSource(directory),
         preprocessing,
         # States of dropout and its seeds hold no weights.
@@ -64,7 +66,7 @@ def open_keras_hub(directory: Path) -> Checkpoint:
     return checkpoint
 
 
-def read_keras_hub_numbers(
+def read_keras_hub_architecture(
     config: Mapping[str, Any],
 ) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
     """Reads the arguments of our backbone, and what a user should know about them.
@@ -98,7 +100,7 @@ def read_keras_hub_numbers(
             f"KerasHub 0.32 itself scales by {theirs['head_dim']} ** -0.5",
         )
     has_window = theirs.get("use_sliding_window_attention", False)
-    numbers = {
+    architecture = {
         "vision_encoder": {
             "image_size": theirs["image_size"],
             "patch_size": theirs["vit_patch_size"],
@@ -124,7 +126,7 @@ def read_keras_hub_numbers(
             "has_post_norms": norms[0],
         },
     }
-    return numbers, notes
+    return architecture, notes
 
 
 def _read_preprocessing(
@@ -199,8 +201,8 @@ def _vision_block() -> list[Row]:
     ]
 
 
-def _text_block(numbers: Mapping[str, Any]) -> list[Row]:
-    width, head_dim = numbers["hidden_dim"], numbers["head_dim"]
+def _text_block(architecture: Mapping[str, Any]) -> list[Row]:
+    width, head_dim = architecture["hidden_dim"], architecture["head_dim"]
     into_heads, out_of_heads = heads_first(width, head_dim), heads_last(width, head_dim)
     post_norms = [
         Row("post_attention_norm/scale", "post_attention_norm/vars/0"),
@@ -223,5 +225,5 @@ def _text_block(numbers: Mapping[str, Any]) -> list[Row]:
         Row("mlp/gate_dense/kernel", "gating_ffw/vars/0"),
         Row("mlp/up_dense/kernel", "gating_ffw_2/vars/0"),
         Row("mlp/down_dense/kernel", "ffw_linear/vars/0"),
-        *(post_norms if numbers["has_post_norms"] else []),
+        *(post_norms if architecture["has_post_norms"] else []),
     ]

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.catalogue.numbers import (
+from keras_pg2.catalogue.architecture import (
     count_parameters,
-    override_numbers,
+    override_architecture,
     variable_shapes,
 )
 from keras_pg2.conversion.keras.weight_files import (
@@ -29,6 +29,7 @@ from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.tables.outgoing import main_dtype, outgoing_tensors
 from keras_pg2.conversion.tables.weight_table import Row
 from keras_pg2.files.json_files import read_json
+from keras_pg2.typing import Architecture
 
 _REGISTERED = "keras_pg2>PaliGemma2Backbone"
 _FLOAT_POLICIES = ("float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
@@ -73,10 +74,10 @@ def open_preset(directory: Path) -> Checkpoint:
             f"Expected a preset of float weights. Received: {directory}, a quantised "
             "one. Take the preset it was quantised from, and call `quantize` again."
         )
-    numbers = override_numbers(read_json(directory / "config.json")["config"])
+    architecture = override_architecture(read_json(directory / "config.json")["config"])
     metadata = directory / "metadata.json"
     noted = read_json(metadata).get("parameter_count") if metadata.is_file() else None
-    count = count_parameters(**numbers)
+    count = count_parameters(**architecture)
     if noted is not None and noted != count:
         raise ValueError(
             f"Expected numbers that make {noted:,} weights, as are saved in "
@@ -86,8 +87,8 @@ def open_preset(directory: Path) -> Checkpoint:
     checkpoint = Checkpoint(
         "preset",
         directory,
-        numbers,
-        weight_rows(**numbers),
+        architecture,
+        weight_rows(**architecture),
         KerasWeightsSource(directory),
         _read_preprocessing(directory),
     )
@@ -102,7 +103,7 @@ def leave_lora_out_of_count(directory: Path) -> None:
     """
     config = read_json(directory / "config.json")["config"]
     metadata = read_json(directory / "metadata.json")
-    count = count_parameters(**override_numbers(config))
+    count = count_parameters(**override_architecture(config))
     _write_json(directory / "metadata.json", {**metadata, "parameter_count": count})
 
 
@@ -160,10 +161,10 @@ def write_preset(
     Raises:
         ValueError: when the tokenizer is none of PaliGemma's.
     """
-    rows = weight_rows(**checkpoint.numbers)
+    rows = weight_rows(**checkpoint.architecture)
     tensors = outgoing_tensors(checkpoint, rows, dtype)
     target.mkdir(parents=True)
-    backbone = _backbone_config(checkpoint.numbers, main_dtype(tensors))
+    backbone = _backbone_config(checkpoint.architecture, main_dtype(tensors))
     _write_json(target / "config.json", backbone)
     metadata = {
         "keras_version": version("keras"),
@@ -191,9 +192,7 @@ def write_preset(
     write_keras_weights(target, tensors, names, advance)
 
 
-def _backbone_config(
-    numbers: Mapping[str, Mapping[str, Any]], policy: str
-) -> dict[str, Any]:
+def _backbone_config(architecture: Architecture, policy: str) -> dict[str, Any]:
     return {
         "module": "keras_pg2.modeling.backbone",
         "class_name": "PaliGemma2Backbone",
@@ -206,7 +205,7 @@ def _backbone_config(
                 "config": {"name": policy},
                 "registered_name": None,
             },
-            **{part: dict(values) for part, values in numbers.items()},
+            **{part: dict(values) for part, values in architecture.items()},
         },
         "registered_name": _REGISTERED,
     }
@@ -217,7 +216,7 @@ def _write_preprocessor(checkpoint: Checkpoint, target: Path) -> dict[str, Any]:
     from keras_pg2.conversion.to_preprocessor import build_preprocessor
 
     preprocessor = build_preprocessor(
-        checkpoint.preprocessing, checkpoint.numbers, checkpoint.path
+        checkpoint.preprocessing, checkpoint.architecture, checkpoint.path
     )
     preprocessor.save_to_preset(str(target))
     return read_json(target / "preprocessor.json")

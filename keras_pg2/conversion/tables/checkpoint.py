@@ -10,11 +10,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from keras_pg2.catalogue.numbers import count_parameters, variable_shapes
+from keras_pg2.catalogue.architecture import count_parameters, variable_shapes
 from keras_pg2.conversion.tables.weight_table import (
     Row,
     TensorSource,
@@ -22,9 +21,7 @@ from keras_pg2.conversion.tables.weight_table import (
     check_shapes,
     read_variable,
 )
-
-Numbers = Mapping[str, Mapping[str, Any]]
-"""{"vision_encoder": {...}, "text_decoder": {...}}."""
+from keras_pg2.typing import Architecture
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class Checkpoint:
     Attributes:
         format: name of the format, as `keras-pg2 convert --to` takes it.
         path: the directory or file.
-        numbers: arguments of the backbone.
+        architecture: arguments of the backbone.
         rows: the weight table.
         source: the tensors.
         preprocessing: of pictures and text.
@@ -63,7 +60,7 @@ class Checkpoint:
 
     format: str
     path: Path
-    numbers: Numbers
+    architecture: Architecture
     rows: Sequence[Row]
     source: TensorSource
     preprocessing: Preprocessing
@@ -80,13 +77,13 @@ class Checkpoint:
             ValueError: naming all keys, shapes and variables that do not fit.
         """
         ignored = check_keys(self.rows, self.source.keys(), self.ignorable)
-        check_shapes(self.rows, self.source, variable_shapes(**self.numbers))
+        check_shapes(self.rows, self.source, variable_shapes(**self.architecture))
         return ignored
 
     @property
     def num_parameters(self) -> int:
         """Number of weights of the backbone."""
-        return count_parameters(**self.numbers)
+        return count_parameters(**self.architecture)
 
     @property
     def num_bytes(self) -> int:

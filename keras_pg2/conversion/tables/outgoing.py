@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_pg2.catalogue.numbers import variable_shapes
+from keras_pg2.catalogue.architecture import variable_shapes
 from keras_pg2.conversion.memory_order import in_memory_order
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import cast
@@ -95,7 +95,7 @@ class _Writer:
     dtype: np.dtype | None
 
     def __post_init__(self) -> None:
-        self.shapes = variable_shapes(**self.checkpoint.numbers)
+        self.shapes = variable_shapes(**self.checkpoint.architecture)
         self.by_key: dict[str, list[Row]] = {}
         for row in self.rows:
             self.by_key.setdefault(row.theirs, []).append(row)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_pg2.catalogue.numbers import count_parameters, override_numbers
+from keras_pg2.catalogue.architecture import count_parameters, override_architecture
 from keras_pg2.deploy.comparison import LogitComparison
 from keras_pg2.deploy.litert.files import (
     FilePlan,
@@ -73,12 +73,12 @@ def export_litert(
     cache_length = check_cache_length(
         cache_length, backbone.num_image_tokens + lengths[-1]
     )
-    numbers = override_numbers(backbone.get_config())
+    architecture = override_architecture(backbone.get_config())
     target = Path(path)
-    num_bytes = int(count_parameters(**numbers) * BYTES_PER_WEIGHT[quantization])
+    num_bytes = int(count_parameters(**architecture) * BYTES_PER_WEIGHT[quantization])
     with staged(target, overwrite=None, num_bytes=num_bytes) as part:
         graph = open_graph(import_tensorflow(), backbone)
-        plan = FilePlan(split_layers(numbers), lengths, cache_length)
+        plan = FilePlan(split_layers(architecture), lengths, cache_length)
         files = plan.files(graph)
         part.mkdir()
         for name, signatures in files.items():

@@ -18,11 +18,11 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from keras_pg2.catalogue.numbers import count_parameters, variable_shapes
+from keras_pg2.catalogue.architecture import count_parameters, variable_shapes
 from keras_pg2.deploy.litert.graph import LiteRTGraph
 from keras_pg2.deploy.litert.quantization import quantize
 from keras_pg2.deploy.litert.signatures import (
@@ -34,6 +34,7 @@ from keras_pg2.deploy.litert.signatures import (
     save,
     vision_signature,
 )
+from keras_pg2.typing import Architecture
 
 MAX_FILE_BYTES = 1_900_000_000
 """Of float32 weights. Flatbuffers hold 2 GB, and the converter takes four times it."""
@@ -89,14 +90,16 @@ class FilePlan(NamedTuple):
         return tuple(f"text_decoder/block_{i}/" for i in range(*ends))
 
 
-def split_layers(numbers: Mapping[str, Mapping[str, Any]]) -> list[tuple[int, int]]:
+def split_layers(
+    architecture: Architecture,
+) -> list[tuple[int, int]]:
     """The parts of the decoder, each of as many layers as fit into a file."""
-    num_layers = numbers["text_decoder"]["num_layers"]
-    if 4 * count_parameters(**numbers) <= MAX_FILE_BYTES:
+    num_layers = architecture["text_decoder"]["num_layers"]
+    if 4 * count_parameters(**architecture) <= MAX_FILE_BYTES:
         return [(0, num_layers)]
     layer_bytes = 4 * sum(
         math.prod(shape)
-        for path, shape in variable_shapes(**numbers).items()
+        for path, shape in variable_shapes(**architecture).items()
         if path.startswith("text_decoder/block_0/")
     )
     size = max(MAX_FILE_BYTES // layer_bytes, 1)
@@ -121,8 +124,8 @@ def write_file(
         blob = converter.convert()
     del converter
     if quantization is not None:
-        numbers = {"vision_encoder": graph.vision, "text_decoder": graph.text}
-        blob = quantize(blob, quantization, numbers)
+        architecture = {"vision_encoder": graph.vision, "text_decoder": graph.text}
+        blob = quantize(blob, quantization, architecture)
     target.write_bytes(blob)
 
 
@@ -146,12 +149,12 @@ def write_in_a_process(
         MemoryError: when the system ended it, as it does when memory runs out.
         RuntimeError: when it failed; has its last words.
     """
-    numbers = {"vision_encoder": graph.vision, "text_decoder": graph.text}
+    architecture = {"vision_encoder": graph.vision, "text_decoder": graph.text}
     with TemporaryDirectory() as directory:
-        for path in variable_shapes(**numbers):
+        for path in variable_shapes(**architecture):
             if path.startswith(plan.beginnings(name)):
                 np.save(_weight_file(directory, path), graph.read(path))
-        arguments = (directory, numbers, plan, name, str(target), quantization)
+        arguments = (directory, architecture, plan, name, str(target), quantization)
         done = subprocess.run(
             [sys.executable, "-c", f"from {__name__} import _run; _run()"],
             input=json.dumps(arguments),
@@ -180,11 +183,11 @@ def _run() -> None:
     """What that process does; its input are the arguments."""
     import tensorflow as tf
 
-    directory, numbers, plan, name, target, quantization = json.load(sys.stdin)
+    directory, architecture, plan, name, target, quantization = json.load(sys.stdin)
     graph = LiteRTGraph(
         tf,
-        numbers,
-        frozenset(variable_shapes(**numbers)),
+        architecture,
+        frozenset(variable_shapes(**architecture)),
         lambda path: np.load(_weight_file(directory, path), mmap_mode="r"),
     )
     signatures = FilePlan(*plan).files(graph)[name]

@@ -17,7 +17,7 @@ the borders of the file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,8 +26,8 @@ from keras_pg2.modeling.attention import QUERY_BLOCK
 from keras_pg2.modeling.gemma2 import RMS_NORM_EPSILON
 from keras_pg2.modeling.rotary import ROTARY_BASE
 from keras_pg2.modeling.siglip import LAYER_NORM_EPSILON
+from keras_pg2.typing import Architecture, Tensor
 
-Tensor = Any
 Cache = Sequence[tuple[Tensor, Tensor]]
 """Per layer keys float32[1, K, S, H] and values float32[1, K, H, S]."""
 
@@ -51,7 +51,7 @@ class LiteRTGraph:
 
     Args:
         tf: the module `tensorflow`.
-        numbers: of the vision encoder and the text decoder, by part.
+        architecture: of the vision encoder and the text decoder, by part.
         paths: of all weights in the backbone.
         read: a weight by its path, float32; kernels as [F, D].
 
@@ -63,13 +63,13 @@ class LiteRTGraph:
     def __init__(
         self,
         tf: Any,
-        numbers: Mapping[str, Mapping[str, Any]],
+        architecture: Architecture,
         paths: Collection[str],
         read: Callable[[str], np.ndarray],
     ) -> None:
         self.tf = tf
-        self.vision = numbers["vision_encoder"]
-        self.text = numbers["text_decoder"]
+        self.vision = architecture["vision_encoder"]
+        self.text = architecture["text_decoder"]
         self.weights: dict[str, Any] = {}
         self._paths = paths
         self.read = read
@@ -82,13 +82,13 @@ class LiteRTGraph:
 
     def encode_image(self, images: Tensor) -> Tensor:
         """float32[1, h, w, 3] in [-1, 1] -> float32[1, I, hidden_dim of vision]."""
-        tf, numbers = self.tf, self.vision
-        width, patch = numbers["hidden_dim"], numbers["patch_size"]
+        tf, sizes = self.tf, self.vision
+        width, patch = sizes["hidden_dim"], sizes["patch_size"]
         kernel = self._of("vision_encoder/patch_embedding/kernel")
         x = tf.nn.conv2d(images, kernel, patch, "VALID")
         x = tf.reshape(x, (-1, width)) + self._of("vision_encoder/patch_embedding/bias")
         x += self._of("vision_encoder/position_embedding/embeddings")
-        for i in range(numbers["num_layers"]):
+        for i in range(sizes["num_layers"]):
             block = f"vision_encoder/block_{i}"
             x += self._vision_attention(
                 f"{block}/attention", self._layer_norm(f"{block}/attention_norm", x)

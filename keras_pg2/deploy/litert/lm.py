@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from keras_pg2.catalogue.numbers import num_image_tokens
+from keras_pg2.catalogue.architecture import num_image_tokens
 from keras_pg2.deploy.comparison import LogitComparison, check_comparison
 from keras_pg2.deploy.litert.files import write_file
 from keras_pg2.deploy.litert.graph import FORBIDDEN, Biases, LiteRTGraph
@@ -40,8 +40,7 @@ from keras_pg2.deploy.litert.source import (
 )
 from keras_pg2.deploy.preparation import checked_parts
 from keras_pg2.files.whole_files import staged
-
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 IMAGE = "<start_of_image>"
 TEMPLATE = (

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+
+from keras_pg2.typing import Architecture
 
 KINDS = ("float16", "int8", "int4")
 BLOCK_SIZE = 32
@@ -30,9 +31,7 @@ def check_quantization(quantization: str | None) -> None:
         )
 
 
-def quantize(
-    model: bytes, quantization: str, numbers: Mapping[str, Mapping[str, Any]]
-) -> bytes:
+def quantize(model: bytes, quantization: str, architecture: Architecture) -> bytes:
     """A LiteRT file with smaller weights.
 
     - "float16": all kernels and the table, computed in float32.
@@ -44,7 +43,7 @@ def quantize(
     Args:
         model: a float32 file of `litert_signatures.convert`.
         quantization: of `KINDS`.
-        numbers: of the network, by part.
+        architecture: of the network, by part.
 
     Raises:
         ImportError: when ai-edge-quantizer is not installed.
@@ -81,7 +80,7 @@ def quantize(
             algorithm_key=AlgorithmName.NO_QUANTIZE,
         )
     if quantization == "int4":
-        text = numbers["text_decoder"]
+        text = architecture["text_decoder"]
         for names, width in {
             "(gate|up)_dense": text["hidden_dim"],
             "down_dense": text["intermediate_dim"],

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from keras_pg2.catalogue.numbers import num_image_tokens
+from keras_pg2.catalogue.architecture import num_image_tokens
 from keras_pg2.deploy.litert.graph import FORBIDDEN, Biases, Cache, LiteRTGraph
-
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 
 class Signature(NamedTuple):

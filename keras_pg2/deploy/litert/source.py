@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_pg2.catalogue.numbers import override_numbers
+from keras_pg2.catalogue.architecture import override_architecture
 from keras_pg2.conversion.from_model import ModelSource
 from keras_pg2.deploy.litert.graph import LiteRTGraph
 
@@ -25,15 +25,15 @@ def open_graph(tf: Any, backbone: Any) -> LiteRTGraph:
     Raises:
         ValueError: when it is quantised.
     """
-    numbers = override_numbers(backbone.get_config())
-    source = ModelSource(backbone, numbers)
+    architecture = override_architecture(backbone.get_config())
+    source = ModelSource(backbone, architecture)
 
     def read(path: str) -> np.ndarray:
         value = source.read(path).astype(np.float32)
         is_projection = path.endswith("/kernel") and value.ndim == 2
         return np.ascontiguousarray(value.T) if is_projection else value
 
-    return LiteRTGraph(tf, numbers, frozenset(source.keys()), read)
+    return LiteRTGraph(tf, architecture, frozenset(source.keys()), read)
 
 
 def check_cache_length(cache_length: int | None, longest_prompt: int) -> int:

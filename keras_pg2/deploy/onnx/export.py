@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from keras_pg2.catalogue.numbers import count_parameters, override_numbers
+from keras_pg2.catalogue.architecture import count_parameters, override_architecture
 from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.conversion.from_model import ModelSource, from_model
 from keras_pg2.conversion.huggingface.writer import write_description, write_tokenizer
@@ -75,10 +75,10 @@ def export_onnx(
     check_at_least_one("file_bytes", file_bytes)
     onnx = _import_onnx()
     backbone, preprocessor = checked_parts(model)
-    numbers = override_numbers(backbone.get_config())
-    source = ModelSource(backbone, numbers)
+    architecture = override_architecture(backbone.get_config())
+    source = ModelSource(backbone, architecture)
     tokenizer, paths = preprocessor.tokenizer, frozenset(source.keys())
-    num_bytes = int(count_parameters(**numbers) * BYTES_PER_WEIGHT[quantization])
+    num_bytes = int(count_parameters(**architecture) * BYTES_PER_WEIGHT[quantization])
     with staged(Path(path), overwrite=None, num_bytes=num_bytes) as part:
         checkpoint = from_model(backbone, preprocessor)
         write_description(checkpoint, part, "float32")
@@ -94,14 +94,16 @@ def export_onnx(
             data = target.with_name(f"{target.name}_data")
             with WeightFiles(data, file_bytes) as weights:
                 builder = GraphBuilder(onnx, weights)
-                graph = ONNXGraph(builder, numbers, paths, source.read, quantization)
+                graph = ONNXGraph(
+                    builder, architecture, paths, source.read, quantization
+                )
                 builder.save(target, *build(graph))
             for file in (target, *weights.paths):
                 suffix = file.name.removeprefix(target.name)
                 files[f"{name}{suffix}"] = f"onnx/{file.name}"
             num_files[target.name] = len(weights.paths)
         _tell_transformers_js(part / "config.json", quantization, num_files)
-        text = numbers["text_decoder"]
+        text = architecture["text_decoder"]
         manifest = {
             "files": files,
             "quantization": quantization,

@@ -14,7 +14,7 @@ K key/value heads, G = N // K, H head_dim, D hidden_dim, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from keras_pg2.deploy.onnx.quantization import row_quantize
 from keras_pg2.modeling.gemma2 import RMS_NORM_EPSILON
 from keras_pg2.modeling.rotary import ROTARY_BASE
 from keras_pg2.modeling.siglip import LAYER_NORM_EPSILON
+from keras_pg2.typing import Architecture
 
 FORBIDDEN = np.float32(-1e30)
 FLOAT, INT64 = 1, 7
@@ -35,7 +36,7 @@ class ONNXGraph:
 
     Args:
         builder: of the graph that the methods add to.
-        numbers: of the vision encoder and the text decoder, by part.
+        architecture: of the vision encoder and the text decoder, by part.
         paths: of all weights in the backbone.
         read: a weight by its path.
         quantization: None, "float16", "int8" or "int4".
@@ -44,23 +45,23 @@ class ONNXGraph:
     def __init__(
         self,
         builder: GraphBuilder,
-        numbers: Mapping[str, Mapping[str, Any]],
+        architecture: Architecture,
         paths: Collection[str],
         read: Callable[[str], np.ndarray],
         quantization: str | None,
     ) -> None:
         self.builder = builder
-        self.vision = numbers["vision_encoder"]
-        self.text = numbers["text_decoder"]
+        self.vision = architecture["vision_encoder"]
+        self.text = architecture["text_decoder"]
         self._paths = paths
         self._read = read
         self._quantization = quantization
 
     def vision_encoder(self) -> tuple[Types, Types]:
         """pixel_values float32[B, 3, h, w] in [-1, 1] -> image_features [B, I, D]."""
-        b, numbers = self.builder, self.vision
+        b, sizes = self.builder, self.vision
         width, patch, size = (
-            numbers[key] for key in ("hidden_dim", "patch_size", "image_size")
+            sizes[key] for key in ("hidden_dim", "patch_size", "image_size")
         )
         path = "vision_encoder/patch_embedding"
         # [h, w, 3, D] -> [D, 3, h, w]
@@ -70,7 +71,7 @@ class ONNXGraph:
         x = b.transpose(b.reshape(x, (0, width, -1)), (0, 2, 1))
         x = b.add(x, self._of(f"{path}/bias"))
         x = b.add(x, self._of("vision_encoder/position_embedding/embeddings"))
-        for i in range(numbers["num_layers"]):
+        for i in range(sizes["num_layers"]):
             block = f"vision_encoder/block_{i}"
             hidden = self._layer_norm(f"{block}/attention_norm", x)
             x = b.add(x, self._vision_attention(f"{block}/attention", hidden))
@@ -118,11 +119,11 @@ class ONNXGraph:
         position_ids may begin anywhere; attention_mask, int64[B, S], is 1 at real
         tokens, of the past too.
         """
-        b, numbers = self.builder, self.text
+        b, sizes = self.builder, self.text
         full, windowed = self._biases()
         turns = self._rotation()
         x = "inputs_embeds"
-        for i in range(numbers["num_layers"]):
+        for i in range(sizes["num_layers"]):
             block = f"text_decoder/block_{i}"
             hidden = self._rms_norm(f"{block}/pre_attention_norm", x)
             bias = full if i % 2 else windowed
@@ -140,36 +141,36 @@ class ONNXGraph:
         x = b.linear(path, x, self._read(path).T, self._kind)
         b.op(
             "Identity",
-            self._soft_cap(x, numbers["final_logit_soft_cap"]),
+            self._soft_cap(x, sizes["final_logit_soft_cap"]),
             name="logits",
         )
         return self._decoder_types()
 
     def _decoder_types(self) -> tuple[Types, Types]:
-        numbers = self.text
-        heads, head_dim = numbers["num_key_value_heads"], numbers["head_dim"]
+        sizes = self.text
+        heads, head_dim = sizes["num_key_value_heads"], sizes["head_dim"]
 
         def cache(prefix: str, length: str) -> dict[str, Any]:
             shape = ("batch", heads, length, head_dim)
             return {
                 f"{prefix}.{i}.{name}": ("float32", shape)
-                for i in range(numbers["num_layers"])
+                for i in range(sizes["num_layers"])
                 for name in ("key", "value")
             }
 
-        embeds = ("batch", "length", numbers["hidden_dim"])
+        embeds = ("batch", "length", sizes["hidden_dim"])
         inputs = {
             "inputs_embeds": ("float32", embeds),
             "attention_mask": ("int64", ("batch", "total_length")),
             "position_ids": ("int64", ("batch", "length")),
             **cache("past_key_values", "past_length"),
         }
-        logits = ("float32", ("batch", 1, numbers["vocabulary_size"]))
+        logits = ("float32", ("batch", 1, sizes["vocabulary_size"]))
         return inputs, {"logits": logits, **cache("present", "total_length")}
 
     def _biases(self) -> tuple[str, str]:
         """float32[B, 1, G * T, S] without and with a window, by the attention rule."""
-        b, numbers = self.builder, self.text
+        b, sizes = self.builder, self.text
         one, zero = np.int64(1), np.int64(0)
         past = b.op("Shape", "past_key_values.0.key", start=2, end=3)
         total = b.op("Shape", "attention_mask", start=1, end=2)
@@ -186,7 +187,7 @@ class ONNXGraph:
         # [B, T, S]
         seen = b.op("And", is_real, b.op("Or", is_prompt, before))
         full = self._bias(seen)
-        if numbers["sliding_window"] is None:
+        if sizes["sliding_window"] is None:
             return full, full
         axis = np.array([1], np.int64)
         place = b.op("CumSum", "attention_mask", one)
@@ -196,15 +197,15 @@ class ONNXGraph:
             b.op("Unsqueeze", asking, np.array([2], np.int64)),
             b.op("Unsqueeze", place, axis),
         )
-        near = b.op("Less", distance, np.int64(numbers["sliding_window"]))
+        near = b.op("Less", distance, np.int64(sizes["sliding_window"]))
         near = b.op("Or", is_prompt, near)
         return full, self._bias(b.op("And", seen, near))
 
     def _bias(self, seen: str) -> str:
-        b, numbers = self.builder, self.text
+        b, sizes = self.builder, self.text
         bias = b.op("Where", seen, np.float32(0), FORBIDDEN)
         bias = b.op("Unsqueeze", bias, np.array([1], np.int64))
-        num_groups = numbers["num_query_heads"] // numbers["num_key_value_heads"]
+        num_groups = sizes["num_query_heads"] // sizes["num_key_value_heads"]
         return b.op("Tile", bias, np.array([1, 1, num_groups, 1], np.int64))
 
     def _rotation(self) -> tuple[str, str]:
@@ -221,13 +222,16 @@ class ONNXGraph:
     def _text_attention(
         self, path: str, layer: int, x: str, turns: tuple[str, str], bias: str
     ) -> str:
-        b, numbers = self.builder, self.text
-        head_dim, num_keys = numbers["head_dim"], numbers["num_key_value_heads"]
+        b, sizes = self.builder, self.text
+        head_dim, num_keys = (
+            sizes["head_dim"],
+            sizes["num_key_value_heads"],
+        )
         query, key, value = (
             self._heads(self._dense(f"{path}/{name}_dense", x), head_dim)
             for name in ("query", "key", "value")
         )
-        scale = np.float32(numbers["query_pre_attn_scalar"] ** -0.5)
+        scale = np.float32(sizes["query_pre_attn_scalar"] ** -0.5)
         query = b.mul(self._rotate(query, turns), scale)
         key = self._rotate(key, turns)
         past, present = f"past_key_values.{layer}", f"present.{layer}"
@@ -236,11 +240,11 @@ class ONNXGraph:
         # [B, K, G * T, H]: query head n reads key head n // G.
         rows = b.reshape(query, (0, num_keys, -1, head_dim))
         logits = b.matmul(rows, b.transpose(keys, (0, 1, 3, 2)))
-        logits = self._soft_cap(logits, numbers["attention_logit_soft_cap"])
+        logits = self._soft_cap(logits, sizes["attention_logit_soft_cap"])
         weights = b.op("Softmax", b.add(logits, bias), axis=-1)
         output = b.matmul(weights, values)
         # [B, K, G * T, H] -> [B, N, T, H], though T is not known.
-        num_groups = numbers["num_query_heads"] // num_keys
+        num_groups = sizes["num_query_heads"] // num_keys
         output = b.reshape(output, (0, num_keys * num_groups, -1, head_dim))
         return self._dense(f"{path}/output_dense", self._join(output))
 

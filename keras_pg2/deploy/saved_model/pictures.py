@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from keras_pg2.preprocessing.resizing import LEVELS_TO_INPUT
-
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 UNREADABLE = (
     "Expected image_bytes as a whole PNG, JPEG, GIF or BMP file. Received: bytes that "

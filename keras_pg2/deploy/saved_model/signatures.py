@@ -17,8 +17,7 @@ from keras_pg2.deploy.saved_model.text import GraphText
 from keras_pg2.generation.decoding import Plan, Request, generate_tokens, prefill
 from keras_pg2.generation.samplers import Sampler
 from keras_pg2.generation.scoring import score_tokens
-
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 """What a SavedModel of the JAX backend runs on."""
@@ -130,7 +129,7 @@ def greedy_function(model: Any, max_new_tokens: int) -> Callable[..., Tensor]:
         model: the `PaliGemma2CausalLM`.
         max_new_tokens: N.
     """
-    plan, numbers = Plan(Sampler()), Sampler().numbers
+    plan, parameters = Plan(Sampler()), Sampler().parameters
     stop_token_ids = np.array([model.preprocessor.tokenizer.end_token_id], np.int32)
 
     def generate(pixels: Tensor, token_ids: Tensor, padding_mask: Tensor) -> Tensor:
@@ -140,7 +139,7 @@ def greedy_function(model: Any, max_new_tokens: int) -> Callable[..., Tensor]:
             ops.zeros((batch_size, max_new_tokens), "float32"),
             ops.full((batch_size,), max_new_tokens, "int32"),
             ops.convert_to_tensor(stop_token_ids),
-            numbers,
+            parameters,
             None,
             ops.zeros((batch_size,), "int32"),
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 NOT_UNICODE = "Expected {} as UTF-8. Received: bytes that are not."
 IMAGE_TOKEN = (

@@ -121,7 +121,7 @@ def model_ids(
     options = Options(max_new_tokens=max_new_tokens)
     request = make_request(model, arrays, options)
     greedy = request._replace(
-        uniforms=np.zeros_like(request.uniforms), numbers=Sampler().numbers
+        uniforms=np.zeros_like(request.uniforms), parameters=Sampler().parameters
     )
     answers = model.functions.get(generate_tokens, Plan(Sampler()))(greedy)
     tokens = ops.convert_to_numpy(answers.tokens)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from keras import ops
 
+from keras_pg2.catalogue.architecture import override_architecture, variable_shapes
 from keras_pg2.catalogue.names import PRESETS
-from keras_pg2.catalogue.numbers import override_numbers, variable_shapes
 from keras_pg2.conversion.adapters.files import Adapter, Base, read_adapter
 from keras_pg2.conversion.adapters.peft import read_peft
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.quantized_layers import find_by_path
 from keras_pg2.tasks.adapters.layers import check_can_adapt, dense_layers
+from keras_pg2.typing import Architecture
 
 
 def short_name(preset: str | Path) -> str:
@@ -43,10 +44,10 @@ def describe_base(backbone: PaliGemma2Backbone, name: str) -> Base:
         backbone: with LoRA or without, not merged.
         name: of its checkpoint.
     """
-    numbers = override_numbers(backbone.get_config())
+    architecture = override_architecture(backbone.get_config())
     vectors = (
         (path, find_by_path(backbone, path))
-        for path, shape in variable_shapes(**numbers).items()
+        for path, shape in variable_shapes(**architecture).items()
         if len(shape) == 1
     )
     layers = dense_layers(backbone)
@@ -56,8 +57,8 @@ def describe_base(backbone: PaliGemma2Backbone, name: str) -> Base:
             (path, layer.base_kernel[0]) for path, layer in layers.items()
         )
     # How it was trained, and nothing that another network would have otherwise.
-    numbers["text_decoder"].pop("dropout", None)
-    return Base(name, numbers, hashes)
+    architecture["text_decoder"].pop("dropout", None)
+    return Base(name, architecture, hashes)
 
 
 def hash_weights(values: Iterator[tuple[str, Any]]) -> str:
@@ -83,8 +84,8 @@ def open_adapter(
     Raises:
         FileNotFoundError, ValueError: as `PaliGemma2CausalLM.load_adapter`.
     """
-    numbers = override_numbers(backbone.get_config())
-    adapter = read_peft(path, numbers) if path.is_dir() else read_adapter(path)
+    architecture = override_architecture(backbone.get_config())
+    adapter = read_peft(path, architecture) if path.is_dir() else read_adapter(path)
     _check_layers(adapter, backbone, path)
     layers = dense_layers(backbone)
     check_can_adapt({each: layers[each] for each in adapter.layers})
@@ -125,7 +126,7 @@ def _check_layers(adapter: Adapter, backbone: PaliGemma2Backbone, source: Path) 
 def _check_base(adapter: Adapter, here: Base, source: Path) -> None:
     """Raises ValueError when an adapter was trained on other weights or numbers."""
     base = adapter.base
-    differences = _different_numbers(base.numbers, here.numbers)
+    differences = _different_values(base.architecture, here.architecture)
     differences += [
         f"other {group}"
         for group, value in base.hashes.items()
@@ -140,17 +141,17 @@ def _check_base(adapter: Adapter, here: Base, source: Path) -> None:
         )
 
 
-def _different_numbers(
-    theirs: Mapping[str, Mapping[str, Any]] | None,
-    ours: Mapping[str, Mapping[str, Any]] | None,
+def _different_values(
+    theirs: Architecture | None,
+    ours: Architecture | None,
 ) -> list[str]:
     if theirs is None or ours is None:
         return []
     return [
-        f"{name}={ours[part].get(name)!r} (the adapter's is {numbers.get(name)!r})"
-        for part, numbers in theirs.items()
-        for name in {**ours[part], **numbers}
-        if ours[part].get(name) != numbers.get(name)
+        f"{name}={ours[part].get(name)!r} (the adapter's is {architecture.get(name)!r})"
+        for part, architecture in theirs.items()
+        for name in {**ours[part], **architecture}
+        if ours[part].get(name) != architecture.get(name)
     ]
 
 

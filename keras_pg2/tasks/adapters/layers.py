@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from keras_pg2.catalogue.numbers import override_numbers, variable_shapes
+from keras_pg2.catalogue.architecture import override_architecture, variable_shapes
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.parts import PARTS, check_parts
@@ -22,7 +22,7 @@ _WITH_LORA = (None, "int8", "int4")
 
 def dense_layers(backbone: PaliGemma2Backbone) -> dict[str, Dense]:
     """Every layer that LoRA can be added to, by its path."""
-    shapes = variable_shapes(**override_numbers(backbone.get_config()))
+    shapes = variable_shapes(**override_architecture(backbone.get_config()))
     paths = [path.rpartition("/")[0] for path in shapes if path.endswith("/kernel")]
     layers = {path: find_by_path(backbone, path) for path in paths}
     return {path: layer for path, layer in layers.items() if isinstance(layer, Dense)}

@@ -119,7 +119,7 @@ def make_request(
         model.sampler.draw_uniforms(num_rows, longest, options.seed),
         np.pad(limits, extra),
         rows.as_token_ids(_stop_tokens(preprocessor, options.stop_token_ids)),
-        model.sampler.numbers,
+        model.sampler.parameters,
         automaton,
         np.pad(states, extra),
     )

@@ -19,7 +19,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_pg2.catalogue.numbers import override_numbers
+from keras_pg2.catalogue.architecture import override_architecture
 from keras_pg2.conversion.memory_order import in_memory_order
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import DTYPES, cast
@@ -51,7 +51,7 @@ def build_backbone(
     with ThreadPoolExecutor(_NUM_THREADS) as threads, keras.StatelessScope():
         with _symbolic_only():
             backbone = PaliGemma2Backbone(
-                **override_numbers(checkpoint.numbers), dtype=dtype
+                **override_architecture(checkpoint.architecture), dtype=dtype
             )
         # In the order of making, in which Keras asks: else much would be read ahead.
         variables = [

@@ -6,16 +6,19 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from keras_pg2.catalogue.architecture import override_architecture, variable_shapes
 from keras_pg2.catalogue.names import Preset, locate, resolve
-from keras_pg2.catalogue.numbers import override_numbers, variable_shapes
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.huggingface.reader import (
     is_huggingface_directory,
-    read_huggingface_numbers,
+    read_huggingface_architecture,
     read_huggingface_preprocessing,
 )
 from keras_pg2.conversion.keras.preset import is_preset, is_quantized
-from keras_pg2.conversion.tables.checkpoint import Checkpoint, Numbers, Preprocessing
+from keras_pg2.conversion.tables.checkpoint import (
+    Checkpoint,
+    Preprocessing,
+)
 from keras_pg2.conversion.to_preprocessor import build_preprocessor
 from keras_pg2.files.json_files import read_json
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
@@ -23,6 +26,7 @@ from keras_pg2.modeling.products import has_accelerator
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.loading.filling import build_backbone
 from keras_pg2.tasks.quantizing import load_quantized
+from keras_pg2.typing import Architecture
 
 Preprocessor = PaliGemma2CausalLMPreprocessor | None
 
@@ -40,8 +44,8 @@ def load_parts(
         dtype = "bfloat16" if has_accelerator() else "float32"
     found = resolve(preset)
     if not load_weights and isinstance(found, Preset):
-        numbers = override_numbers(found.numbers, **overrides)
-        return PaliGemma2Backbone(**numbers, dtype=dtype), None
+        architecture = override_architecture(found.architecture, **overrides)
+        return PaliGemma2Backbone(**architecture, dtype=dtype), None
     if sequence_length is None and isinstance(found, Preset):
         # The name of a directory in a download cache does not tell it.
         sequence_length = found.sequence_length
@@ -49,19 +53,19 @@ def load_parts(
     if path.is_dir() and is_preset(path):
         backbone, preprocessor = _load_preset(path, load_weights, dtype, overrides)
     elif not load_weights and is_huggingface_directory(path):
-        read = read_huggingface_numbers(path)
-        numbers = override_numbers(read, **overrides)
-        preprocessing = read_huggingface_preprocessing(path, numbers)
-        backbone = PaliGemma2Backbone(**numbers, dtype=dtype)
-        preprocessor = _preprocessor(preprocessing, numbers, path)
+        read = read_huggingface_architecture(path)
+        architecture = override_architecture(read, **overrides)
+        preprocessing = read_huggingface_preprocessing(path, architecture)
+        backbone = PaliGemma2Backbone(**architecture, dtype=dtype)
+        preprocessor = _preprocessor(preprocessing, architecture, path)
     else:
-        checkpoint = _with_numbers(open_checkpoint(path, tokenizer), overrides)
-        numbers = override_numbers(checkpoint.numbers)
-        preprocessor = _preprocessor(checkpoint.preprocessing, numbers, path)
+        checkpoint = _with_overrides(open_checkpoint(path, tokenizer), overrides)
+        architecture = override_architecture(checkpoint.architecture)
+        preprocessor = _preprocessor(checkpoint.preprocessing, architecture, path)
         backbone = (
             build_backbone(checkpoint, dtype)
             if load_weights
-            else PaliGemma2Backbone(**numbers, dtype=dtype)
+            else PaliGemma2Backbone(**architecture, dtype=dtype)
         )
     if preprocessor is not None:
         if preprocessor.image_converter is not None:
@@ -72,11 +76,11 @@ def load_parts(
 
 
 def _preprocessor(
-    preprocessing: Preprocessing, numbers: Numbers, path: Path
+    preprocessing: Preprocessing, architecture: Architecture, path: Path
 ) -> Preprocessor:
     if preprocessing.tokenizer is None:
         return None
-    return build_preprocessor(preprocessing, numbers, path)
+    return build_preprocessor(preprocessing, architecture, path)
 
 
 def _load_preset(
@@ -87,30 +91,30 @@ def _load_preset(
     preprocessor = PaliGemma2CausalLMPreprocessor.from_preset(str(directory))
     if not load_weights:
         config = read_json(directory / "config.json")["config"]
-        numbers = override_numbers(config, **overrides)
-        return PaliGemma2Backbone(**numbers, dtype=dtype), preprocessor
+        architecture = override_architecture(config, **overrides)
+        return PaliGemma2Backbone(**architecture, dtype=dtype), preprocessor
     if is_quantized(directory):
         return load_quantized(directory, dtype, overrides), preprocessor
-    checkpoint = _with_numbers(open_checkpoint(directory), overrides)
+    checkpoint = _with_overrides(open_checkpoint(directory), overrides)
     return build_backbone(checkpoint, dtype), preprocessor
 
 
-def _with_numbers(checkpoint: Checkpoint, overrides: dict[str, Any]) -> Checkpoint:
+def _with_overrides(checkpoint: Checkpoint, overrides: dict[str, Any]) -> Checkpoint:
     """Changes numbers that weights do not depend on.
 
     Raises:
         TypeError: for a number that neither part has.
         ValueError: when the changed network would have other weights.
     """
-    numbers = override_numbers(checkpoint.numbers, **overrides)
-    if variable_shapes(**numbers) != variable_shapes(**checkpoint.numbers):
+    architecture = override_architecture(checkpoint.architecture, **overrides)
+    if variable_shapes(**architecture) != variable_shapes(**checkpoint.architecture):
         changes = ", ".join(f"{name}={value!r}" for name, value in overrides.items())
         raise ValueError(
             f"Expected numbers that fit the weights in {checkpoint.path}. Received: "
             f"{changes}, of another network. Leave them out, or pass "
             "load_weights=False for random weights."
         )
-    return dataclasses.replace(checkpoint, numbers=numbers)
+    return dataclasses.replace(checkpoint, architecture=architecture)
 
 
 PREPROCESSOR_FILES = (

@@ -12,8 +12,7 @@ from keras import ops
 
 from keras_pg2.tasks.training.cross_entropy import Vocabulary
 from keras_pg2.tasks.training.loss import ResponseLoss
-
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 ACCURACY = "sparse_categorical_accuracy"
 """KerasHub's name of the accuracy that a causal model has by default."""

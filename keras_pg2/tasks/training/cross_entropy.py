@@ -19,8 +19,7 @@ from keras import ops
 
 from keras_pg2.generation.compilation import while_loop
 from keras_pg2.modeling.attention import soft_cap
-
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 
 class Vocabulary(NamedTuple):

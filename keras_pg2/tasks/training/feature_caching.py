@@ -15,8 +15,7 @@ from keras_pg2.generation.compilation import by_rows
 from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
 from keras_pg2.preprocessing.image_features import ImageFeatures
 from keras_pg2.tasks.adapters.base import hash_weights
-
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 
 def cache_features(

@@ -16,8 +16,7 @@ from keras_pg2.tasks.training.cross_entropy import (
     token_losses,
     weighted_sums,
 )
-
-Tensor = Any
+from keras_pg2.typing import Tensor
 
 REDUCTIONS = ("token", "example")
 

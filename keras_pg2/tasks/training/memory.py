@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_pg2.catalogue.numbers import override_numbers, variable_shapes
+from keras_pg2.catalogue.architecture import override_architecture, variable_shapes
 from keras_pg2.modeling.attention import QUERY_BLOCK
 from keras_pg2.modeling.products import has_accelerator
 from keras_pg2.tasks.adapters.layers import dense_layers
@@ -91,8 +91,8 @@ def estimate_memory(
                 f"Expected {name} as a whole number >= {lowest}. Received: {size!r}."
             )
     backbone = model.backbone
-    numbers = override_numbers(backbone.get_config())
-    vision, decoder = numbers["vision_encoder"], numbers["text_decoder"]
+    architecture = override_architecture(backbone.get_config())
+    vision, decoder = architecture["vision_encoder"], architecture["text_decoder"]
     trained = model.trainable_variables
     factors = [v for v in backbone.variables if "lora_kernel" in v.path]
     item = _BYTES[backbone.compute_dtype]
@@ -110,10 +110,10 @@ def estimate_memory(
         if not found.is_needed:
             continue
         if part in backbone.checkpoint_activations:
-            activations += numbers[part]["num_layers"] * found.entry
+            activations += architecture[part]["num_layers"] * found.entry
             working = max(working, found.kept + found.working)
         else:
-            activations += numbers[part]["num_layers"] * found.kept
+            activations += architecture[part]["num_layers"] * found.kept
             working = max(working, found.working)
     # The states before and after the final norm, and their gradient.
     activations += 3 * tokens * decoder["hidden_dim"] * item
@@ -152,8 +152,8 @@ class _Blocks:
         self.item = item
         self.paths = paths
 
-    def of_vision(self, numbers: dict[str, Any], tokens: int, length: int) -> _Block:
-        width, inner = numbers["hidden_dim"], numbers["intermediate_dim"]
+    def of_vision(self, sizes: dict[str, Any], tokens: int, length: int) -> _Block:
+        width, inner = sizes["hidden_dim"], sizes["intermediate_dim"]
         part = "vision_encoder"
         # Inputs of two norms, and queries, keys, values.
         kept = 2 * width + 3 * width + inner
@@ -161,24 +161,24 @@ class _Blocks:
         kept += width * self._trains(part, ("output_dense",))
         kept += width * self._trains(part, ("mlp_up",))
         kept += inner * self._trains(part, ("mlp_down",))
-        logits = numbers["num_heads"] * min(length, QUERY_BLOCK)
+        logits = sizes["num_heads"] * min(length, QUERY_BLOCK)
         working = self._working(tokens, length, logits, 3 * inner)
         # Only what is trained in it, or before it, asks for its gradients.
         is_needed = self._trains(part, ("",))
         return self._block(tokens, width, kept, working, is_needed)
 
-    def of_decoder(self, numbers: dict[str, Any], tokens: int, length: int) -> _Block:
-        width, inner = numbers["hidden_dim"], numbers["intermediate_dim"]
-        heads = numbers["num_query_heads"] + 2 * numbers["num_key_value_heads"]
+    def of_decoder(self, sizes: dict[str, Any], tokens: int, length: int) -> _Block:
+        width, inner = sizes["hidden_dim"], sizes["intermediate_dim"]
+        heads = sizes["num_query_heads"] + 2 * sizes["num_key_value_heads"]
         part = "text_decoder"
-        norms = 4 if numbers["has_post_norms"] else 2
-        kept = norms * width + heads * numbers["head_dim"] + 2 * inner
+        norms = 4 if sizes["has_post_norms"] else 2
+        kept = norms * width + heads * sizes["head_dim"] + 2 * inner
         kept += width * self._trains(part, _QUERY_KEY_VALUE)
-        attended = numbers["num_query_heads"] * numbers["head_dim"]
+        attended = sizes["num_query_heads"] * sizes["head_dim"]
         kept += attended * self._trains(part, ("output_dense",))
         kept += width * self._trains(part, ("gate_dense", "up_dense"))
         kept += inner * self._trains(part, ("down_dense",))
-        logits = numbers["num_query_heads"] * min(length, QUERY_BLOCK)
+        logits = sizes["num_query_heads"] * min(length, QUERY_BLOCK)
         working = self._working(tokens, length, logits, 4 * inner)
         return self._block(tokens, width, kept, working, bool(self.paths))
 
@@ -202,7 +202,7 @@ class _Blocks:
 
 
 def _of_float_kernels(backbone: Any, item: int) -> int:
-    shapes = variable_shapes(**override_numbers(backbone.get_config()))
+    shapes = variable_shapes(**override_architecture(backbone.get_config()))
     return sum(
         math.prod(shapes[f"{path}/kernel"]) * item
         for path, layer in dense_layers(backbone).items()

@@ -9,11 +9,11 @@ import pytest
 from keras import ops
 
 from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2.catalogue.architecture import variable_shapes
 from keras_pg2.catalogue.names import PRESETS
-from keras_pg2.catalogue.numbers import variable_shapes
 from keras_pg2.conversion.big_vision.format import (
     NUMBERS_KEY,
-    infer_numbers,
+    infer_architecture,
     weight_rows,
 )
 from keras_pg2.conversion.convert import convert
@@ -63,10 +63,11 @@ SHAPES_3B[_BLOCK + "MlpBlock_0/Dense_1/bias"] = (27, 1152)
 
 
 def table_shapes(name: str) -> dict[str, tuple[int, ...]]:
-    numbers = PRESETS[name].numbers
-    ours = variable_shapes(**numbers)
+    architecture = PRESETS[name].architecture
+    ours = variable_shapes(**architecture)
     return {
-        row.theirs: row.stored_shape(ours[row.ours]) for row in weight_rows(**numbers)
+        row.theirs: row.stored_shape(ours[row.ours])
+        for row in weight_rows(**architecture)
     }
 
 
@@ -76,8 +77,8 @@ def test_keys_and_shapes_of_3b() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_released_numbers_are_inferred_from_shapes(name: str) -> None:
-    inferred = infer_numbers(table_shapes(name), Path("x.npz"))
-    assert inferred == PRESETS[name].numbers
+    inferred = infer_architecture(table_shapes(name), Path("x.npz"))
+    assert inferred == PRESETS[name].architecture
 
 
 @pytest.mark.parametrize("kind", KINDS)

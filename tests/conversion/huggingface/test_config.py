@@ -8,7 +8,7 @@ import pytest
 from transformers import PaliGemmaConfig
 
 from keras_pg2.catalogue.names import PRESETS
-from keras_pg2.conversion.huggingface.config import read_numbers
+from keras_pg2.conversion.huggingface.config import read_architecture
 
 VISION = {
     "model_type": "siglip_vision_model",
@@ -45,9 +45,9 @@ def test_config_of_pali_gemma_1_on_the_hub() -> None:
         "vocab_size": 257216,
     }
     preset = PRESETS["pali_gemma_3b_224"]
-    numbers = read_numbers(config(text))
-    assert numbers["vision_encoder"] == preset.vision_encoder
-    assert numbers["text_decoder"] == preset.text_decoder
+    architecture = read_architecture(config(text))
+    assert architecture["vision_encoder"] == preset.vision_encoder
+    assert architecture["text_decoder"] == preset.text_decoder
 
 
 @pytest.mark.parametrize("image_size", [224, 896])
@@ -65,9 +65,9 @@ def test_config_of_28b(image_size: int) -> None:
     }
     preset = PRESETS[f"pali_gemma2_pt_28b_{image_size}"]
     vision = {**VISION, "image_size": image_size}
-    numbers = read_numbers(config(text, vision_config=vision))
-    assert numbers["vision_encoder"] == preset.vision_encoder
-    assert numbers["text_decoder"] == preset.text_decoder
+    architecture = read_architecture(config(text, vision_config=vision))
+    assert architecture["vision_encoder"] == preset.vision_encoder
+    assert architecture["text_decoder"] == preset.text_decoder
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ def test_config_of_28b(image_size: int) -> None:
 )
 def test_missing_fields_are_what_transformers_takes(given: dict[str, Any]) -> None:
     theirs = PaliGemmaConfig.from_dict({"model_type": "paligemma", **given})
-    numbers = read_numbers({"model_type": "paligemma", **given})
+    architecture = read_architecture({"model_type": "paligemma", **given})
     text, vision = theirs.text_config, theirs.vision_config
-    assert numbers["vision_encoder"] == {
+    assert architecture["vision_encoder"] == {
         "image_size": vision.image_size,
         "patch_size": vision.patch_size,
         "num_layers": vision.num_hidden_layers,
@@ -109,7 +109,7 @@ def test_missing_fields_are_what_transformers_takes(given: dict[str, Any]) -> No
         "sliding_window": getattr(text, "sliding_window", None),
         "has_post_norms": is_second,
     }
-    assert {k: numbers["text_decoder"][k] for k in expected} == expected
+    assert {k: architecture["text_decoder"][k] for k in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -125,8 +125,8 @@ def test_missing_fields_are_what_transformers_takes(given: dict[str, Any]) -> No
 )
 def test_vocabulary_size(num_rows: int, image_token: int, expected: int) -> None:
     text = {"model_type": "gemma2", "vocab_size": num_rows}
-    numbers = read_numbers(config(text, image_token_index=image_token))
-    assert numbers["text_decoder"]["vocabulary_size"] == expected
+    architecture = read_architecture(config(text, image_token_index=image_token))
+    assert architecture["text_decoder"]["vocabulary_size"] == expected
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_vocabulary_size(num_rows: int, image_token: int, expected: int) -> None
 )
 def test_layer_types(types: list[str], window: int | None) -> None:
     text = {"model_type": "gemma2", "sliding_window": 16, "layer_types": types}
-    assert read_numbers(config(text))["text_decoder"]["sliding_window"] == window
+    assert read_architecture(config(text))["text_decoder"]["sliding_window"] == window
 
 
 @pytest.mark.parametrize(
@@ -165,4 +165,4 @@ def test_layer_types(types: list[str], window: int | None) -> None:
 )
 def test_another_model(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        read_numbers(config({}, **changes))
+        read_architecture(config({}, **changes))

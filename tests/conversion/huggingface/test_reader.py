@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from keras_pg2.conversion.huggingface.reader import (
     is_huggingface_directory,
-    read_huggingface_numbers,
+    read_huggingface_architecture,
     read_huggingface_preprocessing,
 )
 from keras_pg2.conversion.huggingface.tokenizer_files import to_tokenizer_json
@@ -260,8 +260,8 @@ def processor(**changes: object) -> dict:
 
 
 def interpolation(directory: Path) -> str:
-    numbers = read_huggingface_numbers(directory)
-    return read_huggingface_preprocessing(directory, numbers).interpolation
+    architecture = read_huggingface_architecture(directory)
+    return read_huggingface_preprocessing(directory, architecture).interpolation
 
 
 def test_interpolation(tmp_path: Path) -> None:

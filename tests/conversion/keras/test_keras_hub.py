@@ -13,7 +13,10 @@ from keras import ops
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import from_model
-from keras_pg2.conversion.keras.keras_hub import read_keras_hub_numbers, weight_rows
+from keras_pg2.conversion.keras.keras_hub import (
+    read_keras_hub_architecture,
+    weight_rows,
+)
 from tests.conversion.networks import KINDS, assert_same_weights
 from tests.loaded import load_backbone
 from tests.parity.keras_hub_copy import copy_to_keras_hub
@@ -27,8 +30,8 @@ KERNEL = "layers/pali_gemma_decoder_block_1/attention/query_dense/vars/0"
 @pytest.mark.parametrize("shard_gigabytes", [10, 0.00006])
 def test_weights_and_states(kind: str, shard_gigabytes: float, tmp_path: Path) -> None:
     # KerasHub scales by head_dim whatever it is told, and has a window in the prefix.
-    numbers = {**KINDS[kind], "query_pre_attn_scalar": 8, "sliding_window": None}
-    ours = random_backbone(**numbers)
+    architecture = {**KINDS[kind], "query_pre_attn_scalar": 8, "sliding_window": None}
+    ours = random_backbone(**architecture)
     theirs = copy_to_keras_hub(ours)
     theirs.save_to_preset(str(tmp_path), max_shard_size=shard_gigabytes)
     assert (tmp_path / "model.weights.json").exists() == (shard_gigabytes < 1)
@@ -57,7 +60,7 @@ def change_config(directory: Path, **changes: object) -> None:
 def test_28b_is_scaled_as_its_configuration_says(preset: Path) -> None:
     change_config(preset, query_head_dim_normalize=False)
     checkpoint = open_checkpoint(preset)
-    assert checkpoint.numbers["text_decoder"]["query_pre_attn_scalar"] == 24 // 4
+    assert checkpoint.architecture["text_decoder"]["query_pre_attn_scalar"] == 24 // 4
     assert any("KerasHub 0.32 itself scales by 8" in note for note in checkpoint.notes)
 
 
@@ -76,13 +79,13 @@ def test_numbers_of_an_old_configuration() -> None:
         "vit_hidden_dim": 1152,
         "vit_num_layers": 27,
     }
-    numbers, notes = read_keras_hub_numbers({"config": config})
-    assert numbers["text_decoder"]["intermediate_dim"] == 16384
-    assert numbers["vision_encoder"]["intermediate_dim"] == 4304
-    assert numbers["text_decoder"]["sliding_window"] is None
-    assert not numbers["text_decoder"]["has_post_norms"]
+    architecture, notes = read_keras_hub_architecture({"config": config})
+    assert architecture["text_decoder"]["intermediate_dim"] == 16384
+    assert architecture["vision_encoder"]["intermediate_dim"] == 4304
+    assert architecture["text_decoder"]["sliding_window"] is None
+    assert not architecture["text_decoder"]["has_post_norms"]
     assert notes == ()
-    assert len(weight_rows(**numbers)) == 2 + 1 + 27 * 16 + 2 + 2 + 1 + 18 * 9 + 1
+    assert len(weight_rows(**architecture)) == 2 + 1 + 27 * 16 + 2 + 2 + 1 + 18 * 9 + 1
 
 
 def test_preprocessor(preset: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from keras import ops
 
 from keras_pg2 import PaliGemma2CausalLM
-from keras_pg2.catalogue.numbers import override_numbers
+from keras_pg2.catalogue.architecture import override_architecture
 from keras_pg2.codecs.grammars import Choices, LocationGrammar
 from keras_pg2.datasets import scenes
 from keras_pg2.deploy import LiteRTModel, export_litert, verify_litert
@@ -234,13 +234,13 @@ def test_the_table_is_stored_once_and_lora_is_merged(task, directory):
 
 
 def test_quantised_files_are_smaller_and_agree(task, directory, tmp_path, caplog):
-    numbers = override_numbers(task.backbone.get_config())
+    architecture = override_architecture(task.backbone.get_config())
     blob = (directory / "model.tflite").read_bytes()
     sizes = [len(blob)]
     for kind in ("float16", "int8", "int4"):
         path = tmp_path / kind
         shutil.copytree(directory, path)
-        (path / "model.tflite").write_bytes(quantize(blob, kind, numbers))
+        (path / "model.tflite").write_bytes(quantize(blob, kind, architecture))
         manifest = json.loads((path / "litert.json").read_text())
         (path / "litert.json").write_text(
             json.dumps({**manifest, "quantization": kind})

@@ -65,8 +65,8 @@ def test_save_and_load_gives_the_same_logits(tmp_path: Path, file: Path) -> None
         keys = set(opened.keys())
     assert (metadata["rank"], metadata["alpha"]) == ("3", "5")
     assert json.loads(metadata["targets"]) == ["query_dense", "mlp/*"]
-    numbers = json.loads(metadata["base_numbers"])
-    assert numbers["text_decoder"]["query_pre_attn_scalar"] == 6
+    architecture = json.loads(metadata["base_numbers"])
+    assert architecture["text_decoder"]["query_pre_attn_scalar"] == 6
     assert "text_decoder/block_1/mlp/up_dense/lora_kernel_a" in keys
     # No other file is left beside it.
     assert list(tmp_path.iterdir()) == [file]

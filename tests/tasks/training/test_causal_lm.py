@@ -20,8 +20,8 @@ OTHER_BACKEND = {"jax": "tensorflow", "tensorflow": "torch", "torch": "jax"}
 
 
 def network(dtype: str = "float32", **text_decoder: object) -> PaliGemma2CausalLM:
-    numbers = {**TEXT_DECODER, "vocabulary_size": VOCABULARY_SIZE, **text_decoder}
-    backbone = PaliGemma2Backbone(VISION_ENCODER, numbers, dtype=dtype)
+    architecture = {**TEXT_DECODER, "vocabulary_size": VOCABULARY_SIZE, **text_decoder}
+    backbone = PaliGemma2Backbone(VISION_ENCODER, architecture, dtype=dtype)
     randomize(backbone, seed=0)
     return PaliGemma2CausalLM(backbone)
 

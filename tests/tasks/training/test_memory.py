@@ -10,7 +10,7 @@ import pytest
 from keras import ops
 
 from keras_pg2 import PaliGemma2Backbone, PaliGemma2CausalLM, ResponseLoss
-from keras_pg2.catalogue.numbers import count_parameters
+from keras_pg2.catalogue.architecture import count_parameters
 from tests.gradients import gradients_of, jax_loss
 from tests.tiny_networks import (
     TEXT_DECODER,

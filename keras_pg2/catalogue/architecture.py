@@ -6,17 +6,19 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from keras_pg2.typing import Architecture
+
 _OPTIONAL = {"vision_encoder": {}, "text_decoder": {"dropout": 0.0}}
 """Numbers that a network may have beside those of released models."""
 
 
-def override_numbers(
-    numbers: Mapping[str, Mapping[str, Any]], **overrides: Any
+def override_architecture(
+    architecture: Architecture, **overrides: Any
 ) -> dict[str, dict[str, Any]]:
     """Changes single numbers of a network.
 
     Args:
-        numbers: {"vision_encoder": {...}, "text_decoder": {...}}, both complete.
+        architecture: {"vision_encoder": {...}, "text_decoder": {...}}, both complete.
         **overrides: numbers by name (`sliding_window=None`); a name that both
             parts have goes inside `vision_encoder={...}` or `text_decoder={...}`.
 
@@ -26,7 +28,9 @@ def override_numbers(
     Raises:
         TypeError: when a name is unknown, or is a number of both parts.
     """
-    result = {part: dict(numbers[part]) for part in ("vision_encoder", "text_decoder")}
+    result = {
+        part: dict(architecture[part]) for part in ("vision_encoder", "text_decoder")
+    }
     for name, value in overrides.items():
         if name in result:
             changes, parts = dict(value), [name]
@@ -106,10 +110,10 @@ def _vision_shapes(
     }
 
 
-def _text_shapes(numbers: Mapping[str, Any]) -> Shapes:
-    width, inner = numbers["hidden_dim"], numbers["intermediate_dim"]
-    queries = numbers["num_query_heads"] * numbers["head_dim"]
-    keys = numbers["num_key_value_heads"] * numbers["head_dim"]
+def _text_shapes(architecture: Mapping[str, Any]) -> Shapes:
+    width, inner = architecture["hidden_dim"], architecture["intermediate_dim"]
+    queries = architecture["num_query_heads"] * architecture["head_dim"]
+    keys = architecture["num_key_value_heads"] * architecture["head_dim"]
     post_norms: Shapes = {
         "post_attention_norm/scale": (width,),
         "post_mlp_norm/scale": (width,),
@@ -124,11 +128,11 @@ def _text_shapes(numbers: Mapping[str, Any]) -> Shapes:
         "mlp/gate_dense/kernel": (width, inner),
         "mlp/up_dense/kernel": (width, inner),
         "mlp/down_dense/kernel": (inner, width),
-        **(post_norms if numbers["has_post_norms"] else {}),
+        **(post_norms if architecture["has_post_norms"] else {}),
     }
     return {
-        "token_embedding/embeddings": (numbers["vocabulary_size"], width),
-        **_blocks(numbers["num_layers"], block),
+        "token_embedding/embeddings": (architecture["vocabulary_size"], width),
+        **_blocks(architecture["num_layers"], block),
         "final_norm/scale": (width,),
     }
 
