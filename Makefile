@@ -51,6 +51,7 @@ $(LIGHT_SUITES): test-light-%: .venv-light/ready
 lint: .venv/ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports --no-logo
 	.venv/bin/mypy
 
 format: .venv/ready

@@ -39,7 +39,7 @@ class ModelSource:
     def __init__(
         self, backbone: PaliGemma2Backbone, architecture: Architecture
     ) -> None:
-        layers = backbone._flatten_layers()
+        layers = backbone._flatten_layers()  # noqa: SLF001
         quantized = [v.path for v in layers if getattr(v, "quantization_mode", None)]
         if quantized:
             raise ValueError(

@@ -122,7 +122,7 @@ def _trace_memory(graph: Any) -> tuple[dict[Node, Node], set[Node]]:
 
 def _written_by(node: Node) -> Iterator[Node]:
     """The arguments that an operation changes in place."""
-    for place, argument in enumerate(node.target._schema.arguments):
+    for place, argument in enumerate(node.target._schema.arguments):  # noqa: SLF001
         if argument.alias_info is not None and argument.alias_info.is_write:
             is_placed = place < len(node.args)
             yield node.args[place] if is_placed else node.kwargs[argument.name]

@@ -65,7 +65,7 @@ def build_backbone(
         ]
         values = _ValuesAhead(checkpoint, variables, threads)
         for variable in variables:
-            variable._initializer = _initializer(variable, values, errors, advance)
+            variable._initializer = _initializer(variable, values, errors, advance)  # noqa: SLF001
     if errors:
         raise errors[0]
     return backbone
