@@ -4,11 +4,12 @@ A room is a file or a folder directly inside the folder that is measured; the pa
 also has `scripts` and `benchmarks` above it. An arrow runs from a room to each other
 room whose modules it imports, wherever in a file the import stands; imports for type
 checkers alone do not count. A floor is one more than the highest floor among the rooms
-that a room imports. The `__init__.py` of the measured folder is a room only if it is
-long or defines something.
+that a room imports. No rooms are `typing.py`, which only names types, and an
+`__init__.py` of the measured folder that is short and defines nothing.
 
     python scripts/measure_house.py               # this checkout
     python scripts/measure_house.py ../before .   # two checkouts, side by side
+    python scripts/measure_house.py --drawing     # the picture in docs/design.md
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGE = "keras_pg2"
 TOPS = (PACKAGE, "scripts", "benchmarks")
@@ -31,6 +33,50 @@ ANY = {
     "`Tensor = Any`": r"^Tensor(: TypeAlias)? = Any\b",
     "`Any` in all": r"\bAny\b",
 }
+
+
+class Layout(NamedTuple):
+    """Rooms, and arrows as pairs: a room and a room that it imports."""
+
+    rooms: set[str]
+    arrows: set[tuple[str, str]]
+
+    def floors(self) -> dict[str, int]:
+        """Return the floor of each room; the ground is 1.
+
+        Raises:
+            ValueError: If rooms import one another in a circle.
+        """
+        floors = dict.fromkeys(self.rooms, 1)
+        for _ in range(len(floors) + 1):
+            before = dict(floors)
+            for start, to in self.arrows:
+                floors[start] = max(floors[start], floors[to] + 1)
+            if floors == before:
+                return floors
+        raise ValueError(f"Expected no circle of rooms. Received: {self.arrows}.")
+
+    def summary(self) -> str:
+        """Return "rooms / floors / arrows"."""
+        floors = max(self.floors().values())
+        return f"{len(self.rooms)} / {floors} / {len(self.arrows)}"
+
+    def drawing(self) -> str:
+        """Return a Mermaid flowchart, without arrows that follow from others."""
+        floors = self.floors()
+        below = {
+            room: {to for start, to in self.arrows if start == room} for room in floors
+        }
+        reached: dict[str, set[str]] = {}
+        for room in sorted(floors, key=floors.__getitem__):
+            reached[room] = below[room].union(*(reached[to] for to in below[room]))
+        lines = [
+            f"    {room} --> {to}"
+            for room in sorted(floors, key=lambda room: (-floors[room], room))
+            for to in sorted(below[room])
+            if not any(to in reached[other] for other in below[room])
+        ]
+        return "\n".join(["flowchart TD", *lines])
 
 
 class House:
@@ -62,30 +108,30 @@ class House:
         files = (f"{path}.py", f"{path}/__init__.py")
         return next((file for file in files if file in self.trees), None)
 
-    def layout(self, folder: str = "") -> tuple[int, int, int]:
-        """Return the numbers of rooms, arrows and floors inside a folder.
+    def layout(self, folder: str = "") -> Layout:
+        """Return the rooms inside a folder and the arrows between them.
 
         Args:
             folder: Folder of the package; "" for the package itself.
-
-        Raises:
-            ValueError: If rooms import one another in a circle.
         """
         rooms = {path: self._room(path, folder) for path in self.trees}
-        arrows = {(rooms[start], rooms[to]) for start, to in self.imports}
-        arrows = {(start, to) for start, to in arrows if start and to and start != to}
-        return len({*rooms.values()} - {""}), len(arrows), _count_floors(arrows)
+        pairs = {(rooms[start], rooms[to]) for start, to in self.imports}
+        arrows = {(start, to) for start, to in pairs if start and to and start != to}
+        return Layout({*rooms.values()} - {""}, arrows)
 
     def _room(self, path: str, folder: str) -> str:
         """Return the room of a file, "" for a file that is in none."""
         prefix = f"{PACKAGE}/{folder}/" if folder else f"{PACKAGE}/"
+        if path == f"{PACKAGE}/typing.py":
+            return ""
         if not path.startswith(prefix):
             return "" if folder else path.split("/")[0]
         is_short = self.texts[path].count("\n") < FACE_LINES
         defines = any(isinstance(node, DEFINITIONS) for node in self.trees[path].body)
         if folder and path == f"{prefix}__init__.py" and is_short and not defines:
             return ""
-        return path.removeprefix(prefix).split("/")[0].removesuffix(".py")
+        room = path.removeprefix(prefix).split("/")[0].removesuffix(".py")
+        return PACKAGE if room == "__init__" else room
 
     def longest(
         self, kind: type[ast.AST] | tuple[type[ast.AST], ...]
@@ -123,34 +169,21 @@ def _imported_names(tree: ast.AST) -> Iterator[tuple[str, ...]]:
             yield from _imported_names(node)
 
 
-def _count_floors(arrows: set[tuple[str, str]]) -> int:
-    floors = dict.fromkeys({room for pair in arrows for room in pair}, 1)
-    for _ in floors:
-        before = dict(floors)
-        for start, to in arrows:
-            floors[start] = max(floors[start], floors[to] + 1)
-        if floors == before:
-            return max(floors.values(), default=1)
-    raise ValueError(f"Expected rooms without circles. Received: {sorted(arrows)}.")
-
-
 def measure(house: House) -> dict[str, str]:
     """Return the figures of a checkout by their names."""
     rows = {"files": str(len(house.package_files))}
     rows["lines"] = (
         f"{sum(house.texts[p].count(chr(10)) for p in house.package_files):,}"
     )
-    rows["package: rooms / floors / arrows"] = _row(*house.layout())
+    rows["package: rooms / floors / arrows"] = house.layout().summary()
     for folder in INSIDES:
-        rows[f"inside {folder}: rooms / floors / arrows"] = _row(*house.layout(folder))
+        rows[f"inside {folder}: rooms / floors / arrows"] = house.layout(
+            folder
+        ).summary()
     for name, kind in (("class", ast.ClassDef), ("function", DEFINITIONS[1:])):
         lines, where = house.longest(kind)
         rows[f"longest {name}"] = f"{lines} ({where.removeprefix(PACKAGE + '/')})"
     return rows | {name: str(house.count(pattern)) for name, pattern in ANY.items()}
-
-
-def _row(rooms: int, arrows: int, floors: int) -> str:
-    return f"{rooms} / {floors} / {arrows}"
 
 
 def main() -> None:
@@ -158,7 +191,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkouts", nargs="*", type=Path, default=[Path(".")])
-    checkouts = parser.parse_args().checkouts
+    parser.add_argument("--drawing", action="store_true", help="Mermaid, of the first")
+    arguments = parser.parse_args()
+    checkouts = arguments.checkouts
+    if arguments.drawing:
+        print(House(checkouts[0]).layout().drawing())
+        return
     columns = [measure(House(checkout)) for checkout in checkouts]
     print("| |", " | ".join(map(str, checkouts)), "|")
     print("| --- |", " | ".join("---" for _ in checkouts), "|")
