@@ -17,6 +17,7 @@ from sentencepiece import sentencepiece_model_pb2
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.segment_tokens import codes_to_text
 from keras_pg2.datasets import scenes
+from keras_pg2.files.whole_files import replaced
 
 PATCH_SIZE = 14
 GRID = scenes.CANVAS_SIZE // PATCH_SIZE
@@ -280,11 +281,9 @@ def draw_shards(
     for shard in range(num_shards):
         path = shard_path(directory, shard)
         if not path.exists():
-            partial = path.with_suffix(".partial.npz")
-            np.savez(
-                partial, **make_shard(vocabulary, codec_path, TRAINING_SEED, shard)
-            )
-            partial.rename(path)
+            arrays = make_shard(vocabulary, codec_path, TRAINING_SEED, shard)
+            with replaced(path) as part:
+                np.savez(part, **arrays)
 
 
 def shard_path(directory: Path, shard: int) -> Path:

@@ -41,6 +41,7 @@ import numpy as np
 import typer
 
 from keras_pg2.datasets import scenes
+from keras_pg2.files.whole_files import replaced
 from keras_pg2.modeling import PaliGemma2Backbone
 
 VISION_ENCODER = {
@@ -387,9 +388,8 @@ def save_checkpoint(path: Path, params: Any, moments: Any, state: dict) -> None:
         leaves |= {
             f"m{k}_{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(moment))
         }
-    partial = path.with_suffix(".partial.npz")
-    np.savez(partial, state=json.dumps(state), **leaves)
-    partial.rename(path)
+    with replaced(path) as part:
+        np.savez(part, state=json.dumps(state), **leaves)
 
 
 def load_checkpoint(path: Path, params: Any, moments: Any) -> tuple[Any, Any, dict]:

@@ -6,9 +6,10 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from uuid import uuid4
 
 from PIL import Image
+
+from keras_pg2.files.whole_files import replaced
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Kinds of files that hold an RGB picture as it is."""
@@ -83,17 +84,14 @@ def save_picture(picture: Image.Image, target: Path) -> None:
     Raises:
         OSError: when it cannot be written.
     """
-    part = target.with_name(f".{uuid4().hex}{target.suffix}")
     try:
-        picture.save(part)
-        part.replace(target)
+        with replaced(target) as part:
+            picture.save(part)
     except (OSError, ValueError) as error:
         raise OSError(
             f"Expected to write a picture of {picture.width} x {picture.height} pixels "
             f"to {str(target)!r}, but: {error}. Pass another --output."
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _check_ending(output: Path) -> None:

@@ -22,6 +22,7 @@ from keras_pg2.codecs.mask_network import (
     named_convolutions,
 )
 from keras_pg2.codecs.segment_tokens import NUM_CODES
+from keras_pg2.files.whole_files import replaced
 
 RELEASED = "gs://big_vision/paligemma/vae-oid.npz"
 """The codec that the released checkpoints were trained with."""
@@ -83,13 +84,8 @@ def write_network(network: MaskNetwork, path: str | Path) -> None:
     arrays: dict[str, Any] = {
         key: _to_file(variable) for key, variable in _variables(network).items()
     }
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, **arrays)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replaced(path) as part:
+        np.savez(part, **arrays)
 
 
 def _variables(network: MaskNetwork) -> dict[str, Any]:

@@ -2,17 +2,13 @@
 
 A checkpoint is a directory of `state.safetensors` (what is trained, the optimizer, the
 states of random generators), `progress.json` and, with LoRA, `adapter.safetensors`.
-It is written beside the one before, and then takes its name. Between the two renames
-the name is free for a moment; `recover` puts the old one back.
+It is written beside the one before, and then takes its name (`files.whole_files`).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 from keras_pg2.conversion.adapters.files import ADAPTER_FILE
 from keras_pg2.conversion.tables.number_types import is_finite
 from keras_pg2.files.json_files import read_json
+from keras_pg2.files.whole_files import replaced
 
 STATE_FILE = "state.safetensors"
 PROGRESS_FILE = "progress.json"
@@ -59,14 +56,13 @@ def write_checkpoint(
     num_bytes = sum(value.nbytes for value in state.values())
     try:
         with replaced(directory) as part:
+            part.mkdir()
             _check_space(part, num_bytes)
             save_file(state, part / STATE_FILE)
             if model.adapters.active is not None:
                 model.save_adapter(part / ADAPTER_FILE)
             text = json.dumps(progress, indent=2)
             (part / PROGRESS_FILE).write_text(text, encoding="utf-8")
-            for file in part.iterdir():
-                _flush(file)
     except (OSError, SafetensorError) as error:
         kept = read_progress(directory)
         before = "there is none yet" if kept is None else f"step {kept['step']} stays"
@@ -120,36 +116,6 @@ def restore_weights(directory: Path, model: Any) -> None:
         variable.assign(arrays[key])
 
 
-@contextmanager
-def replaced(directory: Path) -> Iterator[Path]:
-    """A directory to write to, which then takes the place of another.
-
-    Always either the old or the new one is whole, under its name or as `recover` finds
-    it.
-    """
-    part, old = _beside(directory, "part"), _beside(directory, "old")
-    recover(directory)
-    part.mkdir(parents=True)
-    try:
-        yield part
-        if directory.exists():
-            directory.rename(old)
-        part.rename(directory)
-    except BaseException:
-        recover(directory)
-        raise
-    _remove(old)
-
-
-def recover(directory: Path) -> None:
-    """Clears up after a process that was killed while it wrote."""
-    part, old = _beside(directory, "part"), _beside(directory, "old")
-    if old.exists() and not directory.exists():
-        old.rename(directory)
-    _remove(part)
-    _remove(old)
-
-
 def is_finite_number(value: np.ndarray) -> bool:
     """True for whole numbers, and for floats without NaN and infinity."""
     return value.dtype.kind in "iub" or is_finite(value)
@@ -167,25 +133,10 @@ def _read_arrays(directory: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _beside(directory: Path, ending: str) -> Path:
-    return directory.with_name(f".{directory.name}.{ending}")
-
-
-def _remove(path: Path) -> None:
-    if path.exists():
-        shutil.rmtree(path)
-
-
 def _check_space(folder: Path, num_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
         raise OSError(f"there is no space left for it ({free / 1e6:.1f} MB are free)")
-
-
-def _flush(file: Path) -> None:
-    """To the disk, so that a crash of the machine leaves no hole either."""
-    with file.open("rb") as opened:
-        os.fsync(opened.fileno())
 
 
 def _read_state(model: Any, with_optimizer: bool) -> dict[str, np.ndarray]:

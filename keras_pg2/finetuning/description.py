@@ -12,7 +12,8 @@ import keras
 
 from keras_pg2.conversion.adapters.files import ADAPTER_FILE, in_words
 from keras_pg2.datasets.rows import Row
-from keras_pg2.finetuning.checkpoints import read_progress, recover
+from keras_pg2.files.whole_files import recover
+from keras_pg2.finetuning.checkpoints import read_progress
 from keras_pg2.finetuning.data_files import fingerprint
 from keras_pg2.finetuning.plan import Plan
 from keras_pg2.finetuning.settings import differences

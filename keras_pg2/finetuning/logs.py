@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from keras_pg2.files.whole_files import replaced
 from keras_pg2.finetuning.steps import Step
 
 LOG_FILE = "log.csv"
@@ -30,10 +31,11 @@ class StepLog:
 
     def __init__(self, path: Path, step: int) -> None:
         kept = [one for one in read_log(path) if one.step <= step]
-        part = path.with_name(f".{path.name}.part")
-        with part.open("w", newline="", encoding="utf-8") as file:
+        with (
+            replaced(path) as part,
+            part.open("w", newline="", encoding="utf-8") as file,
+        ):
             csv.writer(file).writerows([Step._fields, *kept])
-        part.replace(path)
         # Nothing is left in a buffer that a full disk would refuse again.
         self._file = path.open("ab", buffering=0)
 
@@ -132,9 +134,8 @@ def draw_curves(
     for axes in (losses, scores):
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
-    part = path.with_name(f".{path.name}")
-    figure.savefig(part, format="png", dpi=120)
-    part.replace(path)
+    with replaced(path) as part:
+        figure.savefig(part, format="png", dpi=120)
     return True
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_pg2.catalogue.released import PRESETS
+from keras_pg2.files.whole_files import write_text
 from keras_pg2.tasks.adapters.base import hub_name
 
 CARD_FILE = "README.md"
@@ -98,7 +99,7 @@ def write_model_card(
             ),
             "",
         ]
-    folder.joinpath(CARD_FILE).write_text("\n".join(lines), encoding="utf-8")
+    write_text("\n".join(lines), folder / CARD_FILE)
 
 
 def _cell(value: Any) -> str:

@@ -25,10 +25,9 @@ from keras_pg2.datasets.augmentations import Augmentation, JpegJitter, LightCrop
 from keras_pg2.datasets.loading import RowReader
 from keras_pg2.datasets.order import EpochOrder
 from keras_pg2.datasets.rows import Row
-from keras_pg2.files.whole_files import staged
+from keras_pg2.files.whole_files import replaced, staged, write_text
 from keras_pg2.finetuning.checkpoints import (
     DivergedError,
-    replaced,
     restore_state,
     restore_weights,
     write_checkpoint,
@@ -115,7 +114,7 @@ class Run:
         compile_for(self.model, self.plan)
         if before is None:
             text = json.dumps(self.record, indent=2)
-            (self.folder / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
+            write_text(text + "\n", self.folder / SETTINGS_FILE)
             seed = self.plan.settings.seed % 2**31
             self.model.noise_generator.state.assign(np.array([seed, 0]))
             self._write_checkpoint()

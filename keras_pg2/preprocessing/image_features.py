@@ -15,10 +15,10 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 
+from keras_pg2.files.whole_files import replaced
 from keras_pg2.preprocessing.image_files import check_image_file, is_path
 
 DTYPES = ("float16", "float32")
@@ -78,7 +78,7 @@ class ImageFeatures:
     def missing(self, pictures: Iterable[Any]) -> list[Any]:
         """Pictures that have no file yet, each once."""
         files = {self.file_of(picture): picture for picture in pictures}
-        return [picture for file, picture in files.items() if not file.is_file()]
+        return [picture for file, picture in files.items() if not _is_written(file)]
 
     def write(self, pictures: Sequence[Any], features: np.ndarray) -> None:
         """Keeps float[B, I, D]; a file appears whole or not at all.
@@ -95,13 +95,9 @@ class ImageFeatures:
                     f'too large for {self.dtype}. Pass dtype="float32".'
                 )
             file = self.file_of(picture)
-            part = file.with_name(f".{uuid4().hex}.part")
-            try:
-                with part.open("wb") as opened:
-                    np.save(opened, value)
-                os.replace(part, file)
-            finally:
-                part.unlink(missing_ok=True)
+            # Made again if it is lost, and a sync may take longer than the tower.
+            with replaced(file, sync=False) as part:
+                np.save(part, value)
 
     def read(self, images: Sequence[Any]) -> np.ndarray:
         """Features of examples: float16 or float32 [B, M * I, D].
@@ -126,10 +122,15 @@ class ImageFeatures:
 
     def _read(self, picture: Any) -> np.ndarray:
         file = self.file_of(picture)
-        if not file.is_file():
+        if not _is_written(file):
             raise FileNotFoundError(
                 f"Expected features of {os.fsdecode(picture)} in {self.directory}, "
                 "where there are none of this tower. Call "
                 "model.cache_image_features(rows, directory) with all rows first."
             )
         return np.load(file)
+
+
+def _is_written(file: Path) -> bool:
+    # A loss of power leaves files empty that were not synced.
+    return file.is_file() and file.stat().st_size > 0

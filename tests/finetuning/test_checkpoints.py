@@ -13,8 +13,6 @@ from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.finetuning.checkpoints import (
     DivergedError,
     read_progress,
-    recover,
-    replaced,
     restore_state,
     write_checkpoint,
 )
@@ -98,31 +96,6 @@ def test_the_state_of_the_noise_comes_back(model, tmp_path):
     state.assign(np.array([6, 9]))
     restore_state(tmp_path / "last", model)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(state), [5, 3])
-
-
-@pytest.mark.parametrize("killed_at", ["part", "between", "after"])
-def test_a_directory_is_the_old_or_the_new_one(tmp_path: Path, killed_at: str):
-    target, part, old = (tmp_path / name for name in ("run", ".run.part", ".run.old"))
-    # As a killed process leaves them: half a new one; none; both.
-    whole = {"part": target, "between": old, "after": target}[killed_at]
-    whole.mkdir()
-    (whole / "file").write_text("new" if killed_at == "after" else "old")
-    rest = old if killed_at == "after" else part
-    rest.mkdir()
-    (rest / "file").write_text("rest")
-    recover(target)
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    assert (target / "file").read_text() == ("new" if killed_at == "after" else "old")
-
-
-def test_a_directory_stays_when_its_successor_fails(tmp_path: Path):
-    target = tmp_path / "run"
-    with replaced(target) as part:
-        (part / "file").write_text("first")
-    with pytest.raises(FileNotFoundError), replaced(target) as part:
-        part.joinpath("no", "folder").write_text("second")
-    assert (target / "file").read_text() == "first"
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_a_log_has_each_step_once(tmp_path: Path):

@@ -23,11 +23,11 @@ from keras_pg2.codecs.exchange.coco_dataset import (
     from_coco_dataset as from_coco_dataset,
 )
 from keras_pg2.codecs.exchange.coco_dataset import to_coco_dataset as to_coco_dataset
-from keras_pg2.codecs.exchange.files import write_json as write_json
-from keras_pg2.codecs.exchange.files import write_text as write_text
 from keras_pg2.codecs.exchange.labelme import from_labelme as from_labelme
 from keras_pg2.codecs.exchange.labelme import to_labelme as to_labelme
 from keras_pg2.codecs.exchange.supervision import from_supervision as from_supervision
 from keras_pg2.codecs.exchange.supervision import to_supervision as to_supervision
 from keras_pg2.codecs.exchange.yolo import from_yolo as from_yolo
 from keras_pg2.codecs.exchange.yolo import to_yolo as to_yolo
+from keras_pg2.files.json_files import write_json as write_json
+from keras_pg2.files.whole_files import write_text as write_text

@@ -1,0 +1,251 @@
+"""Files and directories: the old or the new one, whatever happens on the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from keras_pg2.files import whole_files
+from keras_pg2.files.whole_files import recover, replaced, staged, write_text
+
+# The module alone: the package would take seconds to import.
+WRITER = f"""
+import pathlib, runpy, sys, time
+module = runpy.run_path({whole_files.__file__!r})
+target = pathlib.Path(sys.argv[1])
+
+def stop():
+    print("here", flush=True)
+    time.sleep(60)
+
+"""
+IN_THE_MIDDLE = """
+with module["replaced"](target) as part:
+    part.write_text("half")
+    stop()
+"""
+BETWEEN_THE_RENAMES = """
+pathlib.Path.replace = lambda *arguments: stop()
+with module["replaced"](target) as part:
+    part.mkdir()
+    (part / "config.json").write_text("new")
+"""
+
+
+def start_writer(script: str, target: Path) -> subprocess.Popen:
+    """A process that stands still in a write."""
+    command = [sys.executable, "-c", WRITER + script, str(target)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"here\n"
+    return process
+
+
+def kill(process: subprocess.Popen) -> None:
+    process.kill()
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def write_directory(target: Path, text: str) -> None:
+    with replaced(target) as part:
+        part.mkdir()
+        (part / "config.json").write_text(text)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "ü" * 126 + ".md", "lock"])
+def test_a_killed_writer_leaves_what_was_there(tmp_path: Path, name: str):
+    target = tmp_path / name
+    write_text("old", target)
+    kill(start_writer(IN_THE_MIDDLE, target))
+    assert target.read_text() == "old"
+    assert len(names(tmp_path)) == 2
+    write_text("new", target)
+    assert target.read_text() == "new"
+    assert names(tmp_path) == [name]
+
+
+def test_a_reader_clears_up_after_a_killed_writer(tmp_path: Path):
+    kill(start_writer(IN_THE_MIDDLE, tmp_path / "a"))
+    assert names(tmp_path) == [".a.part"]
+    recover(tmp_path / "a")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("next_call", ["reader", "writer", "refused writer"])
+def test_a_kill_between_the_renames_heals(tmp_path: Path, next_call: str):
+    target = tmp_path / "run"
+    write_directory(target, "old")
+    kill(start_writer(BETWEEN_THE_RENAMES, target))
+    assert names(tmp_path) == [".run.old", ".run.part"]
+    if next_call == "reader":
+        recover(target)
+    elif next_call == "writer":
+        with staged(target, overwrite=True) as part:
+            assert (target / "config.json").read_text() == "old"
+            shutil.copytree(target, part)
+    else:
+        with pytest.raises(FileExistsError), staged(target, overwrite=False):
+            pass
+    assert (target / "config.json").read_text() == "old"
+    assert names(tmp_path) == ["run"]
+
+
+def test_a_writer_that_lives_is_left_alone(tmp_path: Path, monkeypatch):
+    target = tmp_path / "a.txt"
+    monkeypatch.setattr(whole_files, "_MAX_SECONDS", 0.1)
+    process = start_writer(IN_THE_MIDDLE, target)
+    part = tmp_path / ".a.txt.part" / "new.txt"
+    try:
+        recover(target)
+        with pytest.raises(TimeoutError, match="another process is writing"):
+            write_text("mine", target)
+        assert part.read_text() == "half"
+        write_text("other", tmp_path / "b.txt")
+        process.send_signal(signal.SIGSTOP)
+        recover(target)
+        assert part.read_text() == "half"
+    finally:
+        kill(process)
+    write_text("mine", target)
+    assert names(tmp_path) == ["a.txt", "b.txt"]
+
+
+def test_the_second_of_two_writers_is_told(tmp_path: Path):
+    target, told = tmp_path / "a", []
+
+    def write() -> None:
+        try:
+            with staged(target, overwrite=False) as part:
+                part.write_text("second")
+        except FileExistsError as error:
+            told.append(str(error))
+
+    with staged(target, overwrite=False) as part:
+        part.write_text("first")
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive()
+    thread.join()
+    assert target.read_text() == "first"
+    assert "there already" in told[0]
+
+
+def test_many_writers_of_one_target(tmp_path: Path):
+    target = tmp_path / "a"
+    texts = [str(i) * 1000 for i in range(8)]
+
+    def write(text: str) -> None:
+        for _ in range(20):
+            with replaced(target, sync=False) as part:
+                part.write_text(text)
+
+    threads = [threading.Thread(target=write, args=(text,)) for text in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert target.read_text() in texts
+    assert names(tmp_path) == ["a"]
+
+
+def test_all_is_on_the_disk_before_it_takes_its_name(tmp_path: Path, monkeypatch):
+    target = tmp_path / "run"
+    write_directory(target, "old")
+    order, (sync, rename, replace) = [], (os.fsync, os.rename, os.replace)
+
+    def record_sync(file: int) -> None:
+        path = Path(f"/proc/self/fd/{file}").readlink()
+        order.append(f"sync {path.relative_to(tmp_path)}")
+        sync(file)
+
+    def record_rename(source, target, **options) -> None:
+        order.append(f"rename {Path(target).name}")
+        (replace if Path(target).exists() else rename)(source, target, **options)
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("the names of open files are not known here")
+    monkeypatch.setattr(os, "fsync", record_sync)
+    monkeypatch.setattr(os, "rename", record_rename)
+    monkeypatch.setattr(os, "replace", record_rename)
+    with replaced(target) as part:
+        (part / "inner").mkdir(parents=True)
+        (part / "inner" / "weights").write_text("new")
+        (part / "config.json").write_text("new")
+    first, last = order[:4], order[4:]
+    assert set(first[:3]) == {
+        "sync .run.part/new/config.json",
+        "sync .run.part/new/inner/weights",
+        "sync .run.part/new/inner",
+    }
+    assert first[3] == "sync .run.part/new"
+    assert last == ["rename .run.old", "rename run", "sync ."]
+
+
+@pytest.mark.parametrize("killed_at", ["part", "between", "after"])
+def test_a_directory_is_the_old_or_the_new_one(tmp_path: Path, killed_at: str):
+    target, part, old = (tmp_path / name for name in ("run", ".run.part", ".run.old"))
+    # As a killed process leaves them: half a new one; none; both.
+    whole = {"part": target, "between": old, "after": target}[killed_at]
+    whole.mkdir()
+    (whole / "file").write_text("new" if killed_at == "after" else "old")
+    rest = old if killed_at == "after" else part
+    rest.mkdir()
+    (rest / "file").write_text("rest")
+    recover(target)
+    assert names(tmp_path) == ["run"]
+    assert (target / "file").read_text() == ("new" if killed_at == "after" else "old")
+
+
+def test_a_directory_stays_when_its_successor_fails(tmp_path: Path, monkeypatch):
+    target = tmp_path / "run"
+    write_directory(target, "first")
+    with pytest.raises(FileNotFoundError), replaced(target) as part:
+        part.joinpath("no", "folder").write_text("second")
+    assert (target / "config.json").read_text() == "first"
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_directory(target, "second")
+    assert (target / "config.json").read_text() == "first"
+    assert names(tmp_path) == ["run"]
+
+
+def test_nothing_is_made_for_what_cannot_be_written(tmp_path: Path):
+    with pytest.raises(FileNotFoundError):
+        write_text("text", tmp_path / "no" / "a.txt")
+    recover(tmp_path / "no" / "a.txt")
+    (tmp_path / "a").write_text("old")
+    inside, beside = tmp_path / "a" / "b", tmp_path / "b"
+    with pytest.raises(NotADirectoryError), staged(inside, None):
+        pass
+    with pytest.raises(OSError, match="GB of space"), staged(beside, None, 2**60):
+        pass
+    assert names(tmp_path) == ["a"]
+
+
+def test_a_file_system_without_locks_is_written_to(tmp_path: Path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*arguments):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    write_text("text", tmp_path / "a")
+    assert names(tmp_path) == ["a"]
