@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 
-def check_unicode(text: str, name: str, place: str = "") -> None:
+def check_unicode(text: str, name: str, position: str = "") -> None:
     """Raises ValueError for a text with half a character in it.
 
     Args:
         text: what was given.
         name: of the argument.
-        place: where in it, such as " at position 3".
+        position: where in it, such as " at position 3".
     """
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"Expected {name} as valid Unicode text, received {around(error)!r}{place} "
-            f"with half a character (a lone surrogate) at index {error.start}. Read "
-            "the text anew with the right encoding, or leave it out."
+            f"Expected {name} as valid Unicode text, received "
+            f"{around(error)!r}{position} with half a character (a lone surrogate) at "
+            f"index {error.start}. Read the text anew with the right encoding, or "
+            "leave it out."
         ) from error
 
 

@@ -102,12 +102,12 @@ def _place(
     top, bottom = min(top, own_top), max(bottom, own_bottom)
     width = round(right - left) + 2 * margin
     height = round(bottom - top) + 2 * margin
-    places = [
+    candidates = [
         _clamped(x, y, width, height, size)
         for x, y in _corners_near(box, width, height, size)
     ]
     # Of equals `min` takes the first, which is the usual place above the box.
-    best = min(places, key=lambda place: sum(_overlap(place, p.box) for p in others))
+    best = min(candidates, key=lambda box: sum(_overlap(box, p.box) for p in others))
     return Plate(text, best, (best[0] + margin - left, best[1] + margin - top))
 
 

@@ -279,13 +279,13 @@ def _label_tokens(tokenizer: Any, label: str) -> tuple[list[int], list[int]]:
     box = "<loc0000>" * 4
     [ids] = tokenizer.tokenize([f"{box} {label} ; {box} {label}"])
     is_location = np.isin(ids, list(tokenizer.location_ids))
-    places = np.flatnonzero(is_location)
-    if len(places) != 8:
+    indices = np.flatnonzero(is_location)
+    if len(indices) != 8:
         raise ValueError(
             "Expected labels as plain text, without location tokens. Received: "
             f"{label!r}."
         )
-    return ids[places[3] + 1 : places[4]], ids[places[7] + 1 :]
+    return ids[indices[3] + 1 : indices[4]], ids[indices[7] + 1 :]
 
 
 def _check_texts(name: str, texts: Any) -> None:

@@ -1,7 +1,7 @@
 """Weights of the mask codec in the layout of `vae-oid.npz`.
 
 Names are those of a PyTorch `Sequential`, kernels are [out, in, height, width], those
-of transposed convolutions [in, out, height, width]; turned to (2, 3, 1, 0) both are
+of transposed convolutions [in, out, height, width]; transposed to (2, 3, 1, 0) both are
 what Keras wants. Widths and kernel sizes are read from the arrays.
 """
 
@@ -96,14 +96,14 @@ def _variables(network: MaskNetwork) -> dict[str, Any]:
 
 
 def _to_keras(array: np.ndarray) -> np.ndarray:
-    turned = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
-    return turned.astype(np.float32)
+    transposed = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+    return transposed.astype(np.float32)
 
 
 def _to_file(variable: Any) -> np.ndarray:
     array = ops.convert_to_numpy(variable)
-    turned = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
-    return np.ascontiguousarray(turned)
+    transposed = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+    return np.ascontiguousarray(transposed)
 
 
 def _infer_configuration(arrays: dict[str, np.ndarray]) -> MaskNetworkConfig:

@@ -97,7 +97,7 @@ def parse_detections(
     )
 
 
-def is_of_whole_boxes(text: str) -> bool:
+def has_only_whole_boxes(text: str) -> bool:
     """Whether an answer has boxes, and every location token of it belongs to one."""
     instances, _ = _read(_CONTROL.sub("", text))
     return bool(instances) and text.count("<loc") == 4 * len(instances)

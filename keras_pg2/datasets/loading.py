@@ -71,9 +71,9 @@ class RowReader:
 
     def read(self, position: int) -> Row:
         """The row at a position counted over all epochs of the shard."""
-        epochs, place = divmod(position, self.order.num_rows_of_shard)
+        epochs, offset = divmod(position, self.order.num_rows_of_shard)
         epoch = self.epoch + epochs
-        index = int(self.order.rows(epoch)[place])
+        index = int(self.order.rows(epoch)[offset])
         rng = self.order.generator(epoch, index)
         row = augment(self.rows[index], self.augmentations, rng)
         if self.image_size is None:
@@ -169,7 +169,7 @@ class RowBatches(keras.utils.PyDataset):
         stop = min(start + self.order.batch_size, length)
         first = self.epoch * length
         return self.reader.as_batch(
-            [self.reader.read(first + place) for place in range(start, stop)]
+            [self.reader.read(first + offset) for offset in range(start, stop)]
         )
 
 

@@ -97,7 +97,7 @@ def move_instances(
         low = np.maximum(box[:2], (crop.y1, crop.x1))
         high = np.minimum(box[2:], (crop.y2, crop.x2))
         extent = np.maximum(high - low, 0)
-        # A box one bin high has no area, but a place.
+        # A box one bin high has no area, but a position.
         whole = np.maximum(box[2:] - box[:2], 1e-9)
         is_inside = bool((high >= low).all())
         visible = float(np.prod(np.maximum(extent, 1e-9) / whole)) if is_inside else 0.0
@@ -108,8 +108,8 @@ def move_instances(
         size = np.array([crop.y2 - crop.y1, crop.x2 - crop.x1])
         corner = np.array([crop.y1, crop.x1])
         inside = np.clip(np.concatenate([(low - corner), (high - corner)]), 0, None)
-        place = np.minimum(inside / np.tile(size, 2), 1)
-        [text] = boxes_yxyx_to_text(place[None])
+        relative = np.minimum(inside / np.tile(size, 2), 1)
+        [text] = boxes_yxyx_to_text(relative[None])
         y1, x1, y2, x2 = (int(b) for b in _BIN.findall(text))
         moved.append(one._replace(bins=(y1, x1, y2, x2)))
     if {one.label for one in moved} != {one.label for one in instances}:

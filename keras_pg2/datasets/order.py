@@ -82,7 +82,7 @@ class EpochOrder:
 def _rows(order: EpochOrder, epoch: int) -> np.ndarray:
     if order.shuffle:
         rng = np.random.default_rng([order.seed, epoch, 0])
-        places = rng.permutation(order.num_rows)
+        indices = rng.permutation(order.num_rows)
     else:
-        places = np.arange(order.num_rows)
-    return places[order.shard_index :: order.num_shards][: order.num_rows_of_shard]
+        indices = np.arange(order.num_rows)
+    return indices[order.shard_index :: order.num_shards][: order.num_rows_of_shard]

@@ -62,25 +62,25 @@ class Rows(Sequence[Row]):
         return f"Rows({len(self)} rows, {self.num_skipped} skipped)"
 
 
-def source_of(rows: Sequence[Row], place: int) -> str:
-    """File and line of a row where they are known, else its place, from 0."""
+def source_of(rows: Sequence[Row], index: int) -> str:
+    """File and line of a row where they are known, else its index, from 0."""
     sources = getattr(rows, "sources", ())
-    return sources[place] if sources else f"Row {place}"
+    return sources[index] if sources else f"Row {index}"
 
 
 def choose_rows(
-    rows: Sequence[Row], places: Iterable[int], skipped: Iterable[str] = ()
+    rows: Sequence[Row], indices: Iterable[int], skipped: Iterable[str] = ()
 ) -> Rows:
-    """Some rows by their places, with where they are from.
+    """Some rows by their indices, with where they are from.
 
     Args:
         rows: all rows.
-        places: of those to take, from 0.
+        indices: of those to take, from 0.
         skipped: what was wrong with entries that were left out.
     """
-    places = list(places)
-    sources = [source_of(rows, place) for place in places]
-    return Rows([rows[place] for place in places], skipped, sources)
+    indices = list(indices)
+    sources = [source_of(rows, index) for index in indices]
+    return Rows([rows[index] for index in indices], skipped, sources)
 
 
 def columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -90,11 +90,11 @@ def columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
         ValueError: when there is no row, or a row has other keys than the first.
     """
     found: dict[str, list[Any]] = {}
-    for place, row in enumerate(rows):
-        if place and row.keys() != found.keys():
+    for index, row in enumerate(rows):
+        if index and row.keys() != found.keys():
             raise ValueError(
                 f"Expected the keys {', '.join(found)} in every row, received "
-                f"{', '.join(row)} in row {place}."
+                f"{', '.join(row)} in row {index}."
             )
         for key, value in row.items():
             found.setdefault(key, []).append(value)
@@ -232,17 +232,17 @@ def check_pictures(
     with ThreadPoolExecutor(num_workers or os.cpu_count()) as threads:
         results = threads.map(_error_of(read_image), paths)
         errors = dict(zip(paths, results, strict=True))
-    places = []
-    for place, row in enumerate(rows):
-        with problems.of(source_of(rows, place)):
+    indices = []
+    for index, row in enumerate(rows):
+        with problems.of(source_of(rows, index)):
             for path in paths_of(row):
                 error = errors[path]
                 if error is not None:
                     raise error
-            places.append(place)
-    problems.check_some_left(len(places), "Rows")
+            indices.append(index)
+    problems.check_some_left(len(indices), "Rows")
     skipped = [*getattr(rows, "skipped", ()), *problems.messages]
-    return choose_rows(rows, places, skipped)
+    return choose_rows(rows, indices, skipped)
 
 
 def paths_of(row: Mapping[str, Any]) -> list[Any]:

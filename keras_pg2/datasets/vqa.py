@@ -102,11 +102,11 @@ def read_vqav2(
         path_of_answers = Path(annotations).expanduser()
         listed = _list(read_json(path_of_answers), "annotations", path_of_answers)
         answers = {}
-        for place, entry in enumerate(listed):
-            with problems.of(f"{path_of_answers}, annotation {place}"):
+        for index, entry in enumerate(listed):
+            with problems.of(f"{path_of_answers}, annotation {index}"):
                 answers[_id(entry, "question_id", answers)] = entry
 
-    def of(entry: Mapping[str, Any]) -> tuple[Any, str]:
+    def answers_of(entry: Mapping[str, Any]) -> tuple[Any, str]:
         if answers is None:
             return [], "other"
         found = answers.get(entry["question_id"])
@@ -119,7 +119,7 @@ def read_vqav2(
             ]
         return given, check_text(found.get("answer_type", "other"), "answer_type")
 
-    return _read(path, entries, image_folder, image_name, of, problems)
+    return _read(path, entries, image_folder, image_name, answers_of, problems)
 
 
 def read_textvqa(
@@ -144,10 +144,10 @@ def read_textvqa(
     path = Path(path).expanduser()
     entries = _list(read_json(path), "data", path)
 
-    def of(entry: Mapping[str, Any]) -> tuple[Any, str]:
+    def answers_of(entry: Mapping[str, Any]) -> tuple[Any, str]:
         return entry.get("answers", []), "other"
 
-    return _read(path, entries, image_folder, image_name, of, Problems(on_bad))
+    return _read(path, entries, image_folder, image_name, answers_of, Problems(on_bad))
 
 
 def question_rows(
@@ -165,15 +165,15 @@ def question_rows(
         ValueError: when the prompt has no "{question}", or a question no answer.
     """
     rows = []
-    for place, question in enumerate(file.questions):
+    for position, question in enumerate(file.questions):
         answers = [answer for answer in question.answers if answer.strip()]
         if not answers:
             raise ValueError(
                 f"Question {question.id!r}: expected an answer to train on, received "
                 f"{list(question.answers)}. Take a split that has answers."
             )
-        turn, index = divmod(epoch, len(answers))
-        order = np.random.default_rng([seed, place, turn]).permutation(len(answers))
+        cycle, index = divmod(epoch, len(answers))
+        order = np.random.default_rng([seed, position, cycle]).permutation(len(answers))
         row = _asked(question, prompt)
         rows.append({**row, "responses": answers[order[index]]})
     return Rows(rows, file.skipped)
@@ -209,8 +209,8 @@ def _read(
 ) -> VqaFile:
     finder = ImageFinder(image_folder)
     found: dict[Any, VqaQuestion] = {}
-    for place, entry in enumerate(entries):
-        with problems.of(f"{path}, question {place}"):
+    for index, entry in enumerate(entries):
+        with problems.of(f"{path}, question {index}"):
             question_id = _id(entry, "question_id", found)
             answers, answer_type = answers_of(entry)
             if not isinstance(answers, list):

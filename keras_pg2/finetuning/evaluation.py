@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_pg2.codecs.detections import Detections
-from keras_pg2.codecs.parsing import is_of_whole_boxes, parse_detections
+from keras_pg2.codecs.parsing import has_only_whole_boxes, parse_detections
 from keras_pg2.datasets.loading import RowBatches
 from keras_pg2.datasets.rows import Row, columns
 from keras_pg2.metrics import coco_average_precision
@@ -183,7 +183,7 @@ def _reader(model: Any, answer: ScoredAnswer) -> Callable[[], Detections]:
 
     def read() -> Detections:
         found = parse_detections(answer.text, _SIDE, _SIDE)
-        if is_of_whole_boxes(answer.text):
+        if has_only_whole_boxes(answer.text):
             features = token_features(answer, model.preprocessor.tokenizer)
             scores = geometric_mean(features)
         else:

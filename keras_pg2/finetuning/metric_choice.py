@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-from keras_pg2.codecs.parsing import is_of_whole_boxes
+from keras_pg2.codecs.parsing import has_only_whole_boxes
 from keras_pg2.datasets.rows import Row, source_of
 from keras_pg2.finetuning.evaluation import METRICS
 from keras_pg2.finetuning.settings import Settings
@@ -39,7 +39,7 @@ def choose_metric(
         )
     answers = [row["responses"] for part in both for row in part]
     located = [answer for answer in answers if _LOCATION in answer]
-    has_boxes = any(map(is_of_whole_boxes, located))
+    has_boxes = any(map(has_only_whole_boxes, located))
     if metric == "auto":
         metric = _metric_by_rows(settings, recipe, bool(located), has_boxes)
     elif metric == "ap50" and not has_boxes:
@@ -89,7 +89,7 @@ def _metric_by_rows(
 def _check_boxes(rows: Sequence[Row]) -> None:
     for place, row in enumerate(rows):
         answer = row["responses"]
-        if _LOCATION in answer and not is_of_whole_boxes(answer):
+        if _LOCATION in answer and not has_only_whole_boxes(answer):
             raise ValueError(
                 f"{source_of(rows, place)}: expected boxes as <locY1><locX1><locY2>"
                 f"<locX2> label, with ' ; ' between them, received {answer!r:.100}. "

@@ -36,9 +36,9 @@ def pixel_polygons(mask: np.ndarray) -> list[np.ndarray]:
     filled = ndimage.binary_fill_holes(mask)
     parts, _ = ndimage.label(filled, np.ones((3, 3)))
     polygons = []
-    for i, place in enumerate(ndimage.find_objects(parts), start=1):
-        part = parts[place] == i
-        offset = (place[1].start, place[0].start)
+    for i, slices in enumerate(ndimage.find_objects(parts), start=1):
+        part = parts[slices] == i
+        offset = (slices[1].start, slices[0].start)
         contours = supervision.mask_to_polygons(part) or [_line(part)]
         polygons += [contour.astype(np.int64) + offset for contour in contours]
     return sorted(polygons, key=_area, reverse=True)

@@ -73,10 +73,10 @@ def _corners(rng: np.random.Generator) -> list[tuple[float, float]]:
         angles = angles + math.pi / 4
     stretch = rng.uniform(0.25, 0.5, 2) * _CANVAS
     x, y = radii * np.cos(angles) * stretch[0], radii * np.sin(angles) * stretch[1]
-    turn = rng.uniform(0, 2 * math.pi) if rng.random() < 0.7 else 0.0
-    turned = (
-        x * math.cos(turn) - y * math.sin(turn),
-        x * math.sin(turn) + y * math.cos(turn),
+    angle = rng.uniform(0, 2 * math.pi) if rng.random() < 0.7 else 0.0
+    rotated = (
+        x * math.cos(angle) - y * math.sin(angle),
+        x * math.sin(angle) + y * math.cos(angle),
     )
     center = rng.uniform(0.3, 0.7, 2) * _CANVAS
-    return list(zip(*(part + c for part, c in zip(turned, center))))
+    return list(zip(*(part + c for part, c in zip(rotated, center))))
