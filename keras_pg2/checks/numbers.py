@@ -29,7 +29,7 @@ def check_at_least_one(name: str, value: Any, also: str = "") -> int:
     return number
 
 
-def check_seed(seed: Any) -> None:
+def check_seed(seed: object) -> None:
     """Raises ValueError unless `seed` is None or a whole number >= 0."""
     if seed is not None and not (isinstance(seed, Integral) and int(seed) >= 0):
         raise ValueError(

@@ -107,7 +107,7 @@ def mask_to_rle(mask: np.ndarray) -> dict[str, Any]:
     return {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")}
 
 
-def _check_polygon(polygon: Any, index: int) -> list[float]:
+def _check_polygon(polygon: Sequence[float], index: int) -> list[float]:
     if isinstance(polygon, (int, float)):
         raise ValueError(
             "Expected polygons as a list of lists of numbers, received a list of "

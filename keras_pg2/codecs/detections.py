@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -87,7 +86,7 @@ class Detections:
         if not parts:
             raise ValueError("Expected at least one part, received none.")
 
-        def joined(name: str) -> Any:
+        def joined(name: str) -> np.ndarray | None:
             arrays = [getattr(part, name) for part in parts]
             has = [array is not None for array in arrays]
             if any(has) and not all(has):
@@ -100,7 +99,7 @@ class Detections:
         labels = tuple(label for part in parts for label in part.labels)
         return cls(
             labels,
-            joined("boxes_xyxy"),
+            np.concatenate([part.boxes_xyxy for part in parts]),
             joined("masks"),
             joined("scores"),
             tokens,
@@ -132,7 +131,7 @@ class Detections:
             )
         rows = rows.astype(int)
 
-        def taken(part: Any) -> Any:
+        def taken(part: np.ndarray | None) -> np.ndarray | None:
             return None if part is None else part[rows]
 
         return replace(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -12,7 +11,7 @@ from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.drawing_masks import RIM_COLOR, paint_masks
 from keras_pg2.codecs.drawing_plates import Font, draw_plate, place_plates, plate_texts
 from keras_pg2.preprocessing.image_files import is_path
-from keras_pg2.preprocessing.images import open_image
+from keras_pg2.preprocessing.images import ImageInput, open_image
 
 # Far apart on the colour circle and told apart by lightness too.
 PALETTE = (
@@ -30,7 +29,7 @@ PALETTE = (
 
 
 def draw_detections(
-    image: Image.Image | np.ndarray | Any,
+    image: ImageInput,
     detections: Detections,
     font: Font | None = None,
 ) -> Image.Image:
@@ -101,7 +100,7 @@ def _further_color(i: int) -> tuple[int, ...]:
     return tuple(round(255 * level) for level in rgb)
 
 
-def _to_picture(image: Any) -> Image.Image:
+def _to_picture(image: ImageInput) -> Image.Image:
     """A new RGB picture, upright."""
     if is_path(image):
         raise TypeError(

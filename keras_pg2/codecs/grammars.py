@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -46,10 +46,24 @@ class TokenAutomaton(NamedTuple):
     distances: Tensor
 
 
+class Tokenizer(Protocol):
+    """What a grammar needs of a tokenizer."""
+
+    end_token_id: int
+
+    @property
+    def location_ids(self) -> range: ...
+
+    @property
+    def segment_ids(self) -> range: ...
+
+    def tokenize(self, texts: list[str], /) -> list[list[int]]: ...
+
+
 class Grammar(Protocol):
     """What `generate(constraint=...)` takes."""
 
-    def automaton(self, tokenizer: Any, vocabulary_size: int) -> TokenAutomaton:
+    def automaton(self, tokenizer: Tokenizer, vocabulary_size: int) -> TokenAutomaton:
         """The grammar over the tokens of a tokenizer.
 
         Args:
@@ -58,7 +72,7 @@ class Grammar(Protocol):
         """
 
 
-def check_grammar(constraint: Any) -> None:
+def check_grammar(constraint: object) -> None:
     """Raises TypeError for what is no `Grammar`."""
     if not hasattr(constraint, "automaton"):
         raise TypeError(
@@ -172,7 +186,7 @@ class LocationGrammar:
                 f"{self.segments!r}."
             )
 
-    def automaton(self, tokenizer: Any, vocabulary_size: int) -> TokenAutomaton:
+    def automaton(self, tokenizer: Tokenizer, vocabulary_size: int) -> TokenAutomaton:
         """See `Grammar.automaton`."""
         builder = AutomatonBuilder()
         location = builder.token_class(tokenizer.location_ids)
@@ -218,7 +232,7 @@ class Choices:
     def __post_init__(self) -> None:
         _check_texts("choices", self.texts)
 
-    def automaton(self, tokenizer: Any, vocabulary_size: int) -> TokenAutomaton:
+    def automaton(self, tokenizer: Tokenizer, vocabulary_size: int) -> TokenAutomaton:
         """See `Grammar.automaton`."""
         builder = AutomatonBuilder()
         for tokens in self.tokens(tokenizer):
@@ -226,7 +240,7 @@ class Choices:
             builder.add_path(START, classes, OVER)
         return builder.build(vocabulary_size)
 
-    def tokens(self, tokenizer: Any) -> list[list[int]]:
+    def tokens(self, tokenizer: Tokenizer) -> list[list[int]]:
         """The tokens of each text, the end token included."""
         end = tokenizer.end_token_id
         rows = [[*ids, end] for ids in tokenizer.tokenize(list(self.texts))]
@@ -271,7 +285,7 @@ def check_room(
             )
 
 
-def _label_tokens(tokenizer: Any, label: str) -> tuple[list[int], list[int]]:
+def _label_tokens(tokenizer: Tokenizer, label: str) -> tuple[list[int], list[int]]:
     """Tokens of a label between two boxes (with the joint), and after the last.
 
     They are cut out of a whole answer, since pieces depend on what stands before.
@@ -288,7 +302,7 @@ def _label_tokens(tokenizer: Any, label: str) -> tuple[list[int], list[int]]:
     return ids[indices[3] + 1 : indices[4]], ids[indices[7] + 1 :]
 
 
-def _check_texts(name: str, texts: Any) -> None:
+def _check_texts(name: str, texts: Sequence[str]) -> None:
     if (
         isinstance(texts, str)
         or not texts

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from keras import ops
@@ -22,6 +21,7 @@ from PIL import Image
 from keras_pg2.codecs.mask_files import RELEASED, read_network, write_network
 from keras_pg2.codecs.mask_network import MASK_SIZE, MaskNetwork
 from keras_pg2.codecs.segment_tokens import NUM_TOKENS, check_codes, codes_to_text
+from keras_pg2.typing import Tensor
 
 _BATCH_SIZE = 64
 
@@ -162,7 +162,7 @@ class MaskCodec:
 
     def _in_batches(
         self,
-        function: Callable[[Any], Any],
+        function: Callable[[Tensor], Tensor],
         rows: np.ndarray,
         shape: tuple,
         dtype: type,

@@ -88,7 +88,7 @@ def write_network(network: MaskNetwork, path: str | Path) -> None:
         np.savez(part, **arrays)
 
 
-def _variables(network: MaskNetwork) -> dict[str, Any]:
+def _variables(network: MaskNetwork) -> dict[str, keras.Variable]:
     variables = {_CODEBOOK: network.codebook}
     for name, layer in named_convolutions(network):
         variables |= {f"{name}.weight": layer.kernel, f"{name}.bias": layer.bias}
@@ -100,7 +100,7 @@ def _to_keras(array: np.ndarray) -> np.ndarray:
     return transposed.astype(np.float32)
 
 
-def _to_file(variable: Any) -> np.ndarray:
+def _to_file(variable: keras.Variable) -> np.ndarray:
     array = ops.convert_to_numpy(variable)
     transposed = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
     return np.ascontiguousarray(transposed)

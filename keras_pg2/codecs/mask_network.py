@@ -193,7 +193,9 @@ class MaskNetwork(keras.layers.Layer):
         return self.decoder(ops.reshape(vectors, grid))
 
 
-def named_convolutions(network: MaskNetwork) -> Iterator[tuple[str, Any]]:
+def named_convolutions(
+    network: MaskNetwork,
+) -> Iterator[tuple[str, keras.layers.Conv2D]]:
     """Each convolution with its name in `vae-oid.npz`, such as `encoder.8.net.2`."""
     encoder, decoder = network.encoder, network.decoder
     for layer in (
@@ -222,7 +224,7 @@ def _convolution(
     )
 
 
-def _build_chain(chain: list[Any], channels: int) -> None:
+def _build_chain(chain: list[keras.layers.Layer], channels: int) -> None:
     for layer in chain:
         layer.build((None, None, None, channels))
         channels = layer.dim if isinstance(layer, ResidualBlock) else layer.filters

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from types import ModuleType
 
 
-def import_supervision() -> Any:
+def import_supervision() -> ModuleType:
     """The module `supervision`.
 
     Raises:
@@ -22,7 +22,7 @@ def import_supervision() -> Any:
     return supervision
 
 
-def import_coco_mask() -> Any:
+def import_coco_mask() -> ModuleType:
     """The module `pycocotools.mask`.
 
     Raises:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -27,7 +27,7 @@ from PIL import Image
 from keras_pg2.datasets.moving_boxes import Crop, has_boxes, move_answer, move_prompt
 from keras_pg2.datasets.rows import Row
 from keras_pg2.preprocessing.examples import KEYS
-from keras_pg2.preprocessing.images import load_rgb
+from keras_pg2.preprocessing.images import ImageInput, load_rgb
 from keras_pg2.preprocessing.resizing import stretch
 
 # (row, rng) -> row
@@ -207,12 +207,15 @@ def augment(
     return row
 
 
-def _levels(image: Any) -> np.ndarray:
+def _levels(image: ImageInput) -> np.ndarray:
     """uint8[H, W, 3]; float arrays are rounded to whole levels."""
     return np.round(load_rgb(image)).astype(np.uint8)
 
 
-def _each_picture(images: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
+def _each_picture(
+    images: ImageInput | Sequence[ImageInput],
+    change: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray | list[np.ndarray]:
     if isinstance(images, list | tuple):
         return [change(_levels(image)) for image in images]
     return change(_levels(images))

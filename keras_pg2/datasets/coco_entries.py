@@ -48,14 +48,14 @@ class CocoAnnotation(NamedTuple):
     is_crowd: bool
 
 
-def entry_name(entry: Any, index: int) -> str:
+def entry_name(entry: object, index: int) -> str:
     """The id of an entry for errors, or its place where it has none."""
     if isinstance(entry, Mapping) and "id" in entry:
         return repr(entry["id"])
     return f"at position {index}"
 
 
-def _get(entry: Any, key: str, kinds: tuple[type, ...], name: str) -> Any:
+def _get(entry: object, key: str, kinds: tuple[type, ...], name: str) -> Any:
     if not isinstance(entry, Mapping) or key not in entry:
         raise ValueError(f"{name}: expected the key {key!r}, which is missing.")
     value = entry[key]
@@ -68,13 +68,13 @@ def _get(entry: Any, key: str, kinds: tuple[type, ...], name: str) -> Any:
     return value
 
 
-def check_new(item_id: CocoId, seen: Mapping[CocoId, Any], name: str) -> None:
+def check_new(item_id: CocoId, seen: Mapping[CocoId, object], name: str) -> None:
     """Raises ValueError when an entry of this id was seen before."""
     if item_id in seen:
         raise ValueError(f"{name}: expected every id once, received it twice.")
 
 
-def read_image(entry: Any, name: str) -> CocoImage:
+def read_image(entry: object, name: str) -> CocoImage:
     """Raises ValueError when the entry is no picture."""
     image = CocoImage(
         _get(entry, "id", (int, str), name),
@@ -90,7 +90,7 @@ def read_image(entry: Any, name: str) -> CocoImage:
     return image
 
 
-def read_category(entry: Any, name: str) -> tuple[CocoId, str]:
+def read_category(entry: object, name: str) -> tuple[CocoId, str]:
     """Id and name; ValueError when the model could not write the name."""
     label = _get(entry, "name", (str,), name).strip()
     if not label or _NO_LABEL.search(label):

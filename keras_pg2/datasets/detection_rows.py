@@ -25,7 +25,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -37,6 +37,7 @@ from keras_pg2.codecs.location_tokens import (
 )
 from keras_pg2.datasets.coco import CocoFile
 from keras_pg2.datasets.coco_entries import CocoAnnotation, CocoId, CocoImage
+from keras_pg2.datasets.rows import Row
 
 JOINT = " ; "
 ALL_CLASSES_PROMPT = "detect all classes"
@@ -69,7 +70,7 @@ def detection_rows(
     num_noise_boxes: int = 0,
     seed: int = 0,
     epoch: int = 0,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Row]:
     """Rows of `detect` prompts, in the order of the pictures in the file.
 
     Args:
@@ -110,7 +111,7 @@ def segmentation_rows(
     order: Order = "random",
     seed: int = 0,
     epoch: int = 0,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Row]:
     """Rows of `segment` prompts; arguments as in `detection_rows`.
 
     Args:
@@ -229,7 +230,7 @@ def _rows(
     encode_mask: EncodeMask | None,
     num_noise_boxes: int,
     seeds: tuple[int, int],
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Row]:
     for i, image in enumerate(coco.images.values()):
         rng = np.random.default_rng([*seeds, i])
         _check_size(coco, image, paths[image.id])

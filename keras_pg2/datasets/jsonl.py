@@ -91,7 +91,7 @@ def _row(
     if isinstance(image, list):
         if not image:
             raise ValueError(f"expected a picture under {image_key!r}, received [].")
-        images: Any = [finder.find(one, image_key) for one in image]
+        images: str | list[str] = [finder.find(one, image_key) for one in image]
     else:
         images = finder.find(image, image_key)
     if prompt is None:

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -28,8 +29,11 @@ import numpy as np
 from keras_pg2.datasets.augmentations import Augmentation, augment
 from keras_pg2.datasets.order import EpochOrder
 from keras_pg2.datasets.rows import Row, columns, paths_of
-from keras_pg2.preprocessing.images import load_rgb
+from keras_pg2.preprocessing.images import ImageInput, load_rgb
 from keras_pg2.preprocessing.resizing import stretch
+
+if TYPE_CHECKING:
+    import grain
 
 Batch = dict[str, Any]
 
@@ -83,7 +87,7 @@ class RowReader:
             return {**row, "images": np.stack([self._decode(one) for one in images])}
         return {**row, "images": self._decode(images)}
 
-    def _decode(self, image: Any) -> np.ndarray:
+    def _decode(self, image: ImageInput) -> np.ndarray:
         levels = np.round(load_rgb(image)).astype(np.uint8)
         side = (self.image_size or 0, self.image_size or 0)
         return stretch(levels, side, "bicubic", antialias=True)
@@ -188,13 +192,13 @@ class FollowEpochs(keras.callbacks.Callback):
         self.batches = batches
         self.offset: int | None = None
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
         """The first epoch is the one the batches are at, whatever its number."""
         if self.offset is None:
             self.offset = self.batches.epoch - epoch
         self.batches.epoch = self.offset + epoch
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: object = None) -> None:
         """The next call of `fit` begins with the next epoch."""
         self.batches.epoch = (self.offset or 0) + epoch + 1
 
@@ -211,7 +215,7 @@ def grain_batches(
     drop_remainder: bool = False,
     augmentations: Sequence[Augmentation] = (),
     image_size: int | None = None,
-) -> Any:
+) -> grain.MapDataset:
     """The batches of `RowBatches` as a `grain.MapDataset`, one epoch long.
 
     `repeat(n)` goes through n epochs with a new order in each, `[k:]` leaves out the
@@ -247,7 +251,7 @@ def grain_batches(
     )
 
 
-def _import_grain() -> Any:
+def _import_grain() -> ModuleType:
     try:
         import grain
     except ImportError as error:

@@ -16,7 +16,6 @@ which `join_references` does too.
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +25,8 @@ from keras_pg2.codecs.detections import Detections
 from keras_pg2.datasets.coco import CocoFile
 from keras_pg2.datasets.coco_entries import CocoAnnotation, CocoId
 from keras_pg2.datasets.detection_rows import EncodeMask, find_images, instance_text
+from keras_pg2.datasets.rows import Row
+from keras_pg2.files.json_files import load_json
 
 # Python 2 wrote the official files and had other names for the builtin module.
 _BUILTIN_MODULES = ("builtins", "__builtin__")
@@ -64,7 +65,7 @@ def read_references(path: str | Path) -> tuple[Reference, ...]:
             names the file and the reference.
     """
     path = Path(path)
-    content = _read_json(path) if path.suffix == ".json" else _read_pickle(path)
+    content = load_json(path) if path.suffix == ".json" else _read_pickle(path)
     if not isinstance(content, (list, tuple)):
         raise ValueError(
             f"Expected a list of references in {path}, received "
@@ -103,7 +104,7 @@ def refcoco_rows(
     image_folder: str | Path,
     encode_mask: EncodeMask,
     split: str = "train",
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Row]:
     """One row per expression: `{"images", "prompts", "responses"}`.
 
     Args:
@@ -123,7 +124,7 @@ def refcoco_rows(
     pairs = _of_split(references, coco, split)
     paths = find_images(coco, image_folder, {item.image_id for _, item in pairs})
 
-    def rows() -> Iterator[dict[str, Any]]:
+    def rows() -> Iterator[Row]:
         for reference, item in pairs:
             response = instance_text(coco, item, encode_mask)
             for sentence in reference.sentences:
@@ -178,14 +179,7 @@ def _read_pickle(path: Path) -> Any:
             ) from error
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"Expected JSON in {path}. Received: {error}.") from error
-
-
-def _reference(entry: Any, index: int, path: Path) -> Reference:
+def _reference(entry: object, index: int, path: Path) -> Reference:
     known = entry if isinstance(entry, Mapping) else {}
     name = f"{path}: reference {known.get('ref_id', f'at position {index}')!r}"
     values: dict[str, Any] = {}

@@ -9,7 +9,7 @@ sequence: `torch.utils.data.DataLoader(rows, batch_size=8)` takes them as they a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias, overload
 
 from keras_pg2.preprocessing.examples import KEYS
 from keras_pg2.preprocessing.image_files import check_image_file, read_image
+from keras_pg2.preprocessing.images import ImageInput
 
 Row: TypeAlias = dict[str, Any]
 OnBad: TypeAlias = Literal["raise", "skip"]
@@ -83,7 +84,7 @@ def choose_rows(
     return Rows([rows[index] for index in indices], skipped, sources)
 
 
-def columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def columns(rows: Iterable[Row]) -> dict[str, list[Any]]:
     """Rows by columns: `{"images": [...], "prompts": [...], "responses": [...]}`.
 
     Raises:
@@ -148,7 +149,7 @@ class Problems:
             )
 
 
-def check_text(value: Any, key: str, is_empty_allowed: bool = False) -> str:
+def check_text(value: object, key: str, is_empty_allowed: bool = False) -> str:
     """The text itself, once it is sure that the preprocessor takes it.
 
     Raises:
@@ -195,7 +196,7 @@ class ImageFinder:
             )
         self._known: set[str] = set()
 
-    def find(self, value: Any, key: str) -> str:
+    def find(self, value: object, key: str) -> str:
         """The path of a picture.
 
         Raises:
@@ -230,7 +231,7 @@ def check_pictures(
     problems = Problems(on_bad)
     paths = list(dict.fromkeys(path for row in rows for path in paths_of(row)))
     with ThreadPoolExecutor(num_workers or os.cpu_count()) as threads:
-        results = threads.map(_error_of(read_image), paths)
+        results = threads.map(_decoding_error, paths)
         errors = dict(zip(paths, results, strict=True))
     indices = []
     for index, row in enumerate(rows):
@@ -245,7 +246,7 @@ def check_pictures(
     return choose_rows(rows, indices, skipped)
 
 
-def paths_of(row: Mapping[str, Any]) -> list[Any]:
+def paths_of(row: Mapping[str, Any]) -> list[ImageInput]:
     """The pictures of a row, one or several.
 
     Raises:
@@ -260,12 +261,9 @@ def paths_of(row: Mapping[str, Any]) -> list[Any]:
     return list(images) if isinstance(images, list | tuple) else [images]
 
 
-def _error_of(function: Callable[[Any], Any]) -> Callable[[Any], Exception | None]:
-    def run(value: Any) -> Exception | None:
-        try:
-            function(value)
-        except (ValueError, OSError) as error:
-            return error
-        return None
-
-    return run
+def _decoding_error(path: str) -> Exception | None:
+    try:
+        read_image(path)
+    except (ValueError, OSError) as error:
+        return error
+    return None

@@ -9,7 +9,7 @@ so an answer that many gave is trained on often. Evaluation compares with all of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def read_vqav2(
         image_name = f"COCO_{subtype.replace('test-dev', 'test')}" + (
             "_{image_id:012d}.jpg"
         )
-    answers: dict[Any, Mapping[str, Any]] | None = None
+    answers: dict[int | str, Mapping[str, Any]] | None = None
     if annotations is not None:
         path_of_answers = Path(annotations).expanduser()
         listed = _list(read_json(path_of_answers), "annotations", path_of_answers)
@@ -204,11 +204,11 @@ def _read(
     entries: list[Any],
     image_folder: str | Path,
     image_name: str,
-    answers_of: Any,
+    answers_of: Callable[[Mapping[str, Any]], tuple[Any, str]],
     problems: Problems,
 ) -> VqaFile:
     finder = ImageFinder(image_folder)
-    found: dict[Any, VqaQuestion] = {}
+    found: dict[int | str, VqaQuestion] = {}
     for index, entry in enumerate(entries):
         with problems.of(f"{path}, question {index}"):
             question_id = _id(entry, "question_id", found)
@@ -240,7 +240,7 @@ def _list(content: Mapping[str, Any], key: str, path: Path) -> list[Any]:
     return value
 
 
-def _id(entry: Any, key: str, seen: Mapping[Any, Any]) -> int | str:
+def _id(entry: object, key: str, seen: Mapping[int | str, object]) -> int | str:
     value = entry.get(key) if isinstance(entry, dict) else None
     if not isinstance(value, int | str) or isinstance(value, bool):
         raise ValueError(

@@ -78,7 +78,7 @@ def coco_file_average_precision(
     return evaluate_entries(predictions, truths, known, len(sizes), kind)
 
 
-def _identity(entry: Any, index: int) -> str:
+def _identity(entry: object, index: int) -> str:
     if isinstance(entry, Mapping) and "id" in entry:
         return repr(entry["id"])
     return f"at position {index}"

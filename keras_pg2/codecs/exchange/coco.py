@@ -179,7 +179,9 @@ def _to_box(record: Mapping[str, Any], mask: np.ndarray | None) -> list[float]:
     return box_around(mask)
 
 
-def _to_mask(shape: Any, width: int, height: int) -> np.ndarray:
+def _to_mask(
+    shape: Sequence[Sequence[float]] | Mapping[str, Any] | None, width: int, height: int
+) -> np.ndarray:
     """bool[height, width] of an RLE, of polygons or of nothing."""
     if not shape:
         return np.zeros((height, width), bool)

@@ -101,7 +101,7 @@ def from_coco_dataset(dataset: Mapping[str, Any]) -> list[AnnotatedPicture]:
             f"{', '.join(sorted(missing))}."
         )
     names = {c["id"]: c["name"] for c in dataset["categories"]}
-    records: dict[Any, list[Mapping[str, Any]]] = {
+    records: dict[int | str, list[Mapping[str, Any]]] = {
         i["id"]: [] for i in dataset["images"]
     }
     for record in dataset["annotations"]:
@@ -125,7 +125,7 @@ def from_coco_dataset(dataset: Mapping[str, Any]) -> list[AnnotatedPicture]:
     ]
 
 
-def _check_different(values: Sequence[Any], what: str) -> None:
+def _check_different(values: Sequence[object], what: str) -> None:
     if len(set(values)) != len(values):
         twice = next(value for value in values if values.count(value) > 1)
         raise ValueError(f"Expected different {what}, received {twice!r} twice.")

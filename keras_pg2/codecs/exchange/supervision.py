@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.exchange.class_ids import id_of, name_of, positions
 from keras_pg2.codecs.packages import import_supervision
+
+if TYPE_CHECKING:
+    import supervision
 
 # Where supervision's own readers of vision-language models put the labels.
 _NAMES = "class_name"
@@ -19,7 +22,7 @@ _UNREAD = "unread"
 
 def to_supervision(
     detections: Detections, class_names: Sequence[str] | None = None
-) -> Any:
+) -> supervision.Detections:
     """A `supervision.Detections` of the same boxes, masks, scores and labels.
 
     Args:
@@ -41,7 +44,7 @@ def to_supervision(
     ids = positions(
         tuple(dict.fromkeys(labels)) if class_names is None else class_names
     )
-    data: dict[str, Any] = {_NAMES: np.array(labels, dtype=str)}
+    data: dict[str, np.ndarray | list] = {_NAMES: np.array(labels, dtype=str)}
     if detections.tokens:
         data[_TOKENS] = np.array(detections.tokens, dtype=str)
     return import_supervision().Detections(
@@ -55,7 +58,7 @@ def to_supervision(
 
 
 def from_supervision(
-    sv_detections: Any, class_names: Sequence[str] | None = None
+    sv_detections: supervision.Detections, class_names: Sequence[str] | None = None
 ) -> Detections:
     """Detections of a `supervision.Detections`; what has no place here is left out.
 
@@ -79,7 +82,9 @@ def from_supervision(
     )
 
 
-def _labels(sv_detections: Any, class_names: Sequence[str] | None) -> tuple[str, ...]:
+def _labels(
+    sv_detections: supervision.Detections, class_names: Sequence[str] | None
+) -> tuple[str, ...]:
     if _NAMES in sv_detections.data:
         return tuple(str(name) for name in sv_detections.data[_NAMES])
     ids = sv_detections.class_id
