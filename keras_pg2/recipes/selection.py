@@ -148,16 +148,18 @@ def default(size: str = "3b", resolution: int = 224, version: int = 1) -> Recipe
             f"Expected a resolution of {', '.join(map(str, RESOLUTIONS))}; received "
             f"{resolution!r}."
         )
-    settings = Settings(10, 256, 1e-5, source="[P1] section 6.2")
+    settings = Settings(
+        epochs=10, batch_size=256, learning_rate=1e-5, source="[P1] section 6.2"
+    )
     task = Task(
-        "default",
-        "a data set of one's own",
-        "{prompt}",
-        "the response",
-        128 if resolution == 224 else 512,
-        "perplexity",
-        {resolution: settings},
-        {},
+        name="default",
+        dataset="a data set of one's own",
+        prompt="{prompt}",
+        response="the response",
+        text_length=128 if resolution == 224 else 512,
+        metric="perplexity",
+        settings={resolution: settings},
+        learning_rates={},
         source="text lengths of pretraining, [P1] section 3.2",
     )
     rate, source = settings.learning_rate, settings.source
