@@ -78,7 +78,11 @@ def write_checkpoint(
         elif len(shape) == 2:
             # With smaller kernels it would say one token for ever.
             scale = 100.0 / shape[1] ** 0.5
-        tensors.append(Outgoing(row.theirs, shape, dtype, draw(shape, scale)))
+        tensors.append(
+            Outgoing(
+                key=row.theirs, shape=shape, dtype=dtype, blocks=draw(shape, scale)
+            )
+        )
     directory.mkdir(parents=True)
     (directory / "config.json").write_text(
         json.dumps(write_config(architecture, dtype_name))

@@ -88,7 +88,7 @@ def draw_cases(seed: int, count: int, folder: Path) -> Iterator[Case]:
             np.array(planes),
         )
         names = tuple(item.name for item in scene.objects)
-        yield Case(file, (width, height), names, truth)
+        yield Case(file=file, size=(width, height), names=names, truth=truth)
 
 
 def are_right(found: Detections, truth: Detections) -> np.ndarray:

@@ -198,7 +198,13 @@ class MaskTexts:
         # Objects of one shape and side have one mask.
         key = (item.shape, x1 - x0)
         if key not in self._known:
-            lone = scenes.Scene((item,), "", None, ((255,) * 3,) * 2, False)
+            lone = scenes.Scene(
+                objects=(item,),
+                text="",
+                text_box_xyxy=None,
+                background=((255,) * 3,) * 2,
+                is_gradient_vertical=False,
+            )
             masks, boxes = scenes.masks(lone, 336), scenes.boxes_xyxy(lone, 336)
             [self._known[key]] = codes_to_text(self._codec.encode(masks, boxes))
         return self._known[key]

@@ -98,12 +98,12 @@ class Detections:
         tokens = tuple(token for part in parts for token in part.tokens)
         labels = tuple(label for part in parts for label in part.labels)
         return cls(
-            labels,
-            np.concatenate([part.boxes_xyxy for part in parts]),
-            joined("masks"),
-            joined("scores"),
-            tokens,
-            tuple(piece for part in parts for piece in part.unread),
+            labels=labels,
+            boxes_xyxy=np.concatenate([part.boxes_xyxy for part in parts]),
+            masks=joined("masks"),
+            scores=joined("scores"),
+            tokens=tokens,
+            unread=tuple(piece for part in parts for piece in part.unread),
         )
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Detections:

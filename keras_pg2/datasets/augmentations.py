@@ -178,7 +178,7 @@ class LightCrop:
         height, width = image.shape[:2]
         for _ in range(self.num_tries):
             y1, x1, y2, x2 = self._draw(height, width, rng)
-            crop = Crop(y1 / height, x1 / width, y2 / height, x2 / width)
+            crop = Crop(y1=y1 / height, x1=x1 / width, y2=y2 / height, x2=x2 / width)
             prompt = move_prompt(texts[0], crop)
             response = move_answer(texts[1], crop, self.min_visible)
             if prompt is not None and response is not None:

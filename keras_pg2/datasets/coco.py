@@ -168,12 +168,12 @@ def read_coco(
     single = [item for item in found.values() if not item.is_crowd]
     crowds = [item for item in found.values() if item.is_crowd]
     return CocoFile(
-        path,
-        images,
-        labels,
-        _by_image(single, images),
-        _by_image(crowds, images),
-        tuple(skipped),
+        path=path,
+        images=images,
+        labels=labels,
+        annotations=_by_image(single, images),
+        crowds=_by_image(crowds, images),
+        skipped=tuple(skipped),
     )
 
 

@@ -77,10 +77,10 @@ def check_new(item_id: CocoId, seen: Mapping[CocoId, object], name: str) -> None
 def read_image(entry: object, name: str) -> CocoImage:
     """Raises ValueError when the entry is no picture."""
     image = CocoImage(
-        _get(entry, "id", (int, str), name),
-        _get(entry, "file_name", (str,), name),
-        _get(entry, "width", (int,), name),
-        _get(entry, "height", (int,), name),
+        id=_get(entry, "id", (int, str), name),
+        file_name=_get(entry, "file_name", (str,), name),
+        width=_get(entry, "width", (int,), name),
+        height=_get(entry, "height", (int,), name),
     )
     if not (image.width > 0 and image.height > 0):
         raise ValueError(
@@ -138,7 +138,13 @@ def read_annotation(
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
     return CocoAnnotation(
-        item_id, image_id, labels[category_id], box, area, segmentation, bool(crowd)
+        id=item_id,
+        image_id=image_id,
+        label=labels[category_id],
+        box_xyxy=box,
+        area=area,
+        segmentation=segmentation,
+        is_crowd=bool(crowd),
     )
 
 

@@ -147,13 +147,13 @@ class RowBatches(keras.utils.PyDataset):
             max_queue_size=num_batches_ahead,
         )
         self.order = EpochOrder(
-            len(rows),
-            batch_size,
-            shuffle,
-            seed,
-            shard_index,
-            num_shards,
-            drop_remainder,
+            num_rows=len(rows),
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            shard_index=shard_index,
+            num_shards=num_shards,
+            drop_remainder=drop_remainder,
         )
         self.reader = RowReader(rows, self.order, augmentations, image_size)
         if epoch < 0:
@@ -240,7 +240,13 @@ def grain_batches(
     """
     grain = _import_grain()
     order = EpochOrder(
-        len(rows), batch_size, shuffle, seed, shard_index, num_shards, drop_remainder
+        num_rows=len(rows),
+        batch_size=batch_size,
+        shuffle=shuffle,
+        seed=seed,
+        shard_index=shard_index,
+        num_shards=num_shards,
+        drop_remainder=drop_remainder,
     )
     reader = RowReader(rows, order, augmentations, image_size, epoch)
     # Positions beyond the length are those of later epochs, as Grain's own are.

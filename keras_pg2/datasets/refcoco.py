@@ -208,11 +208,11 @@ def _reference(entry: object, index: int, path: Path) -> Reference:
         if text.strip():
             sentences.append(text.strip())
     return Reference(
-        values["ref_id"],
-        values["ann_id"],
-        values["image_id"],
-        values["split"],
-        tuple(sentences),
+        id=values["ref_id"],
+        annotation_id=values["ann_id"],
+        image_id=values["image_id"],
+        split=values["split"],
+        sentences=tuple(sentences),
     )
 
 

@@ -218,11 +218,13 @@ def _read(
                     f"expected a list of answers, received {answers!r:.60}."
                 )
             question = VqaQuestion(
-                question_id,
-                finder.find(_name_image(image_name, entry), "image_id"),
-                check_text(entry.get("question"), "question").strip(),
-                tuple(check_text(answer, "answers", True) for answer in answers),
-                answer_type,
+                id=question_id,
+                image=finder.find(_name_image(image_name, entry), "image_id"),
+                question=check_text(entry.get("question"), "question").strip(),
+                answers=tuple(
+                    check_text(answer, "answers", True) for answer in answers
+                ),
+                answer_type=answer_type,
             )
             found[question_id] = question
     problems.check_some_left(len(found), str(path))

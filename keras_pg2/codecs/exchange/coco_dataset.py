@@ -114,10 +114,10 @@ def from_coco_dataset(dataset: Mapping[str, Any]) -> list[AnnotatedPicture]:
             records[record["image_id"]].append(record)
     return [
         AnnotatedPicture(
-            image["file_name"],
-            image["width"],
-            image["height"],
-            from_coco_results(
+            file_name=image["file_name"],
+            width=image["width"],
+            height=image["height"],
+            detections=from_coco_results(
                 records[image["id"]], names, image["width"], image["height"]
             ),
         )

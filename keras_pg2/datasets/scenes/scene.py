@@ -128,7 +128,13 @@ def sample_scene(rng: np.random.Generator) -> Scene:
     if rng.random() < 0.5:
         background = (background[0], background[0])
     ordered = tuple(sorted(objects, key=lambda o: o.center))
-    return Scene(ordered, text, text_box, background, bool(rng.random() < 0.5))
+    return Scene(
+        objects=ordered,
+        text=text,
+        text_box_xyxy=text_box,
+        background=background,
+        is_gradient_vertical=bool(rng.random() < 0.5),
+    )
 
 
 def _sample_text(rng: np.random.Generator) -> tuple[str, tuple[int, int, int, int]]:
