@@ -28,7 +28,7 @@ from keras_pg2.codecs.mask_network import (
     MaskNetworkConfig,
 )
 from keras_pg2.codecs.segment_tokens import NUM_CODES
-from keras_pg2.datasets.scenes.masks import sample_mask
+from keras_pg2.datasets.scenes.sampled_masks import sample_mask
 
 TRAINING_SEED, HELD_OUT_SEED = 1, 3
 NUMBERS = MaskNetworkConfig(
