@@ -113,7 +113,8 @@ QUESTIONS = (
     Task(
         name="science_qa",
         dataset="ScienceQA",
-        prompt="Question: {question}\nContext: {hint}\nOptions: {(A) x, (B) y}\nAnswer:",
+        prompt="Question: {question}\nContext: {hint}\nOptions: {(A) x, (B) y}\n"
+        "Answer:",
         response="'The answer is A.', with the options shuffled",
         text_length=512,
         metric="science_qa_accuracy",
