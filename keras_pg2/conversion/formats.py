@@ -18,6 +18,7 @@ from keras_pg2.conversion.keras.preset import is_preset, open_preset, write_pres
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.files.json_files import read_json
+from keras_pg2.files.whole_files import recover
 
 Advance = Callable[[int], None]
 
@@ -87,6 +88,7 @@ def open_checkpoint(
         ValueError: when it holds no PaliGemma, or its parts do not fit together.
     """
     path = Path(path).expanduser()
+    recover(path)
     if not path.exists():
         raise FileNotFoundError(
             f"Expected a checkpoint at {path}, where nothing is. Check the path."

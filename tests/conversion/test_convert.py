@@ -58,6 +58,14 @@ def test_a_failure_leaves_nothing_and_spares_what_was_there(
     assert not [p for p in target.parent.iterdir() if p.name.startswith(".")]
 
 
+def test_an_overwrite_that_was_killed_is_put_back(source: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(source, tmp_path / "t"))
+    copy.rename(tmp_path / ".t.old")
+    (tmp_path / ".t.part").mkdir()
+    assert open_checkpoint(copy).path == copy
+    assert [path.name for path in tmp_path.iterdir()] == ["t"]
+
+
 def contents(path: Path) -> dict[str, bytes]:
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
     return {str(file): file.read_bytes() for file in files}
