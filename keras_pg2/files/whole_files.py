@@ -203,7 +203,7 @@ def _beside(target: Path, ending: str) -> Path:
     name = target.name
     if len(os.fsencode(name)) > 240:  # File systems take 255 bytes.
         name = sha256(os.fsencode(name)).hexdigest()
-    return target.with_name(f".{name}.{ending}")
+    return target.parent / f".{name}.{ending}"  # "." and "/" have no name.
 
 
 def _sync(path: Path) -> None:

@@ -230,7 +230,8 @@ def test_a_directory_stays_when_its_successor_fails(tmp_path: Path, monkeypatch)
 def test_nothing_is_made_for_what_cannot_be_written(tmp_path: Path):
     with pytest.raises(FileNotFoundError):
         write_text("text", tmp_path / "no" / "a.txt")
-    recover(tmp_path / "no" / "a.txt")
+    for path in (tmp_path / "no" / "a.txt", Path("."), Path("/"), Path("x" * 300)):
+        recover(path)
     (tmp_path / "a").write_text("old")
     inside, beside = tmp_path / "a" / "b", tmp_path / "b"
     with pytest.raises(NotADirectoryError), staged(inside, None):
