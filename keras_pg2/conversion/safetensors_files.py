@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.conversion.memory_order import as_bytes
-from keras_pg2.conversion.tables.blocks import Block
+from keras_pg2.conversion.tables.blocks import Block, as_bytes
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.conversion.tables.outgoing import Outgoing, in_shards
 from keras_pg2.conversion.tables.transforms import Shape

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy_format
 
-from keras_pg2.conversion.memory_order import as_bytes
-from keras_pg2.conversion.tables.blocks import Block
+from keras_pg2.conversion.tables.blocks import Block, as_bytes
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.conversion.tables.outgoing import Outgoing
 from keras_pg2.conversion.tables.transforms import Shape

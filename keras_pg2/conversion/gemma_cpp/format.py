@@ -29,8 +29,7 @@ from keras_pg2.conversion.gemma_cpp.config import (
     read_contents,
 )
 from keras_pg2.conversion.gemma_cpp.sfp import decode_sfp, encode_sfp
-from keras_pg2.conversion.memory_order import as_bytes
-from keras_pg2.conversion.tables.blocks import Block
+from keras_pg2.conversion.tables.blocks import Block, as_bytes
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.tables.number_types import DTYPES, cast
 from keras_pg2.conversion.tables.outgoing import Outgoing, outgoing_tensors

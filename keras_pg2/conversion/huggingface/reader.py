@@ -22,8 +22,8 @@ from keras_pg2.conversion.huggingface.weights import (
     weight_rows,
 )
 from keras_pg2.conversion.safetensors_files import SafetensorsSource
+from keras_pg2.conversion.tables.blocks import RenamedSource
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
-from keras_pg2.conversion.tables.renamed_source import RenamedSource
 from keras_pg2.files.json_files import read_json
 
 # Pillow's numbers of resampling filters, as `preprocessor_config.json` has them.

@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_pg2.catalogue.released import NUM_EXTRA_ROWS
 from keras_pg2.conversion.safetensors_files import FLOAT_TYPES
-from keras_pg2.conversion.tables.renamed_source import RenamedSource
+from keras_pg2.conversion.tables.blocks import RenamedSource
 from keras_pg2.conversion.tables.transforms import CONV, TRANSPOSE, Transform
 from keras_pg2.conversion.tables.weight_table import Row, expand_layers, named_rows
 

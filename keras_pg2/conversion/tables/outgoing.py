@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_pg2.catalogue.architecture import variable_shapes
-from keras_pg2.conversion.memory_order import in_memory_order
+from keras_pg2.conversion.tables.blocks import in_memory_order
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import cast
 from keras_pg2.conversion.tables.transforms import Shape

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from keras_pg2.catalogue.architecture import override_architecture
-from keras_pg2.conversion.memory_order import in_memory_order
+from keras_pg2.conversion.tables.blocks import in_memory_order
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import DTYPES, cast
 from keras_pg2.conversion.tables.weight_table import read_variable
