@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import keras
 
 Tensor: TypeAlias = Any
 """A tensor of the running backend, or a symbolic `keras.KerasTensor`.
@@ -11,5 +13,8 @@ Tensor: TypeAlias = Any
 The backend decides its class, and Keras has no common base for them.
 """
 
-Architecture: TypeAlias = Mapping[str, Mapping[str, Any]]
+DTypePolicy: TypeAlias = "str | keras.DTypePolicy | None"
+"""A dtype policy or its name; None for that of `keras.config`."""
+
+Architecture: TypeAlias = dict[str, dict[str, Any]]
 """Arguments of a backbone: {"vision_encoder": {...}, "text_decoder": {...}}."""

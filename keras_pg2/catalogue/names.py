@@ -61,7 +61,7 @@ def resolve(name_or_path: str | Path) -> Preset | Path | str:
         return path
     if "://" in name:
         return name
-    near = _near_names(name, [*bundled, NANO_ALIAS, *PRESETS])
+    near = near_names(name, [*bundled, NANO_ALIAS, *PRESETS])
     raise ValueError(
         "Expected the name of a preset, an existing directory or .npz or .sbs file, or "
         "a URI such as "
@@ -71,8 +71,8 @@ def resolve(name_or_path: str | Path) -> Preset | Path | str:
     )
 
 
-def _near_names(name: str, known: list[str]) -> list[str]:
-    """Known names of nearly the same words, in any order."""
+def near_names(name: str, known: list[str]) -> list[str]:
+    """Return up to three known names of nearly the same words, in any order."""
     by_words = {_sorted_words(other): other for other in known}
     near = difflib.get_close_matches(_sorted_words(name), by_words, n=3)
     return [by_words[words] for words in near]

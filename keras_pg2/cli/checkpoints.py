@@ -128,8 +128,7 @@ def describe(source: str, tokenizer: Path | None = None) -> dict[str, Any]:
 
     checkpoint = open_checkpoint(locate(source), tokenizer)
     ignored = checkpoint.check()
-    keys = {row.theirs for row in checkpoint.rows}
-    dtypes = sorted({str(checkpoint.source.dtype(key)) for key in keys})
+    dtypes = sorted({str(checkpoint.source.dtype(key)) for key in checkpoint.keys})
     proto = checkpoint.preprocessing.tokenizer
     return {
         "path": str(checkpoint.path),
@@ -137,7 +136,7 @@ def describe(source: str, tokenizer: Path | None = None) -> dict[str, Any]:
         "parameters": checkpoint.num_parameters,
         "weights_bytes": checkpoint.num_bytes,
         "dtype": ", ".join(dtypes),
-        "tensors": len(keys),
+        "tensors": len(checkpoint.keys),
         "tokenizer": "none" if proto is None else f"{len(proto):,} bytes",
         "sequence_length": checkpoint.preprocessing.sequence_length,
         "interpolation": checkpoint.preprocessing.interpolation,

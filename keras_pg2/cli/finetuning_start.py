@@ -58,14 +58,13 @@ def run_finetuning(
             f"Expected a data file, but there is no {str(files.data)!r}."
         )
     checkpoint = open_checkpoint(locate(preset))
+    checkpoint.check_is_float()
     architecture = override_architecture(checkpoint.architecture)
     if checkpoint.preprocessing.tokenizer is None:
         raise ValueError(
             f"Expected a preset with a tokenizer, received {preset!r} without one."
         )
-    preprocessor = build_preprocessor(
-        checkpoint.preprocessing, architecture, checkpoint.path
-    )
+    preprocessor = build_preprocessor(checkpoint)
     trained.check(architecture)
     recipe = find_recipe(settings.recipe, architecture)
     if settings.cache_features:

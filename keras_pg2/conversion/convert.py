@@ -73,6 +73,7 @@ def write_checkpoint(
     """Writes an opened checkpoint; see `convert`."""
     target = Path(target).expanduser()
     writer = check_target(to, dtype, target)
+    checkpoint.check_is_float()
     dtype = _SHORT.get(dtype or "", dtype)
     beside = target.with_name(TOKENIZER_FILE)
     proto = checkpoint.preprocessing.tokenizer if to == "npz" else None

@@ -71,16 +71,23 @@ WRITERS: dict[str, Writer] = {
 
 
 def open_checkpoint(
-    path: str | Path, tokenizer: str | Path | None = None, **overrides: Any
+    path: str | Path,
+    tokenizer: str | Path | None = None,
+    *,
+    with_weights: bool = True,
+    **overrides: Any,
 ) -> Checkpoint:
-    """Opens a checkpoint of any format; no weights are read.
+    """Open a checkpoint of any format; no weights are read.
+
+    Our own presets may be quantized (`Checkpoint.policies`).
 
     Args:
         path: a directory (our preset, KerasHub's, Hugging Face's) or a file (.npz of
             big_vision, .sbs of gemma.cpp).
         tokenizer: a SentencePiece file for a .npz, which has none inside; None takes
             `paligemma_tokenizer.model` or `tokenizer.model` beside it.
-        **overrides: numbers by name that a .npz does not tell, such as
+        with_weights: False opens a description alone; weights need not be there.
+        **overrides: arguments of the network that a .npz does not tell, such as
             `query_pre_attn_scalar`.
 
     Raises:
@@ -94,16 +101,16 @@ def open_checkpoint(
             f"Expected a checkpoint at {path}, where nothing is. Check the path."
         )
     if path.suffix == ".npz" and path.is_file():
-        return open_big_vision(path, _as_path(tokenizer), overrides)
+        return open_big_vision(path, _as_path(tokenizer), overrides, with_weights)
     if path.suffix == ".sbs" and path.is_file():
-        return open_gemma_cpp(path)
+        return open_gemma_cpp(path, with_weights)
     for matches, opens in (
         (is_preset, open_preset),
         (is_keras_hub_preset, open_keras_hub),
         (is_huggingface_directory, open_huggingface),
     ):
         if path.is_dir() and matches(path):
-            return opens(path)
+            return opens(path, with_weights)
     raise _no_checkpoint(path)
 
 

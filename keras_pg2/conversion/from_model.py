@@ -100,12 +100,12 @@ def from_model(
             **pictures,
         )
     return Checkpoint(
-        "model",
-        Path(backbone.name),
-        architecture,
-        [Row(path, path) for path in variable_shapes(**architecture)],
-        source,
-        preprocessing,
+        format="model",
+        path=Path(backbone.name),
+        architecture=architecture,
+        preprocessing=preprocessing,
+        rows=[Row(path, path) for path in variable_shapes(**architecture)],
+        source=source,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -60,7 +60,7 @@ from keras_pg2.tasks.training.causal_lm import CausalLM
 from keras_pg2.tasks.training.feature_caching import cache_features, hidden_of_features
 from keras_pg2.tasks.training.feeding import is_loader, prepare_data
 from keras_pg2.tasks.training.memory import MemoryEstimate, estimate_memory
-from keras_pg2.typing import Tensor
+from keras_pg2.typing import DTypePolicy, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
@@ -156,7 +156,17 @@ class PaliGemma2CausalLM(CausalLM):
 
     @classmethod
     def from_preset(
-        cls, preset: str, load_weights: bool = True, **kwargs: Any
+        cls,
+        preset: str | Path,
+        load_weights: bool = True,
+        *,
+        dtype: DTypePolicy = None,
+        sequence_length: int | None = None,
+        tokenizer: str | Path | None = None,
+        preprocessor: PaliGemma2CausalLMPreprocessor | Literal["auto"] | None = "auto",
+        trainable: bool = True,
+        name: str | None = None,
+        **overrides: Any,
     ) -> PaliGemma2CausalLM:
         """Loads a model with its preprocessor.
 
@@ -168,11 +178,17 @@ class PaliGemma2CausalLM(CausalLM):
                 not on this machine is downloaded.
             load_weights: False builds the model with random weights; for a
                 released name offline, without a preprocessor.
-            **kwargs: `dtype` ("auto" is bfloat16 on an accelerator and float32 on a
-                CPU; None is Keras' own policy), `sequence_length`, `tokenizer` (a
-                SentencePiece file for a .npz, which has none inside), and any number
-                of the vision encoder or text decoder by its name, as
-                `final_logit_soft_cap=None`.
+            dtype: Dtype policy; "auto" is bfloat16 on an accelerator and float32 on a
+                CPU, None is Keras' own (for quantized weights that of the preset).
+            sequence_length: Text tokens of a training example; None is that of the
+                preset.
+            tokenizer: SentencePiece file for a .npz, which has none inside.
+            preprocessor: Preprocessor to use; None loads the network alone, "auto"
+                loads that of the preset.
+            trainable: Whether weights are trainable.
+            name: Name of the model.
+            **overrides: Arguments of the vision encoder or text decoder by name, such
+                as `final_logit_soft_cap=None`.
 
         Raises:
             ValueError: for an unknown preset (with near matches), another model,
@@ -181,10 +197,20 @@ class PaliGemma2CausalLM(CausalLM):
             OSError: when a weight file is truncated or not readable.
             PermissionError, ConnectionError: when a download is not allowed (says
                 how to get access) or not possible.
-            TypeError: for a number that neither part has.
+            TypeError: for an unknown option (with a near match).
         """
-        backbone, preprocessor = load_parts(preset, load_weights, **kwargs)
-        model = cls(backbone, preprocessor)
+        backbone, preprocessor = load_parts(
+            preset,
+            load_weights,
+            dtype=dtype,
+            sequence_length=sequence_length,
+            tokenizer=tokenizer,
+            preprocessor=preprocessor,
+            **overrides,
+        )
+        model = cls(backbone, preprocessor, name=name)
+        if not trainable:
+            model.trainable = False
         model.adapters.base_name = short_name(preset)
         if load_weights:
             model.detection_files = DetectionFiles.of_preset(preset)

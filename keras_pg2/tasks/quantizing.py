@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-import keras
-
-from keras_pg2.catalogue.architecture import override_architecture, variable_shapes
-from keras_pg2.conversion.keras.weight_files import INDEX_FILE, weight_files
-from keras_pg2.files.json_files import read_json
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.parts import PARTS, check_parts
-from keras_pg2.modeling.quantized_layers import with_float_policy
 from keras_pg2.tasks.adapters.layers import dense_layers
 
 MODES = ("int8", "int4")
@@ -84,38 +77,3 @@ def check_can_save(backbone: PaliGemma2Backbone) -> None:
                     f"saves no others. Received: another {quantizer} in {path}. Save "
                     "the float model and quantise after loading."
                 )
-
-
-def load_quantized(
-    directory: Path, dtype: Any, overrides: dict[str, Any]
-) -> PaliGemma2Backbone:
-    """A backbone of a quantised preset, its weights never held as floats.
-
-    Args:
-        directory: of `save_to_preset`.
-        dtype: policy of what is not quantised; None for that of the preset.
-        overrides: numbers of the network.
-
-    Raises:
-        FileNotFoundError, OSError: when weights are missing or damaged.
-        ValueError: when numbers do not fit the weights.
-    """
-    files = weight_files(directory)
-    config = read_json(directory / "config.json")["config"]
-    architecture = override_architecture(config, **overrides)
-    if variable_shapes(**architecture) != variable_shapes(
-        **override_architecture(config)
-    ):
-        raise ValueError(
-            f"Expected numbers that fit the weights in {directory}. Received: "
-            f"{', '.join(overrides)} of another network. Leave them out."
-        )
-    policies = config["dtype"]
-    if dtype is not None:
-        policies = with_float_policy(policies, keras.dtype_policies.get(dtype).name)
-    backbone = PaliGemma2Backbone(
-        **architecture, dtype=keras.dtype_policies.get(policies)
-    )
-    index = directory / INDEX_FILE
-    backbone.load_weights(str(index if index.is_file() else files[0]))
-    return backbone

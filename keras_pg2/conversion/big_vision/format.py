@@ -50,6 +50,7 @@ def open_big_vision(
     path: Path,
     tokenizer: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
+    with_weights: bool = True,
 ) -> Checkpoint:
     """Opens a .npz of big_vision.
 
@@ -61,7 +62,8 @@ def open_big_vision(
         path: the file.
         tokenizer: a SentencePiece file; None takes `paligemma_tokenizer.model` or
             `tokenizer.model` beside the file, if one is there.
-        overrides: numbers by name.
+        overrides: arguments of the network by name.
+        with_weights: False keeps the architecture alone.
 
     Raises:
         FileNotFoundError: when `tokenizer` is no file.
@@ -90,17 +92,16 @@ def open_big_vision(
     kind = "mix" if "mix" in path.name else "pt"
     length = text_length(kind, architecture["vision_encoder"]["image_size"])
     checkpoint = Checkpoint(
-        "npz",
-        path,
-        architecture,
-        weight_rows(**architecture),
-        source,
-        Preprocessing(proto, length),
-        {re.escape(NUMBERS_KEY): "numbers, not weights"},
-        tuple(notes),
+        format="npz",
+        path=path,
+        architecture=architecture,
+        preprocessing=Preprocessing(proto, length),
+        notes=tuple(notes),
     )
-    checkpoint.check()
-    return checkpoint
+    if not with_weights:
+        return checkpoint
+    ignorable = {re.escape(NUMBERS_KEY): "numbers, not weights"}
+    return checkpoint.with_weights(weight_rows(**architecture), source, ignorable)
 
 
 def _with_prefix(source: NpzSource) -> RenamedSource:

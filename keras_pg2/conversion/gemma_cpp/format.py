@@ -52,8 +52,8 @@ _FLOAT32_IN_LAYERS = ("attn_out_b_", "qkv_ein_b_", "linear_0_b_", "linear_1_b_")
 _COMPRESSED = ("qkv1_w_", "qkv2_w_", "att_w_", "gating1_w_", "gating2_w_", "linear_w_")
 
 
-def open_gemma_cpp(path: Path) -> Checkpoint:
-    """Opens a .sbs file.
+def open_gemma_cpp(path: Path, with_weights: bool = True) -> Checkpoint:
+    """Opens a .sbs file; with_weights=False does not look at its matrices.
 
     Raises:
         ValueError: when the file is cut off, or of another model, or of types of
@@ -70,18 +70,18 @@ def open_gemma_cpp(path: Path) -> Checkpoint:
     tokenizer = places.get("tokenizer")
     kind = "mix" if "mix" in path.name else "pt"
     checkpoint = Checkpoint(
-        "sbs",
-        path,
-        architecture,
-        weight_rows(**architecture),
-        GemmaCppSource(path, places, architecture["text_decoder"]),
-        Preprocessing(
+        format="sbs",
+        path=path,
+        architecture=architecture,
+        preprocessing=Preprocessing(
             tokenizer and read_blob(path, tokenizer),
             text_length(kind, architecture["vision_encoder"]["image_size"]),
         ),
     )
-    checkpoint.check()
-    return checkpoint
+    if not with_weights:
+        return checkpoint
+    source = GemmaCppSource(path, places, architecture["text_decoder"])
+    return checkpoint.with_weights(weight_rows(**architecture), source)
 
 
 class GemmaCppSource:

@@ -25,6 +25,7 @@ from keras_pg2.conversion.safetensors_files import SafetensorsSource
 from keras_pg2.conversion.tables.blocks import RenamedSource
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.files.json_files import read_json
+from keras_pg2.typing import Architecture
 
 # Pillow's numbers of resampling filters, as `preprocessor_config.json` has them.
 RESAMPLE = {2: "bilinear", 3: "bicubic"}
@@ -40,50 +41,41 @@ def is_huggingface_directory(path: str | Path) -> bool:
     return "model_type" in content and "registered_name" not in content
 
 
-def read_huggingface_architecture(directory: Path) -> dict[str, dict[str, Any]]:
-    """The numbers of `config.json` alone; no weights need be there.
-
-    Raises:
-        FileNotFoundError: when there is no `config.json`.
-        ValueError: when it is of another model.
-    """
-    return read_architecture(read_json(directory / "config.json"))
-
-
-def open_huggingface(directory: Path) -> Checkpoint:
+def open_huggingface(directory: Path, with_weights: bool = True) -> Checkpoint:
     """Opens a Hugging Face directory.
 
     All layouts of keys that transformers has written are read, in one file or in
     shards, of float32, bfloat16 or float16. The embedding rows of `<image>` and of
     padding are left out.
 
+    Args:
+        directory: of transformers.
+        with_weights: False opens the configuration files alone.
+
     Raises:
         FileNotFoundError: when `config.json`, the weights or a shard is missing.
         ValueError: when the directory holds another model, a file is cut off, or
             keys or shapes of the weights do not fit; before tensors are read.
     """
-    architecture = read_huggingface_architecture(directory)
+    architecture = read_architecture(read_json(directory / "config.json"))
+    checkpoint = Checkpoint(
+        format="huggingface",
+        path=directory,
+        architecture=architecture,
+        preprocessing=_read_preprocessing(directory, architecture),
+    )
+    if not with_weights:
+        return checkpoint
     files = SafetensorsSource(directory)
     source = RenamedSource(files, hub_names(files.keys()))
-    checkpoint = Checkpoint(
-        "huggingface",
-        directory,
-        architecture,
-        weight_rows(**architecture),
-        source,
-        read_huggingface_preprocessing(directory, architecture),
-        IGNORABLE,
-    )
-    checkpoint.check()
+    checkpoint = checkpoint.with_weights(weight_rows(**architecture), source, IGNORABLE)
     keys = [row.theirs for row in checkpoint.rows]
     check_float({key: files.type_name(source.names[key]) for key in keys})
     check_tied(source)
     return checkpoint
 
 
-def read_huggingface_preprocessing(
-    directory: Path, architecture: dict[str, dict[str, Any]]
-) -> Preprocessing:
+def _read_preprocessing(directory: Path, architecture: Architecture) -> Preprocessing:
     """Reads tokenizer, and the filter from the preprocessor's or processor's config.
 
     Without these files: no tokenizer, bicubic. The text length is what models of

@@ -36,8 +36,12 @@ def is_keras_hub_preset(directory: Path) -> bool:
     )
 
 
-def open_keras_hub(directory: Path) -> Checkpoint:
+def open_keras_hub(directory: Path, with_weights: bool = True) -> Checkpoint:
     """Opens a preset of KerasHub, with or without task and preprocessor.
+
+    Args:
+        directory: of the preset.
+        with_weights: False opens the configuration files alone.
 
     Raises:
         FileNotFoundError: when weights or a shard are missing.
@@ -52,18 +56,20 @@ def open_keras_hub(directory: Path) -> Checkpoint:
         directory, architecture["vision_encoder"]["image_size"]
     )
     checkpoint = Checkpoint(
-        "keras_hub",
-        directory,
-        architecture,
+        format="keras_hub",
+        path=directory,
+        architecture=architecture,
+        preprocessing=preprocessing,
+        notes=(*notes, *more_notes),
+    )
+    if not with_weights:
+        return checkpoint
+    return checkpoint.with_weights(
         weight_rows(**architecture),
         KerasWeightsSource(directory),
-        preprocessing,
         # States of dropout and its seeds hold no weights.
         {r".*/seed_generator.*": "the state of random numbers"},
-        (*notes, *more_notes),
     )
-    checkpoint.check()
-    return checkpoint
 
 
 def read_keras_hub_architecture(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -48,9 +49,8 @@ def is_preset(directory: Path) -> bool:
     return config.is_file() and read_json(config).get("registered_name") == _REGISTERED
 
 
-def is_quantized(directory: Path) -> bool:
-    """Whether the preset's weights are no floats."""
-    policy = read_json(directory / "config.json")["config"].get("dtype")
+def _is_quantized(policy: Mapping[str, Any] | str | None) -> bool:
+    """Whether a serialised dtype policy is of other weights than floats."""
     if isinstance(policy, dict):
         policy = (
             policy["config"].get("name")
@@ -60,21 +60,43 @@ def is_quantized(directory: Path) -> bool:
     return policy is not None and policy not in _FLOAT_POLICIES
 
 
-def open_preset(directory: Path) -> Checkpoint:
-    """Opens a preset of ours.
+def open_preset(directory: Path, with_weights: bool = True) -> Checkpoint:
+    """Opens a preset of ours, of float or quantized weights.
+
+    Args:
+        directory: of `save_to_preset` or `write_preset`.
+        with_weights: False opens the configuration files alone.
 
     Raises:
         FileNotFoundError: when weights or a shard are missing.
         OSError: when a weight file is truncated.
-        ValueError: when the preset is quantised, or its numbers contradict the weights
-            or the count noted when they were saved.
+        ValueError: when its numbers contradict the weights, or the count noted when
+            they were saved.
     """
-    if is_quantized(directory):
-        raise ValueError(
-            f"Expected a preset of float weights. Received: {directory}, a quantised "
-            "one. Take the preset it was quantised from, and call `quantize` again."
+    config = read_json(directory / "config.json")["config"]
+    checkpoint = Checkpoint(
+        format="preset",
+        path=directory,
+        architecture=override_architecture(config),
+        preprocessing=_read_preprocessing(directory),
+    )
+    if not with_weights:
+        return checkpoint
+    if _is_quantized(config.get("dtype")):
+        return replace(
+            checkpoint,
+            source=KerasWeightsSource(directory),
+            policies=config["dtype"],
+            notes=("weights are quantised, and cannot be written in other formats",),
         )
-    architecture = override_architecture(read_json(directory / "config.json")["config"])
+    architecture = checkpoint.architecture
+    _check_count(directory, architecture)
+    return checkpoint.with_weights(
+        weight_rows(**architecture), KerasWeightsSource(directory)
+    )
+
+
+def _check_count(directory: Path, architecture: Architecture) -> None:
     metadata = directory / "metadata.json"
     noted = read_json(metadata).get("parameter_count") if metadata.is_file() else None
     count = count_parameters(**architecture)
@@ -84,16 +106,6 @@ def open_preset(directory: Path) -> Checkpoint:
             f"{directory}. Received numbers that make {count:,}. Undo the change of "
             "config.json, or pass load_weights=False for random weights."
         )
-    checkpoint = Checkpoint(
-        "preset",
-        directory,
-        architecture,
-        weight_rows(**architecture),
-        KerasWeightsSource(directory),
-        _read_preprocessing(directory),
-    )
-    checkpoint.check()
-    return checkpoint
 
 
 def leave_lora_out_of_count(directory: Path) -> None:
@@ -215,9 +227,7 @@ def _write_preprocessor(checkpoint: Checkpoint, target: Path) -> dict[str, Any]:
     """Lets KerasHub write tokenizer, image converter and preprocessor; no network."""
     from keras_pg2.conversion.to_preprocessor import build_preprocessor
 
-    preprocessor = build_preprocessor(
-        checkpoint.preprocessing, checkpoint.architecture, checkpoint.path
-    )
+    preprocessor = build_preprocessor(checkpoint)
     preprocessor.save_to_preset(str(target))
     return read_json(target / "preprocessor.json")
 

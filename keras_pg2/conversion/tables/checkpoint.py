@@ -1,4 +1,4 @@
-"""A checkpoint of any format, opened: its numbers and where its tensors are.
+"""A checkpoint of any format, opened: its architecture and where its tensors are.
 
 Opening reads headers and configurations, no weights, and checks all of them
 against each other. Keras is not needed for it.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_pg2.catalogue.architecture import count_parameters, variable_shapes
 from keras_pg2.conversion.tables.weight_table import (
+    NoTensors,
     Row,
     TensorSource,
     check_keys,
@@ -50,22 +52,49 @@ class Checkpoint:
         format: name of the format, as `keras-pg2 convert --to` takes it.
         path: the directory or file.
         architecture: arguments of the backbone.
-        rows: the weight table.
-        source: the tensors.
         preprocessing: of pictures and text.
-        ignorable: reason to leave a key of the file out, by regular expression.
         notes: what a user should know, a sentence each, such as what was not taken
             from the files and why.
+        rows: the weight table; empty for quantized weights.
+        source: the tensors; `NoTensors` when opened without weights.
+        ignorable: reason to leave a key of the file out, by regular expression.
+        policies: serialised dtype policies of quantized weights, which Keras alone
+            can read; None for float weights.
     """
 
     format: str
     path: Path
     architecture: Architecture
-    rows: Sequence[Row]
-    source: TensorSource
     preprocessing: Preprocessing
-    ignorable: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    rows: Sequence[Row] = ()
+    source: TensorSource = field(default_factory=NoTensors)
+    ignorable: Mapping[str, str] = field(default_factory=dict)
+    policies: Mapping[str, Any] | None = None
+
+    def with_weights(
+        self,
+        rows: Sequence[Row],
+        source: TensorSource,
+        ignorable: Mapping[str, str] | None = None,
+    ) -> Checkpoint:
+        """Return the checkpoint with float weights, after `check`."""
+        checkpoint = replace(self, rows=rows, source=source, ignorable=ignorable or {})
+        checkpoint.check()
+        return checkpoint
+
+    def check_is_float(self) -> None:
+        """Check that the weights are floats, which other formats can hold.
+
+        Raises:
+            ValueError: if they are quantized.
+        """
+        if self.policies is not None:
+            raise ValueError(
+                f"Expected a preset of float weights. Received: {self.path}, a "
+                "quantised one. Take the preset it was quantised from, and call "
+                "`quantize` again."
+            )
 
     def check(self) -> dict[str, str]:
         """Checks that tensors, configuration and network fit one another.
@@ -86,12 +115,16 @@ class Checkpoint:
         return count_parameters(**self.architecture)
 
     @property
+    def keys(self) -> set[str]:
+        """Keys of the tensors of weights; empty when opened without weights."""
+        return {row.theirs for row in self.rows} or set(self.source.keys())
+
+    @property
     def num_bytes(self) -> int:
         """Size of the weights in their own types."""
-        keys = {row.theirs for row in self.rows}
         return sum(
             math.prod(self.source.shape(key)) * self.source.dtype(key).itemsize
-            for key in keys
+            for key in self.keys
         )
 
     def variables(self) -> Iterator[tuple[str, np.ndarray]]:

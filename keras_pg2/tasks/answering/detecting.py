@@ -151,7 +151,7 @@ class DetectionFiles:
             self.score_calibration = ScoreCalibration.from_directory(directory)
 
     @classmethod
-    def of_preset(cls, preset: str) -> DetectionFiles:
+    def of_preset(cls, preset: str | Path) -> DetectionFiles:
         """Of what was named to `from_preset`, and is on this machine by now."""
         found = resolve(preset)
         if isinstance(found, Preset):

@@ -19,12 +19,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_pg2.catalogue.architecture import override_architecture
+from keras_pg2.conversion.keras.weight_files import INDEX_FILE, SINGLE_FILE
 from keras_pg2.conversion.tables.blocks import in_memory_order
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import DTYPES, cast
 from keras_pg2.conversion.tables.weight_table import read_variable
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.modeling.quantized_layers import with_float_policy
+from keras_pg2.typing import DTypePolicy
 
 # One waits for the disk while the other checks and transposes.
 _NUM_THREADS = 2
@@ -32,27 +34,31 @@ _NUM_THREADS = 2
 
 def build_backbone(
     checkpoint: Checkpoint,
-    dtype: Any = None,
+    dtype: DTypePolicy = None,
     advance: Callable[[int], None] = lambda num_bytes: None,
 ) -> PaliGemma2Backbone:
-    """Builds a backbone and fills it, one tensor after another.
+    """Build a backbone and fill it, one tensor after another.
 
     Args:
-        checkpoint: an opened and checked checkpoint.
-        dtype: dtype policy of the backbone; None for Keras' own.
-        advance: told the bytes of each variable when it is filled.
+        checkpoint: Opened and checked checkpoint; opened without weights it makes a
+            backbone of random weights.
+        dtype: Dtype policy of the backbone, if it is quantized that of its floats;
+            None for Keras' own, if it is quantized for that of the checkpoint.
+        advance: Called with the bytes of each float variable when it is filled.
 
     Raises:
-        ValueError: when a tensor holds NaN or infinity, or numbers too large for
-            the policy's type.
-        OSError: when a file cannot be read.
+        ValueError: if a tensor holds NaN or infinity, or numbers too large for the
+            policy's type.
+        OSError: if a file cannot be read.
     """
+    if checkpoint.policies is not None:
+        return _build_quantized(checkpoint, dtype)
+    if not checkpoint.rows:
+        return PaliGemma2Backbone(**checkpoint.architecture, dtype=dtype)
     errors: list[Exception] = []
     with ThreadPoolExecutor(_NUM_THREADS) as threads, keras.StatelessScope():
         with _symbolic_only():
-            backbone = PaliGemma2Backbone(
-                **override_architecture(checkpoint.architecture), dtype=dtype
-            )
+            backbone = PaliGemma2Backbone(**checkpoint.architecture, dtype=dtype)
         # In the order of making, in which Keras asks: else much would be read ahead.
         variables = [
             variable
@@ -68,6 +74,20 @@ def build_backbone(
             variable._initializer = _initializer(variable, values, errors, advance)  # noqa: SLF001
     if errors:
         raise errors[0]
+    return backbone
+
+
+def _build_quantized(checkpoint: Checkpoint, dtype: DTypePolicy) -> PaliGemma2Backbone:
+    """Build layers that are quantized from the start; Keras fills them."""
+    policies = checkpoint.policies
+    if policies is not None and dtype is not None:
+        policies = with_float_policy(policies, keras.dtype_policies.get(dtype).name)
+    backbone = PaliGemma2Backbone(
+        **checkpoint.architecture, dtype=keras.dtype_policies.get(policies)
+    )
+    index = checkpoint.path / INDEX_FILE
+    file = index if index.is_file() else checkpoint.path / SINGLE_FILE
+    backbone.load_weights(str(file))
     return backbone
 
 

@@ -3,111 +3,111 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from keras_pg2.catalogue.architecture import override_architecture, variable_shapes
-from keras_pg2.catalogue.names import Preset, locate, resolve
+from keras_pg2.catalogue.names import Preset, locate, near_names, resolve
+from keras_pg2.catalogue.released import PRESETS
 from keras_pg2.conversion.formats import open_checkpoint
-from keras_pg2.conversion.huggingface.reader import (
-    is_huggingface_directory,
-    read_huggingface_architecture,
-    read_huggingface_preprocessing,
-)
-from keras_pg2.conversion.keras.preset import is_preset, is_quantized
-from keras_pg2.conversion.tables.checkpoint import (
-    Checkpoint,
-    Preprocessing,
-)
+from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.to_preprocessor import build_preprocessor
 from keras_pg2.files.json_files import read_json
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.products import has_accelerator
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.loading.filling import build_backbone
-from keras_pg2.tasks.quantizing import load_quantized
-from keras_pg2.typing import Architecture
+from keras_pg2.typing import DTypePolicy
 
-Preprocessor = PaliGemma2CausalLMPreprocessor | None
+OPTIONS = (
+    "load_weights",
+    "dtype",
+    "sequence_length",
+    "tokenizer",
+    "preprocessor",
+    "trainable",
+    "name",
+)
+"""What `from_preset` takes beside arguments of the network."""
+
+_RELEASED = PRESETS["pali_gemma2_pt_3b_224"].architecture
+ARGUMENTS = (*_RELEASED, *dict.fromkeys(n for p in _RELEASED.values() for n in p))
+"""What `from_preset` can override of the network."""
 
 
 def load_parts(
-    preset: str,
+    preset: str | Path,
     load_weights: bool = True,
-    dtype: Any = None,
+    *,
+    dtype: DTypePolicy = None,
     sequence_length: int | None = None,
     tokenizer: str | Path | None = None,
+    preprocessor: PaliGemma2CausalLMPreprocessor | Literal["auto"] | None = "auto",
     **overrides: Any,
-) -> tuple[PaliGemma2Backbone, Preprocessor]:
-    """Loads what a task is made of; see `PaliGemma2CausalLM.from_preset`."""
+) -> tuple[PaliGemma2Backbone, PaliGemma2CausalLMPreprocessor | None]:
+    """Load what a task is made of; see `PaliGemma2CausalLM.from_preset`."""
+    _check_names(overrides)
     if dtype == "auto":
         dtype = "bfloat16" if has_accelerator() else "float32"
-    found = resolve(preset)
-    if not load_weights and isinstance(found, Preset):
-        architecture = override_architecture(found.architecture, **overrides)
-        return PaliGemma2Backbone(**architecture, dtype=dtype), None
-    if sequence_length is None and isinstance(found, Preset):
-        # The name of a directory in a download cache does not tell it.
-        sequence_length = found.sequence_length
-    path = locate(preset)
-    if path.is_dir() and is_preset(path):
-        backbone, preprocessor = _load_preset(path, load_weights, dtype, overrides)
-    elif not load_weights and is_huggingface_directory(path):
-        read = read_huggingface_architecture(path)
-        architecture = override_architecture(read, **overrides)
-        preprocessing = read_huggingface_preprocessing(path, architecture)
-        backbone = PaliGemma2Backbone(**architecture, dtype=dtype)
-        preprocessor = _preprocessor(preprocessing, architecture, path)
-    else:
-        checkpoint = _with_overrides(open_checkpoint(path, tokenizer), overrides)
-        architecture = override_architecture(checkpoint.architecture)
-        preprocessor = _preprocessor(checkpoint.preprocessing, architecture, path)
-        backbone = (
-            build_backbone(checkpoint, dtype)
-            if load_weights
-            else PaliGemma2Backbone(**architecture, dtype=dtype)
+    checkpoint = _override(_open(preset, load_weights, tokenizer), overrides)
+    if preprocessor == "auto":
+        preprocessor = _load_preprocessor(checkpoint, sequence_length)
+    elif sequence_length is not None or tokenizer is not None:
+        raise ValueError(
+            "Expected sequence_length and tokenizer for the preset's own preprocessor. "
+            f"Received: preprocessor={preprocessor!r} as well. Set them there."
         )
-    if preprocessor is not None:
-        if preprocessor.image_converter is not None:
-            preprocessor.image_converter.image_size = (backbone.image_size,) * 2
-        if sequence_length is not None:
-            preprocessor.sequence_length = sequence_length
-    return backbone, preprocessor
-
-
-def _preprocessor(
-    preprocessing: Preprocessing, architecture: Architecture, path: Path
-) -> Preprocessor:
-    if preprocessing.tokenizer is None:
-        return None
-    return build_preprocessor(preprocessing, architecture, path)
-
-
-def _load_preset(
-    directory: Path, load_weights: bool, dtype: Any, overrides: dict[str, Any]
-) -> tuple[PaliGemma2Backbone, Preprocessor]:
-    """A preset of ours, whose preprocessor Keras reads."""
-    check_preprocessor_files(directory)
-    preprocessor = PaliGemma2CausalLMPreprocessor.from_preset(str(directory))
-    if not load_weights:
-        config = read_json(directory / "config.json")["config"]
-        architecture = override_architecture(config, **overrides)
-        return PaliGemma2Backbone(**architecture, dtype=dtype), preprocessor
-    if is_quantized(directory):
-        return load_quantized(directory, dtype, overrides), preprocessor
-    checkpoint = _with_overrides(open_checkpoint(directory), overrides)
     return build_backbone(checkpoint, dtype), preprocessor
 
 
-def _with_overrides(checkpoint: Checkpoint, overrides: dict[str, Any]) -> Checkpoint:
-    """Changes numbers that weights do not depend on.
+def _check_names(overrides: Mapping[str, Any]) -> None:
+    """Raise TypeError for names that mean nothing, before anything is downloaded."""
+    known = [*OPTIONS, *ARGUMENTS, "dropout"]
+    unknown = [name for name in overrides if name not in known]
+    if unknown:
+        near = near_names(unknown[0], known)
+        raise TypeError(
+            "Expected options of from_preset or arguments of the network, received "
+            f"{', '.join(unknown)}. "
+            + (f"Did you mean {near[0]}? " if near else "")
+            + f"Options are {', '.join(OPTIONS)}; arguments are {', '.join(ARGUMENTS)}."
+        )
+
+
+def _open(
+    preset: str | Path, load_weights: bool, tokenizer: str | Path | None
+) -> Checkpoint:
+    """Open a checkpoint; of a released one without weights only the record."""
+    found = resolve(preset)
+    if not isinstance(found, Preset):
+        return open_checkpoint(locate(preset), tokenizer, with_weights=load_weights)
+    if not load_weights:
+        return Checkpoint(
+            format="released",
+            path=Path(found.name),
+            architecture=found.architecture,
+            preprocessing=Preprocessing(None, found.sequence_length),
+        )
+    checkpoint = open_checkpoint(locate(preset), tokenizer)
+    # The name of a directory in a download cache does not tell it.
+    preprocessing = dataclasses.replace(
+        checkpoint.preprocessing, sequence_length=found.sequence_length
+    )
+    return dataclasses.replace(checkpoint, preprocessing=preprocessing)
+
+
+def _override(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> Checkpoint:
+    """Override arguments of the network that weights do not depend on.
 
     Raises:
-        TypeError: for a number that neither part has.
-        ValueError: when the changed network would have other weights.
+        TypeError: if neither part has an argument of this name, or both have.
+        ValueError: if the checkpoint has weights, which the new network would not fit.
     """
     architecture = override_architecture(checkpoint.architecture, **overrides)
-    if variable_shapes(**architecture) != variable_shapes(**checkpoint.architecture):
+    if checkpoint.keys and variable_shapes(**architecture) != variable_shapes(
+        **checkpoint.architecture
+    ):
         changes = ", ".join(f"{name}={value!r}" for name, value in overrides.items())
         raise ValueError(
             f"Expected numbers that fit the weights in {checkpoint.path}. Received: "
@@ -115,6 +115,27 @@ def _with_overrides(checkpoint: Checkpoint, overrides: dict[str, Any]) -> Checkp
             "load_weights=False for random weights."
         )
     return dataclasses.replace(checkpoint, architecture=architecture)
+
+
+def _load_preprocessor(
+    checkpoint: Checkpoint, sequence_length: int | None
+) -> PaliGemma2CausalLMPreprocessor | None:
+    """Build the preprocessor of a checkpoint; None if it has no tokenizer."""
+    if checkpoint.format == "preset":
+        # Keras reads its own, which may have other options than those of `Checkpoint`.
+        check_preprocessor_files(checkpoint.path)
+        path = str(checkpoint.path)
+        preprocessor = PaliGemma2CausalLMPreprocessor.from_preset(path)
+        size = checkpoint.architecture["vision_encoder"]["image_size"]
+        if preprocessor.image_converter is not None:
+            preprocessor.image_converter.image_size = (size, size)
+    elif checkpoint.preprocessing.tokenizer is None:
+        return None
+    else:
+        preprocessor = build_preprocessor(checkpoint)
+    if sequence_length is not None:
+        preprocessor.sequence_length = sequence_length
+    return preprocessor
 
 
 PREPROCESSOR_FILES = (
@@ -126,11 +147,11 @@ PREPROCESSOR_FILES = (
 
 
 def check_preprocessor_files(directory: Path) -> None:
-    """Makes sure, before long work, that a preset of ours has its preprocessor.
+    """Check, before long work, that a preset of ours has its preprocessor.
 
     Raises:
-        FileNotFoundError: naming a file that is missing.
-        ValueError: when one is no JSON.
+        FileNotFoundError: if a file is missing.
+        ValueError: if one is not JSON.
     """
     for name in PREPROCESSOR_FILES:
         file = directory / name

@@ -13,8 +13,7 @@ from safetensors.numpy import save_file
 
 from keras_pg2.conversion.huggingface.reader import (
     is_huggingface_directory,
-    read_huggingface_architecture,
-    read_huggingface_preprocessing,
+    open_huggingface,
 )
 from keras_pg2.conversion.huggingface.tokenizer_files import to_tokenizer_json
 from keras_pg2.tasks.loading.loading import load_parts
@@ -260,8 +259,7 @@ def processor(**changes: object) -> dict:
 
 
 def interpolation(directory: Path) -> str:
-    architecture = read_huggingface_architecture(directory)
-    return read_huggingface_preprocessing(directory, architecture).interpolation
+    return open_huggingface(directory, with_weights=False).preprocessing.interpolation
 
 
 def test_interpolation(tmp_path: Path) -> None:

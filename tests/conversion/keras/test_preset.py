@@ -71,8 +71,11 @@ def test_a_quantised_preset_is_not_converted(tmp_path: Path) -> None:
     task = random_task()
     task.backbone.quantize("int8")
     task.save_to_preset(str(tmp_path / "int8"))
+    checkpoint = open_checkpoint(tmp_path / "int8")
+    assert checkpoint.policies is not None
+    assert 0 < checkpoint.num_bytes < 4 * checkpoint.num_parameters
     with pytest.raises(ValueError, match="call `quantize` again"):
-        open_checkpoint(tmp_path / "int8")
+        checkpoint.check_is_float()
     with pytest.raises(ValueError, match="call `quantize` again"):
         convert(tmp_path / "int8", tmp_path / "hf", "hf")
 

@@ -12,6 +12,7 @@ from keras import ops
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.catalogue import download
 from keras_pg2.catalogue.names import PRESETS
+from keras_pg2.conversion.from_model import write_model
 from keras_pg2.tasks.loading import loading
 from tests.tiny_models import random_task
 from tests.tiny_networks import random_inputs
@@ -58,6 +59,52 @@ def test_without_weights(preset):
 def test_unknown_number(preset):
     with pytest.raises(TypeError, match="final_soft_cap"):
         PaliGemma2CausalLM.from_preset(str(preset), final_soft_cap=None)
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "near"),
+    [
+        ("sequence_lenght", "sequence_length"),
+        ("dtpye", "dtype"),
+        ("load_weight", "load_weights"),
+        ("final_logits_softcap", "final_logit_soft_cap"),
+    ],
+)
+def test_misspelt_option(misspelt, near):
+    # Before anything is downloaded.
+    with pytest.raises(TypeError, match=f"{misspelt}. Did you mean {near}?"):
+        PaliGemma2CausalLM.from_preset("pali_gemma2_pt_3b_224", **{misspelt: 8})
+
+
+def test_a_preprocessor_of_ones_own(preset):
+    own = random_task(sequence_length=40).preprocessor
+    task = PaliGemma2CausalLM.from_preset(str(preset), preprocessor=own)
+    assert task.preprocessor is own
+    alone = PaliGemma2CausalLM.from_preset(str(preset), preprocessor=None)
+    assert alone.preprocessor is None
+    with pytest.raises(ValueError, match="Set them there"):
+        PaliGemma2CausalLM.from_preset(
+            str(preset), preprocessor=own, sequence_length=32
+        )
+
+
+def test_name_and_trainable(preset):
+    task = PaliGemma2CausalLM.from_preset(str(preset), name="mine", trainable=False)
+    assert task.name == "mine"
+    assert not task.trainable_weights
+    assert PaliGemma2CausalLM.from_preset(str(preset)).trainable_weights
+
+
+@pytest.mark.parametrize(("to", "name"), [("npz", "m.npz"), ("sbs", "m.sbs")])
+def test_a_file_without_its_weights(tmp_path, to, name):
+    task = random_task()
+    path = write_model(task, tmp_path / name, to)
+    fewer = PaliGemma2CausalLM.from_preset(
+        path, load_weights=False, text_decoder={"num_layers": 1}
+    )
+    assert len(fewer.backbone.text_decoder.blocks) == 1
+    assert fewer.backbone.count_params() < task.backbone.count_params()
+    assert fewer.preprocessor is not None
 
 
 def test_missing_weight_file(preset):
