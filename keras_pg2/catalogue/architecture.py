@@ -1,4 +1,4 @@
-"""The numbers of a network: changing single ones, and the weights they make."""
+"""The architecture of a network: overriding arguments, and the weights they make."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ from typing import Any
 from keras_pg2.typing import Architecture
 
 _OPTIONAL = {"vision_encoder": {}, "text_decoder": {"dropout": 0.0}}
-"""Numbers that a network may have beside those of released models."""
+"""Arguments that a network may have beside those of released models."""
 
 
-def override_architecture(
-    architecture: Architecture, **overrides: Any
-) -> dict[str, dict[str, Any]]:
-    """Changes single numbers of a network.
+def override_architecture(architecture: Architecture, **overrides: Any) -> Architecture:
+    """Override single arguments of a network.
 
     Args:
         architecture: {"vision_encoder": {...}, "text_decoder": {...}}, both complete.
-        **overrides: numbers by name (`sliding_window=None`); a name that both
+        **overrides: arguments by name (`sliding_window=None`); a name that both
             parts have goes inside `vision_encoder={...}` or `text_decoder={...}`.
 
     Returns:
         New dictionaries with the overrides in them.
 
     Raises:
-        TypeError: when a name is unknown, or is a number of both parts.
+        TypeError: when a name is unknown, or both parts have it.
     """
     result = {
         part: dict(architecture[part]) for part in ("vision_encoder", "text_decoder")
@@ -46,8 +44,8 @@ def override_architecture(
         unknown = [key for key in changes if key not in known]
         if unknown:
             raise TypeError(
-                f"Expected numbers of the network, received {', '.join(unknown)}. "
-                f"Numbers are vision_encoder: {', '.join(result['vision_encoder'])}; "
+                f"Expected arguments of the network, received {', '.join(unknown)}. "
+                f"They are vision_encoder: {', '.join(result['vision_encoder'])}; "
                 f"text_decoder: {', '.join(result['text_decoder'])}."
             )
         result[parts[0]].update(changes)
@@ -57,7 +55,7 @@ def override_architecture(
 def variable_shapes(
     vision_encoder: Mapping[str, Any], text_decoder: Mapping[str, Any]
 ) -> dict[str, tuple[int, ...]]:
-    """Shape of every weight of a backbone by its path, from its numbers alone."""
+    """Shape of every weight of a backbone by its path, from its architecture alone."""
     projection = _dense(vision_encoder["hidden_dim"], text_decoder["hidden_dim"])
     return {
         **_under("vision_encoder/", _vision_shapes(**vision_encoder)),
@@ -66,15 +64,15 @@ def variable_shapes(
     }
 
 
-def num_image_tokens(image_size: int, patch_size: int, **others: Any) -> int:
-    """Tokens one picture becomes, from a vision encoder's numbers."""
+def num_image_tokens(image_size: int, patch_size: int, **others: object) -> int:
+    """Tokens one picture becomes, from the arguments of a vision encoder."""
     return (image_size // patch_size) ** 2
 
 
 def count_parameters(
     vision_encoder: Mapping[str, Any], text_decoder: Mapping[str, Any]
 ) -> int:
-    """Number of weights of a backbone, from its numbers alone."""
+    """Number of weights of a backbone, from its architecture alone."""
     return sum(map(math.prod, variable_shapes(vision_encoder, text_decoder).values()))
 
 

@@ -1,7 +1,7 @@
 """The released checkpoints as data.
 
 A preset's network is its vision encoder and its text decoder, each a dictionary
-of the numbers `PaliGemma2Backbone` takes. Nothing here builds or loads anything.
+of the arguments `PaliGemma2Backbone` takes. Nothing here builds or loads anything.
 
 Sources of the numbers: PaliGemma (arXiv 2407.07726) section 3.1, PaliGemma 2
 (arXiv 2412.03555) section 3, big_vision `models/vit.py` and `models/ppp/gemma.py`.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_pg2.catalogue.architecture import count_parameters
+from keras_pg2.typing import Architecture
 
 SIGLIP_SO400M = {
     "patch_size": 14,
@@ -123,8 +124,8 @@ class Preset:
         sequence_length: text tokens (prompt, response) it was trained with.
         kaggle_handle: `kaggle://` URI of the weights in KerasHub's format.
         huggingface_id: repository of the weights in transformers' format.
-        vision_encoder: numbers of the `SigLIPEncoder`.
-        text_decoder: numbers of the `Gemma2Decoder`.
+        vision_encoder: arguments of the `SigLIPEncoder`.
+        text_decoder: arguments of the `Gemma2Decoder`.
     """
 
     name: str
@@ -137,7 +138,7 @@ class Preset:
     text_decoder: dict[str, Any]
 
     @property
-    def architecture(self) -> dict[str, dict[str, Any]]:
+    def architecture(self) -> Architecture:
         """Arguments of the backbone."""
         return {
             "vision_encoder": self.vision_encoder,

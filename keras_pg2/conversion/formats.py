@@ -54,18 +54,35 @@ def _write_sbs(
     if dtype == "sfp":
         write_gemma_cpp(checkpoint, target, None, advance, weights="sfp")
     else:
-        numbers = DTYPES[dtype or "bfloat16"]
-        write_gemma_cpp(checkpoint, target, numbers, advance)
+        write_gemma_cpp(checkpoint, target, DTYPES[dtype or "bfloat16"], advance)
 
 
 _FLOATS = tuple(DTYPES)
 WRITERS: dict[str, Writer] = {
     "hf": Writer(
-        "Hugging Face directory", "", _FLOATS, _by_numpy_type(write_huggingface)
+        title="Hugging Face directory",
+        ending="",
+        dtypes=_FLOATS,
+        write=_by_numpy_type(write_huggingface),
     ),
-    "preset": Writer("preset of Keras", "", _FLOATS, _by_numpy_type(write_preset)),
-    "npz": Writer("big_vision file", ".npz", _FLOATS, _by_numpy_type(write_big_vision)),
-    "sbs": Writer("gemma.cpp file", ".sbs", ("bfloat16", "float32", "sfp"), _write_sbs),
+    "preset": Writer(
+        title="preset of Keras",
+        ending="",
+        dtypes=_FLOATS,
+        write=_by_numpy_type(write_preset),
+    ),
+    "npz": Writer(
+        title="big_vision file",
+        ending=".npz",
+        dtypes=_FLOATS,
+        write=_by_numpy_type(write_big_vision),
+    ),
+    "sbs": Writer(
+        title="gemma.cpp file",
+        ending=".sbs",
+        dtypes=("bfloat16", "float32", "sfp"),
+        write=_write_sbs,
+    ),
 }
 """Formats that can be written, by the name `keras-pg2 convert --to` takes."""
 

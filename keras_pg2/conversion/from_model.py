@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import keras
+import keras_hub
 import numpy as np
 from keras import ops
 
@@ -22,7 +22,7 @@ from keras_pg2.conversion.tables.weight_table import Part, Row
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.quantized_layers import find_by_path
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
-from keras_pg2.typing import Architecture
+from keras_pg2.typing import Architecture, Tensor
 
 
 class ModelSource:
@@ -63,7 +63,7 @@ class ModelSource:
         value = ops.convert_to_numpy(self._value(key))
         return value if part is None else part.take(value)
 
-    def _value(self, key: str) -> Any:
+    def _value(self, key: str) -> Tensor:
         """A variable, or the kernel that LoRA makes of three."""
         return find_by_path(self._backbone, key)
 
@@ -83,7 +83,7 @@ def from_model(
     """
     architecture = override_architecture(backbone.get_config())
     source = ModelSource(backbone, architecture)
-    preprocessing = Preprocessing(None, 512)
+    preprocessing = Preprocessing(tokenizer=None, sequence_length=512)
     if preprocessor is not None:
         converter = preprocessor.image_converter
         pictures = (
@@ -95,8 +95,8 @@ def from_model(
             }
         )
         preprocessing = Preprocessing(
-            preprocessor.tokenizer.proto,
-            preprocessor.sequence_length,
+            tokenizer=preprocessor.tokenizer.proto,
+            sequence_length=preprocessor.sequence_length,
             **pictures,
         )
     return Checkpoint(
@@ -110,7 +110,7 @@ def from_model(
 
 
 def write_model(
-    task: Any,
+    task: keras_hub.models.CausalLM,
     target: str | Path,
     to: str,
     dtype: str | None = None,

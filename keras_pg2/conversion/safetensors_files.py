@@ -170,7 +170,7 @@ def _entry(path: Path, start: int, entry: dict[str, Any]) -> tuple[str, Block]:
     name, shape = entry["dtype"], tuple(entry["shape"])
     first, last = entry["data_offsets"]
     dtype = FLOAT_TYPES.get(name) or np.dtype(f"V{_OTHER_TYPES.get(name, 1)}")
-    block = Block(path, start + first, shape, dtype)
+    block = Block(path=path, offset=start + first, shape=shape, dtype=dtype)
     if name in FLOAT_TYPES and block.num_bytes != last - first:
         raise ValueError(f"{last - first} bytes for a {name} tensor of shape {shape}")
     return name, block

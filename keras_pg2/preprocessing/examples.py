@@ -62,7 +62,9 @@ def normalize_examples(inputs: Any) -> Examples:
                 f"received {len(prompts)} prompts and {len(responses)} responses."
             )
     images = _images(inputs.get("images"), len(prompts), is_batched)
-    return Examples(images, prompts, responses, is_batched)
+    return Examples(
+        images=images, prompts=prompts, responses=responses, is_batched=is_batched
+    )
 
 
 def check_keys(
@@ -100,29 +102,29 @@ def _texts(value: Any, key: str) -> tuple[list[str], bool]:
     several = isinstance(value, (list, tuple))
     texts = list(value) if several else [value]
     for i, text in enumerate(texts):
-        place = f" at position {i}" if several else ""
+        position = f" at position {i}" if several else ""
         if isinstance(text, (str, bytes)):
-            texts[i] = _valid_text(text, key, place)
+            texts[i] = _valid_text(text, key, position)
         else:
             raise TypeError(
                 f"Expected {key} as text (str) or a list of texts, received "
-                f"{type(text).__name__}{place}."
+                f"{type(text).__name__}{position}."
                 ' Pass for example {"images": image, "prompts": "caption en"}.'
             )
     return texts, several
 
 
-def _valid_text(text: str | bytes, key: str, place: str) -> str:
+def _valid_text(text: str | bytes, key: str, position: str) -> str:
     """The text as `str`, once it is sure that UTF-8 can hold it."""
     if isinstance(text, str):
-        check_unicode(text, key, place)
+        check_unicode(text, key, position)
         return str(text)
     try:
         return text.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"Expected {key} as text or UTF-8 bytes, received {around(error)!r}"
-            f"{place}, which is not UTF-8 at byte {error.start}. Decode it with the "
+            f"{position}, which is not UTF-8 at byte {error.start}. Decode it with the "
             "encoding it has, and pass str."
         ) from error
 

@@ -25,6 +25,7 @@ from keras_pg2.preprocessing.resizing import (
     stretch,
     to_model_input,
 )
+from keras_pg2.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
@@ -85,7 +86,7 @@ class PaliGemma2ImageConverter(keras_hub.layers.ImageConverter):
             **kwargs,
         )
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Any) -> Tensor:
         """float32 in [-1, 1]; see the class for the shapes taken and given."""
         if self._use_tf_workflow():
             return self._convert_in_graph(inputs)
@@ -140,7 +141,7 @@ class PaliGemma2ImageConverter(keras_hub.layers.ImageConverter):
         images = [self._convert(*pair, depth + 1) for pair in zip(inputs, names)]
         return _stack(images, self.image_size)
 
-    def _convert_in_graph(self, inputs: Any) -> Any:
+    def _convert_in_graph(self, inputs: Tensor) -> Tensor:
         import tensorflow as tf
 
         images = tf.convert_to_tensor(inputs)
@@ -165,7 +166,7 @@ class PaliGemma2ImageConverter(keras_hub.layers.ImageConverter):
         whole = tf.reshape(flat, tf.concat([leading, [*self.image_size, 3]], axis=0))
         return tf.ensure_shape(whole, (*images.shape[:2], *self.image_size, 3))
 
-    def _resize_in_graph(self, images: Any) -> Any:
+    def _resize_in_graph(self, images: Tensor) -> Tensor:
         """float32 [..., h, w, 3] of a symbolic [H, W, C] or [N, H, W, C]."""
         import tensorflow as tf
 
@@ -191,7 +192,7 @@ class PaliGemma2ImageConverter(keras_hub.layers.ImageConverter):
             return levels / 127.5 - 1
         return tf.gather(LEVELS_TO_INPUT, tf.cast(levels + 0.5, tf.int32))
 
-    def _scale_floats_in_graph(self, levels: Any) -> Any:
+    def _scale_floats_in_graph(self, levels: Tensor) -> Tensor:
         import tensorflow as tf
 
         def check(low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -22,9 +22,9 @@ def pad_rows(
     token_ids = np.full((len(rows), length), pad_id, np.int32)
     for i, row in enumerate(rows):
         token_ids[i, : len(row)] = row
-    place = np.arange(length)
-    padding_mask = place < np.array([len(row) for row in rows])[:, None]
-    is_after_head = place >= np.array([len(head) for head in heads])[:, None]
+    index = np.arange(length)
+    padding_mask = index < np.array([len(row) for row in rows])[:, None]
+    is_after_head = index >= np.array([len(head) for head in heads])[:, None]
     return PackedRows(token_ids, padding_mask, padding_mask & is_after_head)
 
 

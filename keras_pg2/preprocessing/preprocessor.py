@@ -22,6 +22,7 @@ from keras_pg2.preprocessing.packing import (
     shift_by_one,
 )
 from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
+from keras_pg2.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
@@ -36,7 +37,7 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
       example; [B, 0, h, w, 3] for text only.
     - `x["token_ids"]`: int32 [B, T]; `x["padding_mask"]`, `x["response_mask"]`: bool
       [B, T], True on real tokens and on response tokens (eos among them).
-    - `y`: int32 [B, T], the next token at each place.
+    - `y`: int32 [B, T], the next token at each position.
     - `sample_weight`: float32 [B, T], 1 where `y` is a response token, times the
       weight of the example if one is given.
 
@@ -147,7 +148,7 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         return inputs, labels, weights
 
     def _call_in_graph(
-        self, x: Mapping[str, Any], sample_weight: Any, length: int
+        self, x: Mapping[str, Any], sample_weight: Tensor, length: int
     ) -> tuple[dict[str, Any], Any, Any]:
         """`call` on symbolic TensorFlow tensors; ids come from the same Python code."""
         import tensorflow as tf
@@ -161,7 +162,7 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
                 f"received {prompts.shape} and {responses.shape}."
             )
 
-        def pack(prompts: Any, responses: Any) -> tuple[np.ndarray, ...]:
+        def pack(prompts: Tensor, responses: Tensor) -> tuple[np.ndarray, ...]:
             examples = normalize_examples({"prompts": prompts, "responses": responses})
             packed = self._pack_training(examples, length)
             return packed if examples.is_batched else tuple(a[0] for a in packed)
@@ -302,14 +303,14 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         return {**super().get_config(), "separator": self.separator}
 
 
-def _read_in_graph(features: ImageFeatures, images: Any) -> Any:
+def _read_in_graph(features: ImageFeatures, images: Tensor) -> Tensor:
     """Paths, string[], [B] or [B, M], as features [M * I, D] or [B, M * I, D]."""
     import tensorflow as tf
 
     images = tf.convert_to_tensor(images)
     is_batched = images.shape.rank > 0
 
-    def read(paths: Any) -> np.ndarray:
+    def read(paths: Tensor) -> np.ndarray:
         if is_batched:
             return features.read(paths.tolist())
         return features.read([paths])[0]

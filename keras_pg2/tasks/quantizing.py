@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeAlias
+
+import keras
 
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.parts import PARTS, check_parts
@@ -12,8 +14,11 @@ from keras_pg2.tasks.adapters.layers import dense_layers
 
 MODES = ("int8", "int4")
 
+Filters: TypeAlias = "str | Sequence[str] | Callable[[keras.layers.Layer], bool] | None"
+"""Patterns of paths of layers, or a predicate of a layer; None for all."""
 
-def check_mode(mode: Any) -> None:
+
+def check_mode(mode: str) -> None:
     """Raises ValueError for a mode that not every layer and every backend has."""
     if mode not in MODES:
         raise ValueError(
@@ -25,8 +30,8 @@ def check_mode(mode: Any) -> None:
 def choose_layers(
     backbone: PaliGemma2Backbone,
     parts: Sequence[str] | None,
-    filters: str | Sequence[str] | Callable[[Any], bool] | None,
-) -> Callable[[Any], bool]:
+    filters: Filters,
+) -> Callable[[keras.layers.Layer], bool]:
     """A filter for Keras: the matrices of some parts, and the token embedding.
 
     Norms, biases, the patches' convolution and the position embedding stay floats.
@@ -49,12 +54,12 @@ def choose_layers(
     return lambda layer: id(layer) in chosen
 
 
-def _matrices(backbone: PaliGemma2Backbone) -> dict[str, Any]:
+def _matrices(backbone: PaliGemma2Backbone) -> dict[str, keras.layers.Layer]:
     embedding = {"text_decoder/token_embedding": backbone.token_embedding}
     return {**dense_layers(backbone), **embedding}
 
 
-def _passes(path: str, layer: Any, filters: Any) -> bool:
+def _passes(path: str, layer: keras.layers.Layer, filters: Filters) -> bool:
     if filters is None:
         return True
     if callable(filters):

@@ -169,7 +169,12 @@ def read_adapter(path: Path) -> Adapter:
         path,
     )
     dropout = json.loads(metadata.get("dropout", "0.0"))
-    return Adapter(pairs, tuple(json.loads(metadata["targets"])), base, dropout)
+    return Adapter(
+        layers=pairs,
+        targets=tuple(json.loads(metadata["targets"])),
+        base=base,
+        dropout=dropout,
+    )
 
 
 def pair_up(

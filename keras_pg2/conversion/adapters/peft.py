@@ -101,7 +101,12 @@ def read_peft(directory: Path, architecture: Architecture) -> Adapter:
     pairs = pair_up(tensors, _KERNELS, alphas, path)
     base = Base(config.get("base_model_name_or_path") or "")
     targets = _as_targets(config.get("target_modules"))
-    return Adapter(pairs, targets, base, float(config.get("lora_dropout") or 0.0))
+    return Adapter(
+        layers=pairs,
+        targets=targets,
+        base=base,
+        dropout=float(config.get("lora_dropout") or 0.0),
+    )
 
 
 def write_peft(adapter: Adapter, directory: Path, base: str) -> None:

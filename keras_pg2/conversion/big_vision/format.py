@@ -35,8 +35,8 @@ from keras_pg2.conversion.tables.transforms import (
 from keras_pg2.conversion.tables.weight_table import Part, Row, named_rows
 from keras_pg2.typing import Architecture
 
-NUMBERS_KEY = "keras_pg2/numbers"
-"""An array of UTF-8 JSON: the numbers of a network that the shapes do not tell."""
+ARCHITECTURE_KEY = "keras_pg2/numbers"
+"""An array of UTF-8 JSON: the architecture, where the shapes do not tell it."""
 
 _TOKENIZERS = ("paligemma_tokenizer.model", "tokenizer.model")
 _VIT = "params/img/Transformer/encoderblock/"
@@ -70,9 +70,9 @@ def open_big_vision(
         ValueError: when the file is cut off or holds no PaliGemma.
     """
     source = _with_prefix(NpzSource(path))
-    is_noted = NUMBERS_KEY in source.names
+    is_noted = ARCHITECTURE_KEY in source.names
     found = (
-        json.loads(source.read(NUMBERS_KEY).tobytes())
+        json.loads(source.read(ARCHITECTURE_KEY).tobytes())
         if is_noted
         else infer_architecture({key: source.shape(key) for key in source.names}, path)
     )
@@ -95,19 +95,19 @@ def open_big_vision(
         format="npz",
         path=path,
         architecture=architecture,
-        preprocessing=Preprocessing(proto, length),
+        preprocessing=Preprocessing(tokenizer=proto, sequence_length=length),
         notes=tuple(notes),
     )
     if not with_weights:
         return checkpoint
-    ignorable = {re.escape(NUMBERS_KEY): "numbers, not weights"}
+    ignorable = {re.escape(ARCHITECTURE_KEY): "the architecture, no weights"}
     return checkpoint.with_weights(weight_rows(**architecture), source, ignorable)
 
 
 def _with_prefix(source: NpzSource) -> RenamedSource:
     """Keys that all begin with `params/`, as some files leave it out."""
     names = {
-        key if key.startswith(("params/", NUMBERS_KEY)) else f"params/{key}": key
+        key if key.startswith(("params/", ARCHITECTURE_KEY)) else f"params/{key}": key
         for key in source.keys()  # noqa: SIM118 (no mapping)
     }
     return RenamedSource(source, names)
@@ -126,10 +126,8 @@ def _read_tokenizer(path: Path, tokenizer: Path | None) -> bytes | None:
     return found[0].read_bytes() if found else None
 
 
-def infer_architecture(
-    shapes: Mapping[str, Shape], path: Path
-) -> dict[str, dict[str, Any]]:
-    """Reads the numbers of a network from the shapes of its arrays.
+def infer_architecture(shapes: Mapping[str, Shape], path: Path) -> Architecture:
+    """Read the architecture of a network from the shapes of its arrays.
 
     Raises:
         ValueError: naming arrays that are missing or of another rank.
@@ -198,7 +196,7 @@ def write_big_vision(
 ) -> None:
     """Writes a .npz; the tokenizer stands in a file of its own.
 
-    Numbers that the shapes do not tell are added as one more array, `NUMBERS_KEY`.
+    What the shapes do not tell is added as one more array, `ARCHITECTURE_KEY`.
 
     Args:
         checkpoint: what to write.
@@ -218,13 +216,18 @@ def write_big_vision(
 def _noted(architecture: Architecture) -> Outgoing:
     text = json.dumps({part: dict(values) for part, values in architecture.items()})
     array = np.frombuffer(text.encode(), np.uint8)
-    return Outgoing(NUMBERS_KEY, array.shape, array.dtype, lambda: iter([array]))
+    return Outgoing(
+        key=ARCHITECTURE_KEY,
+        shape=array.shape,
+        dtype=array.dtype,
+        blocks=lambda: iter([array]),
+    )
 
 
 def weight_rows(
     vision_encoder: Mapping[str, Any], text_decoder: Mapping[str, Any]
 ) -> list[Row]:
-    """The table of a network of the given numbers, in big_vision's layout."""
+    """Return the table of a network, in big_vision's layout."""
     width = vision_encoder["hidden_dim"]
     positions = Part((1, num_image_tokens(**vision_encoder), width), (0,))
     return [
@@ -326,7 +329,7 @@ def _text_blocks(architecture: Mapping[str, Any]) -> list[Row]:
             f"text_decoder/block_{i}/{ours}",
             _LLM + theirs,
             transform,
-            Part((count, 2, *shape), (i, j)),
+            part=Part((count, 2, *shape), (i, j)),
         )
         for pair, theirs, shape, transform in double
         for i in range(count)
@@ -343,7 +346,7 @@ def _stacked(
             f"{ours}block_{i}/{our}",
             theirs + their,
             transform,
-            Part((count, *shape), (i,)),
+            part=Part((count, *shape), (i,)),
         )
         for our, their, shape, transform in entries
         for i in range(count)

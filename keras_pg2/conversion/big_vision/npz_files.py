@@ -96,7 +96,7 @@ def _block(
         start = 0
     if dtype == _BFLOAT16_IN_FILE:
         dtype = DTYPES["bfloat16"]
-    block = Block(path, start, shape, dtype)
+    block = Block(path=path, offset=start, shape=shape, dtype=dtype)
     if block.num_bytes + header_bytes != info.file_size:
         raise ValueError(f"{info.filename} is shorter than its shape {shape}")
     return block

@@ -4,7 +4,7 @@ Little-endian (gemma.cpp `io/blob_store.cc`). Version 2: a head of 256 bytes, th
 one after another, each padded to 256, padding, the directory, and a trailer of 16
 bytes {magic, number of blobs, size of the file}, all a multiple of 64 KiB. Version 1
 has trailer and directory in front. The directory is all names, of 16 bytes, and then
-all places {offset, bytes}.
+all ranges {offset, bytes}.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _HEADER = struct.Struct("<IIQ")
 _ENTRY_BYTES = 16
 
 
-class Place(NamedTuple):
+class ByteRange(NamedTuple):
     """Offset and size of a blob in bytes."""
 
     offset: int
     num_bytes: int
 
 
-def read_directory(path: Path) -> dict[str, Place]:
-    """The places of all blobs by name.
+def read_directory(path: Path) -> dict[str, ByteRange]:
+    """Read the ranges of all blobs by name.
 
     Raises:
         ValueError: when the file is no blob store, or cut off.
@@ -60,20 +60,20 @@ def read_directory(path: Path) -> dict[str, Place]:
         file.seek(start)
         names = [file.read(_ENTRY_BYTES).rstrip(b"\0").decode() for _ in range(count)]
         entry = struct.Struct("<QQ")
-        places = [Place(*entry.unpack(file.read(entry.size))) for _ in range(count)]
-    if any(place.offset + place.num_bytes > size for place in places):
+        ranges = [ByteRange(*entry.unpack(file.read(entry.size))) for _ in range(count)]
+    if any(r.offset + r.num_bytes > size for r in ranges):
         raise ValueError(
             f"Expected all blobs inside the {size} bytes of {path}. Received a "
             "directory that points outside. Download it again."
         )
-    return dict(zip(names, places))
+    return dict(zip(names, ranges))
 
 
-def read_blob(path: Path, place: Place) -> bytes:
-    """The bytes of a blob."""
+def read_blob(path: Path, blob: ByteRange) -> bytes:
+    """Read the bytes of a blob."""
     with path.open("rb") as file:
-        file.seek(place.offset)
-        return file.read(place.num_bytes)
+        file.seek(blob.offset)
+        return file.read(blob.num_bytes)
 
 
 class BlobWriter:
@@ -85,7 +85,7 @@ class BlobWriter:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._places: dict[str, Place] = {}
+        self._ranges: dict[str, ByteRange] = {}
         file.write(_HEADER.pack(_MAGIC, 0, _END_ALIGN).ljust(_ALIGN, b"\0"))
 
     def write(self, name: str, chunks: Iterable[bytes | memoryview]) -> None:
@@ -94,7 +94,7 @@ class BlobWriter:
         Raises:
             ValueError: when the name has more than 16 characters or is not new.
         """
-        if len(name) > MAX_NAME or name in self._places:
+        if len(name) > MAX_NAME or name in self._ranges:
             raise ValueError(
                 f"Expected names of at most {MAX_NAME} characters, each once. "
                 f"Received: {name!r}."
@@ -103,14 +103,14 @@ class BlobWriter:
         for chunk in chunks:
             self._file.write(chunk)
             size += len(chunk)
-        self._places[name] = Place(offset, size)
+        self._ranges[name] = ByteRange(offset, size)
         self._file.write(bytes(-size % _ALIGN))
 
     def close(self) -> None:
         """Writes directory and trailer."""
-        count = len(self._places)
-        directory = b"".join(name.encode().ljust(16, b"\0") for name in self._places)
-        directory += b"".join(struct.pack("<QQ", *p) for p in self._places.values())
+        count = len(self._ranges)
+        directory = b"".join(name.encode().ljust(16, b"\0") for name in self._ranges)
+        directory += b"".join(struct.pack("<QQ", *p) for p in self._ranges.values())
         end = self._file.tell()
         # As gemma.cpp counts: trailer and directory are padded like a blob.
         needed = _HEADER.size + len(directory)

@@ -1,4 +1,4 @@
-"""gemma.cpp's `ModelConfig` as the numbers of a backbone, and back.
+"""gemma.cpp's `ModelConfig` as the architecture of a backbone, and back.
 
 Serialised as 32-bit words (gemma.cpp `io/fields.cc`, `gemma/configs.h`): a structure is
 the number of words that follow and its fields in order, so that a newer version's
@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from keras_pg2.catalogue.architecture import num_image_tokens
 from keras_pg2.typing import Architecture
 
+T = TypeVar("T")
+
 MAX_LENGTH = 8192
-"""Tokens of the longest sequence; a window of as many is none."""
+"""Tokens of the longest sequence; a window of as many is off."""
 
 WEIGHT_TYPES = {"float32": 1, "bfloat16": 2, "sfp": 3}
 _PALIGEMMA_WRAPPING = 3
@@ -142,17 +144,17 @@ class _Words:
 
     def __init__(self, data: bytes) -> None:
         self._words = struct.unpack(f"<{len(data) // 4}I", data[: len(data) // 4 * 4])
-        self.place = 0
+        self.index = 0
 
     @property
     def is_at_end(self) -> bool:
-        return self.place >= len(self._words)
+        return self.index >= len(self._words)
 
     def number(self) -> int:
         if self.is_at_end:
             raise ValueError("it ends in the middle of a field")
-        self.place += 1
-        return self._words[self.place - 1]
+        self.index += 1
+        return self._words[self.index - 1]
 
     def float(self) -> float:
         return struct.unpack("<f", struct.pack("<I", self.number()))[0]
@@ -161,19 +163,19 @@ class _Words:
         words = [self.number() for _ in range(self.number())]
         return struct.pack(f"<{len(words)}I", *words).rstrip(b"\0").decode("ascii")
 
-    def list(self, read: Callable[[], Any]) -> list[Any]:
+    def list(self, read: Callable[[], T]) -> list[T]:
         return [read() for _ in range(self.number())]
 
-    def structure(self, read: Callable[[], Any]) -> Any:
+    def structure(self, read: Callable[[], T]) -> T:
         """Reads known fields and skips those that a newer version added."""
-        end = self.number() + self.place
+        end = self.number() + self.index
         result = read()
-        self.place = end
+        self.index = end
         return result
 
 
-def read_config(data: bytes) -> dict[str, dict[str, Any]]:
-    """Reads the numbers of a backbone from a serialised `ModelConfig`.
+def read_config(data: bytes) -> Architecture:
+    """Read the architecture of a backbone from a serialised `ModelConfig`.
 
     Raises:
         ValueError: when it is damaged, or of another model than a PaliGemma.
@@ -187,7 +189,7 @@ def read_config(data: bytes) -> dict[str, dict[str, Any]]:
         ) from error
 
 
-def _read_model(words: _Words) -> dict[str, dict[str, Any]]:
+def _read_model(words: _Words) -> Architecture:
     words.number(), words.text(), words.number(), words.number(), words.number()
     num_layers, width, vocabulary_size, max_length, _ = (
         words.number() for _ in range(5)

@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_pg2.catalogue.released import text_length
 from keras_pg2.conversion.gemma_cpp.blob_store import (
-    Place,
+    ByteRange,
     read_blob,
     read_directory,
     writing_blobs,
@@ -59,28 +59,30 @@ def open_gemma_cpp(path: Path, with_weights: bool = True) -> Checkpoint:
         ValueError: when the file is cut off, or of another model, or of types of
             numbers other than F32, BF16 and SFP.
     """
-    places = read_directory(path)
-    missing = [name for name in ("config", "toc") if name not in places]
+    blobs = read_directory(path)
+    missing = [name for name in ("config", "toc") if name not in blobs]
     if missing:
         raise ValueError(
             f"Expected the blobs config and toc in {path}. Received a file without "
             f"{' and '.join(missing)}: write it with a gemma.cpp of 2025 or newer."
         )
-    architecture = read_config(read_blob(path, places["config"]))
-    tokenizer = places.get("tokenizer")
+    architecture = read_config(read_blob(path, blobs["config"]))
+    tokenizer = blobs.get("tokenizer")
     kind = "mix" if "mix" in path.name else "pt"
     checkpoint = Checkpoint(
         format="sbs",
         path=path,
         architecture=architecture,
         preprocessing=Preprocessing(
-            tokenizer and read_blob(path, tokenizer),
-            text_length(kind, architecture["vision_encoder"]["image_size"]),
+            tokenizer=tokenizer and read_blob(path, tokenizer),
+            sequence_length=text_length(
+                kind, architecture["vision_encoder"]["image_size"]
+            ),
         ),
     )
     if not with_weights:
         return checkpoint
-    source = GemmaCppSource(path, places, architecture["text_decoder"])
+    source = GemmaCppSource(path, blobs, architecture["text_decoder"])
     return checkpoint.with_weights(weight_rows(**architecture), source)
 
 
@@ -89,21 +91,21 @@ class GemmaCppSource:
 
     Args:
         path: the file.
-        places: of its blobs.
-        text: numbers of the decoder, which say where joined matrices are cut.
+        blobs: Ranges of its blobs by name.
+        text: Arguments of the decoder, which say where joined matrices are cut.
 
     Raises:
         ValueError: for other types of numbers, or a matrix that is not in the file.
     """
 
     def __init__(
-        self, path: Path, places: Mapping[str, Place], text: Mapping[str, Any]
+        self, path: Path, blobs: Mapping[str, ByteRange], text: Mapping[str, Any]
     ) -> None:
         self._text = text
         self._blocks: dict[str, Block] = {}
         self._scales: dict[str, float] = {}
         for name, type_number, shape, scale in read_contents(
-            read_blob(path, places["toc"])
+            read_blob(path, blobs["toc"])
         ):
             if type_number not in _IN_FILE:
                 raise ValueError(
@@ -112,13 +114,15 @@ class GemmaCppSource:
                 )
             dtype = _IN_FILE[type_number]
             size = shape[0] * shape[1] * dtype.itemsize
-            if name not in places or places[name].num_bytes != size:
+            if name not in blobs or blobs[name].num_bytes != size:
                 raise ValueError(
                     f"Expected {size} bytes of {name} in {path}, as its table of "
                     "contents says. Received: "
-                    f"{places[name].num_bytes if name in places else 'none'}."
+                    f"{blobs[name].num_bytes if name in blobs else 'none'}."
                 )
-            block = Block(path, places[name].offset, shape, dtype)
+            block = Block(
+                path=path, offset=blobs[name].offset, shape=shape, dtype=dtype
+            )
             for part, cut in self._cut(name, block).items():
                 self._blocks[part] = cut
                 self._scales[part] = scale
@@ -240,7 +244,7 @@ def _encode(tensor: Outgoing, base: str, weights: str) -> tuple[np.ndarray, int,
 def weight_rows(
     vision_encoder: Mapping[str, Any], text_decoder: Mapping[str, Any]
 ) -> list[Row]:
-    """The table of a network of the given numbers, in gemma.cpp's layout."""
+    """Return the table of a network, in gemma.cpp's layout."""
     patch_size, width = vision_encoder["patch_size"], vision_encoder["hidden_dim"]
     vision, image = "vision_encoder/", "img_"
     return [
@@ -276,20 +280,20 @@ def _layers(layer: list[Row], count: int, ours: str) -> list[Row]:
 def _patches(patch_size: int, width: int) -> Transform:
     """[width, height * width * channels] <-> [height, width, channels, width]."""
     return Transform(
-        "patches",
-        lambda x: x.T.reshape(patch_size, patch_size, 3, width),
-        lambda x: x.reshape(-1, width).T,
-        lambda shape: (width, 3 * patch_size**2),
+        name="patches",
+        forward=lambda x: x.T.reshape(patch_size, patch_size, 3, width),
+        inverse=lambda x: x.reshape(-1, width).T,
+        inverse_shape=lambda shape: (width, 3 * patch_size**2),
     )
 
 
 def _one_kind_of_heads(width: int, head_dim: int) -> Transform:
     """[heads, head_dim, inputs] of a joined matrix <-> [inputs, heads * head_dim]."""
     return Transform(
-        "heads of one kind",
-        lambda x: x.reshape(-1, width).T,
-        lambda x: x.T.reshape(-1, head_dim, width),
-        lambda shape: (shape[1] // head_dim, head_dim, width),
+        name="heads of one kind",
+        forward=lambda x: x.reshape(-1, width).T,
+        inverse=lambda x: x.T.reshape(-1, head_dim, width),
+        inverse_shape=lambda shape: (shape[1] // head_dim, head_dim, width),
     )
 
 
@@ -311,7 +315,7 @@ def _text_layer(architecture: Mapping[str, Any]) -> list[Row]:
                 f"attention/{name}_dense/kernel",
                 "qkv2_w",
                 transform,
-                Part(joined, (slice(None), i), view),
+                part=Part(joined, (slice(None), i), view),
             )
             for i, name in enumerate(("key", "value"))
         ),
@@ -339,9 +343,9 @@ def _vision_layer(architecture: Mapping[str, Any]) -> list[Row]:
                 ours + "kernel",
                 "qkv_ein_w",
                 of_kernel,
-                Part(kernels, index, (*view, width)),
+                part=Part(kernels, index, (*view, width)),
             ),
-            Row(ours + "bias", "qkv_ein_b", of_bias, Part(biases, index, view)),
+            Row(ours + "bias", "qkv_ein_b", of_bias, part=Part(biases, index, view)),
         ]
     return [
         *joined,

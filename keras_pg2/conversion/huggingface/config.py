@@ -1,4 +1,4 @@
-"""The `config.json` of a Hugging Face PaliGemma as the numbers of a backbone.
+"""The `config.json` of a Hugging Face PaliGemma as the architecture of a backbone.
 
 What a file leaves out is filled from transformers' class defaults (5.23,
 `models/{paligemma,siglip,gemma,gemma2}/configuration_*.py`), since that is what
@@ -14,6 +14,7 @@ from typing import Any
 
 from keras_pg2.catalogue.architecture import num_image_tokens
 from keras_pg2.catalogue.released import NUM_EXTRA_ROWS
+from keras_pg2.typing import Architecture
 
 Config = Mapping[str, Any]
 
@@ -42,7 +43,7 @@ _VISION_DEFAULTS = {
     "image_size": 224,
     "patch_size": 16,
 }
-_TEXT_DEFAULTS: dict[str, dict[str, Any]] = {
+_TEXT_DEFAULTS: Architecture = {
     "gemma": {
         "vocab_size": 256_000,
         "hidden_size": 3072,
@@ -84,7 +85,7 @@ _FIXED_TEXT = {
 }
 
 
-def read_architecture(config: Config) -> dict[str, dict[str, Any]]:
+def read_architecture(config: Config) -> Architecture:
     """Reads the arguments of a `PaliGemma2Backbone` from a `config.json`.
 
     Args:

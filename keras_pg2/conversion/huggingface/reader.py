@@ -108,9 +108,11 @@ def _read_preprocessing(directory: Path, architecture: Architecture) -> Preproce
             )
     kind = "mix" if "mix" in directory.name else "pt"
     return Preprocessing(
-        _read_tokenizer(directory, architecture["text_decoder"]["vocabulary_size"]),
-        text_length(kind, side),
-        RESAMPLE[resample],
+        tokenizer=_read_tokenizer(
+            directory, architecture["text_decoder"]["vocabulary_size"]
+        ),
+        sequence_length=text_length(kind, side),
+        interpolation=RESAMPLE[resample],
     )
 
 

@@ -107,7 +107,7 @@ def check_tied(source: RenamedSource, rows_at_once: int = 8192) -> None:
 def weight_rows(
     vision_encoder: Mapping[str, Any], text_decoder: Mapping[str, Any]
 ) -> list[Row]:
-    """The table of a network of the given numbers, in the hub's layout."""
+    """Return the table of a network, in the hub's layout."""
     return [
         *_vision_rows(vision_encoder["num_layers"]),
         *_affine("vision_projection", "multi_modal_projector.linear", TRANSPOSE),
@@ -134,10 +134,10 @@ def padded_table(vocabulary_size: int) -> Transform:
     win against all negative logits, the mean hardly can.
     """
     return Transform(
-        f"first {vocabulary_size} rows",
-        lambda table: table[:vocabulary_size],
-        lambda table: (table, np.tile(_mean_row(table), (NUM_EXTRA_ROWS, 1))),
-        lambda shape: (vocabulary_size + NUM_EXTRA_ROWS, *shape[1:]),
+        name=f"first {vocabulary_size} rows",
+        forward=lambda table: table[:vocabulary_size],
+        inverse=lambda table: (table, np.tile(_mean_row(table), (NUM_EXTRA_ROWS, 1))),
+        inverse_shape=lambda shape: (vocabulary_size + NUM_EXTRA_ROWS, *shape[1:]),
     )
 
 

@@ -19,6 +19,7 @@ from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.tables.transforms import heads_first, heads_last
 from keras_pg2.conversion.tables.weight_table import Row, expand_layers, named_rows
 from keras_pg2.files.json_files import read_json
+from keras_pg2.typing import Architecture
 
 _IMAGE_ENCODER = "layers/pali_gemma_vit/layers/pali_gemma_vit_encoder/"
 # Kernels of this MLP width were saved before the config had the number.
@@ -74,7 +75,7 @@ def open_keras_hub(directory: Path, with_weights: bool = True) -> Checkpoint:
 
 def read_keras_hub_architecture(
     config: Mapping[str, Any],
-) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
+) -> tuple[Architecture, tuple[str, ...]]:
     """Reads the arguments of our backbone, and what a user should know about them.
 
     Raises:
@@ -151,13 +152,15 @@ def _read_preprocessing(
     preprocessor = directory / "preprocessor.json"
     if preprocessor.is_file():
         length = read_json(preprocessor)["config"].get("sequence_length") or length
-    return Preprocessing(read_vocabulary(directory), length), notes
+    return Preprocessing(
+        tokenizer=read_vocabulary(directory), sequence_length=length
+    ), notes
 
 
 def weight_rows(
     vision_encoder: Mapping[str, Any], text_decoder: Mapping[str, Any]
 ) -> list[Row]:
-    """The table of a network of the given numbers, in KerasHub's layout."""
+    """Return the table of a network, in KerasHub's layout."""
     embeddings = _IMAGE_ENCODER + "vision_embeddings/"
     return [
         Row(

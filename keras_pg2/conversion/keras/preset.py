@@ -70,8 +70,8 @@ def open_preset(directory: Path, with_weights: bool = True) -> Checkpoint:
     Raises:
         FileNotFoundError: when weights or a shard are missing.
         OSError: when a weight file is truncated.
-        ValueError: when its numbers contradict the weights, or the count noted when
-            they were saved.
+        ValueError: when its architecture contradicts the weights, or the count
+            noted when they were saved.
     """
     config = read_json(directory / "config.json")["config"]
     checkpoint = Checkpoint(
@@ -135,13 +135,13 @@ def _read_preprocessing(directory: Path) -> Preprocessing:
     if converter.is_file():
         given = read_json(converter)["config"]
         pictures = {name: given[name] for name in ("interpolation", "antialias")}
-    return Preprocessing(proto, length, **pictures)
+    return Preprocessing(tokenizer=proto, sequence_length=length, **pictures)
 
 
 def weight_rows(
     vision_encoder: Mapping[str, Any], text_decoder: Mapping[str, Any]
 ) -> list[Row]:
-    """The table of a network of the given numbers, in the layout of Keras' files."""
+    """Return the table of a network, in the layout of Keras' files."""
     return [Row(p, _dataset(p)) for p in variable_shapes(vision_encoder, text_decoder)]
 
 

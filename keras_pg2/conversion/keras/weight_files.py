@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -27,6 +28,15 @@ MAX_SHARD_BYTES = 10 * 1024**3
 """What KerasHub's `save_to_preset` puts into one file at most."""
 
 
+class _Dataset(NamedTuple):
+    """A variable in a file; without an `offset` only HDF5 can read it."""
+
+    path: Path
+    offset: int | None
+    shape: Shape
+    dtype: np.dtype
+
+
 class KerasWeightsSource:
     """The datasets of a directory's weight files by their paths.
 
@@ -40,31 +50,31 @@ class KerasWeightsSource:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._places: dict[str, tuple[Path, Block | None, Shape, np.dtype]] = {}
+        self._datasets: dict[str, _Dataset] = {}
         for path in weight_files(directory):
-            for key, place in _read_places(path).items():
-                if key in self._places:
+            for key, dataset in _read_datasets(path).items():
+                if key in self._datasets:
                     raise ValueError(
                         f"Expected each variable in one file of {directory}, but {key} "
                         "is in two. Remove weights of another download."
                     )
-                self._places[key] = place
+                self._datasets[key] = dataset
 
     def keys(self) -> Iterable[str]:
-        return self._places.keys()
+        return self._datasets.keys()
 
     def shape(self, key: str) -> Shape:
-        return self._places[key][2]
+        return self._datasets[key].shape
 
     def dtype(self, key: str) -> np.dtype:
-        return self._places[key][3]
+        return self._datasets[key].dtype
 
     def read(self, key: str, part: Part | None = None) -> np.ndarray:
-        path, block, _, dtype = self._places[key]
-        if block is not None:
-            return block.read(part)
-        with h5py.File(path, "r") as file:  # Compressed, or in chunks.
-            value = file[key][()].view(dtype)
+        dataset = self._datasets[key]
+        if dataset.offset is not None:
+            return Block(**dataset._asdict()).read(part)
+        with h5py.File(dataset.path, "r") as file:  # Compressed, or in chunks.
+            value = file[key][()].view(dataset.dtype)
         return value if part is None else part.take(value)
 
 
@@ -94,21 +104,18 @@ def weight_files(directory: Path) -> list[Path]:
     return [directory / name for name in sorted(names)]
 
 
-def _read_places(
-    path: Path,
-) -> dict[str, tuple[Path, Block | None, Shape, np.dtype]]:
-    places: dict[str, tuple[Path, Block | None, Shape, np.dtype]] = {}
+def _read_datasets(path: Path) -> dict[str, _Dataset]:
+    datasets: dict[str, _Dataset] = {}
 
     def visit(key: str, item: h5py.Dataset | h5py.Group) -> None:
         if not isinstance(item, h5py.Dataset):
             return
         name = item.attrs.get("dtype", str(item.dtype))
         dtype = DTYPES.get(name, item.dtype)
-        offset = item.id.get_offset()
-        block = None
-        if offset is not None and item.dtype.isnative:
-            block = Block(path, offset, item.shape, dtype)
-        places[key] = (path, block, item.shape, dtype)
+        offset = item.id.get_offset() if item.dtype.isnative else None
+        datasets[key] = _Dataset(
+            path=path, offset=offset, shape=item.shape, dtype=dtype
+        )
 
     try:
         with h5py.File(path, "r") as file:  # Compares its size with the one written.
@@ -118,7 +125,7 @@ def _read_places(
             f"Expected a whole HDF5 weight file at {path}, which is truncated or "
             f"damaged ({error}). Copy or download it again."
         ) from error
-    return places
+    return datasets
 
 
 def write_keras_weights(

@@ -64,7 +64,10 @@ def outgoing_tensors(
     """
     check_keys(rows, {row.theirs for row in rows}, {})
     writer = _Writer(
-        checkpoint, {row.ours: row for row in checkpoint.rows}, rows, dtype
+        checkpoint=checkpoint,
+        incoming={row.ours: row for row in checkpoint.rows},
+        rows=rows,
+        dtype=dtype,
     )
     return [writer.tensor(key) for key in dict.fromkeys(row.theirs for row in rows)]
 
@@ -114,7 +117,9 @@ class _Writer:
         shape = first.stored_shape(self.shapes[first.ours])
         source = self.incoming[first.ours].theirs
         dtype = self.dtype or self.checkpoint.source.dtype(source)
-        return Outgoing(key, shape, dtype, lambda: self._blocks(key, dtype))
+        return Outgoing(
+            key=key, shape=shape, dtype=dtype, blocks=lambda: self._blocks(key, dtype)
+        )
 
     def _blocks(self, key: str, dtype: np.dtype) -> Iterator[np.ndarray]:
         rows = self.by_key[key]

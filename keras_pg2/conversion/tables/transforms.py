@@ -28,43 +28,51 @@ class Transform:
     inverse_shape: Callable[[Shape], Shape]
 
 
-IDENTITY = Transform("identity", lambda x: x, lambda x: x, lambda shape: shape)
+IDENTITY = Transform(
+    name="identity",
+    forward=lambda x: x,
+    inverse=lambda x: x,
+    inverse_shape=lambda shape: shape,
+)
 TRANSPOSE = Transform(
-    "transpose", np.transpose, np.transpose, lambda shape: shape[::-1]
+    name="transpose",
+    forward=np.transpose,
+    inverse=np.transpose,
+    inverse_shape=lambda shape: shape[::-1],
 )
 CONV = Transform(
-    "convolution",  # [out, in, height, width] <-> [height, width, in, out]
-    lambda x: np.transpose(x, (2, 3, 1, 0)),
-    lambda x: np.transpose(x, (3, 2, 0, 1)),
-    lambda shape: (shape[3], shape[2], shape[0], shape[1]),
+    name="convolution",  # [out, in, height, width] <-> [height, width, in, out]
+    forward=lambda x: np.transpose(x, (2, 3, 1, 0)),
+    inverse=lambda x: np.transpose(x, (3, 2, 0, 1)),
+    inverse_shape=lambda shape: (shape[3], shape[2], shape[0], shape[1]),
 )
 
 
 def heads_first(width: int, head_dim: int) -> Transform:
     """[heads, width, head_dim] of a file <-> [width, heads * head_dim] of ours."""
     return Transform(
-        "heads first",
-        lambda x: np.transpose(x, (1, 0, 2)).reshape(width, -1),
-        lambda x: np.transpose(x.reshape(width, -1, head_dim), (1, 0, 2)),
-        lambda shape: (shape[1] // head_dim, width, head_dim),
+        name="heads first",
+        forward=lambda x: np.transpose(x, (1, 0, 2)).reshape(width, -1),
+        inverse=lambda x: np.transpose(x.reshape(width, -1, head_dim), (1, 0, 2)),
+        inverse_shape=lambda shape: (shape[1] // head_dim, width, head_dim),
     )
 
 
 def heads_last(width: int, head_dim: int) -> Transform:
     """[heads, head_dim, width] of a file <-> [heads * head_dim, width] of ours."""
     return Transform(
-        "heads and their dimensions apart",
-        lambda x: x.reshape(-1, width),
-        lambda x: x.reshape(-1, head_dim, width),
-        lambda shape: (shape[0] // head_dim, head_dim, width),
+        name="heads and their dimensions apart",
+        forward=lambda x: x.reshape(-1, width),
+        inverse=lambda x: x.reshape(-1, head_dim, width),
+        inverse_shape=lambda shape: (shape[0] // head_dim, head_dim, width),
     )
 
 
 def flattened(*axes: int) -> Transform:
     """[..., *axes] of a file <-> [..., product of axes] of ours."""
     return Transform(
-        "flatten",
-        lambda x: x.reshape(*x.shape[: -len(axes)], -1),
-        lambda x: x.reshape(*x.shape[:-1], *axes),
-        lambda shape: (*shape[:-1], *axes),
+        name="flatten",
+        forward=lambda x: x.reshape(*x.shape[: -len(axes)], -1),
+        inverse=lambda x: x.reshape(*x.shape[:-1], *axes),
+        inverse_shape=lambda shape: (*shape[:-1], *axes),
     )

@@ -25,12 +25,12 @@ MAX_NAMES_IN_ERROR = 8
 
 @dataclass(frozen=True)
 class Part:
-    """The place of one variable in a tensor that holds several.
+    """Where one variable is in a tensor that holds several.
 
     Attributes:
         shape: of the whole tensor in the file.
         index: of the variable in it, one entry for each of the first axes. Parts
-            that are whole numbers only, as of layers stacked on the first axis,
+            that are integers only, as of layers stacked on the first axis,
             stand one after another in the file.
         view: the shape that the tensor is given before it is indexed; None for its
             own.

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import keras
 import numpy as np
@@ -26,7 +25,7 @@ from keras_pg2.conversion.tables.number_types import DTYPES, cast
 from keras_pg2.conversion.tables.weight_table import read_variable
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.quantized_layers import with_float_policy
-from keras_pg2.typing import DTypePolicy
+from keras_pg2.typing import DTypePolicy, Tensor
 
 # One waits for the disk while the other checks and transposes.
 _NUM_THREADS = 2
@@ -129,8 +128,8 @@ def _initializer(
     values: _ValuesAhead,
     errors: list[Exception],
     advance: Callable[[int], None],
-) -> Callable[..., Any]:
-    def initialize(shape: tuple[int, ...], dtype: str) -> Any:
+) -> Callable[..., Tensor]:
+    def initialize(shape: tuple[int, ...], dtype: str) -> Tensor:
         # Raising here would leave Keras with half of its variables, which it would
         # try to fill when the next scope ends: the first error is kept for later.
         if not errors:
@@ -145,7 +144,7 @@ def _initializer(
     return initialize
 
 
-def _symbolic_only() -> AbstractContextManager[Any]:
+def _symbolic_only() -> AbstractContextManager[object]:
     """Where shapes are inferred from variables that have no values yet.
 
     JAX and TensorFlow trace the random numbers that stand in for them; PyTorch would
@@ -155,7 +154,7 @@ def _symbolic_only() -> AbstractContextManager[Any]:
     return keras.device("meta") if is_torch else nullcontext()
 
 
-def _to_backend(value: np.ndarray) -> Any:
+def _to_backend(value: np.ndarray) -> Tensor:
     """The array as Keras takes it.
 
     Keras would give bfloat16 to PyTorch by way of float32, and have JAX copy an array

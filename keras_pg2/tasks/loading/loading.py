@@ -50,14 +50,15 @@ def load_parts(
     _check_names(overrides)
     if dtype == "auto":
         dtype = "bfloat16" if has_accelerator() else "float32"
-    checkpoint = _override(_open(preset, load_weights, tokenizer), overrides)
-    if preprocessor == "auto":
-        preprocessor = _load_preprocessor(checkpoint, sequence_length)
-    elif sequence_length is not None or tokenizer is not None:
+    if preprocessor != "auto" and (sequence_length, tokenizer) != (None, None):
         raise ValueError(
             "Expected sequence_length and tokenizer for the preset's own preprocessor. "
             f"Received: preprocessor={preprocessor!r} as well. Set them there."
         )
+    checkpoint = _open(preset, load_weights, tokenizer)
+    checkpoint = _override(checkpoint, overrides)
+    if preprocessor == "auto":
+        preprocessor = _load_preprocessor(checkpoint, sequence_length)
     return build_backbone(checkpoint, dtype), preprocessor
 
 
@@ -80,17 +81,17 @@ def _open(
 ) -> Checkpoint:
     """Open a checkpoint; of a released one without weights only the record."""
     found = resolve(preset)
-    if not isinstance(found, Preset):
-        return open_checkpoint(locate(preset), tokenizer, with_weights=load_weights)
-    if not load_weights:
+    if isinstance(found, Preset) and not load_weights:
         return Checkpoint(
             format="released",
             path=Path(found.name),
             architecture=found.architecture,
             preprocessing=Preprocessing(None, found.sequence_length),
         )
-    checkpoint = open_checkpoint(locate(preset), tokenizer)
-    # The name of a directory in a download cache does not tell it.
+    checkpoint = open_checkpoint(locate(preset), tokenizer, with_weights=load_weights)
+    if not isinstance(found, Preset):
+        return checkpoint
+    # The name of a directory in a download cache does not tell the length.
     preprocessing = dataclasses.replace(
         checkpoint.preprocessing, sequence_length=found.sequence_length
     )
@@ -110,7 +111,7 @@ def _override(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> Checkpoin
     ):
         changes = ", ".join(f"{name}={value!r}" for name, value in overrides.items())
         raise ValueError(
-            f"Expected numbers that fit the weights in {checkpoint.path}. Received: "
+            f"Expected arguments that fit the weights in {checkpoint.path}. Received: "
             f"{changes}, of another network. Leave them out, or pass "
             "load_weights=False for random weights."
         )

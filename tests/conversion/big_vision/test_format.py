@@ -12,7 +12,7 @@ from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.catalogue.architecture import variable_shapes
 from keras_pg2.catalogue.names import PRESETS
 from keras_pg2.conversion.big_vision.format import (
-    NUMBERS_KEY,
+    ARCHITECTURE_KEY,
     infer_architecture,
     weight_rows,
 )
@@ -132,7 +132,7 @@ def test_files_of_numpy(
     compressed: bool, prefix: str, arrays: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     renamed = {
-        key.replace("params/", prefix) if key != NUMBERS_KEY else key: value
+        key.replace("params/", prefix) if key != ARCHITECTURE_KEY else key: value
         for key, value in arrays.items()
     }
     path = save(tmp_path / "numpy.npz", renamed, compressed=compressed)
@@ -214,8 +214,8 @@ def test_damage(arrays: dict[str, np.ndarray], tmp_path: Path) -> None:
 def test_numbers_that_shapes_tell_are_not_written(tmp_path: Path) -> None:
     usual = {"sliding_window": 4096, "query_pre_attn_scalar": 8}
     with np.load(write_model(random_task(**usual), tmp_path / "a.npz", "npz")) as file:
-        assert NUMBERS_KEY not in file
+        assert ARCHITECTURE_KEY not in file
     task = random_task(**{**usual, "query_pre_attn_scalar": 6})
     with np.load(write_model(task, tmp_path / "b.npz", "npz")) as file:
-        noted = json.loads(file[NUMBERS_KEY].tobytes())
+        noted = json.loads(file[ARCHITECTURE_KEY].tobytes())
     assert noted["text_decoder"]["query_pre_attn_scalar"] == 6
