@@ -30,7 +30,8 @@ class Writer(NamedTuple):
         title: what users call it.
         ending: of the file's name; "" for a directory.
         dtypes: names of the types of weights it holds.
-        write: (checkpoint, target, dtype, advance) -> None.
+        write: Called with a checkpoint, a target that does not exist, a type (None
+            for each tensor's own), and what is told the bytes of each block.
     """
 
     title: str
@@ -39,49 +40,31 @@ class Writer(NamedTuple):
     write: Callable[[Checkpoint, Path, str | None, Advance], None]
 
 
-def _by_numpy_type(write: Callable[..., None]) -> Callable[..., None]:
-    def write_named(
-        checkpoint: Checkpoint, target: Path, dtype: str | None, advance: Advance
-    ) -> None:
-        write(checkpoint, target, dtype and DTYPES[dtype], advance)
-
-    return write_named
-
-
-def _write_sbs(
-    checkpoint: Checkpoint, target: Path, dtype: str | None, advance: Advance
-) -> None:
-    if dtype == "sfp":
-        write_gemma_cpp(checkpoint, target, None, advance, weights="sfp")
-    else:
-        write_gemma_cpp(checkpoint, target, DTYPES[dtype or "bfloat16"], advance)
-
-
 _FLOATS = tuple(DTYPES)
 WRITERS: dict[str, Writer] = {
     "hf": Writer(
         title="Hugging Face directory",
         ending="",
         dtypes=_FLOATS,
-        write=_by_numpy_type(write_huggingface),
+        write=write_huggingface,
     ),
     "preset": Writer(
         title="preset of Keras",
         ending="",
         dtypes=_FLOATS,
-        write=_by_numpy_type(write_preset),
+        write=write_preset,
     ),
     "npz": Writer(
         title="big_vision file",
         ending=".npz",
         dtypes=_FLOATS,
-        write=_by_numpy_type(write_big_vision),
+        write=write_big_vision,
     ),
     "sbs": Writer(
         title="gemma.cpp file",
         ending=".sbs",
         dtypes=("bfloat16", "float32", "sfp"),
-        write=_write_sbs,
+        write=write_gemma_cpp,
     ),
 }
 """Formats that can be written, by the name `keras-pg2 convert --to` takes."""

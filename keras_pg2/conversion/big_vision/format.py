@@ -191,7 +191,7 @@ def _complete(text: dict[str, Any], has_post_norms: bool) -> dict[str, Any]:
 def write_big_vision(
     checkpoint: Checkpoint,
     target: Path,
-    dtype: np.dtype | None,
+    dtype: str | None,
     advance: Callable[[int], None],
 ) -> None:
     """Writes a .npz; the tokenizer stands in a file of its own.

@@ -179,10 +179,8 @@ class GemmaCppSource:
 def write_gemma_cpp(
     checkpoint: Checkpoint,
     target: Path,
-    dtype: np.dtype | None,
+    dtype: str | None,
     advance: Callable[[int], None],
-    *,
-    weights: str = "bf16",
 ) -> None:
     """Writes a .sbs file with configuration and tokenizer inside.
 
@@ -193,10 +191,10 @@ def write_gemma_cpp(
     Args:
         checkpoint: what to write.
         target: the file, which does not exist yet.
-        dtype: of matrices and norms, float32 or bfloat16; None for bfloat16. Biases
-            and the table of positions are float32 always.
+        dtype: of matrices and norms, "float32" or "bfloat16"; None is "bfloat16",
+            "sfp" too, with 8-bit floats for the decoder's matrices. Biases and the
+            table of positions are float32 always.
         advance: told the bytes of each matrix when it is written.
-        weights: "sfp" writes the decoder's matrices as 8-bit floats.
 
     Raises:
         ValueError: when there is no tokenizer, or gemma.cpp has no such network.
@@ -207,12 +205,12 @@ def write_gemma_cpp(
             "Expected a tokenizer, which is a part of a .sbs file. Received a "
             "checkpoint without. Pass tokenizer=paligemma_tokenizer.model."
         )
-    base = "bfloat16" if dtype is None or dtype == DTYPES["bfloat16"] else "float32"
-    config = config_words(architecture, "sfp" if weights == "sfp" else base)
+    dtype = dtype or "bfloat16"
+    config = config_words(architecture, dtype)
     contents: list[int] = []
     with writing_blobs(target) as blobs:
         for tensor in outgoing_tensors(checkpoint, weight_rows(**architecture)):
-            data, type_number, scale = _encode(tensor, base, weights)
+            data, type_number, scale = _encode(tensor, dtype)
             shape = data.shape if data.ndim == 2 else (1, data.size)
             blobs.write(tensor.key, [as_bytes(data)])
             contents += matrix_words(
@@ -228,16 +226,16 @@ def _bytes(words: list[int]) -> bytes:
     return struct.pack(f"<{len(words)}I", *words)
 
 
-def _encode(tensor: Outgoing, base: str, weights: str) -> tuple[np.ndarray, int, float]:
+def _encode(tensor: Outgoing, dtype: str) -> tuple[np.ndarray, int, float]:
     """A tensor as its file has it, the number of its type, and its scale."""
     value = tensor.read()
-    if weights == "sfp" and tensor.key.startswith(_COMPRESSED):
+    if dtype == "sfp" and tensor.key.startswith(_COMPRESSED):
         codes, scale = encode_sfp(value)
         return codes, _SFP, scale
     is_float32 = tensor.key in _ALWAYS_FLOAT32 or tensor.key.startswith(
         _FLOAT32_IN_LAYERS
     )
-    name = "float32" if is_float32 else base
+    name = "float32" if is_float32 or dtype == "float32" else "bfloat16"
     return cast(value, DTYPES[name], tensor.key), WEIGHT_TYPES[name], 1.0
 
 

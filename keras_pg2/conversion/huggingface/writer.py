@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from keras_pg2.catalogue.architecture import num_image_tokens
 from keras_pg2.conversion.huggingface.config import read_architecture, write_config
 from keras_pg2.conversion.huggingface.reader import RESAMPLE
@@ -32,7 +30,7 @@ from keras_pg2.conversion.tables.outgoing import main_dtype, outgoing_tensors
 def write_huggingface(
     checkpoint: Checkpoint,
     target: Path,
-    dtype: np.dtype | None,
+    dtype: str | None,
     advance: Callable[[int], None],
 ) -> None:
     """Writes a checkpoint as a Hugging Face directory.

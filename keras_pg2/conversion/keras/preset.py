@@ -14,8 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from keras_pg2.catalogue.architecture import (
     count_parameters,
     override_architecture,
@@ -159,7 +157,7 @@ def _dataset(path: str) -> str:
 def write_preset(
     checkpoint: Checkpoint,
     target: Path,
-    dtype: np.dtype | None,
+    dtype: str | None,
     advance: Callable[[int], None],
 ) -> None:
     """Writes a checkpoint as a preset of ours.

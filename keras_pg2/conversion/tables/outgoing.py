@@ -12,7 +12,7 @@ import numpy as np
 from keras_pg2.catalogue.architecture import variable_shapes
 from keras_pg2.conversion.tables.blocks import in_memory_order
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
-from keras_pg2.conversion.tables.number_types import cast
+from keras_pg2.conversion.tables.number_types import DTYPES, cast
 from keras_pg2.conversion.tables.transforms import Shape
 from keras_pg2.conversion.tables.weight_table import (
     Row,
@@ -49,14 +49,14 @@ class Outgoing(NamedTuple):
 
 
 def outgoing_tensors(
-    checkpoint: Checkpoint, rows: Sequence[Row], dtype: np.dtype | None = None
+    checkpoint: Checkpoint, rows: Sequence[Row], dtype: str | None = None
 ) -> list[Outgoing]:
     """The tensors of a table's keys, in the order of the table, from a checkpoint.
 
     Args:
         checkpoint: where the values come from.
         rows: the table of the file to be written.
-        dtype: type of all tensors; None keeps each tensor's own.
+        dtype: Name of the type of all tensors; None keeps each tensor's own.
 
     Raises:
         ValueError: when the table does not have every variable of the checkpoint
@@ -67,7 +67,7 @@ def outgoing_tensors(
         checkpoint=checkpoint,
         incoming={row.ours: row for row in checkpoint.rows},
         rows=rows,
-        dtype=dtype,
+        dtype=DTYPES[dtype] if dtype else None,
     )
     return [writer.tensor(key) for key in dict.fromkeys(row.theirs for row in rows)]
 
