@@ -73,6 +73,7 @@ def test_a_quantised_preset_is_not_converted(tmp_path: Path) -> None:
     task.save_to_preset(str(tmp_path / "int8"))
     checkpoint = open_checkpoint(tmp_path / "int8")
     assert checkpoint.policies is not None
+    assert not checkpoint.check()
     assert 0 < checkpoint.num_bytes < 4 * checkpoint.num_parameters
     with pytest.raises(ValueError, match="call `quantize` again"):
         checkpoint.check_is_float()
