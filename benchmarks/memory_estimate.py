@@ -1,4 +1,4 @@
-"""`model.memory_estimate` beside what a training step takes.
+"""`keras_pg2.estimate_memory` beside what a training step takes.
 
     python -m benchmarks.memory_estimate            # 290M parameters, five settings
     python -m benchmarks.memory_estimate --settings lora
@@ -41,7 +41,7 @@ def measure(setting: dict[str, Any], shape: str) -> dict[str, float]:
     import jax
     import keras
 
-    from keras_pg2 import PaliGemma2Backbone, PaliGemma2CausalLM
+    from keras_pg2 import PaliGemma2Backbone, PaliGemma2CausalLM, estimate_memory
 
     architecture = architecture_of(shape)
     if "image_size" in setting:
@@ -58,7 +58,7 @@ def measure(setting: dict[str, Any], shape: str) -> dict[str, float]:
     if setting.get("checkpointed"):
         model.backbone.checkpoint_activations = ("vision_encoder", "text_decoder")
     model.compile(optimizer=keras.optimizers.Adam(1e-3))
-    estimate = model.memory_estimate(batch_size, length)
+    estimate = estimate_memory(model, batch_size, length)
     rows = tuple(make_rows(architecture, batch_size, length, length // 2))
     gc.collect()
     forget_peak()

@@ -100,7 +100,7 @@ def load_keras_pg2(
 
     model = PaliGemma2CausalLM.from_preset(str(directory), dtype=setting.dtype)
     if setting.trained == "lora":
-        model.load_adapter(factors, check_base=False)
+        model.adapters.load(factors, check_base=False)
     if setting.is_checkpointed:
         model.backbone.checkpoint_activations = ("vision_encoder", "text_decoder")
     model.compile(optimizer=_adam(setting))

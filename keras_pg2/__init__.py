@@ -32,7 +32,13 @@ if _Path(_sys.argv[0]).stem != "keras-pg2":
             )
             from keras_pg2.tasks import PaliGemma2CausalLM as PaliGemma2CausalLM
             from keras_pg2.tasks.answering.predictions import predict as predict
+            from keras_pg2.tasks.training.feature_caching import (
+                cache_image_features as cache_image_features,
+            )
             from keras_pg2.tasks.training.loss import ResponseLoss as ResponseLoss
+            from keras_pg2.tasks.training.memory import (
+                estimate_memory as estimate_memory,
+            )
     except ModuleNotFoundError as _error:
         if _error.name not in ("keras", "keras_hub"):
             raise

@@ -111,7 +111,7 @@ def main(
         raise typer.BadParameter("Expected --questions, --boxes or both.")
     model = PaliGemma2CausalLM.from_preset(preset)
     if adapter is not None:
-        model.load_adapter(adapter)
+        model.adapters.load(adapter)
     scores: dict[str, dict[str, float]] = {}
     if questions:
         scores["questions"] = answer_questions(model, read_jsonl(folder / "test.jsonl"))

@@ -46,7 +46,7 @@ def test_an_adapter_is_merged_and_the_files_verified(preset, tmp_path) -> None:
     rng = np.random.default_rng(0)
     for weight in model.trainable_weights:
         weight.assign(rng.normal(0, 0.3, weight.shape))
-    model.save_adapter(tmp_path / "adapter.safetensors")
+    model.adapters.save(tmp_path / "adapter.safetensors")
     target = tmp_path / "files"
     words = (preset, "--to", "litert", "--output", target)
     result = export(*words, "--adapter", tmp_path / "adapter.safetensors")

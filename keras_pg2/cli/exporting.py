@@ -64,7 +64,7 @@ def export(
         with progress(f"Loading {preset}"):
             model = PaliGemma2CausalLM.from_preset(preset, dtype=dtype.value)
             if adapter is not None:
-                model.load_adapter(adapter)
+                model.adapters.load(adapter)
         with progress(f"Writing and verifying {output} ({to}, {quantize})"):
             comparison = found.export(model, output, quantization)
         files = [output] if output.is_file() else sorted(output.rglob("*"))

@@ -60,7 +60,7 @@ def write_checkpoint(
             _check_space(part, num_bytes)
             save_file(state, part / STATE_FILE)
             if model.adapters.active is not None:
-                model.save_adapter(part / ADAPTER_FILE)
+                model.adapters.save(part / ADAPTER_FILE)
             text = json.dumps(progress, indent=2)
             (part / PROGRESS_FILE).write_text(text, encoding="utf-8")
     except (OSError, SafetensorError) as error:
@@ -156,7 +156,7 @@ def _state_variables(model: Any, with_optimizer: bool) -> dict[str, Any]:
     if with_optimizer:
         found |= {f"optimizer/{i}": v for i, v in enumerate(model.optimizer.variables)}
     # Of another dtype on each backend, so it is not looked for by that.
-    return found | {"random/0": model.noise_generator.state}
+    return found | {"random/0": model.backbone.text_decoder.noise.generator.state}
 
 
 def _weights(model: Any) -> dict[str, Any]:

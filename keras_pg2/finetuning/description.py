@@ -18,6 +18,7 @@ from keras_pg2.finetuning.data_files import fingerprint
 from keras_pg2.finetuning.plan import Plan
 from keras_pg2.finetuning.settings import differences
 from keras_pg2.tasks.adapters.layers import dense_layers
+from keras_pg2.tasks.training.memory import estimate_memory
 from keras_pg2.typing import Architecture
 
 SETTINGS_FILE = "settings.json"
@@ -176,7 +177,7 @@ def plan_lines(
 
 
 def _describe_memory(model: Any, settings: Any) -> str:
-    found = model.memory_estimate(settings.batch_size or 1, settings.text_length)
+    found = estimate_memory(model, settings.batch_size or 1, settings.text_length)
     runtime = ""
     if found.runtime:
         runtime = f", compiler and runtime {found.runtime / 1e9:.2f} in any case"

@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_pg2.datasets.rows import Row, paths_of
 from keras_pg2.finetuning.reporting import Report
-from keras_pg2.tasks.training.feature_caching import cache_features
+from keras_pg2.tasks.training.feature_caching import cache_image_features
 
 FEATURES_FOLDER = "features"
 _BATCH_SIZE = 8
@@ -61,7 +61,14 @@ def kept_features(
     _check_room(directory, (len(_pictures(rows)) - num_there) * _file_size(model))
     try:
         dtype = feature_dtype(model)
-        cache_features(model, rows, directory, dtype, _BATCH_SIZE, report.show_pictures)
+        cache_image_features(
+            model,
+            rows,
+            directory,
+            dtype=dtype,
+            batch_size=_BATCH_SIZE,
+            on_progress=report.show_pictures,
+        )
         yield
     finally:
         preprocessor.image_features = before

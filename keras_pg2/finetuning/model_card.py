@@ -16,7 +16,7 @@ _LOAD = {
 import keras_pg2
 
 model = keras_pg2.PaliGemma2CausalLM.from_preset("{base}")
-model.load_adapter("{folder}/adapter.safetensors")
+model.adapters.load("{folder}/adapter.safetensors")
 model.generate({{"images": "picture.jpg", "prompts": "{prompt}"}}, strip_prompt=True)
 """,
     False: """

@@ -116,7 +116,8 @@ class Run:
             text = json.dumps(self.record, indent=2)
             write_text(text + "\n", self.folder / SETTINGS_FILE)
             seed = self.plan.settings.seed % 2**31
-            self.model.noise_generator.state.assign(np.array([seed, 0]))
+            noise = self.model.backbone.text_decoder.noise
+            noise.generator.state.assign(np.array([seed, 0]))
             self._write_checkpoint()
         else:
             self.step = before["step"]

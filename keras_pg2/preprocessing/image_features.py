@@ -126,7 +126,8 @@ class ImageFeatures:
             raise FileNotFoundError(
                 f"Expected features of {os.fsdecode(picture)} in {self.directory}, "
                 "where there are none of this tower. Call "
-                "model.cache_image_features(rows, directory) with all rows first."
+                "keras_pg2.cache_image_features(model, rows, directory) with all rows "
+                "first."
             )
         return np.load(file)
 

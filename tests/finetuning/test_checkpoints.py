@@ -90,7 +90,7 @@ def test_a_checkpoint_of_another_network_changes_nothing(model, tmp_path):
 
 def test_the_state_of_the_noise_comes_back(model, tmp_path):
     fill(model, 1.0)
-    state = model.noise_generator.state
+    state = model.backbone.text_decoder.noise.generator.state
     state.assign(np.array([5, 3]))
     write_checkpoint(tmp_path / "last", model, {"step": 1})
     state.assign(np.array([6, 9]))

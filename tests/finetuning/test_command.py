@@ -90,7 +90,7 @@ def test_a_run_and_what_it_can_not_go_on_with(run, data, preset, tmp_path):
     assert settings["model"]["base"] == "tiny"
     assert settings["data"]["num_eval_rows"] == 3
     model = PaliGemma2CausalLM.from_preset(str(preset))
-    assert model.load_adapter(output) == "run"
+    assert model.adapters.load(output) == "run"
     assert_fails(run(*words), "--resume")
     again = run(*words, "--resume", "--seed", 3)
     assert_fails(again, "settings seed was 0 and is 3", "another directory")
@@ -122,7 +122,7 @@ def test_an_adapter_of_a_quantised_base(run, data, preset, tmp_path):
     assert done.exit_code == 0, done.stderr
     assert "of int4 kernels" in " ".join(done.stderr.split())
     model = PaliGemma2CausalLM.from_preset(str(preset))
-    model.load_adapter(output / "adapter.safetensors")
+    model.adapters.load(output / "adapter.safetensors")
     again = run(*words, "--resume", "--quantize", "int8")
     assert_fails(again, "of int4 kernels' and is", "of int8 kernels'")
 

@@ -148,7 +148,7 @@ def test_evaluations_choose_the_best_and_end_training(rows, tmp_path):
     assert best["step"] == done.best["step"]
     assert_same(factors(output), factors(output / "best"))
     fresh = make_model(rank=None)
-    fresh.load_adapter(output / "adapter.safetensors")
+    fresh.adapters.load(output / "adapter.safetensors")
     assert_same(values(model), values(fresh))
     card = (output / "README.md").read_text()
     assert f"step {done.best['step']}, the best by perplexity" in card

@@ -140,16 +140,16 @@ def test_lora_trains_on_whole_numbers(mode: str, tmp_path: Any) -> None:
             )
     # The adapter on the float base, which it was not trained on, and back.
     path = tmp_path / "small.safetensors"
-    task.save_adapter(path)
+    task.adapters.save(path)
     without = states(base)
-    base.load_adapter(path)
+    base.adapters.load(path)
     changed = states(base)
     distance = np.abs(changed - states(task)).mean()
     assert distance < {"int8": 0.1, "int4": 0.8}[mode] * np.abs(changed).mean()
     assert np.abs(changed - without).mean() > 0.05 * np.abs(changed).mean()
-    base.save_adapter(tmp_path / "float.safetensors")
+    base.adapters.save(tmp_path / "float.safetensors")
     expected = states(task)
-    task.load_adapter(tmp_path / "float.safetensors")
+    task.adapters.load(tmp_path / "float.safetensors")
     np.testing.assert_allclose(states(task), expected, atol=1e-5)
 
 
@@ -165,7 +165,7 @@ def test_logits_of_whole_numbers_have_no_gradient() -> None:
 def test_not_while_an_adapter_can_be_unmerged() -> None:
     task = random_task()
     task.enable_lora(2, parts=["projection"])
-    task.merge_lora()
+    task.adapters.merge()
     with pytest.raises(ValueError, match=r"merge it with can_unmerge=False"):
         task.quantize("int8")
 

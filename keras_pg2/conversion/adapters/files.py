@@ -151,7 +151,7 @@ def read_adapter(path: Path) -> Adapter:
         if (path.parent / "adapter_config.json").is_file():
             hint = f" It is of PEFT: load the directory, {path.parent}."
         raise ValueError(
-            f"Expected an adapter of `save_adapter` in {path}, with the format "
+            f"Expected an adapter of `Adapters.save` in {path}, with the format "
             f"{FORMAT!r}. Received: {metadata.get('format')!r}.{hint}"
         )
     tensors = {key: block.read().astype(np.float32) for key, block in blocks.items()}

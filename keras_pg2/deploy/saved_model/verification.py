@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 from PIL import Image
 
+from keras_pg2.generation.compilation import CompiledFunctions
 from keras_pg2.generation.decoding import Plan, generate_tokens
 from keras_pg2.generation.samplers import Sampler
 from keras_pg2.tasks.answering.answering import answer_log_probabilities
@@ -123,7 +124,7 @@ def model_ids(
     greedy = request._replace(
         uniforms=np.zeros_like(request.uniforms), parameters=Sampler().parameters
     )
-    answers = model.functions.get(generate_tokens, Plan(Sampler()))(greedy)
+    answers = CompiledFunctions(model).get(generate_tokens, Plan(Sampler()))(greedy)
     tokens = ops.convert_to_numpy(answers.tokens)
     return tokens[: len(arrays["token_ids"]), :max_new_tokens]
 
@@ -139,7 +140,9 @@ def model_scores(
         if len(ids) > max_new_tokens:
             answers[row], tokens[row] = "", [tokenizer.end_token_id]
     # Of each prompt its own answer.
-    return answers, np.diagonal(answer_log_probabilities(model, arrays, tokens))
+    return answers, np.diagonal(
+        answer_log_probabilities(CompiledFunctions(model), arrays, tokens)
+    )
 
 
 def _check_scores(found: np.ndarray, wanted: np.ndarray, dtype: str) -> float:

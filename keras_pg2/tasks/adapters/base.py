@@ -82,7 +82,7 @@ def open_adapter(
         base_name: of the model's checkpoint; None does not compare their bases.
 
     Raises:
-        FileNotFoundError, ValueError: as `PaliGemma2CausalLM.load_adapter`.
+        FileNotFoundError, ValueError: as `Adapters.load`.
     """
     architecture = override_architecture(backbone.get_config())
     adapter = read_peft(path, architecture) if path.is_dir() else read_adapter(path)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from keras_pg2.conversion.adapters.files import (
     write_adapter,
 )
 from keras_pg2.conversion.adapters.peft import write_peft
+from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.dropout import Dropout, check_dropout
 from keras_pg2.tasks.adapters.base import (
@@ -54,14 +55,28 @@ class _Merged(NamedTuple):
 
 
 class Adapters:
-    """What `PaliGemma2CausalLM` knows of LoRA; its methods say what these do.
+    """The LoRA adapters of a model, by name: one is in the network, the others wait.
+
+    `model.enable_lora` starts one. Available as `model.adapters`.
+
+        model.adapters.save("ocr.safetensors")
+        model.adapters.load("captions.safetensors")  # in the network now
+        model.adapters.activate("default")
 
     Args:
-        model: has the network as `backbone`, and compiled `functions`.
+        backbone: Network of the model.
+        forget_compiled: Called after a change with True if everything that was compiled
+            is out of date, False if only the training steps are.
+
+    Attributes:
+        base_name: Name of the checkpoint that the adapters belong to.
     """
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(
+        self, backbone: PaliGemma2Backbone, forget_compiled: Callable[[bool], None]
+    ) -> None:
+        self._backbone = backbone
+        self._forget_compiled = forget_compiled
         self._known: dict[str, Adapter] = {}
         self._active: str | None = None
         self._merged: _Merged | None = None
@@ -69,16 +84,17 @@ class Adapters:
 
     @property
     def names(self) -> list[str]:
+        """Names of all adapters, in the order in which they were added."""
         self._adopt()
         return list(self._known)
 
     @property
     def active(self) -> str | None:
-        """Name of the adapter in the network, also a merged one; None for none."""
+        """Name of the adapter in the network, also a merged one; None without one."""
         self._adopt()
         return self._merged.name if self._merged is not None else self._active
 
-    def enable(
+    def _enable(
         self,
         rank: int,
         targets: Targets | None,
@@ -87,6 +103,7 @@ class Adapters:
         name: str,
         dropout: float,
     ) -> None:
+        """Start an adapter; see `PaliGemma2CausalLM.enable_lora`, its one caller."""
         self._begin("enable_lora")
         _check_name(name)
         alpha = rank if alpha is None else alpha
@@ -94,35 +111,82 @@ class Adapters:
         dropout = check_dropout(dropout)
         layers = self._layers()
         if targets is None:
-            targets = default_targets(self._model.backbone, parts)
+            targets = default_targets(self._backbone, parts)
         chosen = choose_layers(layers, targets, parts)
         check_can_adapt({path: layers[path] for path in chosen})
         if name in self._known:
             settings = dict.fromkeys(chosen, (rank, float(alpha)))
             self._check_same(name, settings, dropout)
-            self.set(name)
+            self.activate(name)
             return
-        self._keep_active()
-        freeze(self._model.backbone)
+        self._store_active()
+        freeze(self._backbone)
         start_factors(layers, chosen, rank, alpha)
         words = (t.pattern if isinstance(t, re.Pattern) else t for t in targets)
         read = {path: read_factors(layers[path]) for path in chosen}
         self._known[name] = Adapter(read, tuple(words), dropout=dropout)
         self._active = name
         self._set_dropout()
-        self._forget_compiled()
+        self._forget_compiled(True)
 
-    def save(self, path: str | Path, name: str | None, overwrite: bool) -> None:
-        adapter = self._to_save("save_adapter", name)
+    def save(
+        self, path: str | Path, *, name: str | None = None, overwrite: bool = False
+    ) -> None:
+        """Write an adapter as one small file, whole or not at all.
+
+        Args:
+            path: File to write, ending in .safetensors.
+            name: Name of the adapter; None for the one in the network.
+            overwrite: Whether to replace a file at the path.
+
+        Raises:
+            ValueError: if there is no such adapter, it is merged, or other weights
+                are trainable, which the file would lose.
+            FileExistsError: if there is something at the path.
+        """
+        adapter = self._to_save("adapters.save", name)
         write_adapter(adapter, Path(path).expanduser(), overwrite)
 
-    def export(self, path: str | Path, name: str | None, base: str | None) -> None:
-        adapter = self._to_save("export_adapter_to_peft", name)
+    def export_to_peft(
+        self, path: str | Path, *, name: str | None = None, base: str | None = None
+    ) -> None:
+        """Write a directory that `peft.PeftModel.from_pretrained` loads.
+
+        Args:
+            path: A directory that does not exist yet.
+            name: Name of the adapter; None for the one in the network.
+            base: Hugging Face id or directory of the base, to be noted in it; None for
+                that of the preset.
+
+        Raises:
+            FileExistsError: if there is something at the path.
+            ValueError: as `save`.
+        """
+        adapter = self._to_save("adapters.export_to_peft", name)
         base = hub_name(self.base_name) if base is None else base
         write_peft(adapter, Path(path).expanduser(), base)
 
-    def load(self, path: str | Path, name: str | None, check_base: bool) -> str:
-        self._begin("load_adapter")
+    def load(
+        self, path: str | Path, *, name: str | None = None, check_base: bool = True
+    ) -> str:
+        """Load an adapter and put it in the network; all of it or nothing.
+
+        Args:
+            path: A file of `save`, a directory of `finetune` (of which it is the
+                result), or a directory of PEFT.
+            name: Name to give it; None for that of the file or directory.
+            check_base: Whether the model must be the one the file was trained on (a
+                directory of PEFT does not tell).
+
+        Returns:
+            The name.
+
+        Raises:
+            FileNotFoundError: if there is nothing at the path.
+            ValueError: if the base is another, layers are missing or of another
+                shape, the file is damaged, the name is taken; for DoRA and the like.
+        """
+        self._begin("adapters.load")
         path = Path(path).expanduser()
         name = path.resolve().name.removesuffix(ENDING) if name is None else name
         if (path / ADAPTER_FILE).is_file():
@@ -134,15 +198,23 @@ class Adapters:
                 "which is there already. Pass another name=..., or delete it first."
             )
         base_name = self.base_name if check_base else None
-        self._known[name] = open_adapter(path, self._model.backbone, base_name)
-        self.set(name)
+        self._known[name] = open_adapter(path, self._backbone, base_name)
+        self.activate(name)
         return name
 
-    def set(self, name: str | None) -> None:
-        self._begin("set_adapter")
+    def activate(self, name: str | None) -> None:
+        """Put one of `names` in the network, trainable; None or "none" takes it out.
+
+        If ranks and alphas are the same, nothing is compiled again. Call `compile`
+        before training another adapter.
+
+        Raises:
+            ValueError: if the name is unknown, or an adapter is merged.
+        """
+        self._begin("adapters.activate")
         adapter = None if name is None or name == NONE else self._find(name)
-        self._keep_active()
-        freeze(self._model.backbone)
+        self._store_active()
+        freeze(self._backbone)
         factors = {} if adapter is None else self._known[str(name)].layers
         has_changed = write_factors(self._layers(), factors)
         self._active = None if adapter is None else name
@@ -150,24 +222,39 @@ class Adapters:
         self._forget_compiled(has_changed)
 
     def delete(self, name: str) -> None:
-        self._begin("delete_adapter")
+        """Forget an adapter.
+
+        Raises:
+            ValueError: if the name is unknown, or an adapter is merged.
+        """
+        self._begin("adapters.delete")
         self._find(name)
         if name == self._active:
-            self.set(None)
+            self.activate(None)
         del self._known[name]
         if not self._known:
             for layer in self._layers().values():
                 layer.disable_lora()
-            self._forget_compiled()
+            self._forget_compiled(True)
 
-    def merge(self, can_unmerge: bool) -> None:
-        self._begin("merge_lora")
+    def merge(self, *, can_unmerge: bool = True) -> None:
+        """Add the adapter in the network to the kernels, which then cost no more.
+
+        Args:
+            can_unmerge: Whether to keep the kernels as they were on the host, so that
+                `unmerge` brings them back exactly. False forgets all adapters.
+
+        Raises:
+            ValueError: if no adapter is in the network, or the network is quantised.
+        """
+        self._begin("adapters.merge")
         if self._active is None:
             raise ValueError(
                 "Expected an adapter in the network to merge. Received: none. Call "
-                f"set_adapter first; known are: {', '.join(self._known) or 'none'}."
+                "adapters.activate first; known are: "
+                f"{', '.join(self._known) or 'none'}."
             )
-        self._keep_active()
+        self._store_active()
         factors = self._known[self._active].layers
         kernels = merge_factors(self._layers(), factors, can_unmerge)
         if can_unmerge:
@@ -176,27 +263,32 @@ class Adapters:
             # The others were for the kernels that are gone.
             self._known.clear()
         self._active = None
-        self._forget_compiled()
-
-    def check_can_quantize(self) -> None:
-        """Raises ValueError while kernels wait on the host to be put back."""
-        if self._merged is not None:
-            raise ValueError(
-                "Expected a model without a merged adapter for quantize, after which "
-                f"{self._merged.name!r} could not be unmerged. Call unmerge_lora "
-                "first, or merge it with can_unmerge=False."
-            )
+        self._forget_compiled(True)
 
     def unmerge(self) -> None:
+        """Undo `merge`: kernels as they were, and the adapter beside them.
+
+        Raises:
+            ValueError: if nothing is merged that can be undone.
+        """
         if self._merged is None:
             raise ValueError(
                 "Expected a model with a merged adapter. Received: one without. "
-                "`merge_lora` can be undone unless can_unmerge was False."
+                "`adapters.merge` can be undone unless can_unmerge was False."
             )
         layers, (name, kernels), self._merged = self._layers(), self._merged, None
         for path, kernel in kernels.items():
             layers[path].base_kernel.assign(kernel)
-        self.set(name)
+        self.activate(name)
+
+    def check_can_quantize(self) -> None:
+        """Raise ValueError if kernels wait on the host to be put back."""
+        if self._merged is not None:
+            raise ValueError(
+                "Expected a model without a merged adapter for quantize, after which "
+                f"{self._merged.name!r} could not be unmerged. Call adapters.unmerge "
+                "first, or merge it with can_unmerge=False."
+            )
 
     def _to_save(self, call: str, name: str | None) -> Adapter:
         """An adapter as it is now, with a description of its base."""
@@ -205,21 +297,21 @@ class Adapters:
         if name is None:
             raise ValueError(
                 f"Expected an adapter in the network for {call}. Received: none. Call "
-                "enable_lora or set_adapter first, or pass name=...; there are: "
+                "enable_lora or adapters.activate first, or pass name=...; there are: "
                 f"{', '.join(self._known) or 'none'}."
             )
-        adapter, backbone = self._find(name), self._model.backbone
+        adapter = self._find(name)
         if name == self._active:
-            check_nothing_else_trains(backbone, adapter)
-            self._keep_active()
-        base = describe_base(backbone, self.base_name)
+            check_nothing_else_trains(self._backbone, adapter)
+            self._store_active()
+        base = describe_base(self._backbone, self.base_name)
         return replace(self._known[name], base=base)
 
     def _begin(self, call: str) -> None:
         if self._merged is not None:
             raise ValueError(
                 f"Expected a model without a merged adapter for {call}. Received: one "
-                f"with {self._merged.name!r} merged. Call unmerge_lora first."
+                f"with {self._merged.name!r} merged. Call adapters.unmerge first."
             )
         self._adopt()
 
@@ -234,7 +326,7 @@ class Adapters:
             self._known[DEFAULT] = Adapter(read, tuple(names))
             self._active = DEFAULT
 
-    def _keep_active(self) -> None:
+    def _store_active(self) -> None:
         """Copies the factors in the network, which training has changed."""
         if self._active is not None:
             old, layers = self._known[self._active], self._layers()
@@ -243,16 +335,16 @@ class Adapters:
 
     def _set_dropout(self) -> None:
         """Gives the layers the dropout of the adapter in the network."""
-        backbone = self._model.backbone
+        backbone = self._backbone
         rate = self._known[self._active].dropout if self._active is not None else 0.0
-        # Places that no dropout of a block has.
+        # Indices that no dropout of a block has.
         first = 2 * len(backbone.text_decoder.blocks)
         for i, layer in enumerate(self._layers().values()):
             drop = Dropout(backbone.text_decoder.noise, rate, first + i)
             layer.lora_dropout = drop if rate and layer.lora_enabled else None
 
     def _layers(self) -> dict[str, Dense]:
-        return dense_layers(self._model.backbone)
+        return dense_layers(self._backbone)
 
     def _find(self, name: str) -> Adapter:
         if name in self._known:
@@ -274,15 +366,8 @@ class Adapters:
                 f"Expected {name!r} as it was enabled ({known.describe()}). Received: "
                 f"rank {rank}, alpha {alpha:g}, {len(wanted)} layers, dropout "
                 f"{dropout:g}. Pass another "
-                "name=..., or call delete_adapter or merge_lora first."
+                "name=..., or call adapters.delete or adapters.merge first."
             )
-
-    def _forget_compiled(self, everything: bool = True) -> None:
-        """What trains is settled when it is compiled, and so is LoRA's scale."""
-        model = self._model
-        model.train_function = model.test_function = model.predict_function = None
-        if everything:
-            model.functions.clear()
 
 
 def _check_name(name: str) -> None:

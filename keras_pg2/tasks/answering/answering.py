@@ -1,54 +1,62 @@
-"""Running prepared requests: whole answers, streamed ones, and given ones.
+"""From requests to answers: whole ones, streamed ones, and given ones.
 
 Axes: B batch, N new tokens, A choices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from keras import ops
 
+from keras_pg2.codecs.grammars import Choices
 from keras_pg2.generation import rows
-from keras_pg2.generation.compilation import bucket_length
-from keras_pg2.generation.decoding import Generated, Plan
+from keras_pg2.generation.compilation import CompiledFunctions, bucket_length
+from keras_pg2.generation.decoding import Generated, Plan, embed_images
+from keras_pg2.generation.samplers import BeamSearch, Sampler
 from keras_pg2.generation.scoring import score_answers
 from keras_pg2.generation.session import Session
+from keras_pg2.modeling.backbone import with_image_axis
+from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.answering.answers import (
+    Answers,
     TextStream,
+    as_stop_strings,
     cut_answers,
     cut_at,
     decode_answers,
     scored_answers,
 )
-from keras_pg2.tasks.answering.requests import Prepared
+from keras_pg2.tasks.answering.requests import (
+    AnsweringModel,
+    EncodedImages,
+    Images,
+    Inputs,
+    Prepared,
+    preprocess,
+)
 
 TOKENS_BETWEEN_LOOKS = 8
 """How often generated text is searched for stop strings."""
 
 
-def answer(
-    model: Any,
+def read_answers(
+    preprocessor: PaliGemma2CausalLMPreprocessor | None,
     prepared: Prepared,
+    answers: Generated,
     stop_strings: tuple[str, ...] = (),
     strip_prompt: bool = True,
     return_scores: bool = False,
-) -> Any:
-    """Runs a request to its end; see `PaliGemma2CausalLM.generate`."""
-    preprocessor = model.preprocessor
-    if stop_strings:
-        answers = _generate_until(model, prepared, stop_strings, return_scores)
-    else:
-        answers = model.make_generate_function(return_scores)(prepared.request)
+) -> Answers:
+    """Turn generated tokens into what `PaliGemma2CausalLM.generate` returns."""
     batch_size = len(prepared.arrays["token_ids"])
     answers = Generated(*(ops.convert_to_numpy(part)[:batch_size] for part in answers))
-    has_text = preprocessor is not None
     # A scored text is of the tokens that are scored.
-    strip_prompt = strip_prompt or (return_scores and has_text)
+    strip_prompt = strip_prompt or (return_scores and preprocessor is not None)
     result = rows.join_rows(prepared.arrays, answers, strip_prompt)
-    if not has_text:
+    if preprocessor is None:
         if not return_scores:
             del result["log_probabilities"]
         return result
@@ -64,15 +72,15 @@ def answer(
     return texts if prepared.is_batched else texts[0]
 
 
-def _generate_until(
-    model: Any, prepared: Prepared, stop_strings: tuple[str, ...], with_scores: bool
+def generate_until(
+    session: Session,
+    preprocessor: PaliGemma2CausalLMPreprocessor,
+    stop_strings: tuple[str, ...],
 ) -> Generated:
-    """Looks for the stop strings every few tokens."""
-    plan = Plan(model.sampler.structure, with_scores)
-    session = Session(model.functions, plan, prepared.request)
+    """Run a session to its end, looking for stop strings every few tokens."""
     while True:
         answers = session.answers
-        cut = cut_answers(model.preprocessor, answers, stop_strings)
+        cut = cut_answers(preprocessor, answers, stop_strings)
         session.stop(cut.num_generated < answers.num_generated)
         if session.is_done.all():
             return cut
@@ -80,24 +88,22 @@ def _generate_until(
 
 
 def stream(
-    model: Any, prepared: Prepared, stop_strings: tuple[str, ...]
-) -> Iterator[Any]:
-    """Gives the new text after each token; see `PaliGemma2CausalLM.stream`."""
-    # The sampler of now, whose noise the request has.
-    return _stream(model, Plan(model.sampler.structure), prepared, stop_strings)
+    functions: CompiledFunctions,
+    plan: Plan,
+    prepared: Prepared,
+    preprocessor: PaliGemma2CausalLMPreprocessor,
+    stop_strings: tuple[str, ...],
+) -> Iterator[str | list[str]]:
+    """Yield the new text after each token; see `PaliGemma2CausalLM.stream`."""
 
-
-def _stream(
-    model: Any, plan: Plan, prepared: Prepared, stop_strings: tuple[str, ...]
-) -> Iterator[Any]:
     def decode(token_ids: np.ndarray) -> str:
         mask = np.ones(len(token_ids), bool)
         row = {"token_ids": token_ids, "padding_mask": mask}
-        return model.preprocessor.generate_postprocess(row)[0]
+        return preprocessor.generate_postprocess(row)[0]
 
     count = len(prepared.arrays["token_ids"])
     streams = [TextStream(decode, stop_strings) for _ in range(count)]
-    session = Session(model.functions, plan, prepared.request)
+    session = Session(functions, plan, prepared.request)
     was_done = np.zeros(count, bool)
     while True:
         answers, is_done = session.answers, session.is_done[:count]
@@ -112,33 +118,87 @@ def _stream(
         session.advance(1)
 
 
-def choice_probabilities(
-    model: Any, arrays: dict[str, np.ndarray], answers: Sequence[Sequence[int]]
-) -> np.ndarray:
-    """How probable each of some answers is among them.
+def check_no_beams(sampler: Sampler | BeamSearch, name: str) -> None:
+    """Raise ValueError if the sampler knows its answer only in the end."""
+    if isinstance(sampler, BeamSearch):
+        raise ValueError(
+            f"Expected a sampler without beams for {name}: beam search knows its "
+            f"answer only in the end. Received: {sampler}. Call "
+            'compile(sampler="greedy") first.'
+        )
 
-    Args:
-        model: the `PaliGemma2CausalLM`.
-        arrays: B preprocessed prompts.
-        answers: the tokens of each, the end token included.
 
-    Returns:
-        float64[B, A], rows that add up to 1.
-    """
-    totals = answer_log_probabilities(model, arrays, answers)
+def check_stop_strings(
+    model: AnsweringModel, stop_strings: str | Sequence[str] | None
+) -> tuple[str, ...]:
+    """Return stop strings as a tuple; raise ValueError if the model cannot stop."""
+    stops = as_stop_strings(stop_strings)
+    if stops:
+        check_no_beams(model.sampler, "stop_strings")
+        if model.preprocessor is None:
+            raise ValueError(
+                "Expected a model with a preprocessor together with stop_strings, "
+                "to make text of tokens. Received: preprocessor=None. Pass "
+                "stop_token_ids."
+            )
+    return stops
+
+
+def encode_images(
+    model: AnsweringModel, functions: CompiledFunctions, images: Images
+) -> EncodedImages:
+    """Return the image tokens of pictures; see `PaliGemma2CausalLM.encode_images`."""
+    inputs = {"images": images, "prompts": ""}
+    if isinstance(images, list | tuple):
+        inputs = {"images": list(images), "prompts": [""] * len(images)}
+    if model.preprocessor is not None:
+        images = model.preprocessor.generate_preprocess(inputs)["images"]
+    arrays = with_image_axis({"images": ops.convert_to_numpy(images)})
+    count = len(arrays["images"])
+    padded = rows.pad_rows(arrays["images"].astype(np.float32))
+    run = functions.get(embed_images)
+    # A copy, as PyTorch could not train on what it has computed without gradients.
+    return EncodedImages(ops.copy(run(padded)[:count]))
+
+
+def choose(
+    model: AnsweringModel,
+    functions: CompiledFunctions,
+    inputs: Inputs,
+    choices: Sequence[str],
+) -> dict[str, float] | list[dict[str, float]]:
+    """Return probabilities of some answers; see `PaliGemma2CausalLM.choose`."""
+    if model.preprocessor is None:
+        raise ValueError(
+            "Expected a model with a preprocessor, to make tokens of the choices. "
+            "Received: preprocessor=None."
+        )
+    is_list = isinstance(choices, Iterable) and not isinstance(choices, str)
+    grammar = Choices(tuple(choices) if is_list else choices)
+    tokens = grammar.tokens(model.preprocessor.tokenizer)
+    arrays, is_batched = preprocess(model, inputs, None)
+    if arrays["response_mask"].any():
+        raise ValueError("Expected no responses together with choices.")
+    totals = answer_log_probabilities(functions, arrays, tokens)
     weights = np.exp(totals - totals.max(axis=1, keepdims=True))
-    return weights / weights.sum(axis=1, keepdims=True)
+    results = []
+    for row in weights / weights.sum(axis=1, keepdims=True):
+        order = np.argsort(-row, kind="stable")
+        results.append({grammar.texts[i]: float(row[i]) for i in order})
+    return results if is_batched else results[0]
 
 
 def answer_log_probabilities(
-    model: Any, arrays: dict[str, np.ndarray], answers: Sequence[Sequence[int]]
+    functions: CompiledFunctions,
+    arrays: dict[str, np.ndarray],
+    answers: Sequence[Sequence[int]],
 ) -> np.ndarray:
-    """The log-probability of each of some answers to each prompt.
+    """Return the log-probability of each of some answers to each prompt.
 
     Args:
-        model: the `PaliGemma2CausalLM`.
+        functions: Compiled functions of a `PaliGemma2CausalLM`.
         arrays: B preprocessed prompts.
-        answers: the tokens of each, the end token included.
+        answers: Tokens of each answer, the end token included.
 
     Returns:
         float64[B, A], natural logarithms, summed over the tokens of an answer.
@@ -149,7 +209,7 @@ def answer_log_probabilities(
     token_ids = np.zeros(shape, np.int32)
     for i, row in enumerate(answers):
         token_ids[i, : len(row)] = row
-    run = model.functions.get(score_answers)
+    run = functions.get(score_answers)
     scores = ops.convert_to_numpy(run(rows.pad_to_bucket(arrays), token_ids))
     scores = scores[: len(arrays["token_ids"]), : len(answers)].astype(np.float64)
     is_own = np.arange(shape[1]) < lengths[:, None]

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from keras_pg2.generation.decoding import Generated
+from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
+
+Answers: TypeAlias = Any
+"""What `PaliGemma2CausalLM.generate` gives, which says more: a text, a `ScoredAnswer`,
+a list of them, or arrays."""
 
 INCOMPLETE = "\ufffd"
 """What stands for bytes that are no whole character (yet)."""
@@ -50,30 +55,39 @@ def scored_answers(texts: Sequence[str], answers: Generated) -> list[ScoredAnswe
         count = int(answers.num_generated[i])
         own = answers.log_probabilities[i, :count]
         total = float(own.sum(dtype=np.float64))
-        scored.append(ScoredAnswer(text, total, answers.tokens[i, :count], own))
+        scored.append(
+            ScoredAnswer(
+                text=text,
+                log_probability=total,
+                token_ids=answers.tokens[i, :count],
+                token_log_probabilities=own,
+            )
+        )
     return scored
 
 
-def decode_answers(preprocessor: Any, answers: Generated) -> list[str]:
+def decode_answers(
+    preprocessor: PaliGemma2CausalLMPreprocessor, answers: Generated
+) -> list[str]:
     """The texts of the generated tokens alone."""
-    places = np.arange(answers.tokens.shape[1])
-    mask = places < answers.num_generated[:, None]
+    indices = np.arange(answers.tokens.shape[1])
+    mask = indices < answers.num_generated[:, None]
     rows = {"token_ids": answers.tokens, "padding_mask": mask}
     return preprocessor.generate_postprocess(rows)
 
 
-def as_stop_strings(stop_strings: Any) -> tuple[str, ...]:
-    """A text or texts as a tuple; None is none.
+def as_stop_strings(stop_strings: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Return a text or texts as a tuple, () for None.
 
     Raises:
-        ValueError: when they are something else, or empty.
+        ValueError: if they are something else, or empty.
     """
     if stop_strings is None:
         return ()
     is_several = isinstance(stop_strings, Iterable) and not isinstance(
         stop_strings, str
     )
-    texts = tuple(stop_strings) if is_several else (stop_strings,)
+    texts: tuple[Any, ...] = tuple(stop_strings) if is_several else (stop_strings,)
     if not all(isinstance(text, str) and text for text in texts):
         raise ValueError(
             "Expected stop_strings as a text or a list of texts that are not empty. "
@@ -83,13 +97,15 @@ def as_stop_strings(stop_strings: Any) -> tuple[str, ...]:
 
 
 def cut_at(text: str, stop_strings: Sequence[str]) -> str:
-    """The text before the first stop string."""
-    places = [text.find(stop) for stop in stop_strings]
-    return text[: min((place for place in places if place >= 0), default=len(text))]
+    """Return the text before the first stop string."""
+    found = [text.find(stop) for stop in stop_strings]
+    return text[: min((index for index in found if index >= 0), default=len(text))]
 
 
 def cut_answers(
-    preprocessor: Any, answers: Generated, stop_strings: Sequence[str]
+    preprocessor: PaliGemma2CausalLMPreprocessor,
+    answers: Generated,
+    stop_strings: Sequence[str],
 ) -> Generated:
     """Takes off the tokens behind the one that completes a stop string."""
     num_generated = answers.num_generated.copy()
@@ -140,9 +156,9 @@ class TextStream:
             token_ids: int32[...], all tokens until now.
             is_last: whether there will be no more.
         """
-        whole = self._decode(token_ids)
-        text = cut_at(whole, self._stop_strings)
-        self.is_stopped = len(text) < len(whole)
+        decoded = self._decode(token_ids)
+        text = cut_at(decoded, self._stop_strings)
+        self.is_stopped = len(text) < len(decoded)
         if not (is_last or self.is_stopped):
             text = text.rstrip(INCOMPLETE)
             text = text[: len(text) - self._num_undecided(text)]

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
-from PIL import Image
 
 from keras_pg2.catalogue.names import Preset, locate, resolve
 from keras_pg2.checks.numbers import check_at_least_one
@@ -26,15 +25,24 @@ from keras_pg2.codecs.parsing import parse_detections
 from keras_pg2.generation.samplers import BeamSearch
 from keras_pg2.preprocessing import prompts
 from keras_pg2.preprocessing.images import open_image
-from keras_pg2.tasks.answering.answers import ScoredAnswer
+from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
+from keras_pg2.tasks.answering.answering import read_answers
 from keras_pg2.tasks.answering.detection_scores import (
     ScoreCalibration,
     geometric_mean,
     token_features,
 )
-from keras_pg2.tasks.answering.requests import EncodedImages
+from keras_pg2.tasks.answering.requests import (
+    AnsweringModel,
+    EncodedImages,
+    Images,
+    Options,
+    prepare,
+)
 
-Task = Literal["detect", "segment"]
+DetectionTask = Literal["detect", "segment"]
+Labels: TypeAlias = Sequence[str] | Sequence[Sequence[str]]
+"""The names to look for in all pictures, or a list of them for each picture."""
 Asked = Literal["together", "each", "both"]
 BOTH_OVERLAP = 0.5
 """IoU over which what was found in both ways is one thing."""
@@ -42,67 +50,87 @@ CODEC_FILE = "mask_codec.npz"
 """In a preset's directory; without one the codec of the released checkpoints is it."""
 
 
+@dataclass(frozen=True)
+class DetectionOptions:
+    """The arguments of `PaliGemma2CausalLM.detect` and `segment`.
+
+    Raises:
+        ValueError: if a number is out of range, or `asked` unknown.
+    """
+
+    task: DetectionTask
+    max_detections: int
+    max_overlap: float | None
+    batch_size: int
+    asked: Asked
+
+    def __post_init__(self) -> None:
+        check_at_least_one("max_detections", self.max_detections)
+        check_at_least_one("batch_size", self.batch_size)
+        overlap = self.max_overlap
+        is_share = isinstance(overlap, Real) and 0 <= overlap <= 1
+        if overlap is not None and not is_share:
+            raise ValueError(f"Expected max_overlap in [0, 1], received {overlap!r}.")
+        if self.asked not in get_args(Asked):
+            raise ValueError(
+                f"Expected asked to be one of {', '.join(get_args(Asked))}, received "
+                f"{self.asked!r}."
+            )
+
+
 def find_detections(
-    model: Any,
-    task: Task,
-    images: Any,
-    labels: Sequence[str] | Sequence[Sequence[str]],
-    max_detections: int,
-    max_overlap: float | None,
-    batch_size: int,
-    asked: Asked,
-) -> Any:
-    """See `PaliGemma2CausalLM.detect`."""
-    _check_model(model, task)
+    model: AnsweringModel,
+    files: DetectionFiles,
+    images: Images,
+    labels: Labels,
+    options: DetectionOptions,
+) -> Detections | list[Detections]:
+    """Return detections of pictures; see `PaliGemma2CausalLM.detect`."""
+    task = options.task
+    preprocessor = _check_model(model, task)
     if isinstance(images, EncodedImages):
         raise TypeError(
             f"Expected pictures to {task} things in, whose sizes are needed. Received: "
             "encoded images. Pass the pictures."
         )
-    check_at_least_one("max_detections", max_detections)
-    check_at_least_one("batch_size", batch_size)
-    is_share = isinstance(max_overlap, Real) and 0 <= max_overlap <= 1
-    if max_overlap is not None and not is_share:
-        raise ValueError(f"Expected max_overlap in [0, 1], received {max_overlap!r}.")
-    if asked not in get_args(Asked):
-        raise ValueError(
-            f"Expected asked to be one of {', '.join(get_args(Asked))}, received "
-            f"{asked!r}."
-        )
-    if asked == "both" and max_overlap is None:
-        max_overlap = BOTH_OVERLAP
     is_batched = isinstance(images, list | tuple)
     pictures = list(images) if is_batched else [images]
-    rows = _labels_of_each(labels, len(pictures))
     by_labels: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for i, names in enumerate(rows):
-        for question in _questions(names, asked):
+    for i, names in enumerate(_labels_of_each(labels, len(pictures))):
+        for question in _questions(names, options.asked):
             by_labels[question].append(i)
     calls = [
-        (names, tuple(places[start : start + batch_size]))
-        for names, places in by_labels.items()
-        for start in range(0, len(places), batch_size)
+        (names, indices[start : start + options.batch_size])
+        for names, indices in by_labels.items()
+        for start in range(0, len(indices), options.batch_size)
     ]
-    prompts_of = {names: _prompt(task, names) for names in by_labels}
+    prompts_of = {names: getattr(prompts, task)(names) for names in by_labels}
     codec = None
     if task == "segment":
-        codec = model.mask_codec or MaskCodec.released()
+        codec = files.mask_codec or MaskCodec.released()
+    score = files.score_calibration or geometric_mean
+    run = model.make_generate_function(with_scores=True)
     found: dict[int, list[Detections]] = defaultdict(list)
-    for names, places in calls:
-        opened = [open_image(pictures[i], f"image {i}") for i in places]
-        answers = model.generate(
+    for names, indices in calls:
+        opened = [open_image(pictures[i], f"image {i}") for i in indices]
+        prepared = prepare(
+            model,
             {"images": opened, "prompts": [prompts_of[names]] * len(opened)},
-            max_new_tokens=_room(model, task, names, max_detections),
-            constraint=_grammar(task, names),
-            return_scores=True,
+            Options(
+                max_new_tokens=_room(preprocessor, options, names),
+                constraint=_grammar(task, names),
+            ),
         )
-        for i, picture, answer in zip(places, opened, answers, strict=True):
-            instances = read_answer(model, answer, picture, codec)
-            # There is room for more things where a label is shorter than the longest.
-            found[i].append(instances.take(np.arange(len(instances))[:max_detections]))
-    results = [
-        _joined(found[i], max_overlap, max_detections) for i in range(len(pictures))
-    ]
+        generated = run(prepared.request)
+        answers = read_answers(preprocessor, prepared, generated, return_scores=True)
+        for i, picture, answer in zip(indices, opened, answers, strict=True):
+            instances = parse_detections(answer.text, *picture.size, codec)
+            scores = score(token_features(answer, preprocessor.tokenizer))
+            instances = replace(instances, scores=scores)
+            # There is room for more things if a label is shorter than the longest.
+            first = np.arange(len(instances))[: options.max_detections]
+            found[i].append(instances.take(first))
+    results = [_joined(found[i], options) for i in range(len(pictures))]
     return results if is_batched else results[0]
 
 
@@ -114,33 +142,23 @@ def _questions(names: tuple[str, ...], asked: Asked) -> list[tuple[str, ...]]:
     return [names] if asked == "together" or len(names) == 1 else [names, *each]
 
 
-def _joined(
-    parts: list[Detections], max_overlap: float | None, max_detections: int
-) -> Detections:
+def _joined(parts: list[Detections], options: DetectionOptions) -> Detections:
     """What several answers about a picture found, the surest of it."""
-    whole = Detections.concatenate(parts)
+    joined, max_overlap = Detections.concatenate(parts), options.max_overlap
+    if max_overlap is None and options.asked == "both":
+        max_overlap = BOTH_OVERLAP
     if max_overlap is not None:
-        whole = whole.without_duplicates(max_overlap)
-    assert whole.scores is not None
-    surest = np.argsort(-whole.scores, kind="stable")[:max_detections]
-    return whole.take(np.sort(surest))
-
-
-def read_answer(
-    model: Any, answer: ScoredAnswer, picture: Image.Image, codec: MaskCodec | None
-) -> Detections:
-    """The detections of a well-formed answer, with scores."""
-    instances = parse_detections(answer.text, picture.width, picture.height, codec)
-    features = token_features(answer, model.preprocessor.tokenizer)
-    score = model.score_calibration or geometric_mean
-    return replace(instances, scores=score(features))
+        joined = joined.without_duplicates(max_overlap)
+    assert joined.scores is not None
+    surest = np.argsort(-joined.scores, kind="stable")[: options.max_detections]
+    return joined.take(np.sort(surest))
 
 
 class DetectionFiles:
     """What a preset has for detection besides its network, read when it is needed.
 
     Args:
-        directory: of a preset; None for none.
+        directory: Directory of a preset; None if there is none.
     """
 
     def __init__(self, directory: Path | None) -> None:
@@ -152,7 +170,7 @@ class DetectionFiles:
 
     @classmethod
     def of_preset(cls, preset: str | Path) -> DetectionFiles:
-        """Of what was named to `from_preset`, and is on this machine by now."""
+        """Return those of what `from_preset` has put on this machine."""
         found = resolve(preset)
         if isinstance(found, Preset):
             return cls(None)
@@ -161,7 +179,7 @@ class DetectionFiles:
 
     @property
     def mask_codec(self) -> MaskCodec | None:
-        """The one that was set, or the preset's own; None where there is neither."""
+        """The one that was set, or the preset's own; None if there is neither."""
         if self._codec is None and self._directory is not None:
             path = self._directory / CODEC_FILE
             self._codec = MaskCodec.from_file(path) if path.is_file() else None
@@ -172,14 +190,16 @@ class DetectionFiles:
         self._codec = codec
 
     def save(self, directory: Path) -> None:
-        """Writes the codec and the calibration, where there are any."""
+        """Write the codec and the calibration, if there are any."""
         if self.mask_codec is not None:
             self.mask_codec.save(directory / CODEC_FILE)
         if self.score_calibration is not None:
             self.score_calibration.save(directory)
 
 
-def _check_model(model: Any, task: Task) -> None:
+def _check_model(
+    model: AnsweringModel, task: DetectionTask
+) -> PaliGemma2CausalLMPreprocessor:
     if model.preprocessor is None or model.preprocessor.image_converter is None:
         raise ValueError(
             f"Expected a model with a preprocessor and an image converter to {task} "
@@ -191,9 +211,10 @@ def _check_model(model: Any, task: Task) -> None:
             f"Expected a sampler without beams to {task}. Received: {model.sampler}. "
             'Call compile(sampler="greedy") first.'
         )
+    return model.preprocessor
 
 
-def _labels_of_each(labels: Any, num_pictures: int) -> list[tuple[str, ...]]:
+def _labels_of_each(labels: Labels, num_pictures: int) -> list[tuple[str, ...]]:
     """The labels of each picture, checked."""
     prompts.check_labels(labels, ", or one such list for each picture")
     if all(isinstance(label, str) for label in labels):
@@ -207,25 +228,25 @@ def _labels_of_each(labels: Any, num_pictures: int) -> list[tuple[str, ...]]:
     return [_checked(row, f" of picture {i}") for i, row in enumerate(labels)]
 
 
-def _checked(labels: Sequence[str], place: str) -> tuple[str, ...]:
+def _checked(labels: Any, whose: str) -> tuple[str, ...]:
     try:
         prompts.detect(labels)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"Labels{place}: {error}") from None
+        raise type(error)(f"Labels{whose}: {error}") from None
     return tuple(label.strip() for label in labels)
 
 
-def _prompt(task: Task, labels: tuple[str, ...]) -> str:
-    return getattr(prompts, task)(labels)
-
-
-def _grammar(task: Task, labels: tuple[str, ...]) -> LocationGrammar:
+def _grammar(task: DetectionTask, labels: tuple[str, ...]) -> LocationGrammar:
     return LocationGrammar(labels, "always" if task == "segment" else "never")
 
 
-def _room(model: Any, task: Task, labels: tuple[str, ...], max_detections: int) -> int:
-    """Tokens that so many instances of the longest label take, and the end."""
-    box = "<loc0000>" * 4 + ("<seg000>" * 16 if task == "segment" else "")
+def _room(
+    preprocessor: PaliGemma2CausalLMPreprocessor,
+    options: DetectionOptions,
+    labels: tuple[str, ...],
+) -> int:
+    """Tokens that the most instances of the longest label take, and the end."""
+    box = "<loc0000>" * 4 + ("<seg000>" * 16 if options.task == "segment" else "")
     texts = [f"{box} {label} ; " for label in labels]
-    tokens: Iterator[int] = map(len, model.preprocessor.tokenizer.tokenize(texts))
-    return max_detections * max(tokens) + 1
+    tokens: Iterator[int] = map(len, preprocessor.tokenizer.tokenize(texts))
+    return options.max_detections * max(tokens) + 1

@@ -14,11 +14,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from keras_pg2.files.json_files import read_json
+from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
 from keras_pg2.tasks.answering.answers import ScoredAnswer
 
 CALIBRATION_FILE = "detection_scores.json"
@@ -83,7 +83,7 @@ def geometric_mean(features: np.ndarray) -> np.ndarray:
     return np.exp(total / 5).astype(np.float32)
 
 
-def token_features(answer: ScoredAnswer, tokenizer: Any) -> np.ndarray:
+def token_features(answer: ScoredAnswer, tokenizer: PaliGemma2Tokenizer) -> np.ndarray:
     """What a score is made of, for each instance of a well-formed answer.
 
     Args:
@@ -132,10 +132,11 @@ def fit_calibration(
     pull = np.diag([0.0] + [1e-3 * len(right)] * NUM_FEATURES)
     weights = np.zeros(columns.shape[1])
     for _ in range(50):
-        chance = 1 / (1 + np.exp(-(columns @ weights).clip(-50, 50)))
-        slope = columns.T @ (chance - right) + pull @ weights
-        curvature = (columns * (chance * (1 - chance))[:, None]).T @ columns + pull
-        step = np.linalg.solve(curvature, slope)
+        probability = 1 / (1 + np.exp(-(columns @ weights).clip(-50, 50)))
+        gradient = columns.T @ (probability - right) + pull @ weights
+        variance = probability * (1 - probability)
+        curvature = (columns * variance[:, None]).T @ columns + pull
+        step = np.linalg.solve(curvature, gradient)
         weights = weights - step
         if np.abs(step).max() < 1e-9:
             break

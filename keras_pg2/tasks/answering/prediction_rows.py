@@ -1,4 +1,4 @@
-"""What `predict` is asked: pictures and prompts, from folders and iterables."""
+"""What `predict` is questions: pictures and prompts, from folders and iterables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Row(NamedTuple):
 
     Attributes:
         id: what the record is known by: given by the user, the picture's path, or the
-            row's place.
+            row's index.
         images: as in `generate`; None for text alone.
         prompt: the prompt.
     """
@@ -67,9 +67,9 @@ def read_rows(
 ) -> tuple[Iterator[Row], int | None]:
     """The rows, and how many there are if that is known."""
     if isinstance(prompts, str):
-        asked = [prompts]
+        questions = [prompts]
     elif prompts is None or isinstance(prompts, Iterable):
-        asked = list(prompts or [])
+        questions = list(prompts or [])
     else:
         raise TypeError(
             f"Expected prompts as a text or a list of texts. Received: {prompts!r}."
@@ -81,44 +81,44 @@ def read_rows(
         raise TypeError(
             f"Expected source as a folder or an iterable of rows. Received: {source!r}."
         )
-    total = len(source) * max(1, len(asked)) if hasattr(source, "__len__") else None
-    return _rows(source, asked), total
+    total = len(source) * max(1, len(questions)) if hasattr(source, "__len__") else None
+    return _rows(source, questions), total
 
 
-def _rows(source: Iterable[Any], asked: list[str]) -> Iterator[Row]:
-    for place, entry in enumerate(source):
+def _rows(source: Iterable[Any], questions: list[str]) -> Iterator[Row]:
+    for index, entry in enumerate(source):
         if is_path(entry):
             entry = {"images": entry}
         if not isinstance(entry, Mapping):
             raise TypeError(
                 "Expected each row as a picture's path or a dict of images and "
-                f"prompts. Received: {type(entry).__name__} at place {place}."
+                f"prompts. Received: {type(entry).__name__} at index {index}."
             )
         unknown = entry.keys() - {"images", "prompts", "id"}
         if unknown:
             raise ValueError(
-                "Expected rows of images, prompts and id. Received others at place "
-                f"{place}: {', '.join(sorted(map(str, unknown)))}."
+                "Expected rows of images, prompts and id. Received others at index "
+                f"{index}: {', '.join(sorted(map(str, unknown)))}."
             )
         images = entry.get("images")
         if isinstance(images, EncodedImages):
             raise TypeError(
-                f"Expected pictures, received encoded images at place {place}. Pass "
+                f"Expected pictures, received encoded images at index {index}. Pass "
                 "the picture, or call `generate`."
             )
         own = entry.get("prompts")
-        texts = asked or ([own] if own is not None else [])
+        texts = questions or ([own] if own is not None else [])
         if not texts or not all(isinstance(text, str) for text in texts):
             raise ValueError(
                 "Expected a prompt (a text) for every row, in the row or as prompts. "
-                f"Received none at place {place}."
+                f"Received none at index {index}."
             )
-        name = os.fspath(images) if is_path(images) else place
+        name = os.fspath(images) if is_path(images) else index
         for text in texts:
-            yield Row(_check_id(entry.get("id", name), place), images, text)
+            yield Row(_check_id(entry.get("id", name), index), images, text)
 
 
-def _check_id(given: Any, place: int) -> str | int:
+def _check_id(given: Any, index: int) -> str | int:
     if isinstance(given, str | int):
         return given
     if isinstance(given, np.integer):
@@ -127,5 +127,5 @@ def _check_id(given: Any, place: int) -> str | int:
         return os.fsdecode(given)
     raise TypeError(
         "Expected id as a text or a whole number. Received: "
-        f"{given!r} at place {place}."
+        f"{given!r} at index {index}."
     )

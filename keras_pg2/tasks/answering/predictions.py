@@ -32,10 +32,17 @@ from keras_pg2.codecs.grammars import Grammar
 from keras_pg2.generation.compilation import bucket_text
 from keras_pg2.preprocessing.examples import unpack_axes
 from keras_pg2.preprocessing.image_files import is_path
-from keras_pg2.tasks.answering.answering import answer
+from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
+from keras_pg2.tasks.answering.answering import read_answers
 from keras_pg2.tasks.answering.prediction_rows import Row, read_rows
 from keras_pg2.tasks.answering.record_file import RecordFile
-from keras_pg2.tasks.answering.requests import Options, Prepared, make_request
+from keras_pg2.tasks.answering.requests import (
+    AnsweringModel,
+    Options,
+    Prepared,
+    StopTokenIds,
+    make_request,
+)
 
 BATCHES_OF_A_WINDOW = 16
 """So many batches are looked over for rows of like length."""
@@ -58,7 +65,7 @@ class Predictions(NamedTuple):
 
 
 def predict(
-    model: Any,
+    model: AnsweringModel,
     source: str | os.PathLike[str] | Iterable[Any],
     prompts: str | Sequence[str] | None = None,
     output: str | os.PathLike[str] | None = None,
@@ -66,7 +73,7 @@ def predict(
     batch_size: int = 8,
     max_length: int | None = None,
     max_new_tokens: int | None = None,
-    stop_token_ids: Any = "auto",
+    stop_token_ids: StopTokenIds = "auto",
     seed: int | None = None,
     constraint: Grammar | None = None,
     num_workers: int | None = None,
@@ -96,7 +103,7 @@ def predict(
         max_length: as for `generate`.
         max_new_tokens: as for `generate`.
         stop_token_ids: as for `generate`.
-        seed: as for `generate`; a row's noise depends on its place in its batch.
+        seed: as for `generate`; a row's noise depends on its index in its batch.
         constraint: as for `generate`.
         num_workers: threads that decode pictures; None for one a core.
         show_progress: whether to show a bar with rate and time left, on a terminal.
@@ -112,7 +119,8 @@ def predict(
         FileNotFoundError: when there is no such folder.
         OSError: when the output cannot be written.
     """
-    if model.preprocessor is None:
+    preprocessor = model.preprocessor
+    if preprocessor is None:
         raise ValueError(
             "Expected a model with a preprocessor, to make tokens of the prompts. "
             "Received: preprocessor=None."
@@ -124,16 +132,18 @@ def predict(
     rows, total = read_rows(source, prompts)
     records: list[tuple[int, dict[str, Any]]] = []
     output_file = None if output is None else RecordFile(Path(output))
-    kept = Counter() if output_file is None else output_file.done()
-    num_kept = sum(kept.values())
+    recorded = Counter() if output_file is None else output_file.done()
+    num_recorded = sum(recorded.values())
     counts = Counter[str]()
     with (
         _progress_bar(show_progress) as bar,
         ThreadPoolExecutor(num_workers or os.cpu_count()) as threads,
     ):
         task = bar.add_task("Answering", total=total, failed="")
-        remaining = _not_done(enumerate(rows), kept, lambda: bar.advance(task))
-        for done in _answer_rows(model, remaining, options, batch_size, threads):
+        remaining = _not_done(enumerate(rows), recorded, lambda: bar.advance(task))
+        for done in _answer_rows(
+            model, preprocessor, remaining, options, batch_size, threads
+        ):
             if output_file is not None:
                 output_file.append([record for _, record in done])
             else:
@@ -143,70 +153,78 @@ def predict(
             failed = f"{counts['error']} not readable" if counts["error"] else ""
             bar.update(task, advance=len(done), failed=failed)
     return Predictions(
-        [record for _, record in sorted(records, key=lambda pair: pair[0])],
-        counts["text"],
-        num_kept - sum(kept.values()),
-        counts["error"],
+        records=[record for _, record in sorted(records, key=lambda pair: pair[0])],
+        num_answered=counts["text"],
+        num_kept=num_recorded - sum(recorded.values()),
+        num_failed=counts["error"],
     )
 
 
 def _not_done(
     rows: Iterable[tuple[int, Row]],
-    kept: Counter[tuple[str, str]],
-    on_kept: Callable[[], None],
+    recorded: Counter[tuple[str, str]],
+    on_recorded: Callable[[], None],
 ) -> Iterator[tuple[int, Row]]:
     """The rows without a record; each record stands for one row."""
-    for place, row in rows:
-        if kept[row.key] > 0:
-            kept[row.key] -= 1
-            on_kept()
+    for index, row in rows:
+        if recorded[row.key] > 0:
+            recorded[row.key] -= 1
+            on_recorded()
         else:
-            yield place, row
+            yield index, row
 
 
 class _Loaded(NamedTuple):
     """A row with its pictures on the way."""
 
-    place: int
+    number: int
     row: Row
     length: int
     picture: Future
 
 
 def _answer_rows(
-    model: Any,
+    model: AnsweringModel,
+    preprocessor: PaliGemma2CausalLMPreprocessor,
     rows: Iterator[tuple[int, Row]],
     options: Options,
     batch_size: int,
     threads: ThreadPoolExecutor,
 ) -> Iterator[list[tuple[int, dict[str, Any]]]]:
-    """The records of one batch after another, with the places of their rows."""
+    """The records of one batch after another, with the indices of their rows."""
 
     def load(images: Any) -> np.ndarray:
-        arrays = model.preprocessor.convert_images(
+        arrays = preprocessor.convert_images(
             None if images is None else [images], num_rows=1
         )
         return arrays[0]
 
     def start(batch: list[tuple[int, Row, int]]) -> list[_Loaded]:
         return [
-            _Loaded(place, row, length, threads.submit(load, row.images))
-            for place, row, length in batch
+            _Loaded(
+                number=index,
+                row=row,
+                length=length,
+                picture=threads.submit(load, row.images),
+            )
+            for index, row, length in batch
         ]
 
-    batches = map(start, _group(model, rows, batch_size))
+    batches = map(start, _group(preprocessor, rows, batch_size))
     following = next(batches, None)
     while following is not None:
         current, following = following, next(batches, None)
-        yield list(_answer_batch(model, current, options))
+        yield list(_answer_batch(model, preprocessor, current, options))
 
 
 def _group(
-    model: Any, rows: Iterator[tuple[int, Row]], batch_size: int
+    preprocessor: PaliGemma2CausalLMPreprocessor,
+    rows: Iterator[tuple[int, Row]],
+    batch_size: int,
 ) -> Iterator[list[tuple[int, Row, int]]]:
     """Batches of rows of like length, and as many pictures."""
     while window := list(itertools.islice(rows, batch_size * BATCHES_OF_A_WINDOW)):
-        lengths = _num_tokens(model, [row.prompt for _, row in window])
+        lengths = _num_tokens(preprocessor, [row.prompt for _, row in window])
 
         def shape(entry: tuple[int, Row, int]) -> tuple[int, int]:
             _, row, length = entry
@@ -227,13 +245,18 @@ def _count_images(images: Any) -> int:
     return len(entries) if isinstance(entries, list) else 1
 
 
-def _num_tokens(model: Any, prompts: list[str]) -> list[int]:
-    arrays = model.preprocessor.generate_preprocess(prompts)
+def _num_tokens(
+    preprocessor: PaliGemma2CausalLMPreprocessor, prompts: list[str]
+) -> list[int]:
+    arrays = preprocessor.generate_preprocess(prompts)
     return arrays["padding_mask"].sum(axis=1).tolist()
 
 
 def _answer_batch(
-    model: Any, batch: list[_Loaded], options: Options
+    model: AnsweringModel,
+    preprocessor: PaliGemma2CausalLMPreprocessor,
+    batch: list[_Loaded],
+    options: Options,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     readable, pictures = [], []
     for entry in batch:
@@ -241,17 +264,19 @@ def _answer_batch(
             pictures.append(entry.picture.result())
             readable.append(entry)
         except (TypeError, ValueError, OSError) as error:
-            yield entry.place, {**_describe(entry.row), "error": str(error)}
+            yield entry.number, {**_describe(entry.row), "error": str(error)}
     if not readable:
         return
     prompts = [entry.row.prompt for entry in readable]
-    length = options.max_length or model.preprocessor.sequence_length
-    arrays = model.preprocessor.generate_preprocess(prompts, sequence_length=length)
+    length = options.max_length or preprocessor.sequence_length
+    arrays = preprocessor.generate_preprocess(prompts, sequence_length=length)
     arrays["images"] = np.stack([_with_axis(picture) for picture in pictures])
     prepared = Prepared(arrays, make_request(model, arrays, options), True)
-    for entry, scored in zip(readable, answer(model, prepared, return_scores=True)):
+    generated = model.make_generate_function(with_scores=True)(prepared.request)
+    answers = read_answers(preprocessor, prepared, generated, return_scores=True)
+    for entry, scored in zip(readable, answers):
         yield (
-            entry.place,
+            entry.number,
             {
                 **_describe(entry.row),
                 "text": scored.text,

@@ -6,21 +6,45 @@ D hidden_dim.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from keras import ops
 
 from keras_pg2.checks.numbers import check_at_least_one, check_seed
 from keras_pg2.codecs import grammars
-from keras_pg2.codecs.grammars import Grammar
+from keras_pg2.codecs.grammars import Grammar, TokenAutomaton
 from keras_pg2.generation import rows
 from keras_pg2.generation.compilation import bucket_length
-from keras_pg2.generation.decoding import Request
-from keras_pg2.modeling.backbone import with_image_axis
+from keras_pg2.generation.decoding import Generated, Request
+from keras_pg2.generation.samplers import BeamSearch, Sampler
+from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
 from keras_pg2.preprocessing.examples import normalize_examples
+from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
+from keras_pg2.typing import Tensor
+
+Inputs: TypeAlias = Any
+"""What `PaliGemma2CausalLM.generate` takes, which says more: a dict of pictures and
+prompts, or prompts alone; everything else is refused."""
+Images: TypeAlias = Any
+"""A picture (a file path, PIL image or array) or a list of pictures."""
+StopTokenIds: TypeAlias = str | Sequence[int] | None
+"""Tokens that end an answer; "auto" is the end token."""
+
+
+class AnsweringModel(Protocol):
+    """What answering knows of a `PaliGemma2CausalLM`."""
+
+    backbone: PaliGemma2Backbone
+    preprocessor: PaliGemma2CausalLMPreprocessor | None
+    sampler: Sampler | BeamSearch
+
+    def make_generate_function(
+        self, with_scores: bool = False
+    ) -> Callable[[Request], Generated]:
+        """Return the compiled function of requests to answers."""
 
 
 class EncodedImages(NamedTuple):
@@ -30,7 +54,7 @@ class EncodedImages(NamedTuple):
         embeddings: float[B, M * I, D], in the decoder's own space.
     """
 
-    embeddings: Any
+    embeddings: Tensor
 
 
 @dataclass(frozen=True)
@@ -43,7 +67,7 @@ class Options:
 
     max_length: int | None = None
     max_new_tokens: int | None = None
-    stop_token_ids: Any = "auto"
+    stop_token_ids: StopTokenIds = "auto"
     seed: int | None = None
     constraint: Grammar | None = None
 
@@ -68,12 +92,12 @@ class Prepared(NamedTuple):
     is_batched: bool
 
 
-def prepare(model: Any, inputs: Any, options: Options) -> Prepared:
-    """Checks and preprocesses; nothing is computed by the network.
+def prepare(model: AnsweringModel, inputs: Inputs, options: Options) -> Prepared:
+    """Check and preprocess; nothing is computed by the network.
 
     Args:
-        model: the `PaliGemma2CausalLM`.
-        inputs: as for `generate`, but for a dataset.
+        model: A `PaliGemma2CausalLM`.
+        inputs: as for `generate`, except a dataset.
         options: the other arguments.
 
     Raises:
@@ -84,12 +108,12 @@ def prepare(model: Any, inputs: Any, options: Options) -> Prepared:
 
 
 def make_request(
-    model: Any, arrays: dict[str, np.ndarray], options: Options
+    model: AnsweringModel, arrays: dict[str, np.ndarray], options: Options
 ) -> Request:
     """Pads preprocessed prompts to their buckets and adds the rest of a request.
 
     Args:
-        model: the `PaliGemma2CausalLM`.
+        model: A `PaliGemma2CausalLM`.
         arrays: what `preprocess` gives.
         options: the arguments of `generate`.
 
@@ -115,18 +139,20 @@ def make_request(
     # Rows that only fill the batch have a limit of 0.
     extra = (0, num_rows - len(limits))
     return Request(
-        padded,
-        model.sampler.draw_uniforms(num_rows, longest, options.seed),
-        np.pad(limits, extra),
-        rows.as_token_ids(_stop_tokens(preprocessor, options.stop_token_ids)),
-        model.sampler.parameters,
-        automaton,
-        np.pad(states, extra),
+        inputs=padded,
+        uniforms=model.sampler.draw_uniforms(num_rows, longest, options.seed),
+        token_limits=np.pad(limits, extra),
+        stop_token_ids=rows.as_token_ids(
+            _stop_tokens(preprocessor, options.stop_token_ids)
+        ),
+        parameters=model.sampler.parameters,
+        automaton=automaton,
+        states=np.pad(states, extra),
     )
 
 
 def preprocess(
-    model: Any, inputs: Any, max_length: int | None
+    model: AnsweringModel, inputs: Inputs, max_length: int | None
 ) -> tuple[dict[str, np.ndarray], bool]:
     """The arrays of prompts and pictures, and whether a list of answers is due."""
     features = None
@@ -161,7 +187,7 @@ def preprocess(
     return with_image_axis(arrays) if "images" in arrays else arrays, is_batched
 
 
-def _check_features(features: Any, arrays: dict[str, Any]) -> Any:
+def _check_features(features: Tensor, arrays: dict[str, np.ndarray]) -> Tensor:
     num_rows, num_pictures = len(arrays["token_ids"]), len(features)
     if num_pictures not in (1, num_rows):
         raise ValueError(
@@ -172,11 +198,11 @@ def _check_features(features: Any, arrays: dict[str, Any]) -> Any:
 
 
 def _constrain(
-    model: Any,
+    model: AnsweringModel,
     constraint: Grammar | None,
     arrays: dict[str, np.ndarray],
     limits: np.ndarray,
-) -> tuple[Any, np.ndarray]:
+) -> tuple[TokenAutomaton | None, np.ndarray]:
     """The grammar as arrays, and its state after each given beginning."""
     if constraint is None:
         return None, np.zeros(len(limits), np.int32)
@@ -196,8 +222,10 @@ def _constrain(
     return automaton, states
 
 
-def _stop_tokens(preprocessor: Any, stop_token_ids: Any) -> Any:
-    """The end token for "auto", else what was given."""
+def _stop_tokens(
+    preprocessor: PaliGemma2CausalLMPreprocessor | None, stop_token_ids: StopTokenIds
+) -> StopTokenIds:
+    """The end token for "auto", otherwise what was given."""
     if not isinstance(stop_token_ids, str) or stop_token_ids != "auto":
         return stop_token_ids
     if preprocessor is None:

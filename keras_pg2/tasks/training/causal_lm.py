@@ -1,16 +1,19 @@
-"""How `fit` and `evaluate` get by without the logits of all tokens."""
+"""Training of a causal model that gets by without the logits of all tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import keras_hub
 from keras import ops
 
+from keras_pg2.datasets.loading import FollowEpochs, RowBatches
+from keras_pg2.generation import samplers
+from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.training.cross_entropy import Vocabulary
+from keras_pg2.tasks.training.feeding import is_loader, prepare_data
 from keras_pg2.tasks.training.loss import ResponseLoss
 from keras_pg2.typing import Tensor
 
@@ -19,38 +22,39 @@ ACCURACY = "sparse_categorical_accuracy"
 ACCURACY_NAMES = ("accuracy", "acc", ACCURACY)
 
 
-class _Course:
-    """What a compiled model's steps go by; a plain object, which Keras does not track.
+class States(NamedTuple):
+    """Predictions of a training step: float[B, T, D] hidden states of text tokens."""
+
+    hidden: Tensor
+
+
+class _Chunked:
+    """What steps compute from hidden states; an object that Keras does not track.
 
     Args:
-        loss: computed in chunks; None where the steps need logits.
-        names: of the accuracies.
+        loss: Loss to compute in chunks; None if the steps need logits.
+        names: Names of the accuracies.
     """
 
     def __init__(self, loss: ResponseLoss | None, names: list[str]) -> None:
         self.loss = loss
         self.accuracies = [keras.metrics.Mean(name=name) for name in names]
-        self.is_in_step = False
-
-    @contextmanager
-    def step(self) -> Iterator[None]:
-        self.is_in_step = self.loss is not None
-        try:
-            yield
-        finally:
-            self.is_in_step = False
 
 
 class CausalLM(keras_hub.models.CausalLM):
     """A causal model whose training steps go from hidden states to the loss.
 
-    Inside `train_step` and `test_step` a call of the model gives float[B, T, D] hidden
-    states (`compute_hidden`) where it else gives logits, and `compute_loss` takes
-    them to loss and accuracy, a chunk of logits at a time. Everywhere else, and where
-    a loss or metric of another kind was compiled, it is a Keras model like any other.
-
-    Named as its base: KerasHub writes the name of a task's base into presets.
+    In `train_step` and `test_step` the network gives `States` (`_compute_hidden`), and
+    `compute_loss` takes them to loss and accuracy, a chunk of logits at a time. A call
+    gives logits, always; where a loss or metric of another kind was compiled, the steps
+    take those, as in any Keras model.
     """
+
+    backbone: PaliGemma2Backbone
+    preprocessor: PaliGemma2CausalLMPreprocessor | None
+    sampler: samplers.Sampler | samplers.BeamSearch
+    # What `compile` chooses by default, for a model that is not compiled.
+    _chunked = _Chunked(ResponseLoss(), [])
 
     def compile(
         self,
@@ -58,44 +62,140 @@ class CausalLM(keras_hub.models.CausalLM):
         loss: Any = "auto",
         *,
         weighted_metrics: Any = "auto",
+        sampler: str | samplers.Sampler | Any = "greedy",
         **kwargs: Any,
     ) -> None:
-        """As `PaliGemma2CausalLM.compile`, which says more."""
+        """Configure training and generation.
+
+        Args:
+            optimizer: as in `keras.Model.compile`; "auto" is Adam(2e-5).
+            loss: as in `keras.Model.compile`; "auto" is `keras_pg2.ResponseLoss()`,
+                cross-entropy on response tokens. That loss is computed a chunk of
+                tokens at a time; another one is given float32[B, T, V] logits.
+            weighted_metrics: as in `keras.Model.compile`; "auto" is accuracy on
+                response tokens. Any but "accuracy", "acc" and
+                "sparse_categorical_accuracy" needs all logits, as do `metrics` and
+                `loss_weights`: the loss is then computed from those too.
+            sampler: "greedy", "random", "top_k", "top_p" or "beam", a
+                `keras_pg2.Sampler` or `BeamSearch`, or a sampler of KerasHub.
+            **kwargs: further arguments of `keras.Model.compile`.
+
+        Raises:
+            ValueError: if the sampler is unknown.
+        """
+        chosen = samplers.get(sampler)
         loss = ResponseLoss() if isinstance(loss, str) and loss == "auto" else loss
         names = _accuracy_names(weighted_metrics)
         needs_logits = kwargs.get("metrics") or kwargs.get("loss_weights")
-        self.course = _Course(None, [])
+        self._chunked = _Chunked(None, [])
         if isinstance(loss, ResponseLoss) and names is not None and not needs_logits:
-            self.course = _Course(loss, names)
+            self._chunked = _Chunked(loss, names)
             weighted_metrics = None
         super().compile(
             optimizer=optimizer, loss=loss, weighted_metrics=weighted_metrics, **kwargs
         )
+        self.sampler = chosen
 
-    def compute_hidden(
+    @property
+    def chunked_loss(self) -> ResponseLoss | None:
+        """Loss that `fit` computes from hidden states; None if it needs all logits."""
+        return self._chunked.loss
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        sample_weight: Any = None,
+        validation_data: Any = None,
+        validation_split: float | None = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Train on pictures, prompts and responses.
+
+        Args:
+            x: a dict of lists `images`, `prompts` and `responses`; or batches of such
+                dicts: a `tf.data` or Grain data set, a `keras.utils.PyDataset` (as
+                `datasets.loading.RowBatches`, in its own order) or a
+                `torch.utils.data.DataLoader`.
+            y: None: the labels are made of the responses.
+            batch_size: rows of a batch, where `x` has lists; 32 if None.
+            sample_weight: weights of the rows, where `x` has lists.
+            validation_data: as `x`.
+            validation_split: as in `keras.Model.fit`, for arrays.
+            **kwargs: further arguments of `keras.Model.fit`.
+
+        Returns:
+            As `keras.Model.fit`.
+        """
+        if not (is_loader(x) or is_loader(validation_data)):
+            return super().fit(
+                x,
+                y,
+                batch_size,
+                sample_weight,
+                validation_data,
+                validation_split,
+                **kwargs,
+            )
+        source, size = x, batch_size or 32
+        if sample_weight is not None:
+            x = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+        x = prepare_data(x, self.preprocess_samples, size)
+        if validation_data is not None:
+            validation_data = prepare_data(
+                validation_data, self.preprocess_samples, size
+            )
+        kwargs.setdefault("shuffle", False)
+        if isinstance(source, RowBatches):
+            callbacks = kwargs.get("callbacks") or []
+            kwargs["callbacks"] = [*callbacks, FollowEpochs(source)]
+        return keras.Model.fit(self, x, validation_data=validation_data, **kwargs)
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Return loss and metrics of `x`; see `keras.Model.evaluate`.
+
+        Args:
+            x: as for `fit`.
+            *args: as in `keras.Model.evaluate`.
+            **kwargs: as in `keras.Model.evaluate`.
+        """
+        # Within `fit` Keras has prepared batches at hand.
+        if not is_loader(x) or kwargs.get("_use_cached_eval_dataset"):
+            return super().evaluate(x, *args, **kwargs)
+        x = prepare_data(x, self.preprocess_samples, 32)
+        return keras.Model.evaluate(self, x, *args, **kwargs)
+
+    def _compute_hidden(
         self, inputs: dict[str, Tensor], training: bool | None = None
     ) -> Tensor:
         """The backbone's inputs -> float[B, T, D], states of the text tokens."""
         raise NotImplementedError
 
-    def call(
-        self, inputs: dict[str, Tensor], training: bool | None = None, **kwargs: Any
-    ) -> Tensor:
-        # The first call comes from the constructor of Keras' model.
-        course = getattr(self, "course", None)
-        if course is not None and course.is_in_step:
-            return self.compute_hidden(inputs, training)
-        return super().call(inputs, training=training, **kwargs)
+    def _compute_states(
+        self, inputs: dict[str, Tensor], training: bool | None = None
+    ) -> States:
+        return States(self._compute_hidden(inputs, training))
+
+    def _for_steps(self) -> CausalLM:
+        """Return this model as Keras' steps are to see it: its call gives `States`.
+
+        The steps of all three trainers call the model itself. So they are given a
+        shallow copy, which has the same variables and another `call`.
+        """
+        if self._chunked.loss is None:
+            return self
+        model = object.__new__(type(self))
+        model.__dict__.update(self.__dict__, call=self._compute_states)
+        return model
 
     def train_step(self, *arguments: Any) -> Any:
-        """One step; the arguments are those of the backend's trainer."""
-        with self.course.step():
-            return super().train_step(*arguments)
+        """Run one step; the arguments are those of the backend's trainer."""
+        return super(CausalLM, self._for_steps()).train_step(*arguments)
 
     def test_step(self, *arguments: Any) -> Any:
-        """One step of `evaluate`; the arguments are those of the backend's trainer."""
-        with self.course.step():
-            return super().test_step(*arguments)
+        """Run one step of `evaluate`; see `train_step`."""
+        return super(CausalLM, self._for_steps()).test_step(*arguments)
 
     def compute_loss(
         self,
@@ -104,21 +204,23 @@ class CausalLM(keras_hub.models.CausalLM):
         y_pred: Any = None,
         sample_weight: Any = None,
         training: bool = True,
-    ) -> Any:
-        """As in `keras.Model`; inside a step `y_pred` may be hidden states."""
-        course = self.course
-        if not course.is_in_step or course.loss is None:
+    ) -> Tensor:
+        """Return the loss as in `keras.Model`; `y_pred` may be `States`."""
+        chunked = self._chunked
+        if not isinstance(y_pred, States) or chunked.loss is None:
             if training:
                 self._check_gradient_of_logits()
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         decoder = self.backbone.text_decoder
         vocabulary = Vocabulary(
-            decoder.vocabulary_table(),
-            decoder.final_logit_soft_cap,
-            bool(decoder.token_embedding.trainable_variables),
+            table=decoder.vocabulary_table(),
+            logit_soft_cap=decoder.final_logit_soft_cap,
+            is_trained=bool(decoder.token_embedding.trainable_variables),
         )
-        parts = course.loss.of_states(y_pred, vocabulary, y, sample_weight, training)
-        for accuracy in course.accuracies:
+        parts = chunked.loss.of_states(
+            y_pred.hidden, vocabulary, y, sample_weight, training
+        )
+        for accuracy in chunked.accuracies:
             accuracy.update_state(parts.accuracy, sample_weight=parts.weight)
         return sum((ops.sum(extra) for extra in self.losses), parts.loss)
 
@@ -135,34 +237,33 @@ class CausalLM(keras_hub.models.CausalLM):
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
-        """As in `keras.Model`; `compute_loss` has seen to the accuracy."""
-        if self.course.is_in_step:
+        """Return metrics as in `keras.Model`; `compute_loss` updates the accuracy."""
+        if isinstance(y_pred, States):
             return self.get_metrics_result()
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """Loss and metrics, as in `keras.Model`."""
-        course = getattr(self, "course", None)
-        return [*super().metrics, *(course.accuracies if course is not None else ())]
+        return [*super().metrics, *self._chunked.accuracies]
 
     def get_compile_config(self) -> dict[str, Any] | None:
-        """What `compile` was given, for saving."""
+        """Return what `compile` was given, for saving."""
         config = super().get_compile_config()
-        if config and self.course.loss is not None:
-            names = [accuracy.name for accuracy in self.course.accuracies]
+        if config and self._chunked.loss is not None:
+            names = [accuracy.name for accuracy in self._chunked.accuracies]
             config = {**config, "weighted_metrics": names}
         return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles as `get_compile_config` says; the sampler is the default."""
+        """Compile as `get_compile_config` says; the sampler is the default."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
 
 
 def _accuracy_names(weighted_metrics: Any) -> list[str] | None:
-    """Names of accuracies; None when there are other metrics, which need logits."""
+    """Names of accuracies; None if there are other metrics, which need logits."""
     if isinstance(weighted_metrics, str) and weighted_metrics == "auto":
         return [ACCURACY]
     if weighted_metrics is None:

@@ -41,11 +41,11 @@ class Targets(NamedTuple):
     """What the tokens should be.
 
     Args:
-        labels: int32[B, T], the next token at each place.
+        labels: int32[B, T], the next token at each position.
         loss_weights: float32[B, T], factors in the sum of losses, 0 where there is
             nothing to predict.
         count_weights: float32[B, T], factors in the count of right tokens, 0 at the
-            same places.
+            same positions.
     """
 
     labels: Tensor
@@ -68,8 +68,8 @@ def token_losses(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tens
     Returns:
         float32[...].
     """
-    places = ops.clip(labels, 0, logits.shape[-1] - 1)[..., None]
-    of_label = ops.take_along_axis(logits, places, axis=-1)[..., 0]
+    indices = ops.clip(labels, 0, logits.shape[-1] - 1)[..., None]
+    of_label = ops.take_along_axis(logits, indices, axis=-1)[..., 0]
     losses = ops.logsumexp(logits, axis=-1) - (1.0 - label_smoothing) * of_label
     if label_smoothing:
         others = ops.sum(logits, axis=-1) - of_label
@@ -104,7 +104,7 @@ def weighted_sums(
         float32[2]: the sum of losses, and of the weights of right tokens. The first has
         gradients with respect to `hidden` and a trained table.
     """
-    chunks, places = _split_in_chunks(targets, chunk_size)
+    chunks, slots = _split_in_chunks(targets, chunk_size)
     table = vocabulary.table
     arguments = (hidden, table) if vocabulary.is_trained else (hidden,)
     # Not a variable: TensorFlow asks for gradients of those that `run` reads.
@@ -113,7 +113,7 @@ def weighted_sums(
     def run(*arguments: Tensor) -> tuple[Tensor, Callable[..., Any]]:
         own = vocabulary._replace(table=(*arguments, table)[1])
         sums, gradients = _loop(
-            arguments[0], own, chunks, places, label_smoothing, training
+            arguments[0], own, chunks, slots, label_smoothing, training
         )
 
         def backward(*received: Tensor, upstream: Tensor = None) -> Any:
@@ -133,7 +133,7 @@ def weighted_sums(
 class _Chunks(NamedTuple):
     """Chunks of tokens, those with a weight first; `num_used` have any: int32[]."""
 
-    origins: Tensor  # int32[L, B, C], places in the text
+    origins: Tensor  # int32[L, B, C], positions in the text
     targets: Targets  # [L, B, C]
     num_used: Tensor
 
@@ -145,8 +145,8 @@ def _split_in_chunks(targets: Targets, chunk_size: int) -> tuple[_Chunks, Tensor
     num_chunks = -(-length // -(-chunk_size // batch))
     per_row = -(-length // num_chunks)
     has_weight = targets.count_weights > 0
-    place = ops.arange(length, dtype="int32")[None]
-    order = ops.argsort(ops.where(has_weight, place, place + length), axis=1)
+    position = ops.arange(length, dtype="int32")[None]
+    order = ops.argsort(ops.where(has_weight, position, position + length), axis=1)
     order = ops.cast(order, "int32")
 
     def split(x: Tensor) -> Tensor:
@@ -169,7 +169,7 @@ def _loop(
     hidden: Tensor,
     vocabulary: Vocabulary,
     chunks: _Chunks,
-    places: Tensor,
+    slots: Tensor,
     label_smoothing: float,
     training: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -178,42 +178,40 @@ def _loop(
     num_chunks, batch, per_row = ops.shape(chunks.origins)
     own = vocabulary._replace(table=table)
     # What is summed up: gradients of the hidden states by chunk, and of the table.
-    kept: tuple[Tensor, ...] = ()
+    totals: tuple[Tensor, ...] = ()
     if training:
-        kept = (ops.zeros((num_chunks, batch, per_row, hidden.shape[-1]), "float32"),)
+        totals = (ops.zeros((num_chunks, batch, per_row, hidden.shape[-1]), "float32"),)
         if vocabulary.is_trained:
-            kept = (*kept, ops.zeros(table.shape, dtype="float32"))
+            totals = (*totals, ops.zeros(table.shape, dtype="float32"))
 
-    def step(i: Tensor, sums: Tensor, *kept: Tensor) -> tuple[Tensor, ...]:
+    def step(i: Tensor, sums: Tensor, *totals: Tensor) -> tuple[Tensor, ...]:
         origins = ops.take(chunks.origins, i, axis=0)
         targets = Targets(*(ops.take(x, i, axis=0) for x in chunks.targets))
         # [B, C, D]
         states = ops.take_along_axis(hidden, origins[:, :, None], axis=1)
-        new_sums, slopes = _chunk(states, own, targets, label_smoothing, training)
+        new_sums, gradients = _chunk(states, own, targets, label_smoothing, training)
         results = [i + 1, sums + new_sums]
         if training:
-            slopes = ops.cast(slopes, states.dtype)
-            ours = ops.cast(ops.einsum("bcv,vd->bcd", slopes, table), "float32")
+            gradients = ops.cast(gradients, states.dtype)
+            ours = ops.cast(ops.einsum("bcv,vd->bcd", gradients, table), "float32")
             index = ops.reshape(i, (1, 1))
-            results.append(ops.scatter_update(kept[0], index, ours[None]))
-        if len(kept) > 1:
+            results.append(ops.scatter_update(totals[0], index, ours[None]))
+        if len(totals) > 1:
             # [V, D]
-            theirs = ops.einsum("bcv,bcd->vd", slopes, states)
-            results.append(kept[1] + ops.cast(theirs, "float32"))
+            theirs = ops.einsum("bcv,bcd->vd", gradients, states)
+            results.append(totals[1] + ops.cast(theirs, "float32"))
         return tuple(results)
 
     start = ops.zeros((), dtype="int32")
-    state = (start, ops.zeros((2,), dtype="float32"), *kept)
-    _, sums, *kept_gradients = while_loop(
-        lambda i, *_: i < chunks.num_used, step, state
-    )
+    state = (start, ops.zeros((2,), dtype="float32"), *totals)
+    _, sums, *sum_gradients = while_loop(lambda i, *_: i < chunks.num_used, step, state)
     if not training:
         return sums, ()
     # [L, B, C, D] -> [B, L * C, D] -> [B, T, D]
-    by_row = ops.transpose(kept_gradients[0], (1, 0, 2, 3))
+    by_row = ops.transpose(sum_gradients[0], (1, 0, 2, 3))
     by_row = ops.reshape(by_row, (batch, num_chunks * per_row, hidden.shape[-1]))
-    of_hidden = ops.take_along_axis(by_row, places[:, :, None], axis=1)
-    return sums, (of_hidden, *kept_gradients[1:])
+    of_hidden = ops.take_along_axis(by_row, slots[:, :, None], axis=1)
+    return sums, (of_hidden, *sum_gradients[1:])
 
 
 def _chunk(
@@ -239,8 +237,8 @@ def _chunk(
     smooth = label_smoothing / (logits.shape[-1] - 1)
     wanted = ops.where(is_label, 1.0 - label_smoothing, smooth)
     # Not softmax, whose inner array a compiler would keep from the losses until here.
-    chances = ops.exp(logits - ops.logsumexp(logits, axis=-1, keepdims=True))
-    slopes = (chances - wanted) * targets.loss_weights[:, :, None]
+    probabilities = ops.exp(logits - ops.logsumexp(logits, axis=-1, keepdims=True))
+    gradients = (probabilities - wanted) * targets.loss_weights[:, :, None]
     if cap is not None:
-        slopes = slopes * (1.0 - ops.square(logits / cap))
-    return sums, slopes
+        gradients = gradients * (1.0 - ops.square(logits / cap))
+    return sums, gradients

@@ -11,24 +11,53 @@ from keras import ops
 
 from keras_pg2.datasets.rows import paths_of
 from keras_pg2.generation import rows as generation_rows
-from keras_pg2.generation.compilation import by_rows
+from keras_pg2.generation.compilation import CompiledFunctions, by_rows
 from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
 from keras_pg2.preprocessing.image_features import ImageFeatures
 from keras_pg2.tasks.adapters.base import hash_weights
+from keras_pg2.tasks.training.causal_lm import CausalLM
 from keras_pg2.typing import Tensor
 
 
-def cache_features(
-    model: Any,
+def cache_image_features(
+    model: CausalLM,
     rows: Iterable[Mapping[str, Any]],
     directory: str | Path,
-    dtype: str,
-    batch_size: int,
-    tell: Callable[[int, int], None] | None = None,
+    *,
+    dtype: str = "float16",
+    batch_size: int = 8,
+    on_progress: Callable[[int, int], None] = lambda num_done, num_missing: None,
 ) -> ImageFeatures:
-    """See `PaliGemma2CausalLM.cache_image_features`.
+    """Run the frozen vision tower once over pictures, for `fit` without it.
 
-    `tell` is told how many pictures are done, of how many without features.
+    From here on `fit` and `evaluate` take features from the files in place of
+    pixels, wherever pictures are given as paths; `generate` goes on with pixels,
+    and so does training after `model.preprocessor.image_features = None`. Files
+    that exist already stay, so that a run goes on where it stopped.
+
+        model.backbone.trainable_parts = ("projection", "decoder")
+        keras_pg2.cache_image_features(model, rows, "features")
+        model.fit(columns(rows))
+
+    Args:
+        model: A `PaliGemma2CausalLM` with a preprocessor.
+        rows: Dicts of images (paths), prompts and responses.
+        directory: Folder for the files, num_image_tokens * hidden_dim numbers of the
+            vision encoder a picture (590 KB in float16 at 224 pixels).
+        dtype: Type of the files; "float16", to which a bfloat16 model loses nothing
+            except what is below 6e-5, or "float32".
+        batch_size: Pictures at a time.
+        on_progress: Called after each batch with the number of pictures done, and of
+            those that had no features.
+
+    Returns:
+        The features, now `preprocessor.image_features`.
+
+    Raises:
+        ValueError: if weights of the vision tower are trainable (also later, in `fit`),
+            it has LoRA, pictures are no paths (also after augmentations, in `fit`), or
+            features are too large for float16.
+        FileNotFoundError: if there is no such picture.
     """
     preprocessor = model.preprocessor
     if preprocessor is None or preprocessor.image_converter is None:
@@ -44,7 +73,7 @@ def cache_features(
     shape = (encoder.num_image_tokens, encoder.hidden_dim)
     features = ImageFeatures(directory, tower, shape, dtype)
     missing = features.missing(picture for row in rows for picture in paths_of(row))
-    run = model.functions.get(_encode)
+    run = CompiledFunctions(model).get(_encode)
     for start in range(0, len(missing), batch_size):
         pictures = missing[start : start + batch_size]
         pixels = preprocessor.convert_images(pictures, len(pictures))
@@ -52,8 +81,7 @@ def cache_features(
         found = run(generation_rows.pad_rows(pixels))[: len(pictures)]
         found = ops.convert_to_numpy(ops.cast(found, "float32"))
         features.write(pictures, np.asarray(found))
-        if tell is not None:
-            tell(start + len(pictures), len(missing))
+        on_progress(start + len(pictures), len(missing))
     preprocessor.image_features = features
     return features
 
@@ -64,7 +92,7 @@ def _encode(backbone: PaliGemma2Backbone, images: Tensor) -> Tensor:
 
 
 def check_is_frozen(backbone: PaliGemma2Backbone) -> None:
-    """Raises ValueError when the vision tower trains, so that features would change."""
+    """Raise ValueError if the vision tower trains, so that features would change."""
     trained = backbone.vision_encoder.trainable_variables
     if trained or any("/lora_" in v.path for v in backbone.vision_encoder.variables):
         raise ValueError(

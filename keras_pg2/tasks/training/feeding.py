@@ -37,7 +37,7 @@ class PreparedBatches(keras.utils.PyDataset):
         super().__init__()
         self.dataset = dataset
         self.prepare = prepare
-        self._ahead: dict[int, Future] = {}
+        self._reading: dict[int, Future] = {}
         self._threads = (
             ThreadPoolExecutor(dataset.workers) if dataset.workers > 1 else None
         )
@@ -53,10 +53,10 @@ class PreparedBatches(keras.utils.PyDataset):
         last = index + self.dataset.max_queue_size
         if self.num_batches is not None:
             last = min(last, self.num_batches - 1)
-        for place in range(index, last + 1):
-            if place not in self._ahead:
-                self._ahead[place] = self._threads.submit(self._read, place)
-        return self._ahead.pop(index).result()
+        for i in range(index, last + 1):
+            if i not in self._reading:
+                self._reading[i] = self._threads.submit(self._read, i)
+        return self._reading.pop(index).result()
 
     def _read(self, index: int) -> Any:
         return _prepared(self.prepare, self.dataset[index])
@@ -72,9 +72,9 @@ class PreparedBatches(keras.utils.PyDataset):
         self.dataset.on_epoch_end()
 
     def _forget(self) -> None:
-        """What was read ahead is of another epoch."""
-        ahead, self._ahead = self._ahead, {}
-        for future in ahead.values():
+        """Drop what was read ahead, which is of another epoch."""
+        reading, self._reading = self._reading, {}
+        for future in reading.values():
             future.cancel()
 
 

@@ -22,9 +22,11 @@ import keras
 
 from keras_pg2.catalogue.architecture import override_architecture, variable_shapes
 from keras_pg2.modeling.attention import QUERY_BLOCK
+from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.products import has_accelerator
 from keras_pg2.tasks.adapters.layers import dense_layers
-from keras_pg2.tasks.training.loss import ResponseLoss, default_chunk_size
+from keras_pg2.tasks.training.causal_lm import CausalLM
+from keras_pg2.tasks.training.loss import default_chunk_size
 
 RUNTIME_ON_CPU = 770_000_000
 """What the compiler and the runtime took of a process beside XLA's arrays, on JAX: the
@@ -76,9 +78,27 @@ class MemoryEstimate(NamedTuple):
 
 
 def estimate_memory(
-    model: Any, batch_size: int, text_length: int, num_images: int = 1
+    model: CausalLM, batch_size: int, text_length: int, num_images: int = 1
 ) -> MemoryEstimate:
-    """As `PaliGemma2CausalLM.memory_estimate`, which says more."""
+    """Return the memory of a training step of a model as it is, without running it.
+
+    Counted are its weights (quantised or not), what is trained, LoRA, checkpointed
+    blocks, dtype, and the optimizer and loss that it was compiled with.
+
+        print(keras_pg2.estimate_memory(model, batch_size=4, text_length=64))
+
+    Args:
+        model: A `PaliGemma2CausalLM`.
+        batch_size: Examples of a step.
+        text_length: Number of tokens of prompt and response.
+        num_images: Number of pictures of an example.
+
+    Returns:
+        Bytes in parts, with `total`; printed, a table.
+
+    Raises:
+        ValueError: if a size is no integer in range.
+    """
     sizes = {
         "batch_size": batch_size,
         "text_length": text_length,
@@ -191,7 +211,9 @@ class _Blocks:
         self, tokens: int, width: int, kept: int, working: int, is_needed: bool
     ) -> _Block:
         size = self.item * tokens
-        return _Block(size * width, size * kept, working, is_needed)
+        return _Block(
+            entry=size * width, kept=size * kept, working=working, is_needed=is_needed
+        )
 
     def _trains(self, part: str, names: tuple[str, ...]) -> bool:
         return any(
@@ -201,7 +223,7 @@ class _Blocks:
         )
 
 
-def _of_float_kernels(backbone: Any, item: int) -> int:
+def _of_float_kernels(backbone: PaliGemma2Backbone, item: int) -> int:
     shapes = variable_shapes(**override_architecture(backbone.get_config()))
     return sum(
         math.prod(shapes[f"{path}/kernel"]) * item
@@ -211,11 +233,10 @@ def _of_float_kernels(backbone: Any, item: int) -> int:
 
 
 def _of_loss(
-    model: Any, decoder: dict[str, Any], batch_size: int, text_length: int
+    model: CausalLM, decoder: dict[str, Any], batch_size: int, text_length: int
 ) -> int:
     width, vocabulary_size = decoder["hidden_dim"], decoder["vocabulary_size"]
-    course = getattr(model, "course", None)
-    loss = course.loss if course is not None else ResponseLoss()
+    loss = model.chunked_loss
     embedding = model.backbone.token_embedding
     item = _BYTES[model.backbone.compute_dtype]
     if loss is None:
@@ -246,5 +267,5 @@ def _of_optimizer(optimizer: Any, trained: list[keras.Variable]) -> int:
     return (_MOMENTS + accumulates) * _num_bytes(trained)
 
 
-def _num_bytes(variables: Iterable[Any]) -> int:
+def _num_bytes(variables: Iterable[keras.Variable]) -> int:
     return sum(math.prod(v.shape) * _BYTES.get(v.dtype, _FLOAT) for v in variables)

@@ -114,10 +114,10 @@ def test_an_adapter_of_peft_computes_the_same(
     before = our_logits(model)
     assert_close(before, their_logits(theirs(kind)))
     assert np.abs(before - expected).max() > 0.1 * np.abs(expected).max()
-    assert model.load_adapter(tmp_path / "adapter") == "adapter"
+    assert model.adapters.load(tmp_path / "adapter") == "adapter"
     assert_close(our_logits(model), expected)
     # And back again.
-    model.export_adapter_to_peft(tmp_path / "again")
+    model.adapters.export_to_peft(tmp_path / "again")
     again, first = (
         load_file(tmp_path / name / "adapter_model.safetensors")
         for name in ("again", "adapter")
@@ -147,7 +147,7 @@ def test_peft_computes_the_same_with_ours(
     for variable in model.trainable_variables:
         variable.assign(rng.normal(0, 0.5, variable.shape))
     expected = our_logits(model)
-    model.export_adapter_to_peft(tmp_path / "adapter", base="google/some")
+    model.adapters.export_to_peft(tmp_path / "adapter", base="google/some")
     loaded = peft.PeftModel.from_pretrained(theirs(), tmp_path / "adapter")
     assert np.abs(their_logits(theirs()) - expected).max() > 0.5
     assert_close(their_logits(loaded), expected)
@@ -157,7 +157,7 @@ def test_peft_computes_the_same_with_ours(
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "google/some"
     with pytest.raises(FileExistsError, match="there already"):
-        model.export_adapter_to_peft(tmp_path / "adapter")
+        model.adapters.export_to_peft(tmp_path / "adapter")
 
 
 def test_names_of_older_transformers(bases: dict[str, Path], tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_names_of_older_transformers(bases: dict[str, Path], tmp_path: Path) -> 
         assert renamed.keys() != tensors.keys()
         save_file(renamed, path / "adapter_model.safetensors")
         model = load(bases["3b"])
-        model.load_adapter(path)
+        model.adapters.load(path)
         assert_close(our_logits(model), expected)
 
 
@@ -199,7 +199,7 @@ def test_what_is_no_plain_lora_is_refused(
     make_adapter(tmp_path / "adapter", **options)
     model = load(bases["3b"])
     with pytest.raises(ValueError, match=message):
-        model.load_adapter(tmp_path / "adapter")
+        model.adapters.load(tmp_path / "adapter")
     assert model.adapters.names == []
 
 
@@ -210,18 +210,18 @@ def test_a_directory_that_is_not_whole(bases: dict[str, Path], tmp_path: Path) -
     other = load(bases["pali_gemma_1"])
     # Gemma 1 has one head of values.
     with pytest.raises(ValueError, match=r"value_dense \(24, 16\), here \(24, 8\)"):
-        other.load_adapter(path)
+        other.adapters.load(path)
     weights = path / "adapter_model.safetensors"
     content = weights.read_bytes()
     with pytest.raises(ValueError, match="It is of PEFT: load the directory"):
-        model.load_adapter(weights)
+        model.adapters.load(weights)
     weights.write_bytes(content[:-100])
     with pytest.raises(ValueError, match="is cut off or is none"):
-        model.load_adapter(path)
+        model.adapters.load(path)
     weights.unlink()
     with pytest.raises(
         FileNotFoundError, match=r"adapter_model.safetensors is missing"
     ):
-        model.load_adapter(path)
+        model.adapters.load(path)
     assert model.adapters.names == []
     assert len(model.trainable_variables) == len(model.weights)

@@ -69,17 +69,17 @@ def test_seeds_reproduce() -> None:
 def test_files_keep_it(tmp_path: Path) -> None:
     task = random_task()
     task.enable_lora(2, parts=["decoder"], dropout=0.05)
-    task.save_adapter(tmp_path / "small.safetensors")
-    task.export_adapter_to_peft(tmp_path / "peft")
+    task.adapters.save(tmp_path / "small.safetensors")
+    task.adapters.export_to_peft(tmp_path / "peft")
     config = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
     assert config["lora_dropout"] == 0.05
     for path in (tmp_path / "small.safetensors", tmp_path / "peft"):
         other = random_task()
-        name = other.load_adapter(path)
+        name = other.adapters.load(path)
         assert rates(other) == {0.05}
-        other.set_adapter("none")
+        other.adapters.activate("none")
         assert rates(other) == {None}
-        other.set_adapter(name)
+        other.adapters.activate(name)
         assert rates(other) == {0.05}
     with pytest.raises(ValueError, match=r"dropout 0.1. Pass another"):
         task.enable_lora(2, parts=["decoder"], dropout=0.1)
@@ -99,14 +99,14 @@ def rates(task: PaliGemma2CausalLM) -> set[float | None]:
 def test_a_number_of_the_decoder_in_from_preset(tmp_path: Path) -> None:
     task = random_task()
     task.enable_lora(2, parts=["projection"])
-    task.save_adapter(tmp_path / "small.safetensors")
-    task.delete_adapter("default")
+    task.adapters.save(tmp_path / "small.safetensors")
+    task.adapters.delete("default")
     task.save_to_preset(tmp_path / "small")
     assert "dropout" not in (tmp_path / "small" / "config.json").read_text()
     dropping = PaliGemma2CausalLM.from_preset(tmp_path / "small", dropout=0.1)
     assert dropping.backbone.text_decoder.dropout == 0.1
     # The same base for adapters, the same answers.
-    dropping.load_adapter(tmp_path / "small.safetensors")
+    dropping.adapters.load(tmp_path / "small.safetensors")
     prompt = {**DATA, "prompts": "caption en", "images": DATA["images"][0]}
     del prompt["responses"]
     options = {"max_new_tokens": 4, "stop_token_ids": None}

@@ -140,7 +140,7 @@ def test_lora_on_layers_of_8_bits() -> None:
         "lora_kernel_b",
     }
     with pytest.raises(ValueError, match=r"kernels of floats.*Received: int8"):
-        task.merge_lora()
+        task.adapters.merge()
 
 
 def test_not_on_a_model_of_float8() -> None:

@@ -43,7 +43,7 @@ def adapted(rank: int = 3, seed: int = 1, **options: object) -> PaliGemma2Causal
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    adapted(alpha=5, targets=["query_dense", "mlp/*"]).save_adapter(
+    adapted(alpha=5, targets=["query_dense", "mlp/*"]).adapters.save(
         tmp_path / "colours.safetensors"
     )
     return tmp_path / "colours.safetensors"
@@ -57,7 +57,7 @@ def test_save_and_load_gives_the_same_logits(tmp_path: Path, file: Path) -> None
     base_answer = other.generate(PROMPT, max_new_tokens=6)
     assert np.abs(expected - base).max() > 0.1
     assert answer != base_answer
-    assert other.load_adapter(file) == "colours"
+    assert other.adapters.load(file) == "colours"
     np.testing.assert_array_equal(logits(other), expected)
     assert other.generate(PROMPT, max_new_tokens=6) == answer
     with safe_open(file, "numpy") as opened:
@@ -71,13 +71,13 @@ def test_save_and_load_gives_the_same_logits(tmp_path: Path, file: Path) -> None
     # No other file is left beside it.
     assert list(tmp_path.iterdir()) == [file]
     with pytest.raises(FileExistsError, match="there already"):
-        task.save_adapter(file)
-    task.save_adapter(file, overwrite=True)
+        task.adapters.save(file)
+    task.adapters.save(file, overwrite=True)
 
 
 def test_a_loaded_adapter_is_trained_further(file: Path) -> None:
     task = random_task(sequence_length=24)
-    task.load_adapter(file)
+    task.adapters.load(file)
     data = {
         "images": np.full((2, 28, 28, 3), 99, np.uint8),
         "prompts": ["caption en"] * 2,
@@ -89,10 +89,10 @@ def test_a_loaded_adapter_is_trained_further(file: Path) -> None:
     ]
     assert losses[-1] < losses[0]
     trained = logits(task)
-    task.set_adapter("none")
+    task.adapters.activate("none")
     assert task.trainable_variables == []
     np.testing.assert_allclose(logits(task), logits(random_task()), atol=1e-6)
-    task.set_adapter("colours")
+    task.adapters.activate("colours")
     np.testing.assert_array_equal(logits(task), trained)
 
 
@@ -110,24 +110,24 @@ def test_adapters_are_switched(tmp_path: Path) -> None:
         task = adapted(**options)
         expected[name] = logits(task)
         answers[name] = task.generate(PROMPT, max_new_tokens=6)
-        task.save_adapter(tmp_path / f"{name}.safetensors")
+        task.adapters.save(tmp_path / f"{name}.safetensors")
     task = random_task()
     expected["none"] = logits(task)
     answers["none"] = task.generate(PROMPT, max_new_tokens=6)
     assert len(set(answers.values())) > 3
     for name in settings:
-        task.load_adapter(tmp_path / f"{name}.safetensors")
+        task.adapters.load(tmp_path / f"{name}.safetensors")
     assert task.adapters.names == list(settings)
     for name in ["a", "b", "none", "c", "a", "d", "e", "none", "d", "a"]:
-        task.set_adapter(name)
+        task.adapters.activate(name)
         assert task.adapters.active == (None if name == "none" else name)
         np.testing.assert_allclose(
             logits(task), expected[name], atol=1e-5, err_msg=name
         )
         assert task.generate(PROMPT, max_new_tokens=6) == answers[name], name
     with pytest.raises(ValueError, match=r"of: a, b, c, d, e, none. Received: 'f'"):
-        task.set_adapter("f")
-    task.save_adapter(tmp_path / "again.safetensors", name="b")
+        task.adapters.activate("f")
+    task.adapters.save(tmp_path / "again.safetensors", name="b")
     again, first = (load_file(tmp_path / f"{n}.safetensors") for n in ("again", "b"))
     assert again.keys() == first.keys()
     for key, value in first.items():
@@ -144,10 +144,10 @@ def test_a_second_adapter_is_made_beside_the_first() -> None:
     second = logits(task)
     task.enable_lora(3)
     np.testing.assert_array_equal(logits(task), first)
-    task.set_adapter("second")
+    task.adapters.activate("second")
     np.testing.assert_array_equal(logits(task), second)
-    task.delete_adapter("second")
-    task.delete_adapter("default")
+    task.adapters.delete("second")
+    task.adapters.delete("default")
     assert task.adapters.names == []
     assert not any("lora" in variable.path for variable in task.weights)
 
@@ -162,33 +162,33 @@ def test_merged_is_unmerged(targets: list[str]) -> None:
         if "lora" not in v.path
     }
     expected, answer = logits(task), task.generate(PROMPT, max_new_tokens=6)
-    task.merge_lora()
+    task.adapters.merge()
     assert {v.path for v in task.weights} == weights
     np.testing.assert_allclose(logits(task), expected, atol=1e-5)
     assert task.generate(PROMPT, max_new_tokens=6) == answer
-    for call in (task.enable_lora, task.set_adapter, task.load_adapter):
-        with pytest.raises(ValueError, match="Call unmerge_lora first"):
+    for call in (task.enable_lora, task.adapters.activate, task.adapters.load):
+        with pytest.raises(ValueError, match=r"Call adapters.unmerge first"):
             call(2)
-    with pytest.raises(ValueError, match=r"'default' merged. Call unmerge_lora"):
-        task.merge_lora()
-    task.unmerge_lora()
+    with pytest.raises(ValueError, match=r"'default' merged. Call adapters.unmerge"):
+        task.adapters.merge()
+    task.adapters.unmerge()
     np.testing.assert_array_equal(logits(task), expected)
     for variable in task.weights:
         if "lora" not in variable.path:
             value = ops.convert_to_numpy(variable)
             np.testing.assert_array_equal(value, base[variable.path])
     with pytest.raises(ValueError, match="Expected a model with a merged adapter"):
-        task.unmerge_lora()
+        task.adapters.unmerge()
 
 
 def test_merged_for_good() -> None:
     task = adapted()
     expected = logits(task)
-    task.merge_lora(can_unmerge=False)
+    task.adapters.merge(can_unmerge=False)
     np.testing.assert_allclose(logits(task), expected, atol=1e-5)
     assert task.adapters.names == []
     with pytest.raises(ValueError, match="unless can_unmerge was False"):
-        task.unmerge_lora()
+        task.adapters.unmerge()
     task.enable_lora(2)
     np.testing.assert_allclose(logits(task), expected, atol=1e-5)
 
@@ -203,7 +203,7 @@ def test_nothing_is_half_loaded(tmp_path: Path, file: Path) -> None:
 
     def refuse(path: Path, message: str, error: type = ValueError) -> None:
         with pytest.raises(error, match=message):
-            task.load_adapter(path)
+            task.adapters.load(path)
         assert task.adapters.names == []
         assert len(task.trainable_variables) == len(task.weights)
         np.testing.assert_array_equal(logits(task), expected)
@@ -214,7 +214,7 @@ def test_nothing_is_half_loaded(tmp_path: Path, file: Path) -> None:
         bad.write_bytes(content[:length])
         refuse(bad, "is cut off or is none")
     save_file(tensors, bad, {"format": "pt"})
-    refuse(bad, "Expected an adapter of `save_adapter`.*Received: 'pt'")
+    refuse(bad, "Expected an adapter of `Adapters.save`.*Received: 'pt'")
     one = next(iter(tensors))
     save_file({k: v for k, v in tensors.items() if k != one}, bad, metadata)
     refuse(bad, "without lora_kernel_a|without lora_kernel_b")
@@ -226,7 +226,7 @@ def test_another_base_is_refused(tmp_path: Path, file: Path) -> None:
     def refuse(task: PaliGemma2CausalLM, message: str) -> None:
         expected = logits(task)
         with pytest.raises(ValueError, match=message):
-            task.load_adapter(file)
+            task.adapters.load(file)
         assert task.adapters.names == []
         np.testing.assert_array_equal(logits(task), expected)
 
@@ -240,13 +240,13 @@ def test_another_base_is_refused(tmp_path: Path, file: Path) -> None:
         random_task(intermediate_dim=32), r"mlp/gate_dense \(24, 40\), here \(24, 32"
     )
     merged = adapted(parts=["projection"])
-    merged.merge_lora(can_unmerge=False)
+    merged.adapters.merge(can_unmerge=False)
     refuse(merged, "another one: other kernels. Load")
     task = random_task(seed=5)
-    task.load_adapter(file, check_base=False)
+    task.adapters.load(file, check_base=False)
     assert task.adapters.active == "colours"
     with pytest.raises(ValueError, match="'colours', which is there already"):
-        task.load_adapter(file)
+        task.adapters.load(file)
 
 
 # Keras 3.15 says so of inputs and norms.
@@ -254,13 +254,13 @@ def test_another_base_is_refused(tmp_path: Path, file: Path) -> None:
 def test_the_base_is_known_in_another_dtype_and_quantised(file: Path) -> None:
     keras.config.set_dtype_policy("bfloat16")
     task = random_task()
-    task.load_adapter(file)
+    task.adapters.load(file)
     assert {v.dtype for v in task.trainable_variables} == {"float32"}
     keras.config.set_dtype_policy("float32")
     for mode in ("int8", "int4"):
         task = random_task()
         task.backbone.quantize(mode)
-        task.load_adapter(file)
+        task.adapters.load(file)
 
 
 def test_what_keras_hub_enabled_is_an_adapter_too(tmp_path: Path) -> None:
@@ -268,25 +268,25 @@ def test_what_keras_hub_enabled_is_an_adapter_too(tmp_path: Path) -> None:
     task.backbone.enable_lora(2, target_layer_names=["key_dense"])
     assert task.adapters.names == ["default"]
     with pytest.raises(ValueError, match=r"only the adapter to be trainable.*bias"):
-        task.save_adapter(tmp_path / "a.safetensors")
+        task.adapters.save(tmp_path / "a.safetensors")
     task = random_task()
     task.backbone.enable_lora(2, target_layer_names=["up_dense"])
     fill(task, 1)
-    task.save_adapter(tmp_path / "a.safetensors")
+    task.adapters.save(tmp_path / "a.safetensors")
     other = random_task()
-    other.load_adapter(tmp_path / "a.safetensors")
+    other.adapters.load(tmp_path / "a.safetensors")
     np.testing.assert_array_equal(logits(other), logits(task))
 
 
 def test_saving_needs_an_adapter_and_its_ending(tmp_path: Path) -> None:
     task = random_task()
     with pytest.raises(ValueError, match="Expected an adapter in the network for save"):
-        task.save_adapter(tmp_path / "a.safetensors")
+        task.adapters.save(tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match=r"network to merge. Received: none"):
-        task.merge_lora()
+        task.adapters.merge()
     task.enable_lora(2)
     with pytest.raises(ValueError, match=r"ends in .safetensors"):
-        task.save_adapter(tmp_path / "a.h5")
+        task.adapters.save(tmp_path / "a.h5")
     with pytest.raises(ValueError, match="other than 'none'"):
         task.enable_lora(2, name="none")
     assert not list(tmp_path.iterdir())

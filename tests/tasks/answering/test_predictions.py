@@ -188,7 +188,7 @@ def test_constrained_answers(task, tmp_path):
         ([3], "ocr", TypeError, "place 0"),
         ({"images": None, "prompts": "ocr"}, None, TypeError, "iterable"),
         ([{"prompts": "ocr " * 80}], None, ValueError, "never cut"),
-        ([{"image": "a.png", "prompts": "ocr"}], None, ValueError, "others at place 0"),
+        ([{"image": "a.png", "prompts": "ocr"}], None, ValueError, "others at index 0"),
         ([{"prompts": "ocr", "id": (1, 2)}], None, TypeError, "whole number"),
         (5, "ocr", TypeError, "iterable"),
         (["a.png"], 5, TypeError, "prompts as a text"),

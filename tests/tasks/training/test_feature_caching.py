@@ -11,7 +11,7 @@ import pytest
 from keras import ops
 from PIL import Image
 
-from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2 import PaliGemma2CausalLM, cache_image_features
 from keras_pg2.datasets.loading import RowBatches
 from keras_pg2.datasets.rows import columns
 from tests.tiny_models import random_task
@@ -53,7 +53,7 @@ def test_loss_and_gradients_are_those_of_pixels(rows: Rows, tmp_path: Path) -> N
     expected_losses, expected = trained(frozen_task(), columns(rows))
     task = frozen_task()
     start = {v.path: np.array(ops.convert_to_numpy(v)) for v in task.weights}
-    task.cache_image_features(rows, tmp_path, dtype="float32", batch_size=2)
+    cache_image_features(task, rows, tmp_path, dtype="float32", batch_size=2)
     # Nothing looks at the pixels, or the tower, any more.
     task.preprocessor.convert_images = None
     kernel = task.backbone.vision_encoder.patch_embedding.kernel
@@ -70,7 +70,7 @@ def test_loss_and_gradients_are_those_of_pixels(rows: Rows, tmp_path: Path) -> N
 
 def test_files_are_of_a_picture_and_a_tower(rows: Rows, tmp_path: Path) -> None:
     task = frozen_task()
-    features = task.cache_image_features(rows[:1], tmp_path)
+    features = cache_image_features(task, rows[:1], tmp_path)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     [file] = files
     value = np.load(file)
@@ -78,7 +78,7 @@ def test_files_are_of_a_picture_and_a_tower(rows: Rows, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"Call model\.cache_image_fe"):
         task.preprocessor(columns(rows))
     # It goes on where it stopped, and a picture counts once.
-    task.cache_image_features([*rows, *rows], tmp_path)
+    cache_image_features(task, [*rows, *rows], tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
     assert file.stat().st_mtime_ns == files[file]
     read = features.read([[rows[0]["images"], rows[1]["images"]]])
@@ -86,7 +86,7 @@ def test_files_are_of_a_picture_and_a_tower(rows: Rows, tmp_path: Path) -> None:
     np.testing.assert_array_equal(read[0, :4], value)
     bias = task.backbone.vision_encoder.final_norm.beta
     bias.assign(bias + 1)
-    task.cache_image_features(rows, tmp_path)
+    cache_image_features(task, rows, tmp_path)
     assert len(list(tmp_path.iterdir())) == 6
 
 
@@ -95,14 +95,14 @@ def test_what_changes_pictures_or_the_tower_is_refused(
 ) -> None:
     task = random_task(sequence_length=24)
     with pytest.raises(ValueError, match=r"Expected a frozen vision tower"):
-        task.cache_image_features(rows, tmp_path)
+        cache_image_features(task, rows, tmp_path)
     task.enable_lora(2, parts=["decoder"])
-    task.cache_image_features(rows, tmp_path)
+    cache_image_features(task, rows, tmp_path)
     batches = RowBatches(rows, batch_size=3, image_size=28)
     task.compile(keras.optimizers.SGD(1e-3))
     with pytest.raises(ValueError, match=r"Leave augmentations and image_size of"):
         task.fit(batches, verbose=0)
-    task.set_adapter("none")
+    task.adapters.activate("none")
     task.enable_lora(2, parts=["vision"], name="other")
     task.compile(keras.optimizers.SGD(1e-3))
     with pytest.raises(ValueError, match=r"Expected a frozen vision tower"):

@@ -1,0 +1,378 @@
+"""What a model is asked: `generate` and everything that is made of it.
+
+Axes: B batch, N new tokens, L tokens of prompt and answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from keras_pg2.codecs.detections import Detections
+from keras_pg2.codecs.grammars import Grammar
+from keras_pg2.codecs.mask_codec import MaskCodec
+from keras_pg2.generation.beams import search_beams
+from keras_pg2.generation.compilation import CompiledFunctions
+from keras_pg2.generation.decoding import (
+    Generated,
+    Plan,
+    Request,
+    count_tokens,
+    generate_tokens,
+)
+from keras_pg2.generation.recording import recording_at_once
+from keras_pg2.generation.samplers import BeamSearch, Sampler
+from keras_pg2.generation.session import Session
+from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
+from keras_pg2.tasks.answering.answering import (
+    check_no_beams,
+    check_stop_strings,
+    choose,
+    encode_images,
+    generate_until,
+    read_answers,
+    stream,
+)
+from keras_pg2.tasks.answering.answers import Answers
+from keras_pg2.tasks.answering.detecting import (
+    Asked,
+    DetectionFiles,
+    DetectionOptions,
+    Labels,
+    find_detections,
+)
+from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
+from keras_pg2.tasks.answering.requests import (
+    EncodedImages,
+    Images,
+    Inputs,
+    Options,
+    StopTokenIds,
+    prepare,
+)
+from keras_pg2.tasks.answering.warming import warming_request
+
+
+class CausalLM:
+    """What a causal model answers; it goes before the class that trains.
+
+    A plain class, as Keras changes the bases of a functional model's classes, and
+    fails if two of them meet again. Named as KerasHub's class is: KerasHub writes the
+    name of a task's first base into presets.
+    """
+
+    backbone: PaliGemma2Backbone
+    preprocessor: PaliGemma2CausalLMPreprocessor | None
+    sampler: Sampler | BeamSearch
+    _functions: CompiledFunctions
+    _detection_files: DetectionFiles
+
+    def make_generate_function(
+        self, with_scores: bool = False
+    ) -> Callable[[Request], Generated]:
+        """Return the compiled function from `Request` to `Generated`."""
+        plan = Plan(self.sampler.structure, with_scores)
+        run = search_beams if isinstance(self.sampler, BeamSearch) else generate_tokens
+
+        def generate(request: Request) -> Generated:
+            size = count_tokens(self.backbone, request)
+            return self._functions.get(run, plan, num_tokens=size)(request)
+
+        return generate
+
+    def generate(
+        self,
+        inputs: Inputs,
+        max_length: int | None = None,
+        stop_token_ids: StopTokenIds = "auto",
+        strip_prompt: bool = False,
+        *,
+        max_new_tokens: int | None = None,
+        seed: int | None = None,
+        stop_strings: str | Sequence[str] | None = None,
+        constraint: Grammar | None = None,
+        return_scores: bool = False,
+    ) -> Answers:
+        """Continue prompts.
+
+        A picture that several prompts of a batch are about is encoded once.
+
+        Args:
+            inputs: a dict of `images` (file paths, PIL images or arrays; a list
+                in the entry of an example for several; or what `encode_images`
+                made of them) and `prompts` (a text or a list of texts), also
+                `responses` that the answers must begin with; a prompt or prompts
+                alone for text without a picture; or a `tf.data.Dataset` of such
+                dicts. Without a preprocessor: the backbone's inputs, padded on
+                the right (no `response_mask` means no response yet).
+            max_length: most text tokens of prompt and answer together; None for
+                the preprocessor's `sequence_length` (without a preprocessor:
+                the length of the given `token_ids`), which an answer may
+                outgrow, a prompt not, where `max_new_tokens` is given.
+            stop_token_ids: tokens that end an answer; "auto" is the end token,
+                None is none.
+            strip_prompt: whether to leave the prompt out of the result.
+            max_new_tokens: most tokens of an answer.
+            seed: seed of the sampler's noise for this call.
+            stop_strings: texts before which an answer ends.
+            constraint: the form that answers must have: a `LocationGrammar`,
+                `Choices`, or another `codecs.grammars.Grammar`.
+            return_scores: whether to return `ScoredAnswer`s, which have the
+                log-probability of each token, instead of texts; the prompt is left
+                out of their text.
+
+        Returns:
+            A text (or `ScoredAnswer`) for one prompt, a list for a list or a
+            dataset. Without a preprocessor a dict of `token_ids` int32[B, L] and
+            `padding_mask` bool[B, L], each row's tokens first, with
+            `return_scores` also `log_probabilities` float32[B, L], 0 at the
+            prompt (for a dataset a list of such dicts, one a batch).
+
+        Raises:
+            TypeError: if a prompt is not text.
+            ValueError: if a prompt leaves no room for an answer, or inputs are bad;
+                before anything is computed.
+        """
+        options = Options(max_length, max_new_tokens, stop_token_ids, seed, constraint)
+        stops = check_stop_strings(self, stop_strings)
+
+        def answer(batch: Inputs) -> Answers:
+            prepared = prepare(self, batch, options)
+            if stops and self.preprocessor is not None:
+                plan = Plan(self.sampler.structure, return_scores)
+                session = Session(self._functions, plan, prepared.request)
+                answers = generate_until(session, self.preprocessor, stops)
+            else:
+                answers = self.make_generate_function(return_scores)(prepared.request)
+            return read_answers(
+                self.preprocessor, prepared, answers, stops, strip_prompt, return_scores
+            )
+
+        if not hasattr(inputs, "as_numpy_iterator"):
+            return answer(inputs)
+        results = [answer(batch) for batch in inputs.as_numpy_iterator()]
+        if results and not isinstance(results[0], list):
+            return results
+        return [result for batch in results for result in batch]
+
+    def stream(
+        self,
+        inputs: Inputs,
+        max_length: int | None = None,
+        stop_token_ids: StopTokenIds = "auto",
+        *,
+        max_new_tokens: int | None = None,
+        seed: int | None = None,
+        stop_strings: str | Sequence[str] | None = None,
+        constraint: Grammar | None = None,
+    ) -> Iterator[str | list[str]]:
+        """Yield the answers of `generate` as they are made, piece by piece.
+
+        Put together, the pieces are the text that `generate` gives with
+        `strip_prompt=True`. A piece ends with a complete character.
+
+        Args:
+            inputs: as for `generate`, but no dataset.
+            max_length: as for `generate`.
+            stop_token_ids: as for `generate`.
+            max_new_tokens: as for `generate`.
+            seed: as for `generate`.
+            stop_strings: as for `generate`.
+            constraint: as for `generate`.
+
+        Yields:
+            The new text after each token, for a list of prompts a list of one
+            text a row; "" if there is nothing new.
+
+        Raises:
+            TypeError, ValueError: as `generate`, at the call; also for a model
+                without a preprocessor and for beam search, which knows its answer
+                only in the end.
+        """
+        if self.preprocessor is None:
+            raise ValueError(
+                "Expected a model with a preprocessor, to make text of tokens. "
+                "Received: preprocessor=None. Call `generate`."
+            )
+        check_no_beams(self.sampler, "stream")
+        options = Options(max_length, max_new_tokens, stop_token_ids, seed, constraint)
+        stops = check_stop_strings(self, stop_strings)
+        plan, prepared = Plan(self.sampler.structure), prepare(self, inputs, options)
+        return stream(self._functions, plan, prepared, self.preprocessor, stops)
+
+    def choose(
+        self, inputs: Inputs, choices: Sequence[str]
+    ) -> dict[str, float] | list[dict[str, float]]:
+        """Return how probable each of some answers is.
+
+        The prompt is computed once, and each choice with its end token after it.
+
+        Args:
+            inputs: pictures and prompts as for `generate`, without `responses`.
+            choices: the answers to choose from.
+
+        Returns:
+            A dict of each choice and its probability among them (they add up to 1),
+            likeliest first; for a list of prompts a list of dicts.
+
+        Raises:
+            TypeError, ValueError: for bad inputs, or a model without a
+                preprocessor.
+        """
+        return choose(self, self._functions, inputs, choices)
+
+    @property
+    def mask_codec(self) -> MaskCodec | None:
+        """What `<seg...>` tokens mean: the preset's own codec, or one that was set.
+
+        None is that of the released checkpoints, downloaded when it is first needed.
+        """
+        return self._detection_files.mask_codec
+
+    @mask_codec.setter
+    def mask_codec(self, codec: MaskCodec | None) -> None:
+        self._detection_files.mask_codec = codec
+
+    @property
+    def score_calibration(self) -> ScoreCalibration | None:
+        """Makes token probabilities the scores of detections; may be None.
+
+        Without one a score is the geometric mean of the probabilities of an
+        instance's location and label tokens: an order, but no probability.
+        """
+        return self._detection_files.score_calibration
+
+    @score_calibration.setter
+    def score_calibration(self, calibration: ScoreCalibration | None) -> None:
+        self._detection_files.score_calibration = calibration
+
+    def detect(
+        self,
+        images: Images,
+        labels: Labels,
+        *,
+        max_detections: int = 20,
+        max_overlap: float | None = None,
+        batch_size: int = 8,
+        asked: Asked = "together",
+    ) -> Detections | list[Detections]:
+        """Find named things: boxes with labels and scores.
+
+        Every answer is held to the form of a detection, by the sampler set in
+        `compile`.
+
+        Args:
+            images: a picture (a file path, PIL image or array) of any size, or a list
+                of pictures.
+            labels: the names to look for, in all pictures; or a list of such lists,
+                one for each picture.
+            max_detections: most things in a picture.
+            max_overlap: of two boxes with one label that overlap by more (IoU, in
+                [0, 1]) the one with the lower score is dropped; None keeps all (but
+                is 0.5 for "both").
+            batch_size: pictures at a time.
+            asked: "together" is one prompt with all labels, "each" a prompt for each
+                label, "both" is both, which takes longest and finds most.
+
+        Returns:
+            `keras_pg2.codecs.Detections` for one picture, a list of them for a list:
+            boxes in pixels of the picture as it was given (upright), scores in [0, 1]
+            (`score_calibration`), the tokens as written.
+
+        Raises:
+            TypeError, ValueError: if labels are invalid, empty, doubled, or hold ";",
+                a line break or tokens; numbers are out of range; the model has no
+                preprocessor, or beam search as its sampler.
+            FileNotFoundError, ValueError: if a picture cannot be read.
+        """
+        options = DetectionOptions(
+            task="detect",
+            max_detections=max_detections,
+            max_overlap=max_overlap,
+            batch_size=batch_size,
+            asked=asked,
+        )
+        return find_detections(self, self._detection_files, images, labels, options)
+
+    def segment(
+        self,
+        images: Images,
+        labels: Labels,
+        *,
+        max_detections: int = 20,
+        max_overlap: float | None = None,
+        batch_size: int = 8,
+        asked: Asked = "together",
+    ) -> Detections | list[Detections]:
+        """Find named things: masks, with boxes, labels and scores.
+
+        Args:
+            images: as for `detect`.
+            labels: as for `detect`.
+            max_detections: as for `detect`.
+            max_overlap: as for `detect`.
+            batch_size: as for `detect`.
+            asked: as for `detect`.
+
+        Returns:
+            As `detect`, with masks bool[N, H, W] of the size of the picture, decoded
+            by `mask_codec`.
+
+        Raises:
+            TypeError, ValueError, FileNotFoundError: as `detect`.
+            ConnectionError: if the codec of the released checkpoints is needed and
+                cannot be downloaded.
+        """
+        options = DetectionOptions(
+            task="segment",
+            max_detections=max_detections,
+            max_overlap=max_overlap,
+            batch_size=batch_size,
+            asked=asked,
+        )
+        return find_detections(self, self._detection_files, images, labels, options)
+
+    def encode_images(self, images: Images) -> EncodedImages:
+        """Compute the image tokens of pictures, for many prompts about them.
+
+        Args:
+            images: one picture, or a list of pictures, one an example.
+
+        Returns:
+            What `generate`, `stream` and `choose` take as `images`.
+
+        Raises:
+            ValueError, OSError: if a picture is bad.
+        """
+        return encode_images(self, self._functions, images)
+
+    def warmup(
+        self,
+        batch_size: int = 1,
+        prompt_length: int = 16,
+        max_new_tokens: int | None = None,
+        num_images: int = 1,
+    ) -> None:
+        """Compile what a call of `generate` will need, and run it once.
+
+        Lengths are rounded up to buckets (8, 16 or multiples of 64 for prompts, powers
+        of two for answers, 1, 2, 4, 8 or a multiple of 8 for batches): one call is
+        enough for all of a bucket. Compiled functions of JAX are kept on disk. On
+        PyTorch, which compiles nothing, the operations of pictures, prompts and tokens
+        are recorded.
+
+        Args:
+            batch_size: Number of prompts.
+            prompt_length: Number of tokens of the longest prompt.
+            max_new_tokens: as it will be given to `generate`; None for calls
+                without a limit.
+            num_images: Number of pictures of each prompt.
+
+        Raises:
+            ValueError: if a number is no integer >= 1.
+        """
+        request = warming_request(
+            self, batch_size, prompt_length, max_new_tokens, num_images
+        )
+        with recording_at_once():
+            self.make_generate_function()(request)
