@@ -194,39 +194,39 @@ class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
         return model
 
     def save_to_preset(self, preset_dir: str | Path, **kwargs: Any) -> None:
-        """Writes a directory that `from_preset` reads; LoRA is merged into the kernels.
+        """Write a directory that `from_preset` reads; LoRA is merged into the kernels.
 
         Quantised kernels are saved as they are; with LoRA in them they are quantised
         anew, and outputs are near those of before: `adapters.save` keeps both exactly.
 
         Args:
-            preset_dir: the directory.
+            preset_dir: Directory to write.
             **kwargs: as for KerasHub, `max_shard_size` in GB.
 
         Raises:
-            ValueError: when it is quantised by quantizers that Keras does not save.
+            ValueError: if it is quantised by quantizers that Keras does not save.
         """
         check_can_save(self.backbone)
         super().save_to_preset(str(preset_dir), **kwargs)
         if self.adapters.names:
             leave_lora_out_of_count(Path(preset_dir))
-        self.detection_files.save(Path(preset_dir))
+        self._detection_files.save(Path(preset_dir))
 
     def export_to_transformers(
         self, path: str | Path, dtype: str | None = None
     ) -> Path:
-        """Writes a Hugging Face directory that transformers, vLLM and MLX read.
+        """Write a Hugging Face directory that transformers, vLLM and MLX read.
 
         LoRA is merged into the kernels. The other formats: `conversion.write_model`.
 
         Args:
-            path: a directory that is not there yet.
+            path: A directory that does not exist yet.
             dtype: "float32", "bfloat16" or "float16"; None for that of the weights.
 
         Raises:
-            FileExistsError: when there is something at the path.
-            ValueError: when the model is quantised, or no network of transformers.
-            OSError: when the disk is full; nothing is left behind.
+            FileExistsError: if there is something at the path.
+            ValueError: if the model is quantised, or transformers has no such network.
+            OSError: if the disk is full; nothing is left behind.
         """
         return write_model(self, path, "hf", dtype)
 
@@ -238,7 +238,7 @@ class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
         *,
         parts: Sequence[str] | None = None,
     ) -> None:
-        """Makes the kernels and the token embedding whole numbers of 8 or 4 bits.
+        """Quantize the kernels and the token embedding to integers of 8 or 4 bits.
 
         Norms, biases, the patches' convolution and the position embedding stay floats.
         "int8" has one scale an output, and rounds the activations too; "int4" has a
@@ -257,15 +257,15 @@ class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
             parts: of "vision", "projection" and "decoder"; None for all.
 
         Raises:
-            ValueError: for another mode, a model that is quantised already, an unknown
-                part, filters that leave nothing, or while an adapter is merged.
+            ValueError: if mode or part is unknown, the model is quantised already,
+                filters leave nothing, or an adapter is merged.
         """
         check_mode(mode)
         self.adapters.check_can_quantize()
         wanted = choose_layers(self.backbone, parts, filters)
         with frozen_garbage():
             super().quantize(mode, config=config, filters=wanted)
-        self.functions.clear()
+        self._functions.clear()
 
     def enable_lora(
         self,
@@ -277,13 +277,13 @@ class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
         name: str = "default",
         dropout: float = 0.0,
     ) -> None:
-        """Adds LoRA to dense layers and freezes everything else.
+        """Add LoRA to dense layers and freeze everything else.
 
         The factors are in float32, whatever the dtype of the model. They begin by
         adding nothing. Call `compile` afterwards.
 
         Args:
-            rank: of the factors.
+            rank: Rank of the factors.
             targets: a list of layers: by name ("query_dense"), by the end of a path
                 ("attention/query_dense"), by a pattern of these
                 ("text_decoder/block_?/*"), or by a compiled regular expression that is
@@ -292,7 +292,7 @@ class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
                 `rank`.
             parts: of "vision", "projection" and "decoder", those with LoRA; None is
                 all that targets are found in.
-            name: of the adapter; the one in the network before is kept.
+            name: Name of the adapter; the one in the network before is kept.
             dropout: the probability in training that an input of the factors is left
                 out, as in PEFT; kept with the adapter.
 

@@ -135,25 +135,33 @@ class CausalLM:
         """
         options = Options(max_length, max_new_tokens, stop_token_ids, seed, constraint)
         stops = check_stop_strings(self, stop_strings)
-
-        def answer(batch: Inputs) -> Answers:
-            prepared = prepare(self, batch, options)
-            if stops and self.preprocessor is not None:
-                plan = Plan(self.sampler.structure, return_scores)
-                session = Session(self._functions, plan, prepared.request)
-                answers = generate_until(session, self.preprocessor, stops)
-            else:
-                answers = self.make_generate_function(return_scores)(prepared.request)
-            return read_answers(
-                self.preprocessor, prepared, answers, stops, strip_prompt, return_scores
-            )
-
+        arguments = options, stops, strip_prompt, return_scores
         if not hasattr(inputs, "as_numpy_iterator"):
-            return answer(inputs)
-        results = [answer(batch) for batch in inputs.as_numpy_iterator()]
+            return self._answer(inputs, *arguments)
+        batches = inputs.as_numpy_iterator()
+        results = [self._answer(batch, *arguments) for batch in batches]
         if results and not isinstance(results[0], list):
             return results
         return [result for batch in results for result in batch]
+
+    def _answer(
+        self,
+        inputs: Inputs,
+        options: Options,
+        stops: tuple[str, ...],
+        strip_prompt: bool,
+        return_scores: bool,
+    ) -> Answers:
+        prepared = prepare(self, inputs, options)
+        if stops and self.preprocessor is not None:
+            plan = Plan(self.sampler.structure, return_scores)
+            session = Session(self._functions, plan, prepared.request)
+            answers = generate_until(session, self.preprocessor, stops)
+        else:
+            answers = self.make_generate_function(return_scores)(prepared.request)
+        return read_answers(
+            self.preprocessor, prepared, answers, stops, strip_prompt, return_scores
+        )
 
     def stream(
         self,
