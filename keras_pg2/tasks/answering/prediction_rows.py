@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from keras_pg2.preprocessing.image_files import is_path
-from keras_pg2.tasks.answering.requests import EncodedImages
+from keras_pg2.tasks.answering.requests import EncodedImages, Images
 
 
 class Row(NamedTuple):
@@ -25,7 +25,7 @@ class Row(NamedTuple):
     """
 
     id: str | int
-    images: Any
+    images: Images
     prompt: str
 
     @property

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from rich.console import Console
@@ -38,12 +38,15 @@ from keras_pg2.tasks.answering.prediction_rows import Row, read_rows
 from keras_pg2.tasks.answering.record_file import RecordFile
 from keras_pg2.tasks.answering.requests import (
     AnsweringModel,
+    Images,
     Options,
     Prepared,
     StopTokenIds,
     make_request,
 )
 
+Record: TypeAlias = dict[str, Any]
+"""A row's answer, or why there is none; see `predict`."""
 BATCHES_OF_A_WINDOW = 16
 """So many batches are looked over for rows of like length."""
 
@@ -58,7 +61,7 @@ class Predictions(NamedTuple):
         num_failed: rows of this call whose picture could not be read.
     """
 
-    records: list[dict[str, Any]]
+    records: list[Record]
     num_answered: int
     num_kept: int
     num_failed: int
@@ -128,9 +131,15 @@ def predict(
     check_at_least_one("batch_size", batch_size)
     if num_workers is not None:
         check_at_least_one("num_workers", num_workers)
-    options = Options(max_length, max_new_tokens, stop_token_ids, seed, constraint)
+    options = Options(
+        max_length=max_length,
+        max_new_tokens=max_new_tokens,
+        stop_token_ids=stop_token_ids,
+        seed=seed,
+        constraint=constraint,
+    )
     rows, total = read_rows(source, prompts)
-    records: list[tuple[int, dict[str, Any]]] = []
+    records: list[tuple[int, Record]] = []
     output_file = None if output is None else RecordFile(Path(output))
     recorded = Counter() if output_file is None else output_file.done()
     num_recorded = sum(recorded.values())
@@ -190,10 +199,10 @@ def _answer_rows(
     options: Options,
     batch_size: int,
     threads: ThreadPoolExecutor,
-) -> Iterator[list[tuple[int, dict[str, Any]]]]:
+) -> Iterator[list[tuple[int, Record]]]:
     """The records of one batch after another, with the indices of their rows."""
 
-    def load(images: Any) -> np.ndarray:
+    def load(images: Images) -> np.ndarray:
         arrays = preprocessor.convert_images(
             None if images is None else [images], num_rows=1
         )
@@ -237,7 +246,7 @@ def _group(
                 yield like[first : first + batch_size]
 
 
-def _count_images(images: Any) -> int:
+def _count_images(images: Images) -> int:
     """Of what a row has for pictures."""
     if images is None:
         return 0
@@ -257,7 +266,7 @@ def _answer_batch(
     preprocessor: PaliGemma2CausalLMPreprocessor,
     batch: list[_Loaded],
     options: Options,
-) -> Iterator[tuple[int, dict[str, Any]]]:
+) -> Iterator[tuple[int, Record]]:
     readable, pictures = [], []
     for entry in batch:
         try:
@@ -291,7 +300,7 @@ def _with_axis(picture: np.ndarray) -> np.ndarray:
     return picture[None] if picture.ndim == 3 else picture
 
 
-def _describe(row: Row) -> dict[str, Any]:
+def _describe(row: Row) -> Record:
     image = os.fsdecode(row.images) if is_path(row.images) else None
     return {"id": row.id, "image": image, "prompt": row.prompt}
 

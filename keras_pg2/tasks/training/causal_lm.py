@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
 import keras_hub
+import numpy as np
 from keras import ops
 
 from keras_pg2.datasets.loading import FollowEpochs, RowBatches
@@ -13,7 +15,7 @@ from keras_pg2.generation import samplers
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.training.cross_entropy import Vocabulary
-from keras_pg2.tasks.training.feeding import is_loader, prepare_data
+from keras_pg2.tasks.training.feeding import Data, is_loader, prepare_data
 from keras_pg2.tasks.training.loss import ResponseLoss
 from keras_pg2.typing import Tensor
 
@@ -103,11 +105,11 @@ class CausalLM(keras_hub.models.CausalLM):
 
     def fit(
         self,
-        x: Any = None,
-        y: Any = None,
+        x: Data = None,
+        y: Tensor = None,
         batch_size: int | None = None,
-        sample_weight: Any = None,
-        validation_data: Any = None,
+        sample_weight: Sequence[float] | np.ndarray | None = None,
+        validation_data: Data = None,
         validation_split: float | None = None,
         **kwargs: Any,
     ) -> keras.callbacks.History:
@@ -152,7 +154,9 @@ class CausalLM(keras_hub.models.CausalLM):
             kwargs["callbacks"] = [*callbacks, FollowEpochs(source)]
         return keras.Model.fit(self, x, validation_data=validation_data, **kwargs)
 
-    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def evaluate(
+        self, x: Data = None, *args: Any, **kwargs: Any
+    ) -> list[float] | float | dict[str, float]:
         """Return loss and metrics of `x`; see `keras.Model.evaluate`.
 
         Args:
@@ -199,10 +203,10 @@ class CausalLM(keras_hub.models.CausalLM):
 
     def compute_loss(
         self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
+        x: dict[str, Tensor] | None = None,
+        y: Tensor = None,
+        y_pred: Tensor | States = None,
+        sample_weight: Tensor = None,
         training: bool = True,
     ) -> Tensor:
         """Return the loss as in `keras.Model`; `y_pred` may be `States`."""
@@ -235,8 +239,12 @@ class CausalLM(keras_hub.models.CausalLM):
             )
 
     def compute_metrics(
-        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
-    ) -> dict[str, Any]:
+        self,
+        x: dict[str, Tensor],
+        y: Tensor,
+        y_pred: Tensor | States,
+        sample_weight: Tensor = None,
+    ) -> dict[str, Tensor]:
         """Return metrics as in `keras.Model`; `compute_loss` updates the accuracy."""
         if isinstance(y_pred, States):
             return self.get_metrics_result()

@@ -13,9 +13,16 @@ import functools
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
+
+Data: TypeAlias = Any
+"""What `fit` takes, which says more; what cannot be fed is refused."""
+Batch: TypeAlias = Any
+"""A dict of columns, or a tuple of that, None and sample weights; later arrays."""
+Prepare: TypeAlias = Callable[..., Batch]
+"""A preprocessor's call, `(x, y, sample_weight) -> (x, y, weights)`."""
 
 
 class PreparedBatches(keras.utils.PyDataset):
@@ -28,12 +35,10 @@ class PreparedBatches(keras.utils.PyDataset):
     Args:
         dataset: of dicts of images, prompts and responses, or of tuples of such a
             dict, None and sample weights.
-        prepare: the preprocessor's call, `(x, y, sample_weight) -> (x, y, weights)`.
+        prepare: the preprocessor's call.
     """
 
-    def __init__(
-        self, dataset: keras.utils.PyDataset, prepare: Callable[..., Any]
-    ) -> None:
+    def __init__(self, dataset: keras.utils.PyDataset, prepare: Prepare) -> None:
         super().__init__()
         self.dataset = dataset
         self.prepare = prepare
@@ -47,7 +52,7 @@ class PreparedBatches(keras.utils.PyDataset):
         """Batches of an epoch; None for a data set without an end."""
         return self.dataset.num_batches
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> Batch:
         if self._threads is None:
             return self._read(index)
         last = index + self.dataset.max_queue_size
@@ -58,7 +63,7 @@ class PreparedBatches(keras.utils.PyDataset):
                 self._reading[i] = self._threads.submit(self._read, i)
         return self._reading.pop(index).result()
 
-    def _read(self, index: int) -> Any:
+    def _read(self, index: int) -> Batch:
         return _prepared(self.prepare, self.dataset[index])
 
     def on_epoch_begin(self) -> None:
@@ -89,7 +94,7 @@ class ColumnBatches(keras.utils.PyDataset):
         ValueError: when columns are of different lengths, or empty.
     """
 
-    def __init__(self, data: Any, batch_size: int) -> None:
+    def __init__(self, data: Data, batch_size: int) -> None:
         super().__init__()
         x, y, self.sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if y is not None:
@@ -108,7 +113,7 @@ class ColumnBatches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return -(-self.length // self.batch_size)
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> Batch:
         part = slice(index * self.batch_size, (index + 1) * self.batch_size)
         x = {key: column[part] for key, column in self.columns.items()}
         if self.sample_weight is None:
@@ -123,23 +128,23 @@ class IndexedBatches(keras.utils.PyDataset):
         data: the data set.
     """
 
-    def __init__(self, data: Any) -> None:
+    def __init__(self, data: Data) -> None:
         super().__init__()
         self.data = data
 
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> Batch:
         return self.data[index]
 
 
-def is_loader(data: Any) -> bool:
+def is_loader(data: Data) -> bool:
     """True for what KerasHub does not prepare, but this file does."""
     return isinstance(data, keras.utils.PyDataset) or _is_torch_loader(data)
 
 
-def prepare_data(data: Any, prepare: Callable[..., Any], batch_size: int) -> Any:
+def prepare_data(data: Data, prepare: Prepare, batch_size: int) -> Data:
     """What `keras.Model.fit` takes, its batches prepared.
 
     Args:
@@ -169,12 +174,12 @@ def prepare_data(data: Any, prepare: Callable[..., Any], batch_size: int) -> Any
     )
 
 
-def _prepare_torch(data: Any, prepare: Callable[..., Any]) -> Any:
+def _prepare_torch(data: Data, prepare: Prepare) -> Data:
     import torch
 
     collate = data.collate_fn
 
-    def collate_and_prepare(rows: Any) -> Any:
+    def collate_and_prepare(rows: Batch) -> Batch:
         batch = _prepared(prepare, collate(rows))
         return keras.tree.map_structure(torch.as_tensor, batch)
 
@@ -183,11 +188,11 @@ def _prepare_torch(data: Any, prepare: Callable[..., Any]) -> Any:
     return prepared
 
 
-def _prepared(prepare: Callable[..., Any], batch: Any) -> Any:
+def _prepared(prepare: Prepare, batch: Batch) -> Batch:
     return prepare(*keras.utils.unpack_x_y_sample_weight(batch))
 
 
-def _is_torch_loader(data: Any) -> bool:
+def _is_torch_loader(data: Data) -> bool:
     # Who has one has imported torch.
     torch_data = sys.modules.get("torch.utils.data")
     return torch_data is not None and isinstance(data, torch_data.DataLoader)
