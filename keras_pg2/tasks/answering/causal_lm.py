@@ -185,14 +185,7 @@ class CausalLM:
         Put together, the pieces are the text that `generate` gives with
         `strip_prompt=True`. A piece ends with a complete character.
 
-        Args:
-            inputs: as for `generate`, but no dataset.
-            max_length: as for `generate`.
-            stop_token_ids: as for `generate`.
-            max_new_tokens: as for `generate`.
-            seed: as for `generate`.
-            stop_strings: as for `generate`.
-            constraint: as for `generate`.
+        The arguments are those of `generate`, except that there is no dataset.
 
         Yields:
             The new text after each token, for a list of prompts a list of one
@@ -326,13 +319,7 @@ class CausalLM:
     ) -> Detections | list[Detections]:
         """Find named things: masks, with boxes, labels and scores.
 
-        Args:
-            images: as for `detect`.
-            labels: as for `detect`.
-            max_detections: as for `detect`.
-            max_overlap: as for `detect`.
-            batch_size: as for `detect`.
-            asked: as for `detect`.
+        The arguments are those of `detect`.
 
         Returns:
             As `detect`, with masks bool[N, H, W] of the size of the picture, decoded

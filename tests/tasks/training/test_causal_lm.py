@@ -113,6 +113,23 @@ def test_logits_come_from_predict_and_calls_all_the_same():
     np.testing.assert_allclose(task.predict(x, verbose=0), before, atol=1e-5)
 
 
+def test_a_call_gives_logits_also_inside_a_step():
+    shapes = []
+
+    class Asking(ResponseLoss):
+        def of_states(self, hidden, *arguments):
+            shapes.append((tuple(hidden.shape), tuple(task(x).shape)))
+            return super().of_states(hidden, *arguments)
+
+    task = network()
+    task.compile(optimizer="sgd", loss=Asking())
+    x, y, weights = batch()
+    task.train_on_batch(x, y, weights)
+    task.test_on_batch(x, y, weights)
+    hidden = (4, 19, TEXT_DECODER["hidden_dim"])
+    assert set(shapes) == {(hidden, (4, 19, VOCABULARY_SIZE))}
+
+
 def test_logits_follow_the_embedding():
     x, _, _ = batch()
     task = network()
