@@ -108,7 +108,7 @@ def estimate_memory(
         lowest = 0 if name == "num_images" else 1
         if isinstance(size, bool) or not isinstance(size, int) or size < lowest:
             raise ValueError(
-                f"Expected {name} as a whole number >= {lowest}. Received: {size!r}."
+                f"Expected {name} as an integer >= {lowest}. Received: {size!r}."
             )
     backbone = model.backbone
     architecture = override_architecture(backbone.get_config())
@@ -131,9 +131,9 @@ def estimate_memory(
             continue
         if part in backbone.checkpoint_activations:
             activations += architecture[part]["num_layers"] * found.entry
-            working = max(working, found.kept + found.working)
+            working = max(working, found.saved + found.working)
         else:
-            activations += architecture[part]["num_layers"] * found.kept
+            activations += architecture[part]["num_layers"] * found.saved
             working = max(working, found.working)
     # The states before and after the final norm, and their gradient.
     activations += 3 * tokens * decoder["hidden_dim"] * item
@@ -155,7 +155,7 @@ class _Block(NamedTuple):
     """Bytes of a block: its input, what backward needs, inner arrays of backward."""
 
     entry: int
-    kept: int
+    saved: int
     working: int
     is_needed: bool
 
@@ -176,31 +176,31 @@ class _Blocks:
         width, inner = sizes["hidden_dim"], sizes["intermediate_dim"]
         part = "vision_encoder"
         # Inputs of two norms, and queries, keys, values.
-        kept = 2 * width + 3 * width + inner
-        kept += width * self._trains(part, _QUERY_KEY_VALUE)
-        kept += width * self._trains(part, ("output_dense",))
-        kept += width * self._trains(part, ("mlp_up",))
-        kept += inner * self._trains(part, ("mlp_down",))
+        saved = 2 * width + 3 * width + inner
+        saved += width * self._trains(part, _QUERY_KEY_VALUE)
+        saved += width * self._trains(part, ("output_dense",))
+        saved += width * self._trains(part, ("mlp_up",))
+        saved += inner * self._trains(part, ("mlp_down",))
         logits = sizes["num_heads"] * min(length, QUERY_BLOCK)
         working = self._working(tokens, length, logits, 3 * inner)
         # Only what is trained in it, or before it, asks for its gradients.
         is_needed = self._trains(part, ("",))
-        return self._block(tokens, width, kept, working, is_needed)
+        return self._block(tokens, width, saved, working, is_needed)
 
     def of_decoder(self, sizes: dict[str, Any], tokens: int, length: int) -> _Block:
         width, inner = sizes["hidden_dim"], sizes["intermediate_dim"]
         heads = sizes["num_query_heads"] + 2 * sizes["num_key_value_heads"]
         part = "text_decoder"
         norms = 4 if sizes["has_post_norms"] else 2
-        kept = norms * width + heads * sizes["head_dim"] + 2 * inner
-        kept += width * self._trains(part, _QUERY_KEY_VALUE)
+        saved = norms * width + heads * sizes["head_dim"] + 2 * inner
+        saved += width * self._trains(part, _QUERY_KEY_VALUE)
         attended = sizes["num_query_heads"] * sizes["head_dim"]
-        kept += attended * self._trains(part, ("output_dense",))
-        kept += width * self._trains(part, ("gate_dense", "up_dense"))
-        kept += inner * self._trains(part, ("down_dense",))
+        saved += attended * self._trains(part, ("output_dense",))
+        saved += width * self._trains(part, ("gate_dense", "up_dense"))
+        saved += inner * self._trains(part, ("down_dense",))
         logits = sizes["num_query_heads"] * min(length, QUERY_BLOCK)
         working = self._working(tokens, length, logits, 4 * inner)
-        return self._block(tokens, width, kept, working, bool(self.paths))
+        return self._block(tokens, width, saved, working, bool(self.paths))
 
     def _working(self, tokens: int, length: int, logits: int, inner: int) -> int:
         """The larger of attention's float32 logits, three of them, and the MLP's."""
@@ -208,11 +208,11 @@ class _Blocks:
         return max(3 * _FLOAT * rows * logits * length, self.item * tokens * inner)
 
     def _block(
-        self, tokens: int, width: int, kept: int, working: int, is_needed: bool
+        self, tokens: int, width: int, saved: int, working: int, is_needed: bool
     ) -> _Block:
         size = self.item * tokens
         return _Block(
-            entry=size * width, kept=size * kept, working=working, is_needed=is_needed
+            entry=size * width, saved=size * saved, working=working, is_needed=is_needed
         )
 
     def _trains(self, part: str, names: tuple[str, ...]) -> bool:

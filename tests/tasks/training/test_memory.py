@@ -103,7 +103,7 @@ def test_decoder_alone_and_whole_numbers():
 
 @pytest.mark.parametrize("sizes", [(0, 5), (2, 0), (2.0, 5), (2, 5, -1)])
 def test_other_sizes_are_refused(sizes):
-    with pytest.raises(ValueError, match="as a whole number >= "):
+    with pytest.raises(ValueError, match="as an integer >= "):
         estimate_memory(tiny_task(), *sizes)
 
 
