@@ -96,7 +96,7 @@ def check_is_frozen(backbone: PaliGemma2Backbone) -> None:
     trained = backbone.vision_encoder.trainable_variables
     if trained or any("/lora_" in v.path for v in backbone.vision_encoder.variables):
         raise ValueError(
-            "Expected a frozen vision tower without LoRA together with cached features. "
+            "Expected a frozen vision tower without LoRA for cached features. "
             f"Received: {len(trained)} of its weights are trainable. Freeze it "
             '(backbone.trainable_parts = ("projection", "decoder"), or '
             'enable_lora(parts=["decoder"])), or train on pixels: '
