@@ -11,19 +11,19 @@ from PIL import Image
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.codecs import Detections, parse_detections
 from keras_pg2.codecs.mask_codec import MaskCodec
-from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkNumbers
+from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
 from keras_pg2.generation import BeamSearch, LocationGrammar
 from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
 from tests.tiny_models import random_task
 
 LABELS = ["red circle", "star"]
-NUMBERS = MaskNetworkNumbers(8, 16, (4, 4, 8, 8))
+CONFIG = MaskNetworkConfig(8, 16, (4, 4, 8, 8))
 
 
 @pytest.fixture(scope="module")
 def model() -> PaliGemma2CausalLM:
     model = random_task()
-    model.mask_codec = MaskCodec(MaskNetwork(NUMBERS))
+    model.mask_codec = MaskCodec(MaskNetwork(CONFIG))
     return model
 
 
@@ -207,7 +207,7 @@ def test_a_model_without_a_codec_asks_for_the_released_one(monkeypatch):
 
     def released() -> MaskCodec:
         asked.append(True)
-        return MaskCodec(MaskNetwork(NUMBERS))
+        return MaskCodec(MaskNetwork(CONFIG))
 
     monkeypatch.setattr(MaskCodec, "released", released)
     model = random_task()
