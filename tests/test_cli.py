@@ -22,7 +22,9 @@ from keras_pg2.catalogue.names import PRESETS
 from keras_pg2.cli import app, backends
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
+from keras_pg2.tasks.answering import detecting
 from keras_pg2.tasks.answering.answers import ScoredAnswer
+from keras_pg2.tasks.answering.requests import Options
 from tests.tiny_models import random_task
 
 WIDTH, HEIGHT = 200, 100
@@ -74,15 +76,23 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
         calls.append({**inputs, **options})
         if not options.get("return_scores"):
             return [str(i) for i in range(len(inputs["prompts"]))]
+        return scored(self, inputs)
+
+    def detect(model: PaliGemma2CausalLM, inputs: dict, options: Options) -> list:
+        calls.append({**inputs, **vars(options)})
+        return scored(model, inputs)
+
+    def scored(model: PaliGemma2CausalLM, inputs: dict) -> list:
         mask = "<seg000>" * 16 if inputs["prompts"][0].startswith("segment") else ""
         star = f"<loc0000><loc0000><loc1023><loc0511>{mask} star"
-        [ids] = self.preprocessor.tokenizer.tokenize([star])
+        [ids] = model.preprocessor.tokenizer.tokenize([star])
         sure = np.zeros(len(ids), np.float32)
         sure[0] = np.log(0.5)
         answer = ScoredAnswer(star, float(sure.sum()), np.array(ids), sure)
         return [answer] * len(inputs["prompts"])
 
     monkeypatch.setattr(PaliGemma2CausalLM, "generate", generate)
+    monkeypatch.setattr(detecting, "answer_with_scores", detect)
     return calls
 
 

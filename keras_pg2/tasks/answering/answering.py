@@ -34,7 +34,9 @@ from keras_pg2.tasks.answering.requests import (
     EncodedImages,
     Images,
     Inputs,
+    Options,
     Prepared,
+    prepare,
     preprocess,
 )
 
@@ -70,6 +72,15 @@ def read_answers(
     if return_scores:
         texts = scored_answers(texts, answers)
     return texts if prepared.is_batched else texts[0]
+
+
+def answer_with_scores(
+    model: AnsweringModel, inputs: Inputs, options: Options
+) -> Answers:
+    """Return `ScoredAnswer`s of prompts, as `PaliGemma2CausalLM.generate`."""
+    prepared = prepare(model, inputs, options)
+    generated = model.make_generate_function(with_scores=True)(prepared.request)
+    return read_answers(model.preprocessor, prepared, generated, return_scores=True)
 
 
 def generate_until(

@@ -26,7 +26,7 @@ from keras_pg2.generation.samplers import BeamSearch
 from keras_pg2.preprocessing import prompts
 from keras_pg2.preprocessing.images import open_image
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
-from keras_pg2.tasks.answering.answering import read_answers
+from keras_pg2.tasks.answering.answering import answer_with_scores
 from keras_pg2.tasks.answering.detection_scores import (
     ScoreCalibration,
     geometric_mean,
@@ -37,7 +37,6 @@ from keras_pg2.tasks.answering.requests import (
     EncodedImages,
     Images,
     Options,
-    prepare,
 )
 
 DetectionTask = Literal["detect", "segment"]
@@ -109,11 +108,10 @@ def find_detections(
     if task == "segment":
         codec = files.mask_codec or MaskCodec.released()
     score = files.score_calibration or geometric_mean
-    run = model.make_generate_function(with_scores=True)
     found: dict[int, list[Detections]] = defaultdict(list)
     for names, indices in calls:
         opened = [open_image(pictures[i], f"image {i}") for i in indices]
-        prepared = prepare(
+        answers = answer_with_scores(
             model,
             {"images": opened, "prompts": [prompts_of[names]] * len(opened)},
             Options(
@@ -121,8 +119,6 @@ def find_detections(
                 constraint=_grammar(task, names),
             ),
         )
-        generated = run(prepared.request)
-        answers = read_answers(preprocessor, prepared, generated, return_scores=True)
         for i, picture, answer in zip(indices, opened, answers, strict=True):
             instances = parse_detections(answer.text, *picture.size, codec)
             scores = score(token_features(answer, preprocessor.tokenizer))

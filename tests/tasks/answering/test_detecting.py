@@ -173,7 +173,7 @@ def test_duplicates_are_dropped_on_request(model):
 def test_bad_labels_are_told_before_anything_is_computed(
     model, labels, error, message, monkeypatch
 ):
-    monkeypatch.setattr(PaliGemma2CausalLM, "generate", None)
+    monkeypatch.setattr(PaliGemma2CausalLM, "make_generate_function", None)
     with pytest.raises(error, match=message):
         model.detect([picture(9, 9)] * 2, labels)
 
