@@ -24,9 +24,9 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_pg2.codecs.grammars import OVER, TokenAutomaton
-from keras_pg2.generation.compilation import by_rows, while_loop
+from keras_pg2.generation.compilation import while_loop
 from keras_pg2.generation.constraints import allowed_tokens, next_states
-from keras_pg2.generation.recording import recorded
+from keras_pg2.generation.recording.recording import recorded
 from keras_pg2.generation.repetition import suppress_repetition
 from keras_pg2.generation.samplers import BeamSearch, Sampler, SamplingParameters
 from keras_pg2.modeling.attention_mask import (
@@ -35,6 +35,7 @@ from keras_pg2.modeling.attention_mask import (
     token_layout,
 )
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.modeling.cpu.scheduling import by_rows
 from keras_pg2.modeling.gemma2 import prepend_image
 from keras_pg2.modeling.kv_cache import KVCache
 from keras_pg2.typing import Tensor

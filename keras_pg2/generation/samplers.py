@@ -20,7 +20,7 @@ import numpy as np
 from keras import ops
 
 from keras_pg2.checks.numbers import check_at_least_one, check_seed
-from keras_pg2.modeling.products import first_largest
+from keras_pg2.modeling.cpu.products import first_largest
 from keras_pg2.typing import Tensor
 
 

@@ -9,15 +9,17 @@ G = N // K, H head_dim, D hidden_dim, Q tokens that go on after the last layer.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_pg2.modeling.checkpointing import recompute_if_cheap
+from keras_pg2.modeling.cpu.products import join_rows_and_heads, multiply_by_keys
+from keras_pg2.modeling.cpu.scheduling import begin_after
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.kv_cache import LayerCache, read, write
-from keras_pg2.modeling.products import multiply_by_keys, turned
 from keras_pg2.modeling.rotary import Rotation, apply_rotary
 from keras_pg2.typing import Tensor
 
@@ -54,22 +56,17 @@ def dot_product_attention(
     Returns:
         float[B, N, T, H].
     """
+    attend = partial(_attend, scale=scale, logit_soft_cap=logit_soft_cap)
     length = query.shape[2]
     # Where shapes are symbolic the length is no int, or not known.
     if not isinstance(length, int) or length <= QUERY_BLOCK:
-        return _attend(query, key, value, mask, scale, logit_soft_cap)
+        return recompute_if_cheap(partial(attend, mask=mask), query, key, value)
     blocks: list[Tensor] = []
     for start in range(0, length, QUERY_BLOCK):
         block = slice(start, start + QUERY_BLOCK)
-        block_mask = None if mask is None else mask[:, block]
-        block_query = query[:, :, block]
-        if blocks:
-            # XLA's CPU code would have the logits of all blocks in memory at a time. A
-            # block that takes 0 times a number of the one before cannot begin sooner.
-            block_query = block_query + 0.0 * blocks[-1][:, :, :1, :1]
-        blocks.append(
-            _attend(block_query, key, value, block_mask, scale, logit_soft_cap)
-        )
+        run = partial(attend, mask=None if mask is None else mask[:, block])
+        block_query = begin_after(query[:, :, block], *blocks)
+        blocks.append(recompute_if_cheap(run, block_query, key, value))
     return ops.concatenate(blocks, axis=2)
 
 
@@ -82,42 +79,18 @@ def _attend(
     logit_soft_cap: float | None,
 ) -> Tensor:
     """`dot_product_attention` of few queries, whose logits backward computes again."""
-
-    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return _attend_at_once(query, key, value, mask, scale, logit_soft_cap)
-
-    return recompute_if_cheap(attend, query, key, value)
-
-
-def _attend_at_once(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    scale: float,
-    logit_soft_cap: float | None,
-) -> Tensor:
     batch, num_heads, length, head_dim = ops.shape(query)
     num_key_value_heads, num_slots = key.shape[1], ops.shape(key)[2]
     num_groups = num_heads // num_key_value_heads
-    # Not `length`, which is a tensor where shapes are symbolic.
-    is_one_token = query.shape[2] == 1
-    axes: tuple[Any, ...] = (batch, num_key_value_heads)
-    if is_one_token:
-        # As the cache has them, which XLA's CPU code would else copy (kv_cache.py).
-        axes = (batch * num_key_value_heads,)
-        key = ops.reshape(key, (*axes, num_slots, head_dim))
-        value = ops.reshape(value, (*axes, num_slots, head_dim))
-    # [B, K, G * T, H]: query head n reads key head n // G. Plain products of matrices
-    # are twice as fast as the same sums in XLA's CPU code.
+    key, value = join_rows_and_heads(query, key, value)
+    # (B, K), or one axis of both.
+    axes = ops.shape(key)[:-2]
+    # [B, K, G * T, H]: query head n reads key head n // G.
     query = ops.reshape(
         query * ops.cast(scale, query.dtype), (*axes, num_groups * length, head_dim)
     )
     # [B, K, G * T, S]
-    if is_one_token:
-        logits = multiply_by_keys(query, key)
-    else:
-        logits = ops.matmul(query, turned(key))
+    logits = multiply_by_keys(query, key)
     logits = soft_cap(ops.cast(logits, "float32"), logit_soft_cap)
     if mask is not None:
         groups = (batch, num_key_value_heads, num_groups, length, num_slots)

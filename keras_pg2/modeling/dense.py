@@ -10,8 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_pg2.modeling.cpu.products import multiply_by_kernel
 from keras_pg2.modeling.dropout import Dropout
-from keras_pg2.modeling.products import multiply_by_kernel
 from keras_pg2.typing import Tensor
 
 

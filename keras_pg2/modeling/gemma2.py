@@ -32,10 +32,10 @@ from keras_pg2.modeling.attention_mask import (
     token_layout,
 )
 from keras_pg2.modeling.checkpointing import checkpoint, recompute_if_cheap
+from keras_pg2.modeling.cpu.products import multiply_by_vocabulary
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.dropout import Dropout, Noise, check_dropout
 from keras_pg2.modeling.kv_cache import KVCache, LayerCache, empty_cache
-from keras_pg2.modeling.products import multiply_by_vocabulary
 from keras_pg2.modeling.rotary import Rotation, rotation
 from keras_pg2.typing import Tensor
 

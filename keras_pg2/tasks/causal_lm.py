@@ -32,7 +32,7 @@ from keras_pg2.generation.decoding import (
     embed_images,
     generate_tokens,
 )
-from keras_pg2.generation.recording import recording_at_once
+from keras_pg2.generation.recording.recording import recording_at_once
 from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
 from keras_pg2.preprocessing.image_features import ImageFeatures
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor

@@ -11,8 +11,8 @@ from keras import ops
 
 from keras_pg2.datasets.rows import paths_of
 from keras_pg2.generation import rows as generation_rows
-from keras_pg2.generation.compilation import by_rows
 from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
+from keras_pg2.modeling.cpu.scheduling import by_rows
 from keras_pg2.preprocessing.image_features import ImageFeatures
 from keras_pg2.tasks.adapters.base import hash_weights
 from keras_pg2.typing import Tensor

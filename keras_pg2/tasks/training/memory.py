@@ -22,7 +22,7 @@ import keras
 
 from keras_pg2.catalogue.architecture import override_architecture, variable_shapes
 from keras_pg2.modeling.attention import QUERY_BLOCK
-from keras_pg2.modeling.products import has_accelerator
+from keras_pg2.modeling.cpu import has_accelerator
 from keras_pg2.tasks.adapters.layers import dense_layers
 from keras_pg2.tasks.training.loss import ResponseLoss, default_chunk_size
 

@@ -8,6 +8,7 @@ JAX and TensorFlow, which compile, a function stays as it is.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,18 +20,29 @@ from weakref import WeakKeyDictionary
 import keras
 import optree
 
-from keras_pg2.generation.graph_tidying import tidy
+from keras_pg2.generation.recording.graph_tidying import tidy
 
 CALLS_BEFORE_RECORDING = 32
 """Recording takes as long as some 50 calls gain; a short answer goes without."""
+_is_on = os.environ.get("KERAS_PG2_RECORDING") != "0"
 _is_at_once = ContextVar("is_at_once", default=False)
 _recording = Lock()
 """One thread at a time: `torch.fx` changes `torch.nn.Module` while it records."""
 
 
+def set_recording(is_on: bool) -> None:
+    """Turn recording and replaying on or off, for all models of the process.
+
+    It is on at first, unless the environment variable KERAS_PG2_RECORDING is "0". Off,
+    every call runs the layers as they are: slower, and with their forward hooks.
+    """
+    global _is_on
+    _is_on = is_on
+
+
 @contextmanager
 def recording_at_once() -> Iterator[None]:
-    """Inside, a function that is `recorded` is so by its first call."""
+    """Record a function that is `recorded` by its first call inside the block."""
     token = _is_at_once.set(True)
     try:
         yield
@@ -39,7 +51,7 @@ def recording_at_once() -> Iterator[None]:
 
 
 def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of the backbone and tensors that PyTorch replays.
+    """Return a function of the backbone and tensors that PyTorch replays.
 
     It is recorded after some calls with the same shapes, or inside
     `recording_at_once`. It must change no tensor but its arguments, and draw nothing.
@@ -69,7 +81,7 @@ def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _is_replaying() -> bool:
     """Only PyTorch does; what has gradients, or casts by itself, runs as it is."""
-    if keras.config.backend() != "torch":
+    if not _is_on or keras.config.backend() != "torch":
         return False
     import torch
 
