@@ -11,16 +11,13 @@ again as they are large; they are not kept where a compiler can do without.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import keras
 
 from keras_pg2.modeling.cpu import is_used
 from keras_pg2.modeling.cpu.scheduling import recompute
 from keras_pg2.typing import Tensor
-
-PARTS = ("vision_encoder", "text_decoder")
-"""Parts of a backbone whose blocks can be checkpointed."""
 
 
 def checkpoint(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -47,18 +44,3 @@ def recompute_if_cheap(function: Callable[..., Tensor], *inputs: Tensor) -> Tens
     if keras.config.backend() == "jax":
         return checkpoint(function, *inputs)
     return function(*inputs)
-
-
-def check_parts(parts: Iterable[str]) -> tuple[str, ...]:
-    """Names of `PARTS`, in a tuple.
-
-    Raises:
-        ValueError: for a text instead of names, or another name.
-    """
-    names = () if isinstance(parts, str) else tuple(parts)
-    if isinstance(parts, str) or not set(names) <= set(PARTS):
-        raise ValueError(
-            f"Expected checkpoint_activations as a tuple of names among {PARTS}, or () "
-            f"for none. Received: {parts!r}."
-        )
-    return names

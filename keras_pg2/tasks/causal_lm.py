@@ -243,7 +243,7 @@ class PaliGemma2CausalLM(CausalLM):
         group, as in the vision tower's width of 4,304), and float activations. LoRA
         trains on top, after this or before.
 
-            model.quantize("int4", parts=["decoder"])
+            model.quantize("int4", parts=["text_decoder"])
 
         Args:
             mode: "int8" or "int4".
@@ -251,7 +251,7 @@ class PaliGemma2CausalLM(CausalLM):
                 models without one of their own quantizers can be saved.
             filters: regular expressions that are searched in the paths of layers, or a
                 predicate of a layer; None for all.
-            parts: of "vision", "projection" and "decoder"; None for all.
+            parts: of "vision_encoder", "projection", "text_decoder"; None for all.
 
         Raises:
             ValueError: for another mode, a model that is quantised already, an unknown
@@ -287,8 +287,8 @@ class PaliGemma2CausalLM(CausalLM):
                 searched in the path. None is query and value.
             alpha: the product of the factors is multiplied by alpha / rank; None is
                 `rank`.
-            parts: of "vision", "projection" and "decoder", those with LoRA; None is
-                all that targets are found in.
+            parts: of "vision_encoder", "projection" and "text_decoder", those with
+                LoRA; None is all that targets are found in.
             name: of the adapter; the one in the network before is kept.
             dropout: the probability in training that an input of the factors is left
                 out, as in PEFT; kept with the adapter.
@@ -826,7 +826,7 @@ class PaliGemma2CausalLM(CausalLM):
         and so does training after `model.preprocessor.image_features = None`. Files
         that are there already are kept, so that a run goes on where it stopped.
 
-            model.backbone.trainable_parts = ("projection", "decoder")
+            model.backbone.trainable_parts = ("projection", "text_decoder")
             model.cache_image_features(rows, "features")
             model.fit(columns(rows))
 

@@ -18,7 +18,8 @@ from keras_pg2.typing import Tensor
 TOKENS_AT_A_TIME = 1280
 """Tokens that go through a layer at once; more do not stay in the CPU's caches."""
 
-Nested = TypeVar("Nested")
+Inputs = TypeVar("Inputs")
+Outputs = TypeVar("Outputs")
 
 
 def begin_after(x: Tensor, *earlier: Tensor) -> Tensor:
@@ -67,8 +68,8 @@ def recompute(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
 
 
 def by_rows(
-    function: Callable[[Nested], Nested], inputs: Nested, tokens_per_row: int
-) -> Nested:
+    function: Callable[[Inputs], Outputs], inputs: Inputs, tokens_per_row: int
+) -> Outputs:
     """Compute `function(inputs)`, on a CPU a few rows of the batch after another.
 
     That way a prompt's layers take a fifth less time there, and less memory.

@@ -70,8 +70,8 @@ def check_is_frozen(backbone: PaliGemma2Backbone) -> None:
         raise ValueError(
             "Expected a frozen vision tower without LoRA together with kept features. "
             f"Received: {len(trained)} of its weights are trainable. Freeze it "
-            '(backbone.trainable_parts = ("projection", "decoder"), or '
-            'enable_lora(parts=["decoder"])), or train on pixels: '
+            '(backbone.trainable_parts = ("projection", "text_decoder"), or '
+            'enable_lora(parts=["text_decoder"])), or train on pixels: '
             "preprocessor.image_features = None."
         )
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_pg2.catalogue.architecture import override_architecture, variable_shapes
+from keras_pg2.catalogue.architecture import variable_shapes
 from keras_pg2.modeling.attention import QUERY_BLOCK
 from keras_pg2.modeling.cpu import has_accelerator
 from keras_pg2.tasks.adapters.layers import dense_layers
@@ -91,7 +91,7 @@ def estimate_memory(
                 f"Expected {name} as a whole number >= {lowest}. Received: {size!r}."
             )
     backbone = model.backbone
-    architecture = override_architecture(backbone.get_config())
+    architecture = backbone.architecture
     vision, decoder = architecture["vision_encoder"], architecture["text_decoder"]
     trained = model.trainable_variables
     factors = [v for v in backbone.variables if "lora_kernel" in v.path]
@@ -202,7 +202,7 @@ class _Blocks:
 
 
 def _of_float_kernels(backbone: Any, item: int) -> int:
-    shapes = variable_shapes(**override_architecture(backbone.get_config()))
+    shapes = variable_shapes(**backbone.architecture)
     return sum(
         math.prod(shapes[f"{path}/kernel"]) * item
         for path, layer in dense_layers(backbone).items()
