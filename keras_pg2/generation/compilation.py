@@ -16,6 +16,7 @@ from keras import ops
 
 from keras_pg2.garbage_collection import paused_collection
 from keras_pg2.generation.recording.recording import forget_recordings
+from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.cpu import is_used
 from keras_pg2.typing import Tensor
 
@@ -110,10 +111,10 @@ class CompiledFunctions:
     def __init__(self, model: keras.Model) -> None:
         self._model = model
         self._functions: dict[tuple, Callable] = {}
-        self._variables: tuple[Any, ...] = ()
+        self._variables: tuple[_Identity, ...] = ()
 
     @property
-    def backbone(self) -> Any:
+    def backbone(self) -> PaliGemma2Backbone:
         """The network that they run."""
         return self._model.backbone
 
@@ -151,7 +152,10 @@ class CompiledFunctions:
         forget_recordings(self.backbone)
 
 
-def _identity(variable: keras.Variable) -> Any:
+_Identity = int | tuple[int, int]
+
+
+def _identity(variable: keras.Variable) -> _Identity:
     """Another one where what is compiled or recorded with a variable is of no use."""
     if keras.config.backend() == "torch":
         # `module.to(...)` gives a parameter other memory, which recordings refer to.
@@ -167,10 +171,10 @@ def _compile_jax(
     use_disk_cache()
     options = _quick_to_load() if is_small and is_used() else None
 
-    def stateless(values: list, used_up: tuple, kept: tuple) -> Any:
+    def stateless(values: list, used_up: tuple, others: tuple) -> Any:
         mapping = list(zip(model.variables, values, strict=True))
         with keras.StatelessScope(state_mapping=mapping):
-            return function(*used_up, *kept)
+            return function(*used_up, *others)
 
     @cache
     def jitted(is_outermost: bool) -> Callable:
@@ -231,7 +235,7 @@ def _compile_tensorflow(function: Callable) -> Callable:
 def _compile_torch(function: Callable) -> Callable:
     import torch
 
-    def as_tensor(value: Any) -> Any:
+    def as_tensor(value: Tensor | None) -> Tensor | None:
         return None if value is None else ops.convert_to_tensor(value)
 
     def compiled(*arguments: Any) -> Any:

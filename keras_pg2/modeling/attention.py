@@ -1,10 +1,10 @@
 """Attention: a pure function, and the decoder's grouped-query layer around it.
 
 Heads come before tokens, as products of matrices want them: so nothing of a cache is
-turned around for each new token.
+transposed for each new token.
 
 Axes: B batch, T query length, S key length, N query heads, K key/value heads,
-G = N // K, H head_dim, D hidden_dim, Q tokens that go on after the last layer.
+G = N // K, H head_dim, D hidden_dim, Q query positions.
 """
 
 from __future__ import annotations
@@ -121,11 +121,11 @@ def join_heads(x: Tensor) -> Tensor:
     return ops.reshape(x, (batch, length, num_heads * head_dim))
 
 
-def keep_tokens(x: Tensor, kept: Tensor | None) -> Tensor:
-    """[B, T, ...] -> [B, Q, ...], those at int32[B, Q] places; None keeps all."""
-    if kept is None:
+def take_tokens(x: Tensor, indices: Tensor | None) -> Tensor:
+    """[B, T, ...] -> [B, Q, ...], those at int32[B, Q] indices; None takes all."""
+    if indices is None:
         return x
-    return ops.take_along_axis(x, kept[:, :, None], axis=1)
+    return ops.take_along_axis(x, indices[:, :, None], axis=1)
 
 
 class GroupedQueryAttention(keras.layers.Layer):
@@ -176,31 +176,34 @@ class GroupedQueryAttention(keras.layers.Layer):
     def call(
         self,
         x: Tensor,
-        turns: Rotation,
+        rotation: Rotation,
         mask: Tensor,
         cache: LayerCache | None = None,
         cache_index: Tensor = 0,
-        kept: Tensor | None = None,
+        query_positions: Tensor | None = None,
     ) -> tuple[Tensor, LayerCache | None]:
-        """Attends within `x`, or within a cache that `x` is first written to.
+        """Attend within `x`, or within a cache that `x` is first written to.
 
         Args:
             x: float[B, T, D].
-            turns: of the positions of `x`.
-            mask: bool[B, T, S] (with `kept` bool[B, Q, S]); S is T without a cache,
-                and with one the slots that are looked at, the first S.
+            rotation: Rotation of the positions of `x`.
+            mask: bool[B, T, S] (bool[B, Q, S] with `query_positions`); S is T without
+                a cache, and with one the slots that are looked at, the first S.
             cache: what earlier tokens left, or None; used up.
             cache_index: int32 scalar, the slot of the first token of `x`.
-            kept: int32[B, Q], the tokens of `x` that ask; None for all.
+            query_positions: int32[B, Q], indices of the queries to compute among the
+                tokens of `x`; None computes all.
 
         Returns:
-            float[B, T, D] (with `kept` float[B, Q, D]), and the cache with `x` in it
-            (None for None).
+            float[B, T, D] (float[B, Q, D] with `query_positions`), and the cache with
+            `x` in it (None for None).
         """
-        asking = self.query_dense(keep_tokens(x, kept))
-        query_turns = Rotation(*(keep_tokens(part, kept) for part in turns))
-        query = apply_rotary(split_heads(asking, self.head_dim), query_turns)
-        key = apply_rotary(split_heads(self.key_dense(x), self.head_dim), turns)
+        queries = self.query_dense(take_tokens(x, query_positions))
+        of_queries = Rotation(
+            *(take_tokens(part, query_positions) for part in rotation)
+        )
+        query = apply_rotary(split_heads(queries, self.head_dim), of_queries)
+        key = apply_rotary(split_heads(self.key_dense(x), self.head_dim), rotation)
         value = split_heads(self.value_dense(x), self.head_dim)
         if cache is not None:
             cache = write(cache, key, value, cache_index)

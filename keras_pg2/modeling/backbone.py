@@ -17,7 +17,7 @@ from keras_pg2.modeling.gemma2 import Gemma2Decoder
 from keras_pg2.modeling.parts import PARTS, WITH_BLOCKS, check_parts
 from keras_pg2.modeling.quantized_layers import split_policies, with_float_policy
 from keras_pg2.modeling.siglip import SigLIPEncoder
-from keras_pg2.typing import Tensor
+from keras_pg2.typing import DTypeLike, Tensor
 
 
 def with_image_axis(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -58,17 +58,18 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
         self,
         vision_encoder: dict[str, Any],
         text_decoder: dict[str, Any],
-        dtype: Any = None,
+        dtype: DTypeLike = None,
         **kwargs: Any,
     ) -> None:
         dtype, quantized = split_policies(dtype)
-        policy = {"dtype": dtype}
         self.vision_encoder = SigLIPEncoder(
-            **vision_encoder, **policy, name="vision_encoder"
+            **vision_encoder, dtype=dtype, name="vision_encoder"
         )
-        self.text_decoder = Gemma2Decoder(**text_decoder, **policy, name="text_decoder")
+        self.text_decoder = Gemma2Decoder(
+            **text_decoder, dtype=dtype, name="text_decoder"
+        )
         self.vision_projection = Dense(
-            self.text_decoder.hidden_dim, **policy, name="vision_projection"
+            self.text_decoder.hidden_dim, dtype=dtype, name="vision_projection"
         )
         for path, quantized_policy in quantized.items():
             # Before it is built, and makes its weights.
@@ -104,7 +105,7 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
             "text_decoder": _arguments(self.text_decoder),
         }
 
-    def find(self, path: str) -> Any:
+    def find(self, path: str) -> keras.layers.Layer | keras.Variable:
         """Return the layer or variable at a path, such as "text_decoder/block_0/mlp".
 
         Raises:
@@ -188,7 +189,7 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
         self,
         inputs: dict[str, Tensor],
         training: bool | None = None,
-        mask: Any = None,
+        mask: Tensor | None = None,
         **kwargs: Any,
     ) -> Tensor:
         inputs = with_image_axis(inputs)

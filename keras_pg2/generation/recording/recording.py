@@ -21,6 +21,8 @@ import keras
 import optree
 
 from keras_pg2.generation.recording.graph_tidying import tidy
+from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.typing import Tensor
 
 CALLS_BEFORE_RECORDING = 32
 """Recording takes as long as some 50 calls gain; a short answer goes without."""
@@ -58,7 +60,7 @@ def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
     A replay calls no forward hooks of layers.
     """
 
-    def run(backbone: Any, *arguments: Any) -> Any:
+    def run(backbone: PaliGemma2Backbone, *arguments: Any) -> Any:
         if not _is_replaying():
             return function(backbone, *arguments)
         known = _recordings.setdefault(backbone, _Recordings(Counter(), {}))
@@ -89,7 +91,7 @@ def _is_replaying() -> bool:
     return not (casts or torch.is_grad_enabled())
 
 
-def forget_recordings(backbone: Any) -> None:
+def forget_recordings(backbone: PaliGemma2Backbone) -> None:
     """Records anew, as variables of the backbone were replaced or moved."""
     _recordings.pop(backbone, None)
 
@@ -101,11 +103,13 @@ class _Recordings(NamedTuple):
     graphs: dict[tuple, Callable[[list], Any]]
 
 
-_recordings: WeakKeyDictionary[Any, _Recordings] = WeakKeyDictionary()
+_recordings: WeakKeyDictionary[PaliGemma2Backbone, _Recordings] = WeakKeyDictionary()
 
 
 def _record(
-    function: Callable[..., Any], backbone: Any, arguments: Any
+    function: Callable[..., Any],
+    backbone: PaliGemma2Backbone,
+    arguments: Any,
 ) -> Callable[[list], Any]:
     """The operations of a call, as a function of the tensors in its arguments."""
     from torch.fx.experimental.proxy_tensor import make_fx
@@ -113,7 +117,7 @@ def _record(
     tensors, given = optree.tree_flatten(arguments)
     structure: Any = None
 
-    def flat(*tensors: Any) -> list:
+    def flat(*tensors: Tensor) -> list:
         nonlocal structure
         results = function(backbone, *optree.tree_unflatten(given, tensors))
         leaves, structure = optree.tree_flatten(results)
