@@ -57,20 +57,22 @@ def dot_product_attention(
         float[B, N, T, H].
     """
 
-    def attend(block: slice, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        # Backward must find the mask as it came: its slice here is gone by then.
-        block_mask = None if mask is None else mask[:, block]
-        return _attend(query, key, value, block_mask, scale, logit_soft_cap)
+    def attend(
+        query: Tensor, key: Tensor, value: Tensor, block: slice | None = None
+    ) -> Tensor:
+        # Sliced in here: a slice from outside would be gone when backward needs it.
+        own = mask if mask is None or block is None else mask[:, block]
+        return _attend(query, key, value, own, scale, logit_soft_cap)
 
     length = query.shape[2]
     # If shapes are symbolic the length is not an integer, or not known.
     if not isinstance(length, int) or length <= QUERY_BLOCK:
-        return recompute_if_cheap(partial(attend, slice(None)), query, key, value)
+        return recompute_if_cheap(attend, query, key, value)
     blocks: list[Tensor] = []
     for start in range(0, length, QUERY_BLOCK):
         block = slice(start, start + QUERY_BLOCK)
         block_query = begin_after(query[:, :, block], *blocks)
-        run = partial(attend, block)
+        run = partial(attend, block=block)
         blocks.append(recompute_if_cheap(run, block_query, key, value))
     return ops.concatenate(blocks, axis=2)
 
