@@ -29,7 +29,11 @@ from benchmarks.training_sides import make_rows
 SETTINGS: dict[str, dict[str, Any]] = {
     "lora": {},
     "lora_checkpointed": {"checkpointed": True, "batch_size": 8},
-    "lora_decoder_448px": {"parts": ["decoder"], "image_size": 448, "batch_size": 1},
+    "lora_decoder_448px": {
+        "parts": ["text_decoder"],
+        "image_size": 448,
+        "batch_size": 1,
+    },
     "qlora_int8_text_256": {"quantized": "int8", "text_length": 256, "batch_size": 2},
     "full_batch_2": {"rank": None, "batch_size": 2},
 }

@@ -5,7 +5,7 @@
 A token of an answer multiplies one row with every matrix of the decoder, and with the
 whole vocabulary. Here only these products are compiled, one after another, with no
 attention, norms or cache between them: as whole matrices, and in parts as the model
-computes them (`keras_pg2/modeling/products.py`).
+computes them (`keras_pg2/modeling/cpu/products.py`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.limits import read_bandwidth
 from benchmarks.sides import architecture_of
-from keras_pg2.modeling.products import multiply_by_kernel
+from keras_pg2.modeling.cpu.products import multiply_by_kernel
 
 
 def make_weights(sizes: dict[str, Any]) -> list[list[jax.Array]]:

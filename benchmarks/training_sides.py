@@ -119,13 +119,12 @@ def load_keras_hub(
     import keras_hub
     from keras import config
 
-    from keras_pg2.catalogue.architecture import override_architecture
     from keras_pg2.tasks.loading.loading import load_parts
     from tests.parity.keras_hub_copy import copy_to_keras_hub
 
     config.set_dtype_policy(setting.dtype)
     ours, _ = load_parts(str(directory), dtype=setting.dtype)
-    architecture = override_architecture(ours.get_config())
+    architecture = ours.architecture
     if setting.is_checkpointed:
         with keras.RematScope(mode="full"):
             backbone = copy_to_keras_hub(ours)

@@ -137,7 +137,8 @@ def finetune(
     parts: Annotated[
         str | None,
         _option(
-            WEIGHTS, "Parts with LoRA: vision, projection, decoder, commas between."
+            WEIGHTS,
+            "Parts with LoRA, commas between: vision_encoder, projection, text_decoder",
         ),
     ] = None,
     full: Annotated[
@@ -147,7 +148,7 @@ def finetune(
         ),
     ] = False,
     freeze: Annotated[
-        str | None, _option(WEIGHTS, "Parts that stay as they are, as vision.")
+        str | None, _option(WEIGHTS, "Parts that stay as they are, as vision_encoder.")
     ] = None,
     quantize: Annotated[
         str | None,

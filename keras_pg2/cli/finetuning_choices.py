@@ -88,7 +88,8 @@ class Trained:
     quantize: str | None = None
 
     def __post_init__(self) -> None:
-        from keras_pg2.tasks.adapters.layers import PARTS, check_numbers
+        from keras_pg2.modeling.parts import PARTS, check_parts
+        from keras_pg2.tasks.adapters.layers import check_numbers
         from keras_pg2.tasks.quantizing import check_mode
 
         if self.quantize is not None:
@@ -106,18 +107,15 @@ class Trained:
             RANK if self.rank is None else self.rank,
             1.0 if self.alpha is None else self.alpha,
         )
+        for name in ("parts", "freeze"):
+            if getattr(self, name) is not None:
+                names = list(check_parts(getattr(self, name), f"--{name}"))
+                object.__setattr__(self, name, names)
         if self.full and set(self.freeze or ()) >= set(PARTS):
             raise ValueError(
                 "Expected something to train with --full, received --freeze of all "
                 "parts."
             )
-        for name in ("parts", "freeze"):
-            unknown = [p for p in getattr(self, name) or () if p not in PARTS]
-            if unknown:
-                raise ValueError(
-                    f"Expected --{name} of {', '.join(PARTS)}; received "
-                    f"{', '.join(unknown)}."
-                )
         both = set(self.parts or ()) & set(self.freeze or ())
         if both:
             raise ValueError(
@@ -142,18 +140,21 @@ class Trained:
         Raises:
             ValueError: when it does.
         """
-        from keras_pg2.tasks.adapters.layers import PARTS, choose_layers
+        from keras_pg2.modeling.parts import PARTS
+        from keras_pg2.tasks.adapters.layers import choose_layers
 
         if self.full:
-            is_trained = "vision" not in self._frozen(freezes_vision)
-            advice = "Add --freeze vision"
+            is_trained = "vision_encoder" not in self._frozen(freezes_vision)
+            advice = "Add --freeze vision_encoder"
         else:
             parts = self._lora_parts(freezes_vision)
-            is_trained = parts is None or "vision" in parts
+            is_trained = parts is None or "vision_encoder" in parts
             if is_trained and self.targets is not None:
                 chosen = choose_layers(_paths(architecture), self.targets, parts)
-                is_trained = any(path.startswith(PARTS["vision"]) for path in chosen)
-            advice = "Add --parts decoder"
+                is_trained = any(
+                    path.startswith(PARTS["vision_encoder"]) for path in chosen
+                )
+            advice = "Add --parts text_decoder"
         if is_trained:
             raise ValueError(
                 "Expected --cache-features with a vision tower that is frozen and "
@@ -162,12 +163,15 @@ class Trained:
             )
 
     def _frozen(self, freezes_vision: bool) -> set[str]:
-        return set(self.freeze or ()) | ({"vision"} if freezes_vision else set())
+        by_recipe = {"vision_encoder"} if freezes_vision else set()
+        return {*(self.freeze or ()), *by_recipe}
 
     def _lora_parts(self, freezes_vision: bool) -> list[str] | None:
+        from keras_pg2.modeling.parts import WITH_BLOCKS
+
         frozen = self._frozen(freezes_vision)
         if self.parts is None and frozen:
-            return [part for part in ("vision", "decoder") if part not in frozen]
+            return [part for part in WITH_BLOCKS if part not in frozen]
         return self.parts
 
     def apply(self, model: Any, freezes_vision: bool) -> None:
@@ -177,7 +181,7 @@ class Trained:
             model: the model.
             freezes_vision: whether the recipe does.
         """
-        from keras_pg2.tasks.adapters.layers import PARTS
+        from keras_pg2.modeling.parts import PARTS
 
         if self.full:
             for part in self._frozen(freezes_vision):

@@ -10,7 +10,7 @@ import keras_hub
 import numpy as np
 from keras import ops
 
-from keras_pg2.catalogue.architecture import override_architecture, variable_shapes
+from keras_pg2.catalogue.architecture import variable_shapes
 from keras_pg2.conversion.convert import write_checkpoint
 from keras_pg2.conversion.tables.checkpoint import (
     Checkpoint,
@@ -20,7 +20,6 @@ from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.conversion.tables.transforms import Shape
 from keras_pg2.conversion.tables.weight_table import Part, Row
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
-from keras_pg2.modeling.quantized_layers import find_by_path
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.typing import Architecture, Tensor
 
@@ -65,7 +64,7 @@ class ModelSource:
 
     def _value(self, key: str) -> Tensor:
         """A variable, or the kernel that LoRA makes of three."""
-        return find_by_path(self._backbone, key)
+        return self._backbone.find(key)
 
 
 def from_model(
@@ -81,7 +80,7 @@ def from_model(
     Raises:
         ValueError: when the backbone is quantised.
     """
-    architecture = override_architecture(backbone.get_config())
+    architecture = backbone.architecture
     source = ModelSource(backbone, architecture)
     preprocessing = Preprocessing(tokenizer=None, sequence_length=512)
     if preprocessor is not None:

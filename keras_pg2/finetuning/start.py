@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.catalogue.architecture import override_architecture
 from keras_pg2.conversion.adapters.files import ADAPTER_FILE
 from keras_pg2.datasets.rows import Row
 from keras_pg2.finetuning.description import (
@@ -83,7 +82,7 @@ def finetune(
         )
     if settings.cache_features:
         check_is_frozen(model.backbone)
-    architecture = override_architecture(model.backbone.get_config())
+    architecture = model.backbone.architecture
     is_lora = model.adapters.active is not None
     plan = make_plan(
         settings, architecture, model.preprocessor, rows, eval_rows, is_lora

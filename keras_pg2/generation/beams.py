@@ -9,7 +9,7 @@ Axes: B batch, W beams, C candidates, N new tokens, V vocabulary.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 from keras import ops
@@ -94,13 +94,13 @@ def search_beams(
     )
     logits = ops.repeat(logits, num_beams, axis=0)
 
-    def is_running(*values: Any) -> Tensor:
+    def is_running(*values: Tensor) -> Tensor:
         state = _unflatten(values, start)
         return ops.logical_and(
             state.num_tokens < num_new_tokens, ops.any(state.can_improve)
         )
 
-    def step(*values: Any) -> tuple:
+    def step(*values: Tensor) -> tuple:
         state = _unflatten(values, start)
         newest = ops.take(state.running.tokens, state.num_tokens - 1, axis=2)
         slot = prompt_length + state.num_tokens - 1
@@ -170,10 +170,10 @@ def _extend(
     going_on = candidates._replace(
         scores=ops.where(is_end, candidates.scores + WORST, candidates.scores)
     )
-    places = ops.top_k(going_on.scores, num_beams)[1]
-    running = _take(going_on, places)
+    indices = ops.top_k(going_on.scores, num_beams)[1]
+    running = _take(going_on, indices)
     # Row b * W + w of the cache goes on from beam `beam_of` of the same row b.
-    beam_of = ops.take_along_axis(beam_of, places, axis=1)
+    beam_of = ops.take_along_axis(beam_of, indices, axis=1)
     first = ops.arange(ops.shape(beam_of)[0], dtype="int32")[:, None] * num_beams
     rows = ops.reshape(first + beam_of, (-1,))
     # The best running one against the worst finished one, at the present length.
@@ -243,12 +243,12 @@ def _candidates(
         return ops.reshape(values, (-1, num_beams * num_each))
 
     total = by_row(scores + flat(running.scores)[:, None])
-    total, places = ops.top_k(total, num_candidates)
-    places = ops.cast(places, "int32")
-    beam_of = places // num_each
+    total, indices = ops.top_k(total, num_candidates)
+    indices = ops.cast(indices, "int32")
+    beam_of = indices // num_each
 
     def chosen(values: Tensor) -> Tensor:
-        return ops.take_along_axis(by_row(values), places, axis=1)
+        return ops.take_along_axis(by_row(values), indices, axis=1)
 
     parents = _take(running, beam_of)
     candidates = Beams(
@@ -266,11 +266,11 @@ def _best(beams: Beams, count: int) -> Beams:
     return _take(beams, ops.top_k(beams.scores, count)[1])
 
 
-def _take(beams: Beams, places: Tensor) -> Beams:
-    """The beams at int32[B, k] places."""
+def _take(beams: Beams, indices: Tensor) -> Beams:
+    """The beams at int32[B, k] indices."""
 
     def taken(values: Tensor) -> Tensor:
-        index = ops.cast(places, "int32")
+        index = ops.cast(indices, "int32")
         if len(values.shape) == 2:
             return ops.take_along_axis(values, index, axis=1)
         return ops.take_along_axis(values, index[:, :, None], axis=1)
@@ -287,5 +287,5 @@ def _flatten(state: SearchState) -> tuple:
     return tuple(keras.tree.flatten(state))
 
 
-def _unflatten(values: Any, like: SearchState) -> SearchState:
+def _unflatten(values: tuple[Tensor, ...], like: SearchState) -> SearchState:
     return keras.tree.pack_sequence_as(like, list(values))

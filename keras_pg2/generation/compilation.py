@@ -15,8 +15,9 @@ import platformdirs
 from keras import ops
 
 from keras_pg2.garbage_collection import paused_collection
-from keras_pg2.generation.recording import forget_recordings
-from keras_pg2.modeling.products import has_accelerator
+from keras_pg2.generation.recording.recording import forget_recordings
+from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.modeling.cpu import is_used
 from keras_pg2.typing import Tensor
 
 SHORT_TEXTS = (8, 16)
@@ -65,43 +66,6 @@ def while_loop(
     return ops.while_loop(condition, body, state)
 
 
-TOKENS_AT_A_TIME = 1280
-"""On a CPU, what goes through a layer at once; more does not stay in its caches."""
-
-
-def by_rows(function: Callable[[Any], Any], inputs: Any, tokens_per_row: int) -> Any:
-    """`function(inputs)`, on a CPU a few rows of the batch after another.
-
-    That way a prompt's layers take a fifth less time there, and less memory.
-
-    Args:
-        function: treats each row alone, and takes and returns nested tensors.
-        inputs: nested tensors [B, ...], B a number of `bucket_rows`, or not known
-            while a function is exported; then all rows are treated at once.
-        tokens_per_row: how many tokens a row is to the layers.
-
-    Returns:
-        Nested tensors [B, ...].
-    """
-    batch_size = keras.tree.flatten(inputs)[0].shape[0]
-    group = 8
-    while group > 1 and group * tokens_per_row > TOKENS_AT_A_TIME:
-        group //= 2
-    is_known = isinstance(batch_size, int)
-    if not is_known or batch_size <= group or has_accelerator():
-        return function(inputs)
-
-    def split(tensor: Tensor) -> Tensor:
-        return ops.reshape(tensor, (batch_size // group, group, *tensor.shape[1:]))
-
-    def join(tensor: Tensor) -> Tensor:
-        # What is made for a row may be several, as in a cache.
-        return ops.reshape(tensor, (-1, *tensor.shape[2:]))
-
-    results = ops.map(function, keras.tree.map_structure(split, inputs))
-    return keras.tree.map_structure(join, results)
-
-
 FEW_TOKENS = 512
 """Of all prompts of a call, pictures included; see `_quick_to_load`."""
 
@@ -147,10 +111,10 @@ class CompiledFunctions:
     def __init__(self, model: keras.Model) -> None:
         self._model = model
         self._functions: dict[tuple, Callable] = {}
-        self._variables: tuple[Any, ...] = ()
+        self._variables: tuple[_Identity, ...] = ()
 
     @property
-    def backbone(self) -> Any:
+    def backbone(self) -> PaliGemma2Backbone:
         """The network that they run."""
         return self._model.backbone
 
@@ -188,7 +152,10 @@ class CompiledFunctions:
         forget_recordings(self.backbone)
 
 
-def _identity(variable: keras.Variable) -> Any:
+_Identity = int | tuple[int, int]
+
+
+def _identity(variable: keras.Variable) -> _Identity:
     """Another one where what is compiled or recorded with a variable is of no use."""
     if keras.config.backend() == "torch":
         # `module.to(...)` gives a parameter other memory, which recordings refer to.
@@ -202,12 +169,12 @@ def _compile_jax(
     import jax
 
     use_disk_cache()
-    options = _quick_to_load() if is_small and not has_accelerator() else None
+    options = _quick_to_load() if is_small and is_used() else None
 
-    def stateless(values: list, used_up: tuple, kept: tuple) -> Any:
+    def stateless(values: list, used_up: tuple, others: tuple) -> Any:
         mapping = list(zip(model.variables, values, strict=True))
         with keras.StatelessScope(state_mapping=mapping):
-            return function(*used_up, *kept)
+            return function(*used_up, *others)
 
     @cache
     def jitted(is_outermost: bool) -> Callable:
@@ -268,7 +235,7 @@ def _compile_tensorflow(function: Callable) -> Callable:
 def _compile_torch(function: Callable) -> Callable:
     import torch
 
-    def as_tensor(value: Any) -> Any:
+    def as_tensor(value: Tensor | None) -> Tensor | None:
         return None if value is None else ops.convert_to_tensor(value)
 
     def compiled(*arguments: Any) -> Any:

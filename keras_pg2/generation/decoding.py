@@ -19,14 +19,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from keras import ops
 
 from keras_pg2.codecs.grammars import OVER, TokenAutomaton
-from keras_pg2.generation.compilation import by_rows, while_loop
+from keras_pg2.generation.compilation import while_loop
 from keras_pg2.generation.constraints import allowed_tokens, next_states
-from keras_pg2.generation.recording import recorded
+from keras_pg2.generation.recording.recording import recorded
 from keras_pg2.generation.repetition import suppress_repetition
 from keras_pg2.generation.samplers import BeamSearch, Sampler, SamplingParameters
 from keras_pg2.modeling.attention_mask import (
@@ -35,6 +35,7 @@ from keras_pg2.modeling.attention_mask import (
     token_layout,
 )
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.modeling.cpu.scheduling import by_rows
 from keras_pg2.modeling.gemma2 import prepend_image
 from keras_pg2.modeling.kv_cache import KVCache
 from keras_pg2.typing import Tensor
@@ -198,7 +199,7 @@ def _prefill_rows(
     slots = ops.where(padding_mask, ops.arange(prompt_length, dtype="int32"), 0)
     last = ops.max(slots, axis=1, keepdims=True)
     hidden, cache = decoder.run_layers(
-        x, prompt.positions, masks, cache=cache, kept=last
+        x, prompt.positions, masks, cache=cache, query_positions=last
     )
     return Prefill(backbone.project_to_vocabulary(hidden[:, 0]), cache, layout)
 
@@ -270,13 +271,13 @@ def advance(
     num_new_tokens = request.uniforms.shape[1]
     prompt_length = ops.shape(layout.positions)[1] - num_new_tokens
 
-    def is_running(*values: Any) -> Tensor:
+    def is_running(*values: Tensor) -> Tensor:
         state = DecodingState(*values)
         return ops.logical_and(
             state.num_tokens < num_tokens, ops.logical_not(ops.all(state.is_done))
         )
 
-    def step(*values: Any) -> tuple:
+    def step(*values: Tensor) -> tuple:
         state = DecodingState(*values)
         newest = ops.take(state.answers.tokens, state.num_tokens - 1, axis=1)
         slot = prompt_length + state.num_tokens - 1
@@ -345,8 +346,8 @@ def log_probability(logits: Tensor, token: Tensor) -> Tensor:
 
 def write_column(table: Tensor, index: Tensor, column: Tensor) -> Tensor:
     """[..., N] with [...] at int32 scalar `index` of the last axis."""
-    places = ops.arange(table.shape[-1], dtype="int32")
-    return ops.where(places == index, column[..., None], table)
+    indices = ops.arange(table.shape[-1], dtype="int32")
+    return ops.where(indices == index, column[..., None], table)
 
 
 def _extend_layout(

@@ -64,8 +64,8 @@ def ban_ngrams(scores: Tensor, tokens: Tensor, num_tokens: Tensor, size: int) ->
     starts = ops.arange(num_starts, dtype="int32")[None]
     is_same = starts + size <= num_tokens
     for i in range(size - 1):
-        place = ops.maximum(num_tokens - (size - 1) + i, 0)
-        last = ops.take(tokens, place, axis=1)[:, None]
+        index = ops.maximum(num_tokens - (size - 1) + i, 0)
+        last = ops.take(tokens, index, axis=1)[:, None]
         is_same = ops.logical_and(is_same, tokens[:, i : i + num_starts] == last)
     is_same = ops.logical_and(is_same, num_tokens >= size)
     is_same = ops.broadcast_to(is_same, ops.shape(tokens[:, size - 1 :]))
@@ -73,19 +73,19 @@ def ban_ngrams(scores: Tensor, tokens: Tensor, num_tokens: Tensor, size: int) ->
 
 
 def _is_written(tokens: Tensor, num_tokens: Tensor) -> Tensor:
-    places = ops.arange(tokens.shape[1], dtype="int32")[None]
-    return ops.broadcast_to(places < num_tokens, ops.shape(tokens))
+    indices = ops.arange(tokens.shape[1], dtype="int32")[None]
+    return ops.broadcast_to(indices < num_tokens, ops.shape(tokens))
 
 
 def _scatter(tokens: Tensor, is_chosen: Tensor, scores: Tensor) -> Tensor:
     """bool[B, V], True at the chosen ones of int32[B, N] tokens."""
     batch_size, vocabulary_size = ops.shape(scores)
     rows = ops.arange(batch_size, dtype="int32")[:, None] * vocabulary_size
-    # What is not chosen goes to a place behind the last.
-    places = ops.where(is_chosen, rows + tokens, batch_size * vocabulary_size)
+    # What is not chosen goes to an index behind the last.
+    indices = ops.where(is_chosen, rows + tokens, batch_size * vocabulary_size)
     counts = ops.scatter(
-        ops.reshape(places, (-1, 1)),
-        ops.ones_like(ops.reshape(places, (-1,))),
+        ops.reshape(indices, (-1, 1)),
+        ops.ones_like(ops.reshape(indices, (-1,))),
         (batch_size * vocabulary_size + 1,),
     )
     return ops.reshape(counts[:-1] > 0, (batch_size, vocabulary_size))

@@ -125,15 +125,15 @@ def pad_to_bucket(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def unique_images(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Different pictures float32[U, ...], and which of them each row has, int32[B]."""
-    places: dict[bytes, int] = {}
+    indices: dict[bytes, int] = {}
     index = np.zeros(len(images), np.int32)
     firsts: list[int] = []
     for row, image in enumerate(images):
         digest = hashlib.blake2b(image.tobytes()).digest()
-        if digest not in places:
-            places[digest] = len(firsts)
+        if digest not in indices:
+            indices[digest] = len(firsts)
             firsts.append(row)
-        index[row] = places[digest]
+        index[row] = indices[digest]
     different = images if len(firsts) == len(images) else images[firsts]
     return np.asarray(different, np.float32), index
 

@@ -20,7 +20,7 @@ import numpy as np
 from keras import ops
 
 from keras_pg2.checks.numbers import check_at_least_one, check_seed
-from keras_pg2.modeling.products import first_largest
+from keras_pg2.modeling.cpu.products import first_largest
 from keras_pg2.typing import Tensor
 
 
@@ -152,7 +152,7 @@ class Sampler:
     ) -> np.ndarray:
         """The noise of one call, float32[B, N] in [0, 1).
 
-        A row's noise depends on the seed and its place alone, not on B or N.
+        A row's noise depends on the seed and its index alone, not on B or N.
 
         Args:
             batch_size: B.
@@ -167,7 +167,7 @@ class Sampler:
 
 
 def _drawn(weights: Tensor, uniforms: Tensor) -> Tensor:
-    """The first place whose cumulative sum is above a share of the whole sum.
+    """The first index whose cumulative sum is above a share of the whole sum.
 
     The sums of groups come first: one cumulative sum of 257,216 tokens would take
     longer and be rounded more.
@@ -177,7 +177,7 @@ def _drawn(weights: Tensor, uniforms: Tensor) -> Tensor:
         uniforms: float32[B] in [0, 1).
 
     Returns:
-        int32[B], places of weights above 0.
+        int32[B], indices of weights above 0.
     """
     size = weights.shape[-1]
     num_groups = math.gcd(size, 128)
@@ -188,17 +188,17 @@ def _drawn(weights: Tensor, uniforms: Tensor) -> Tensor:
     group = _first_above(cumulative, threshold, sums)
     before = ops.take_along_axis(cumulative - sums, group, axis=-1)
     own = ops.take_along_axis(groups, group[:, :, None], axis=1)[:, 0]
-    place = _first_above(ops.cumsum(own, axis=-1), threshold - before, own)
-    return (group * (size // num_groups) + place)[:, 0]
+    index = _first_above(ops.cumsum(own, axis=-1), threshold - before, own)
+    return (group * (size // num_groups) + index)[:, 0]
 
 
 def _first_above(cumulative: Tensor, threshold: Tensor, weights: Tensor) -> Tensor:
     """float32[B, N], float32[B, 1], float32[B, N] -> int32[B, 1]"""
-    place = ops.sum(ops.cast(cumulative <= threshold, "int32"), axis=-1, keepdims=True)
+    index = ops.sum(ops.cast(cumulative <= threshold, "int32"), axis=-1, keepdims=True)
     # Rounding can put the threshold on the very last sum of a row.
-    places = ops.arange(weights.shape[-1], dtype="int32")
-    last = ops.max(ops.where(weights > 0, places, 0), axis=-1, keepdims=True)
-    return ops.minimum(place, last)
+    indices = ops.arange(weights.shape[-1], dtype="int32")
+    last = ops.max(ops.where(weights > 0, indices, 0), axis=-1, keepdims=True)
+    return ops.minimum(index, last)
 
 
 @dataclass(frozen=True)
@@ -310,7 +310,7 @@ def get(identifier: Any) -> Sampler | BeamSearch:
     )
 
 
-def _from_beam_sampler(sampler: Any) -> BeamSearch:
+def _from_beam_sampler(sampler: keras_hub.samplers.BeamSampler) -> BeamSearch:
     config = sampler.get_config()
     if config["return_all_beams"] or config["temperature"] != 1.0:
         raise ValueError(

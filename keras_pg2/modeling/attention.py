@@ -1,23 +1,25 @@
 """Attention: a pure function, and the decoder's grouped-query layer around it.
 
 Heads come before tokens, as products of matrices want them: so nothing of a cache is
-turned around for each new token.
+transposed for each new token.
 
 Axes: B batch, T query length, S key length, N query heads, K key/value heads,
-G = N // K, H head_dim, D hidden_dim, Q tokens that go on after the last layer.
+G = N // K, H head_dim, D hidden_dim, Q query positions.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_pg2.modeling.checkpointing import recompute_if_cheap
+from keras_pg2.modeling.cpu.products import join_rows_and_heads, multiply_by_keys
+from keras_pg2.modeling.cpu.scheduling import begin_after
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.kv_cache import LayerCache, read, write
-from keras_pg2.modeling.products import multiply_by_keys, turned
 from keras_pg2.modeling.rotary import Rotation, apply_rotary
 from keras_pg2.typing import Tensor
 
@@ -54,22 +56,24 @@ def dot_product_attention(
     Returns:
         float[B, N, T, H].
     """
+
+    def attend(
+        query: Tensor, key: Tensor, value: Tensor, block: slice | None = None
+    ) -> Tensor:
+        # Sliced in here: a slice from outside would be gone when backward needs it.
+        own = mask if mask is None or block is None else mask[:, block]
+        return _attend(query, key, value, own, scale, logit_soft_cap)
+
     length = query.shape[2]
-    # Where shapes are symbolic the length is no int, or not known.
+    # If shapes are symbolic the length is not an integer, or not known.
     if not isinstance(length, int) or length <= QUERY_BLOCK:
-        return _attend(query, key, value, mask, scale, logit_soft_cap)
+        return recompute_if_cheap(attend, query, key, value)
     blocks: list[Tensor] = []
     for start in range(0, length, QUERY_BLOCK):
         block = slice(start, start + QUERY_BLOCK)
-        block_mask = None if mask is None else mask[:, block]
-        block_query = query[:, :, block]
-        if blocks:
-            # XLA's CPU code would have the logits of all blocks in memory at a time. A
-            # block that takes 0 times a number of the one before cannot begin sooner.
-            block_query = block_query + 0.0 * blocks[-1][:, :, :1, :1]
-        blocks.append(
-            _attend(block_query, key, value, block_mask, scale, logit_soft_cap)
-        )
+        block_query = begin_after(query[:, :, block], *blocks)
+        run = partial(attend, block=block)
+        blocks.append(recompute_if_cheap(run, block_query, key, value))
     return ops.concatenate(blocks, axis=2)
 
 
@@ -82,42 +86,18 @@ def _attend(
     logit_soft_cap: float | None,
 ) -> Tensor:
     """`dot_product_attention` of few queries, whose logits backward computes again."""
-
-    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return _attend_at_once(query, key, value, mask, scale, logit_soft_cap)
-
-    return recompute_if_cheap(attend, query, key, value)
-
-
-def _attend_at_once(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    scale: float,
-    logit_soft_cap: float | None,
-) -> Tensor:
     batch, num_heads, length, head_dim = ops.shape(query)
     num_key_value_heads, num_slots = key.shape[1], ops.shape(key)[2]
     num_groups = num_heads // num_key_value_heads
-    # Not `length`, which is a tensor where shapes are symbolic.
-    is_one_token = query.shape[2] == 1
-    axes: tuple[Any, ...] = (batch, num_key_value_heads)
-    if is_one_token:
-        # As the cache has them, which XLA's CPU code would else copy (kv_cache.py).
-        axes = (batch * num_key_value_heads,)
-        key = ops.reshape(key, (*axes, num_slots, head_dim))
-        value = ops.reshape(value, (*axes, num_slots, head_dim))
-    # [B, K, G * T, H]: query head n reads key head n // G. Plain products of matrices
-    # are twice as fast as the same sums in XLA's CPU code.
+    key, value = join_rows_and_heads(query, key, value)
+    # (B, K), or one axis of both.
+    axes = ops.shape(key)[:-2]
+    # [B, K, G * T, H]: query head n reads key head n // G.
     query = ops.reshape(
         query * ops.cast(scale, query.dtype), (*axes, num_groups * length, head_dim)
     )
     # [B, K, G * T, S]
-    if is_one_token:
-        logits = multiply_by_keys(query, key)
-    else:
-        logits = ops.matmul(query, turned(key))
+    logits = multiply_by_keys(query, key)
     logits = soft_cap(ops.cast(logits, "float32"), logit_soft_cap)
     if mask is not None:
         groups = (batch, num_key_value_heads, num_groups, length, num_slots)
@@ -143,11 +123,11 @@ def join_heads(x: Tensor) -> Tensor:
     return ops.reshape(x, (batch, length, num_heads * head_dim))
 
 
-def keep_tokens(x: Tensor, kept: Tensor | None) -> Tensor:
-    """[B, T, ...] -> [B, Q, ...], those at int32[B, Q] places; None keeps all."""
-    if kept is None:
+def take_tokens(x: Tensor, indices: Tensor | None) -> Tensor:
+    """[B, T, ...] -> [B, Q, ...], those at int32[B, Q] indices; None takes all."""
+    if indices is None:
         return x
-    return ops.take_along_axis(x, kept[:, :, None], axis=1)
+    return ops.take_along_axis(x, indices[:, :, None], axis=1)
 
 
 class GroupedQueryAttention(keras.layers.Layer):
@@ -198,31 +178,34 @@ class GroupedQueryAttention(keras.layers.Layer):
     def call(
         self,
         x: Tensor,
-        turns: Rotation,
+        rotation: Rotation,
         mask: Tensor,
         cache: LayerCache | None = None,
         cache_index: Tensor = 0,
-        kept: Tensor | None = None,
+        query_positions: Tensor | None = None,
     ) -> tuple[Tensor, LayerCache | None]:
-        """Attends within `x`, or within a cache that `x` is first written to.
+        """Attend within `x`, or within a cache that `x` is first written to.
 
         Args:
             x: float[B, T, D].
-            turns: of the positions of `x`.
-            mask: bool[B, T, S] (with `kept` bool[B, Q, S]); S is T without a cache,
-                and with one the slots that are looked at, the first S.
+            rotation: Rotation of the positions of `x`.
+            mask: bool[B, T, S] (bool[B, Q, S] with `query_positions`); S is T without
+                a cache, and with one the slots that are looked at, the first S.
             cache: what earlier tokens left, or None; used up.
             cache_index: int32 scalar, the slot of the first token of `x`.
-            kept: int32[B, Q], the tokens of `x` that ask; None for all.
+            query_positions: int32[B, Q], indices of the queries to compute among the
+                tokens of `x`; None computes all.
 
         Returns:
-            float[B, T, D] (with `kept` float[B, Q, D]), and the cache with `x` in it
-            (None for None).
+            float[B, T, D] (float[B, Q, D] with `query_positions`), and the cache with
+            `x` in it (None for None).
         """
-        asking = self.query_dense(keep_tokens(x, kept))
-        query_turns = Rotation(*(keep_tokens(part, kept) for part in turns))
-        query = apply_rotary(split_heads(asking, self.head_dim), query_turns)
-        key = apply_rotary(split_heads(self.key_dense(x), self.head_dim), turns)
+        queries = self.query_dense(take_tokens(x, query_positions))
+        of_queries = Rotation(
+            *(take_tokens(part, query_positions) for part in rotation)
+        )
+        query = apply_rotary(split_heads(queries, self.head_dim), of_queries)
+        key = apply_rotary(split_heads(self.key_dense(x), self.head_dim), rotation)
         value = split_heads(self.value_dense(x), self.head_dim)
         if cache is not None:
             cache = write(cache, key, value, cache_index)

@@ -12,16 +12,12 @@ from typing import Any
 import keras
 import keras_hub
 
-from keras_pg2.modeling import checkpointing, parts
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.gemma2 import Gemma2Decoder
-from keras_pg2.modeling.quantized_layers import (
-    find_by_path,
-    split_policies,
-    with_float_policy,
-)
+from keras_pg2.modeling.parts import PARTS, WITH_BLOCKS, check_parts
+from keras_pg2.modeling.quantized_layers import split_policies, with_float_policy
 from keras_pg2.modeling.siglip import SigLIPEncoder
-from keras_pg2.typing import Tensor
+from keras_pg2.typing import DTypePolicy, Tensor
 
 
 def with_image_axis(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -62,21 +58,22 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
         self,
         vision_encoder: dict[str, Any],
         text_decoder: dict[str, Any],
-        dtype: Any = None,
+        dtype: DTypePolicy = None,
         **kwargs: Any,
     ) -> None:
         dtype, quantized = split_policies(dtype)
-        policy = {"dtype": dtype}
         self.vision_encoder = SigLIPEncoder(
-            **vision_encoder, **policy, name="vision_encoder"
+            **vision_encoder, dtype=dtype, name="vision_encoder"
         )
-        self.text_decoder = Gemma2Decoder(**text_decoder, **policy, name="text_decoder")
+        self.text_decoder = Gemma2Decoder(
+            **text_decoder, dtype=dtype, name="text_decoder"
+        )
         self.vision_projection = Dense(
-            self.text_decoder.hidden_dim, **policy, name="vision_projection"
+            self.text_decoder.hidden_dim, dtype=dtype, name="vision_projection"
         )
         for path, quantized_policy in quantized.items():
             # Before it is built, and makes its weights.
-            find_by_path(self, path).dtype_policy = quantized_policy
+            self.find(path).dtype_policy = quantized_policy
         size = self.vision_encoder.image_size
         images = keras.Input((None, size, size, 3), dtype="float32", name="images")
         token_ids = keras.Input((None,), dtype="int32", name="token_ids")
@@ -99,6 +96,26 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
         # Images may come with or without their M axis; `call` sees to it.
         self.input_spec = None
         self.token_embedding = self.text_decoder.token_embedding
+
+    @property
+    def architecture(self) -> dict[str, dict[str, Any]]:
+        """Arguments of both parts: {"vision_encoder": {...}, "text_decoder": {...}}."""
+        return {
+            "vision_encoder": _arguments(self.vision_encoder),
+            "text_decoder": _arguments(self.text_decoder),
+        }
+
+    def find(self, path: str) -> keras.layers.Layer | keras.Variable:
+        """Return the layer or variable at a path, such as "text_decoder/block_0/mlp".
+
+        Raises:
+            AttributeError, IndexError: if there is none.
+        """
+        found: Any = self
+        for name in path.split("/"):
+            is_block = name.startswith("block_")
+            found = found.blocks[int(name[6:])] if is_block else getattr(found, name)
+        return found
 
     @property
     def image_size(self) -> int:
@@ -129,50 +146,50 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
             ValueError: when it is set to anything but a collection of those names.
         """
         return tuple(
-            name
-            for name in checkpointing.PARTS
-            if getattr(self, name).checkpoints_blocks
+            name for name in WITH_BLOCKS if getattr(self, name).checkpoints_blocks
         )
 
     @checkpoint_activations.setter
     def checkpoint_activations(self, names: Iterable[str]) -> None:
-        names = checkpointing.check_parts(names)
-        for name in checkpointing.PARTS:
+        names = check_parts(
+            names, "checkpoint_activations", WITH_BLOCKS, may_be_empty=True
+        )
+        for name in WITH_BLOCKS:
             getattr(self, name).checkpoints_blocks = name in names
 
     @property
     def trainable_parts(self) -> tuple[str, ...]:
-        """Parts that train: of "vision", "projection" and "decoder" all, at first.
+        """Parts that train: "vision_encoder", "projection", "text_decoder" at first.
 
         A frozen part gets no gradients and has no optimizer states; the vision tower
         then keeps nothing for backward either, as nothing trains before it. Set it
         before `compile`; it is not saved.
 
-            model.backbone.trainable_parts = ("projection", "decoder")
+            model.backbone.trainable_parts = ("projection", "text_decoder")
 
         Raises:
             ValueError: when it is set to anything but a list of those names, or with
                 LoRA in the network, beside which everything is frozen.
         """
-        layers = {part: getattr(self, name) for part, name in parts.PARTS.items()}
+        layers = {part: getattr(self, name) for part, name in PARTS.items()}
         return tuple(part for part in layers if layers[part].trainable_variables)
 
     @trainable_parts.setter
     def trainable_parts(self, names: Sequence[str]) -> None:
-        parts.check_parts(names)
+        names = check_parts(names, "trainable_parts")
         if any("/lora_" in variable.path for variable in self.variables):
             raise ValueError(
                 "Expected a network without LoRA, whose factors alone train. Pass "
                 f"parts={list(names)} to enable_lora, which freezes the rest."
             )
-        for part, name in parts.PARTS.items():
+        for part, name in PARTS.items():
             getattr(self, name).trainable = part in names
 
     def call(
         self,
         inputs: dict[str, Tensor],
         training: bool | None = None,
-        mask: Any = None,
+        mask: Tensor | None = None,
         **kwargs: Any,
     ) -> Tensor:
         inputs = with_image_axis(inputs)
@@ -195,14 +212,10 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
         config = super().get_config()
         if "Map" in config["dtype"]["class_name"]:
             config["dtype"] = with_float_policy(config["dtype"], self.dtype_policy.name)
-        return {
-            **config,
-            "vision_encoder": _numbers(self.vision_encoder),
-            "text_decoder": _numbers(self.text_decoder),
-        }
+        return {**config, **self.architecture}
 
 
-def _numbers(layer: keras.layers.Layer) -> dict[str, Any]:
-    """A layer's own arguments, without what every Keras layer has."""
+def _arguments(layer: keras.layers.Layer) -> dict[str, Any]:
+    """Return a layer's own arguments, without those that every Keras layer has."""
     common = keras.layers.Layer.get_config(layer)
     return {k: v for k, v in layer.get_config().items() if k not in common}

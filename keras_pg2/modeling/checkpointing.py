@@ -11,14 +11,13 @@ again as they are large; they are not kept where a compiler can do without.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import keras
 
+from keras_pg2.modeling.cpu import is_used
+from keras_pg2.modeling.cpu.scheduling import recompute
 from keras_pg2.typing import Tensor
-
-PARTS = ("vision_encoder", "text_decoder")
-"""Parts of a backbone whose blocks can be checkpointed."""
 
 
 def checkpoint(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -27,8 +26,8 @@ def checkpoint(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     Gradients reach the inputs and the variables that `function` reads; tensors that it
     closes over must not want any. Without gradients it is `function(*inputs)`.
     """
-    if keras.config.backend() == "jax":
-        return _recompute_on_jax(function, *inputs)
+    if keras.config.backend() == "jax" and is_used():
+        return recompute(function, *inputs)
 
     def run(*inputs: Tensor) -> Tensor:
         return function(*inputs)
@@ -43,50 +42,5 @@ def recompute_if_cheap(function: Callable[..., Tensor], *inputs: Tensor) -> Tens
     arrays of such pieces, and TensorFlow's compiler undoes `checkpoint` of them.
     """
     if keras.config.backend() == "jax":
-        return _recompute_on_jax(function, *inputs)
+        return checkpoint(function, *inputs)
     return function(*inputs)
-
-
-def _recompute_on_jax(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """As `jax.checkpoint`, which XLA undoes on a CPU.
-
-    It finds there that both computations are the same and keeps the first one's arrays.
-    Here the second one begins with the inputs plus 0 times the gradient that came: so
-    it is another one, and cannot begin before that gradient is there.
-    """
-    import jax
-
-    # The variables that the function reads become arguments.
-    pure, variables = jax.closure_convert(function, *inputs)
-
-    @jax.custom_vjp
-    def run(arguments: tuple) -> Tensor:
-        return pure(*arguments)
-
-    def forward(arguments: tuple) -> tuple[Tensor, tuple]:
-        return pure(*arguments), arguments
-
-    def backward(arguments: tuple, gradient: Tensor) -> tuple[tuple]:
-        # One number at most: a flat view would gather what devices share.
-        zero = 0.0 * gradient[(slice(1),) * gradient.ndim].sum()
-        own = tuple(x + zero.astype(x.dtype) for x in arguments[: len(inputs)])
-        _, pull_back = jax.vjp(pure, *own, *arguments[len(inputs) :])
-        return (pull_back(gradient),)
-
-    run.defvjp(forward, backward)
-    return run((*inputs, *variables))
-
-
-def check_parts(parts: Iterable[str]) -> tuple[str, ...]:
-    """Names of `PARTS`, in a tuple.
-
-    Raises:
-        ValueError: for a text instead of names, or another name.
-    """
-    names = () if isinstance(parts, str) else tuple(parts)
-    if isinstance(parts, str) or not set(names) <= set(PARTS):
-        raise ValueError(
-            f"Expected checkpoint_activations as a tuple of names among {PARTS}, or () "
-            f"for none. Received: {parts!r}."
-        )
-    return names

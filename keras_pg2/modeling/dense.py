@@ -10,8 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_pg2.modeling.cpu.products import multiply_by_kernel
 from keras_pg2.modeling.dropout import Dropout
-from keras_pg2.modeling.products import multiply_by_kernel
 from keras_pg2.typing import Tensor
 
 
@@ -28,8 +28,8 @@ class Dense(keras.layers.Dense):
     lora_enabled: bool
     lora_rank: Any
     lora_alpha: Any
-    lora_kernel_a: Any
-    lora_kernel_b: Any
+    lora_kernel_a: keras.Variable
+    lora_kernel_b: keras.Variable
     lora_dropout: Dropout | None = None
     """Of the input of the factors, as in PEFT; None for none."""
 
@@ -77,7 +77,10 @@ class Dense(keras.layers.Dense):
         self.lora_rank = self.lora_alpha = self.lora_dropout = None
 
     def quantize(
-        self, mode: Any = None, type_check: bool = True, config: Any = None
+        self,
+        mode: str | None = None,
+        type_check: bool = True,
+        config: keras.quantizers.QuantizationConfig | None = None,
     ) -> None:
         # Keras quantises no subclasses of its layer, which could compute otherwise.
         super().quantize(mode, type_check=False, config=config)

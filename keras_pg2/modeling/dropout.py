@@ -1,13 +1,11 @@
 """Dropout whose noise is the same when a block is computed again in backward.
 
-Noise is a function of a state and of the place in the network. The state moves on once
+Noise is a function of a state and of an index in the network. The state moves on once
 a forward pass, before the first block; a seed that is drawn inside a block would be
 another one in the recomputation (`checkpointing.py`), and its gradients wrong.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import keras
 from keras import ops
@@ -44,23 +42,23 @@ class Dropout:
     Args:
         noise: of the network.
         rate: the probability, in [0, 1).
-        place: a number of its own in the network.
+        index: Index of its own in the network, from 0.
     """
 
-    def __init__(self, noise: Noise, rate: float, place: int) -> None:
+    def __init__(self, noise: Noise, rate: float, index: int) -> None:
         noise.is_used = noise.is_used or rate > 0
         self.noise = noise
         self.rate = rate
-        self.place = place
+        self.index = index
 
     def __call__(self, x: Tensor, training: bool | None) -> Tensor:
         """float[...] -> float[...]; the same outside of training."""
         if not training or not self.rate:
             return x
         state = ops.convert_to_tensor(self.noise.generator.state)
-        # Far more passes than any training has lie between two places.
-        place = ops.convert_to_tensor([self.place * 2_000_003, 0], dtype=state.dtype)
-        seed = _Drawn(state + place)
+        # Far more passes than any training has lie between two indices.
+        shift = ops.convert_to_tensor([self.index * 2_000_003, 0], dtype=state.dtype)
+        seed = _Drawn(state + shift)
         uniform = keras.random.uniform(ops.shape(x), dtype="float32", seed=seed)
         return ops.where(uniform >= self.rate, x / (1.0 - self.rate), 0.0)
 
@@ -75,7 +73,7 @@ class _Drawn(keras.random.SeedGenerator):
         return self.seed
 
 
-def check_dropout(rate: Any) -> float:
+def check_dropout(rate: object) -> float:
     """The rate as a float.
 
     Raises:

@@ -23,8 +23,8 @@ from keras import ops
 
 from keras_pg2.modeling.attention import (
     GroupedQueryAttention,
-    keep_tokens,
     soft_cap,
+    take_tokens,
 )
 from keras_pg2.modeling.attention_mask import (
     AttentionMasks,
@@ -32,11 +32,11 @@ from keras_pg2.modeling.attention_mask import (
     token_layout,
 )
 from keras_pg2.modeling.checkpointing import checkpoint, recompute_if_cheap
+from keras_pg2.modeling.cpu.products import multiply_by_vocabulary
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.dropout import Dropout, Noise, check_dropout
 from keras_pg2.modeling.kv_cache import KVCache, LayerCache, empty_cache
-from keras_pg2.modeling.products import multiply_by_vocabulary
-from keras_pg2.modeling.rotary import Rotation, rotation
+from keras_pg2.modeling.rotary import Rotation, compute_rotation
 from keras_pg2.typing import Tensor
 
 RMS_NORM_EPSILON = 1e-6
@@ -131,23 +131,24 @@ class Gemma2Block(keras.layers.Layer):
     def call(
         self,
         x: Tensor,
-        turns: Rotation,
+        rotation: Rotation,
         mask: Tensor,
         cache: LayerCache | None = None,
         cache_index: Tensor = 0,
-        kept: Tensor | None = None,
+        query_positions: Tensor | None = None,
         training: bool | None = None,
     ) -> tuple[Tensor, LayerCache | None]:
         attended, cache = self.attention(
             self.pre_attention_norm(x),
-            turns,
+            rotation,
             mask,
             cache=cache,
             cache_index=cache_index,
-            kept=kept,
+            query_positions=query_positions,
         )
         attended = self.post_attention_norm(attended)
-        x = keep_tokens(x, kept) + self.attention_dropout(attended, training)
+        x = take_tokens(x, query_positions)
+        x = x + self.attention_dropout(attended, training)
         hidden = self.mlp(self.pre_mlp_norm(x))
         return x + self.post_mlp_norm(self.mlp_dropout(hidden, training)), cache
 
@@ -267,7 +268,7 @@ class Gemma2Decoder(keras.layers.Layer):
         for block in self.blocks:
             block.attention_dropout.rate = block.mlp_dropout.rate = self.dropout
 
-    def build(self, input_shape: Any = None) -> None:
+    def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
         self.token_embedding.build((None, None))
         for block in self.blocks:
             block.build((None, None, self.hidden_dim))
@@ -320,7 +321,7 @@ class Gemma2Decoder(keras.layers.Layer):
         masks: AttentionMasks,
         cache: KVCache | None = None,
         cache_index: Tensor = 0,
-        kept: Tensor | None = None,
+        query_positions: Tensor | None = None,
         training: bool | None = None,
     ) -> tuple[Tensor, Any]:
         """The one way through the decoder, for training, prefill and decoding.
@@ -332,29 +333,30 @@ class Gemma2Decoder(keras.layers.Layer):
                 are looked at, the first S.
             cache: what earlier tokens left, or None; used up.
             cache_index: int32 scalar, the cache slot of the first token of `x`.
-            kept: int32[B, Q], tokens of `x` whose states are wanted: in the last
-                layer the others only leave their keys and values. None for all.
+            query_positions: int32[B, Q], indices of the tokens of `x` whose states are
+                computed in the last layer, where the others only leave their keys and
+                values; None computes all.
             training: True for dropout.
 
         Returns:
-            float[B, T, D] (with `kept` float[B, Q, D]) after the final norm, and the
-            cache with `x` in it (None for None).
+            float[B, T, D] (float[B, Q, D] with `query_positions`) after the final norm,
+            and the cache with `x` in it (None for None).
         """
-        turns = rotation(positions, self.head_dim)
+        rotation = compute_rotation(positions, self.head_dim)
         layer_caches: list[LayerCache | None] = []
         for i, block in enumerate(self.blocks):
             mask = masks.windowed if i % 2 == 0 else masks.full
-            asking = kept if block is self.blocks[-1] else None
-            if self.checkpoints_blocks and cache is None and asking is None:
-                x = checkpoint(partial(_run_block, block, turns, mask, training), x)
+            queries = query_positions if block is self.blocks[-1] else None
+            if self.checkpoints_blocks and cache is None and queries is None:
+                x = checkpoint(partial(_run_block, block, rotation, mask, training), x)
                 continue
             x, layer_cache = block(
                 x,
-                turns,
-                keep_tokens(mask, asking),
+                rotation,
+                take_tokens(mask, queries),
                 cache=None if cache is None else cache[i],
                 cache_index=cache_index,
-                kept=asking,
+                query_positions=queries,
                 training=training,
             )
             layer_caches.append(layer_cache)
@@ -417,13 +419,13 @@ class Gemma2Decoder(keras.layers.Layer):
 
 def _run_block(
     block: Gemma2Block,
-    turns: Rotation,
+    rotation: Rotation,
     mask: Tensor,
     training: bool | None,
     x: Tensor,
 ) -> Tensor:
     """A block without a cache: float[B, T, D] -> float[B, T, D]."""
-    return block(x, turns, mask, training=training)[0]
+    return block(x, rotation, mask, training=training)[0]
 
 
 def prepend_image(image_embeddings: Tensor, *masks: Tensor) -> tuple[Tensor, Tensor]:

@@ -67,8 +67,8 @@ def _write(slots: Tensor, new: Tensor, index: Tensor) -> Tensor:
     new = ops.cast(new, slots.dtype)
     if keras.config.backend() == "torch":
         # `slice_update` copies the whole tensor there, at every step.
-        places = ops.arange(new.shape[1], dtype="int32") + index
-        return slots.index_copy_(1, places.long(), new)
+        indices = ops.arange(new.shape[1], dtype="int32") + index
+        return slots.index_copy_(1, indices.long(), new)
     return ops.slice_update(slots, (0, index, 0), new)
 
 

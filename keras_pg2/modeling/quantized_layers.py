@@ -13,29 +13,22 @@ from typing import Any
 
 import keras
 
-
-def find_by_path(backbone: Any, path: str) -> Any:
-    """A layer or weight of a backbone, such as "text_decoder/block_0/mlp"."""
-    value: Any = backbone
-    for name in path.split("/"):
-        is_block = name.startswith("block_")
-        value = value.blocks[int(name[6:])] if is_block else getattr(value, name)
-    return value
+from keras_pg2.typing import DTypePolicy
 
 
-def split_policies(dtype: Any) -> tuple[Any, Mapping[str, Any]]:
-    """The policy of a network's floats, and those of its quantised layers by path."""
+def split_policies(dtype: DTypePolicy) -> tuple[DTypePolicy, Mapping[str, DTypePolicy]]:
+    """Return the policy of the floats, and those of quantised layers by path."""
     if isinstance(dtype, keras.dtype_policies.DTypePolicyMap):
         return dtype.default_policy, dict(dtype.items())
     return dtype, {}
 
 
 def with_float_policy(serialized: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A serialised map of policies whose floats are of another policy.
+    """Return a serialised map of policies whose floats have another policy.
 
     Args:
-        serialized: of a `keras.dtype_policies.DTypePolicyMap`.
-        name: of the policy, such as "bfloat16".
+        serialized: Serialised `keras.dtype_policies.DTypePolicyMap`.
+        name: Name of the other policy, such as "bfloat16".
     """
     result = copy.deepcopy(dict(serialized))
     result["config"]["default_policy"] = name

@@ -16,7 +16,7 @@ ROTARY_BASE = 10_000.0
 
 
 class Rotation(NamedTuple):
-    """The turns of some positions, computed once for all layers.
+    """Rotary cosines and sines of some positions, computed once for all layers.
 
     Attributes:
         cos: float32[B, T, H], the cosines of H / 2 angles, twice.
@@ -27,8 +27,8 @@ class Rotation(NamedTuple):
     sin: Tensor
 
 
-def rotation(positions: Tensor, head_dim: int) -> Rotation:
-    """Angles that grow with position, in float32 whatever the type of the network.
+def compute_rotation(positions: Tensor, head_dim: int) -> Rotation:
+    """Compute angles that grow with position, in float32 for networks of any dtype.
 
     Positions beyond 256 have no exact bfloat16.
 
@@ -47,12 +47,12 @@ def rotation(positions: Tensor, head_dim: int) -> Rotation:
     )
 
 
-def apply_rotary(x: Tensor, turns: Rotation) -> Tensor:
-    """Rotates the pairs `(x[h], x[h + H / 2])`, in float32.
+def apply_rotary(x: Tensor, rotation: Rotation) -> Tensor:
+    """Rotate the pairs `(x[h], x[h + H / 2])`, in float32.
 
     Args:
         x: float[B, N, T, H], queries or keys.
-        turns: of their positions.
+        rotation: Rotation of their positions.
 
     Returns:
         float[B, N, T, H] in the dtype of `x`.
@@ -60,5 +60,5 @@ def apply_rotary(x: Tensor, turns: Rotation) -> Tensor:
     whole = ops.cast(x, "float32")
     first, second = ops.split(whole, 2, axis=-1)
     swapped = ops.concatenate([second, first], axis=-1)
-    cos, sin = (part[:, None] for part in turns)
+    cos, sin = (part[:, None] for part in rotation)
     return ops.cast(whole * cos + swapped * sin, x.dtype)

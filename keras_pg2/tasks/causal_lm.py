@@ -246,7 +246,7 @@ class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
         group, as in the vision tower's width of 4,304), and float activations. LoRA
         trains on top, after this or before.
 
-            model.quantize("int4", parts=["decoder"])
+            model.quantize("int4", parts=["text_decoder"])
 
         Args:
             mode: "int8" or "int4".
@@ -254,7 +254,7 @@ class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
                 models without one of their own quantizers can be saved.
             filters: regular expressions that are searched in the paths of layers, or a
                 predicate of a layer; None for all.
-            parts: of "vision", "projection" and "decoder"; None for all.
+            parts: of "vision_encoder", "projection", "text_decoder"; None for all.
 
         Raises:
             ValueError: if mode or part is unknown, the model is quantised already,
@@ -290,8 +290,8 @@ class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
                 searched in the path. None is query and value.
             alpha: the product of the factors is multiplied by alpha / rank; None is
                 `rank`.
-            parts: of "vision", "projection" and "decoder", those with LoRA; None is
-                all that targets are found in.
+            parts: of "vision_encoder", "projection" and "text_decoder", those with
+                LoRA; None is all that targets are found in.
             name: Name of the adapter; the one in the network before is kept.
             dropout: the probability in training that an input of the factors is left
                 out, as in PEFT; kept with the adapter.

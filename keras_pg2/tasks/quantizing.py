@@ -39,8 +39,8 @@ def choose_layers(
     Raises:
         ValueError: for an unknown part, or when nothing is left.
     """
-    check_parts(parts)
-    beginnings = tuple(PARTS[part] for part in parts or PARTS)
+    names = check_parts(PARTS if parts is None else parts)
+    beginnings = tuple(PARTS[name] for name in names)
     chosen = {
         id(layer)
         for path, layer in _matrices(backbone).items()

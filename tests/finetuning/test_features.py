@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from keras_pg2 import PaliGemma2CausalLM
-from keras_pg2.catalogue.architecture import override_architecture
 from keras_pg2.cli.finetuning_choices import Trained
 from keras_pg2.finetuning import Settings, finetune
 from keras_pg2.finetuning.logs import StepLog, read_log
@@ -173,7 +172,7 @@ def test_options_by_which_the_vision_tower_is_frozen(
     trained, freezes_vision, is_frozen
 ):
     model = random_task()
-    architecture = override_architecture(model.backbone.get_config())
+    architecture = model.backbone.architecture
     if is_frozen:
         trained.check_vision_is_frozen(architecture, freezes_vision)
     else:

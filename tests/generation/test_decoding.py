@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_pg2.generation import compilation, recording
 from keras_pg2.generation.compilation import (
     bucket_length,
     bucket_rows,
@@ -23,8 +22,10 @@ from keras_pg2.generation.decoding import (
     generate_tokens,
     prefill,
 )
+from keras_pg2.generation.recording import recording
 from keras_pg2.generation.samplers import Sampler
 from keras_pg2.modeling.backbone import with_image_axis
+from keras_pg2.modeling.cpu import scheduling
 from tests.tiny_networks import random_backbone, random_inputs, randomize
 
 NUM_STEPS = 6
@@ -135,7 +136,7 @@ def run_loop(backbone, inputs, limits, stop, num_new=8, with_scores=False):
         None,
         np.zeros(batch_size, "int32"),
     )
-    run = compiled_loop(backbone, with_scores, compilation.TOKENS_AT_A_TIME)
+    run = compiled_loop(backbone, with_scores, scheduling.TOKENS_AT_A_TIME)
     answers = run(request)
     return Generated(*(ops.convert_to_numpy(part) for part in answers))
 
@@ -226,7 +227,7 @@ def test_rows_a_few_at_a_time_are_the_rows_alone(monkeypatch, backbone):
         for row in range(8)
     ]
     for tokens_at_a_time in (1, 40, 10**6):
-        monkeypatch.setattr(compilation, "TOKENS_AT_A_TIME", tokens_at_a_time)
+        monkeypatch.setattr(scheduling, "TOKENS_AT_A_TIME", tokens_at_a_time)
         answers = run_loop(backbone, inputs, [6] * 8, [], with_scores=True)
         for row, expected in enumerate(alone):
             np.testing.assert_array_equal(answers.tokens[row], expected.tokens[0])

@@ -122,7 +122,7 @@ def test_unknown_sampler(identifier):
 
 
 @pytest.mark.parametrize(
-    "numbers",
+    "parameters",
     [
         {"temperature": -1.0},
         {"temperature": "hot"},
@@ -145,7 +145,7 @@ def test_numbers_out_of_range(parameters):
 
 
 @pytest.mark.parametrize(
-    "numbers",
+    "parameters",
     [
         {"num_beams": 0},
         {"num_beams": None},

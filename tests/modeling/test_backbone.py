@@ -134,3 +134,21 @@ def test_unknown_numbers(vision: dict, text: dict, message: str) -> None:
 def test_missing_numbers() -> None:
     with pytest.raises(TypeError, match="image_size"):
         PaliGemma2Backbone({}, TEXT_DECODER)
+
+
+def test_architecture_makes_the_same_network() -> None:
+    backbone = random_backbone()
+    architecture = backbone.architecture
+    assert architecture["vision_encoder"] == VISION_ENCODER
+    assert TEXT_DECODER.items() <= architecture["text_decoder"].items()
+    assert PaliGemma2Backbone(**architecture).architecture == architecture
+
+
+def test_layers_and_variables_are_found_by_path() -> None:
+    backbone = random_backbone()
+    block = backbone.text_decoder.blocks[1]
+    assert backbone.find("text_decoder/block_1") is block
+    bias = backbone.vision_projection.bias
+    assert backbone.find("vision_projection/bias") is bias
+    with pytest.raises(AttributeError, match="final_nrom"):
+        backbone.find("text_decoder/final_nrom")

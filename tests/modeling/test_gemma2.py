@@ -98,15 +98,19 @@ def test_kept_tokens_are_those_of_all(backbone: PaliGemma2Backbone) -> None:
     x = ops.convert_to_tensor(rng.normal(size=(2, 7, decoder.hidden_dim)), "float32")
     layout = token_layout(np.ones((2, 7), bool), np.arange(7)[None] > [[2], [4]])
     masks = attention_masks(layout, layout, decoder.sliding_window)
-    places = np.array([[6, 1], [0, 3]], "int32")
+    indices = np.array([[6, 1], [0, 3]], "int32")
     everything, cache = decoder.run_layers(
         x, layout.positions, masks, cache=decoder.empty_cache(2, 7)
     )
     kept, kept_cache = decoder.run_layers(
-        x, layout.positions, masks, cache=decoder.empty_cache(2, 7), kept=places
+        x,
+        layout.positions,
+        masks,
+        cache=decoder.empty_cache(2, 7),
+        query_positions=indices,
     )
     expected = np.take_along_axis(
-        ops.convert_to_numpy(everything), places[:, :, None], axis=1
+        ops.convert_to_numpy(everything), indices[:, :, None], axis=1
     )
     np.testing.assert_allclose(ops.convert_to_numpy(kept), expected, atol=1e-4)
     for ours, theirs in zip(kept_cache[-1], cache[-1], strict=True):
@@ -119,9 +123,9 @@ def test_rotations_stay_float32_in_lower_precision(monkeypatch) -> None:
     backbone = PaliGemma2Backbone(VISION_ENCODER, TEXT_DECODER, dtype="bfloat16")
     seen = []
 
-    def watched(x, turns):
-        seen.append((ops.dtype(x), ops.dtype(turns.cos), ops.dtype(turns.sin)))
-        return apply_rotary(x, turns)
+    def watched(x, rotation):
+        seen.append((ops.dtype(x), ops.dtype(rotation.cos), ops.dtype(rotation.sin)))
+        return apply_rotary(x, rotation)
 
     monkeypatch.setattr(attention, "apply_rotary", watched)
     backbone(random_inputs([4]))

@@ -16,7 +16,7 @@ from keras import ops
 from keras_pg2.modeling import PaliGemma2Backbone
 from keras_pg2.modeling.attention_mask import attention_masks, token_layout
 from keras_pg2.modeling.gemma2 import prepend_image
-from keras_pg2.modeling.rotary import rotation
+from keras_pg2.modeling.rotary import compute_rotation
 from tests.loaded import load_backbone
 from tests.parity.reference import (
     TEXT_CONFIGS,
@@ -90,7 +90,7 @@ def test_every_decoder_block(pair: tuple) -> None:
     for i, block in enumerate(decoder.blocks):
         assert_close(ops.convert_to_numpy(x)[batch.is_real], batch.gather(theirs[i]))
         mask = masks.full if i % 2 else masks.windowed
-        x, _ = block(x, rotation(layout.positions, decoder.head_dim), mask)
+        x, _ = block(x, compute_rotation(layout.positions, decoder.head_dim), mask)
 
 
 def test_every_vision_block_and_the_projection(pair: tuple) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_pg2.catalogue.architecture import count_parameters, override_architecture
+from keras_pg2.catalogue.architecture import count_parameters
 from keras_pg2.deploy.comparison import LogitComparison
 from keras_pg2.deploy.litert.files import (
     FilePlan,
@@ -73,7 +73,7 @@ def export_litert(
     cache_length = check_cache_length(
         cache_length, backbone.num_image_tokens + lengths[-1]
     )
-    architecture = override_architecture(backbone.get_config())
+    architecture = backbone.architecture
     target = Path(path)
     num_bytes = int(count_parameters(**architecture) * BYTES_PER_WEIGHT[quantization])
     with staged(target, overwrite=None, num_bytes=num_bytes) as part:

@@ -7,7 +7,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_pg2.catalogue.architecture import override_architecture
 from keras_pg2.conversion.from_model import ModelSource
 from keras_pg2.deploy.litert.graph import LiteRTGraph
 
@@ -25,7 +24,7 @@ def open_graph(tf: Any, backbone: Any) -> LiteRTGraph:
     Raises:
         ValueError: when it is quantised.
     """
-    architecture = override_architecture(backbone.get_config())
+    architecture = backbone.architecture
     source = ModelSource(backbone, architecture)
 
     def read(path: str) -> np.ndarray:

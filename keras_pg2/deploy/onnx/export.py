@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from keras_pg2.catalogue.architecture import count_parameters, override_architecture
+from keras_pg2.catalogue.architecture import count_parameters
 from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.conversion.from_model import ModelSource, from_model
 from keras_pg2.conversion.huggingface.writer import write_description, write_tokenizer
@@ -75,7 +75,7 @@ def export_onnx(
     check_at_least_one("file_bytes", file_bytes)
     onnx = _import_onnx()
     backbone, preprocessor = checked_parts(model)
-    architecture = override_architecture(backbone.get_config())
+    architecture = backbone.architecture
     source = ModelSource(backbone, architecture)
     tokenizer, paths = preprocessor.tokenizer, frozenset(source.keys())
     num_bytes = int(count_parameters(**architecture) * BYTES_PER_WEIGHT[quantization])

@@ -9,13 +9,12 @@ from typing import Any
 
 from keras import ops
 
-from keras_pg2.catalogue.architecture import override_architecture, variable_shapes
+from keras_pg2.catalogue.architecture import variable_shapes
 from keras_pg2.catalogue.names import PRESETS
 from keras_pg2.conversion.adapters.files import Adapter, Base, read_adapter
 from keras_pg2.conversion.adapters.peft import read_peft
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
-from keras_pg2.modeling.quantized_layers import find_by_path
 from keras_pg2.tasks.adapters.layers import check_can_adapt, dense_layers
 from keras_pg2.typing import Architecture
 
@@ -44,9 +43,9 @@ def describe_base(backbone: PaliGemma2Backbone, name: str) -> Base:
         backbone: with LoRA or without, not merged.
         name: of its checkpoint.
     """
-    architecture = override_architecture(backbone.get_config())
+    architecture = backbone.architecture
     vectors = (
-        (path, find_by_path(backbone, path))
+        (path, backbone.find(path))
         for path, shape in variable_shapes(**architecture).items()
         if len(shape) == 1
     )
@@ -84,7 +83,7 @@ def open_adapter(
     Raises:
         FileNotFoundError, ValueError: as `Adapters.load`.
     """
-    architecture = override_architecture(backbone.get_config())
+    architecture = backbone.architecture
     adapter = read_peft(path, architecture) if path.is_dir() else read_adapter(path)
     _check_layers(adapter, backbone, path)
     layers = dense_layers(backbone)

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from keras_pg2.catalogue.architecture import override_architecture, variable_shapes
+from keras_pg2.catalogue.architecture import variable_shapes
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.parts import PARTS, check_parts
-from keras_pg2.modeling.quantized_layers import find_by_path
 
 Targets = Sequence[str | re.Pattern[str]]
 
@@ -22,9 +21,9 @@ _WITH_LORA = (None, "int8", "int4")
 
 def dense_layers(backbone: PaliGemma2Backbone) -> dict[str, Dense]:
     """Every layer that LoRA can be added to, by its path."""
-    shapes = variable_shapes(**override_architecture(backbone.get_config()))
+    shapes = variable_shapes(**backbone.architecture)
     paths = [path.rpartition("/")[0] for path in shapes if path.endswith("/kernel")]
-    layers = {path: find_by_path(backbone, path) for path in paths}
+    layers = {path: backbone.find(path) for path in paths}
     return {path: layer for path, layer in layers.items() if isinstance(layer, Dense)}
 
 
@@ -33,9 +32,10 @@ def default_targets(
 ) -> list[str]:
     """KerasHub's targets; the projection too where it is asked for by name."""
     targets = list(backbone.default_lora_layer_names())
-    if parts is None or "projection" not in parts:
+    names = () if parts is None else check_parts(parts)
+    if "projection" not in names:
         return targets
-    return [*targets, "vision_projection"] if len(parts) > 1 else ["vision_projection"]
+    return [*targets, "vision_projection"] if len(names) > 1 else ["vision_projection"]
 
 
 def choose_layers(
@@ -51,7 +51,7 @@ def choose_layers(
             ("attention/query_dense"), either with `*`, `?` and `[...]`
             ("text_decoder/block_1?/*"), or a compiled regular expression that is
             searched in the path.
-        parts: "vision", "projection", "decoder"; None for all.
+        parts: "vision_encoder", "projection", "text_decoder"; None for all.
 
     Returns:
         Paths in their order.
@@ -64,8 +64,8 @@ def choose_layers(
             'Expected a list of targets, such as ["query_dense", "value_dense"]. '
             f"Received: {targets!r}."
         )
-    check_parts(parts)
-    beginnings = tuple(PARTS[part] for part in parts or PARTS)
+    names = check_parts(PARTS if parts is None else parts)
+    beginnings = tuple(PARTS[name] for name in names)
     candidates = [path for path in paths if path.split("/")[0] in beginnings]
     chosen: set[str] = set()
     for target in targets:

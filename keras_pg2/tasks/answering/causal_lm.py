@@ -19,7 +19,7 @@ from keras_pg2.generation.decoding import (
     count_tokens,
     generate_tokens,
 )
-from keras_pg2.generation.recording import recording_at_once
+from keras_pg2.generation.recording.recording import recording_at_once
 from keras_pg2.generation.samplers import BeamSearch, Sampler
 from keras_pg2.generation.session import Session
 from keras_pg2.modeling.backbone import PaliGemma2Backbone

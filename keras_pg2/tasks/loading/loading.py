@@ -15,7 +15,7 @@ from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.to_preprocessor import build_preprocessor
 from keras_pg2.files.json_files import read_json
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
-from keras_pg2.modeling.products import has_accelerator
+from keras_pg2.modeling.cpu import has_accelerator
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.loading.filling import build_backbone
 from keras_pg2.typing import DTypePolicy

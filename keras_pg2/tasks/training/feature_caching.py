@@ -11,8 +11,9 @@ from keras import ops
 
 from keras_pg2.datasets.rows import paths_of
 from keras_pg2.generation import rows as generation_rows
-from keras_pg2.generation.compilation import CompiledFunctions, by_rows
+from keras_pg2.generation.compilation import CompiledFunctions
 from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
+from keras_pg2.modeling.cpu.scheduling import by_rows
 from keras_pg2.preprocessing.image_features import ImageFeatures
 from keras_pg2.tasks.adapters.base import hash_weights
 from keras_pg2.tasks.training.causal_lm import CausalLM
@@ -35,7 +36,7 @@ def cache_image_features(
     and so does training after `model.preprocessor.image_features = None`. Files
     that exist already stay, so that a run goes on where it stopped.
 
-        model.backbone.trainable_parts = ("projection", "decoder")
+        model.backbone.trainable_parts = ("projection", "text_decoder")
         keras_pg2.cache_image_features(model, rows, "features")
         model.fit(columns(rows))
 
@@ -98,8 +99,8 @@ def check_is_frozen(backbone: PaliGemma2Backbone) -> None:
         raise ValueError(
             "Expected a frozen vision tower without LoRA for cached features. "
             f"Received: {len(trained)} of its weights are trainable. Freeze it "
-            '(backbone.trainable_parts = ("projection", "decoder"), or '
-            'enable_lora(parts=["decoder"])), or train on pixels: '
+            '(backbone.trainable_parts = ("projection", "text_decoder"), or '
+            'enable_lora(parts=["text_decoder"])), or train on pixels: '
             "preprocessor.image_features = None."
         )
 

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_pg2.catalogue.architecture import override_architecture, variable_shapes
+from keras_pg2.catalogue.architecture import variable_shapes
 from keras_pg2.modeling.attention import QUERY_BLOCK
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
-from keras_pg2.modeling.products import has_accelerator
+from keras_pg2.modeling.cpu import has_accelerator
 from keras_pg2.tasks.adapters.layers import dense_layers
 from keras_pg2.tasks.training.causal_lm import CausalLM
 from keras_pg2.tasks.training.loss import default_chunk_size
@@ -111,7 +111,7 @@ def estimate_memory(
                 f"Expected {name} as an integer >= {lowest}. Received: {size!r}."
             )
     backbone = model.backbone
-    architecture = override_architecture(backbone.get_config())
+    architecture = backbone.architecture
     vision, decoder = architecture["vision_encoder"], architecture["text_decoder"]
     trained = model.trainable_variables
     factors = [v for v in backbone.variables if "lora_kernel" in v.path]
@@ -224,7 +224,7 @@ class _Blocks:
 
 
 def _of_float_kernels(backbone: PaliGemma2Backbone, item: int) -> int:
-    shapes = variable_shapes(**override_architecture(backbone.get_config()))
+    shapes = variable_shapes(**backbone.architecture)
     return sum(
         math.prod(shapes[f"{path}/kernel"]) * item
         for path, layer in dense_layers(backbone).items()

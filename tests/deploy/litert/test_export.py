@@ -14,7 +14,6 @@ import pytest
 from keras import ops
 
 from keras_pg2 import PaliGemma2CausalLM
-from keras_pg2.catalogue.architecture import override_architecture
 from keras_pg2.codecs.grammars import Choices, LocationGrammar
 from keras_pg2.datasets import scenes
 from keras_pg2.deploy import LiteRTModel, export_litert, verify_litert
@@ -234,7 +233,7 @@ def test_the_table_is_stored_once_and_lora_is_merged(task, directory):
 
 
 def test_quantised_files_are_smaller_and_agree(task, directory, tmp_path, caplog):
-    architecture = override_architecture(task.backbone.get_config())
+    architecture = task.backbone.architecture
     blob = (directory / "model.tflite").read_bytes()
     sizes = [len(blob)]
     for kind in ("float16", "int8", "int4"):

@@ -66,7 +66,7 @@ def test_a_target_without_a_match_is_an_error_with_near_names() -> None:
         choose_layers(PATHS, ["query_dense"], ["projection"])
     with pytest.raises(ValueError, match="Expected a list of targets"):
         choose_layers(PATHS, "query_dense")
-    with pytest.raises(ValueError, match=r"vision, projection, decoder. Received.*llm"):
+    with pytest.raises(ValueError, match=r"projection, text_decoder. Received.*llm"):
         choose_layers(PATHS, ["query_dense"], ["llm"])
 
 

@@ -10,7 +10,8 @@ import pytest
 from keras import ops
 
 from keras_pg2 import BeamSearch, Choices, PaliGemma2CausalLM, Sampler
-from keras_pg2.generation import compilation, recording
+from keras_pg2.generation import compilation
+from keras_pg2.generation.recording import recording
 from tests.tiny_models import random_task
 from tests.tiny_networks import random_inputs
 

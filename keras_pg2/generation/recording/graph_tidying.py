@@ -7,7 +7,10 @@ at a tensor in another shape, and each 2 to 5 us of Python, whatever it does.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch.fx import Graph, GraphModule
 
 Node = Any
 
@@ -24,7 +27,7 @@ CALLED_DIRECTLY = (
 time of a call by the operation's name."""
 
 
-def tidy(module: Any) -> None:
+def tidy(module: GraphModule) -> None:
     """Makes a graph of `make_fx` shorter; it computes the same.
 
     - Views that change nothing go, and a view of a view is one.
@@ -43,7 +46,7 @@ def tidy(module: Any) -> None:
     module.recompile()
 
 
-def _drop_views(graph: Any) -> None:
+def _drop_views(graph: Graph) -> None:
     for node in list(graph.nodes):
         if _name(node) not in VIEWS:
             continue
@@ -54,7 +57,7 @@ def _drop_views(graph: Any) -> None:
             node.args = (source.args[0], list(node.meta["val"].shape))
 
 
-def _drop_repetitions(graph: Any) -> None:
+def _drop_repetitions(graph: Graph) -> None:
     owners, written = _trace_memory(graph)
     known: dict[str, Node] = {}
     for node in list(graph.nodes):
@@ -68,7 +71,7 @@ def _drop_repetitions(graph: Any) -> None:
             _replace(node, first)
 
 
-def _make_once(module: Any) -> None:
+def _make_once(module: GraphModule) -> None:
     import torch
 
     owners, written = _trace_memory(module.graph)
@@ -88,7 +91,7 @@ def _make_once(module: Any) -> None:
         _replace(node, made)
 
 
-def _call_directly(graph: Any) -> None:
+def _call_directly(graph: Graph) -> None:
     import torch
 
     for node in graph.nodes:
@@ -97,7 +100,7 @@ def _call_directly(graph: Any) -> None:
             node.target = getattr(torch, name, None) or getattr(torch.Tensor, name)
 
 
-def _trace_memory(graph: Any) -> tuple[dict[Node, Node], set[Node]]:
+def _trace_memory(graph: Graph) -> tuple[dict[Node, Node], set[Node]]:
     """The node whose memory each node looks at, and those of them that are written.
 
     The caller may write to results, so they count as written.
@@ -122,10 +125,10 @@ def _trace_memory(graph: Any) -> tuple[dict[Node, Node], set[Node]]:
 
 def _written_by(node: Node) -> Iterator[Node]:
     """The arguments that an operation changes in place."""
-    for place, argument in enumerate(node.target._schema.arguments):  # noqa: SLF001
+    for index, argument in enumerate(node.target._schema.arguments):  # noqa: SLF001
         if argument.alias_info is not None and argument.alias_info.is_write:
-            is_placed = place < len(node.args)
-            yield node.args[place] if is_placed else node.kwargs[argument.name]
+            is_positional = index < len(node.args)
+            yield node.args[index] if is_positional else node.kwargs[argument.name]
 
 
 def _name(node: Node) -> str:

@@ -8,6 +8,7 @@ JAX and TensorFlow, which compile, a function stays as it is.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,18 +20,31 @@ from weakref import WeakKeyDictionary
 import keras
 import optree
 
-from keras_pg2.generation.graph_tidying import tidy
+from keras_pg2.generation.recording.graph_tidying import tidy
+from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.typing import Tensor
 
 CALLS_BEFORE_RECORDING = 32
 """Recording takes as long as some 50 calls gain; a short answer goes without."""
+_is_on = os.environ.get("KERAS_PG2_RECORDING") != "0"
 _is_at_once = ContextVar("is_at_once", default=False)
 _recording = Lock()
 """One thread at a time: `torch.fx` changes `torch.nn.Module` while it records."""
 
 
+def set_recording(is_on: bool) -> None:
+    """Turn recording and replaying on or off, for all models of the process.
+
+    It is on at first, unless the environment variable KERAS_PG2_RECORDING is "0". Off,
+    every call runs the layers as they are: slower, and with their forward hooks.
+    """
+    global _is_on
+    _is_on = is_on
+
+
 @contextmanager
 def recording_at_once() -> Iterator[None]:
-    """Inside, a function that is `recorded` is so by its first call."""
+    """Record a function that is `recorded` by its first call inside the block."""
     token = _is_at_once.set(True)
     try:
         yield
@@ -39,14 +53,14 @@ def recording_at_once() -> Iterator[None]:
 
 
 def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of the backbone and tensors that PyTorch replays.
+    """Return a function of the backbone and tensors that PyTorch replays.
 
     It is recorded after some calls with the same shapes, or inside
     `recording_at_once`. It must change no tensor but its arguments, and draw nothing.
     A replay calls no forward hooks of layers.
     """
 
-    def run(backbone: Any, *arguments: Any) -> Any:
+    def run(backbone: PaliGemma2Backbone, *arguments: Any) -> Any:
         if not _is_replaying():
             return function(backbone, *arguments)
         known = _recordings.setdefault(backbone, _Recordings(Counter(), {}))
@@ -69,7 +83,7 @@ def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _is_replaying() -> bool:
     """Only PyTorch does; what has gradients, or casts by itself, runs as it is."""
-    if keras.config.backend() != "torch":
+    if not _is_on or keras.config.backend() != "torch":
         return False
     import torch
 
@@ -77,7 +91,7 @@ def _is_replaying() -> bool:
     return not (casts or torch.is_grad_enabled())
 
 
-def forget_recordings(backbone: Any) -> None:
+def forget_recordings(backbone: PaliGemma2Backbone) -> None:
     """Records anew, as variables of the backbone were replaced or moved."""
     _recordings.pop(backbone, None)
 
@@ -89,11 +103,13 @@ class _Recordings(NamedTuple):
     graphs: dict[tuple, Callable[[list], Any]]
 
 
-_recordings: WeakKeyDictionary[Any, _Recordings] = WeakKeyDictionary()
+_recordings: WeakKeyDictionary[PaliGemma2Backbone, _Recordings] = WeakKeyDictionary()
 
 
 def _record(
-    function: Callable[..., Any], backbone: Any, arguments: Any
+    function: Callable[..., Any],
+    backbone: PaliGemma2Backbone,
+    arguments: Any,
 ) -> Callable[[list], Any]:
     """The operations of a call, as a function of the tensors in its arguments."""
     from torch.fx.experimental.proxy_tensor import make_fx
@@ -101,7 +117,7 @@ def _record(
     tensors, given = optree.tree_flatten(arguments)
     structure: Any = None
 
-    def flat(*tensors: Any) -> list:
+    def flat(*tensors: Tensor) -> list:
         nonlocal structure
         results = function(backbone, *optree.tree_unflatten(given, tensors))
         leaves, structure = optree.tree_flatten(results)

@@ -16,6 +16,7 @@ import math
 import keras
 from keras import ops
 
+from keras_pg2.modeling.cpu.choice import is_used
 from keras_pg2.typing import Tensor
 
 FEW_ROWS = 32
@@ -25,18 +26,16 @@ SMALL_KERNEL, LARGE_KERNEL = 1 << 17, 1 << 20
 VOCABULARY_PARTS = 64
 
 
-def has_accelerator() -> bool:
-    """Whether Keras computes on something else than the CPU."""
-    if keras.config.backend() == "torch":
-        return ops.zeros(()).device.type != "cpu"
-    return not keras.distribution.list_devices()[0].lower().startswith("cpu")
-
-
 def multiply_by_kernel(x: Tensor, kernel: Tensor) -> Tensor:
     """float[..., D], float[D, F] -> float[..., F], as `ops.matmul`."""
     num_inputs, num_outputs = kernel.shape
     size = num_inputs * num_outputs
-    if size < SMALL_KERNEL or _count_rows(x) != 1 or not _is_in_float32_on_cpu(x):
+    if (
+        size < SMALL_KERNEL
+        or _count_rows(x) != 1
+        or not _is_float32(x)
+        or not is_used(x)
+    ):
         return ops.matmul(x, kernel)
     num_parts = 8 if size >= LARGE_KERNEL else 4
     if keras.config.backend() == "torch":
@@ -53,20 +52,41 @@ def multiply_by_kernel(x: Tensor, kernel: Tensor) -> Tensor:
     return ops.reshape(ops.sum(sums, axis=0), (*x.shape[:-1], num_outputs))
 
 
-def multiply_by_keys(query: Tensor, keys: Tensor) -> Tensor:
-    """float[B, Q, H], float[B, S, H] -> float[B, Q, S], of the few queries of a token.
+def join_rows_and_heads(query: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """Return tensors as the cache has them, for the queries of one token on a CPU.
 
-    XLA's CPU code takes up to four times as long for two queries as for one twice.
+    XLA's CPU code would copy the cache otherwise (kv_cache.py).
+
+    Args:
+        query: float[B, N, T, H].
+        *tensors: float[B, K, S, H], keys and values.
+
+    Returns:
+        float[B * K, S, H] if T is 1 on a CPU, otherwise the tensors themselves.
     """
-    if keras.config.backend() == "torch" or not _is_in_float32_on_cpu(query):
-        # The queries are turned around, not all keys.
-        return turned(ops.matmul(keys, turned(query)))
-    columns = turned(keys)
-    ones = ops.split(query, query.shape[1], axis=1)
-    return ops.concatenate([ops.matmul(one, columns) for one in ones], axis=1)
+    # T is no integer where shapes are symbolic.
+    if query.shape[2] != 1 or not is_used(query):
+        return tensors
+    return tuple(ops.reshape(x, (-1, *ops.shape(x)[2:])) for x in tensors)
 
 
-def turned(x: Tensor) -> Tensor:
+def multiply_by_keys(query: Tensor, keys: Tensor) -> Tensor:
+    """float[..., Q, H], float[..., S, H] -> float[..., Q, S]
+
+    Rows and heads are one axis for the few queries of one token on a CPU: XLA's CPU
+    code takes up to four times as long for two queries as for one twice.
+    """
+    if len(query.shape) != 3 or not is_used(query):
+        return ops.matmul(query, transposed(keys))
+    if keras.config.backend() == "torch" or not _is_float32(query):
+        # The queries are transposed, not all keys.
+        return transposed(ops.matmul(keys, transposed(query)))
+    columns = transposed(keys)
+    rows = ops.split(query, query.shape[1], axis=1)
+    return ops.concatenate([ops.matmul(row, columns) for row in rows], axis=1)
+
+
+def transposed(x: Tensor) -> Tensor:
     """[..., n, m] -> [..., m, n]"""
     return ops.swapaxes(x, -2, -1)
 
@@ -78,7 +98,8 @@ def multiply_by_vocabulary(hidden: Tensor, table: Tensor) -> Tensor:
         num_rows is None
         or num_rows > FEW_ROWS
         or len(hidden.shape) != 2
-        or not _is_in_float32_on_cpu(hidden)
+        or not _is_float32(hidden)
+        or not is_used(hidden)
     ):
         return ops.einsum("...d,vd->...v", hidden, table)
     is_torch = keras.config.backend() == "torch"
@@ -107,7 +128,7 @@ def _multiply_on_torch(hidden: Tensor, table: Tensor) -> Tensor:
 def _multiply_by_parts(x: Tensor, table: Tensor, num_parts: int) -> Tensor:
     """float[B, D], float[F, D] -> float[B, F], a few outputs at a time.
 
-    Each part as rows times a matrix: turned around, as a part times a column, MKL took
+    Each part as rows times a matrix: transposed, as a part times a column, MKL took
     0.8 of the time on one processor, and 3.7 times as long on another.
     """
     parts = _parts_of(table, num_parts)
@@ -125,29 +146,27 @@ def _parts_of(table: Tensor, num_parts: int) -> Tensor:
 
 
 def first_largest(x: Tensor) -> Tensor:
-    """float[..., V] -> int32[...], the place of the (first) largest number.
+    """float[..., V] -> int32[...], the index of the (first) largest number.
 
-    XLA's CPU code looks for the place of a maximum one number after another, but for
+    XLA's CPU code looks for the index of a maximum one number after another, but for
     maxima alone eight at a time; so the maxima of groups come first.
     """
+    if not is_used(x):
+        return ops.cast(ops.argmax(x, axis=-1), "int32")
     size = x.shape[-1]
     num_groups = math.gcd(size, 128)
     groups = ops.reshape(x, (*ops.shape(x)[:-1], num_groups, size // num_groups))
     group = ops.argmax(ops.max(groups, axis=-1), axis=-1)
-    places = ops.take_along_axis(groups, group[..., None, None], axis=-2)[..., 0, :]
-    place = ops.argmax(places, axis=-1)
-    return ops.cast(group, "int32") * (size // num_groups) + ops.cast(place, "int32")
+    chosen = ops.take_along_axis(groups, group[..., None, None], axis=-2)[..., 0, :]
+    index = ops.argmax(chosen, axis=-1)
+    return ops.cast(group, "int32") * (size // num_groups) + ops.cast(index, "int32")
 
 
 def _count_rows(x: Tensor) -> int | None:
-    """Of float[..., D]; None where shapes are symbolic."""
+    """Return the rows of float[..., D]; None if shapes are symbolic."""
     sizes = x.shape[:-1]
     return math.prod(sizes) if all(isinstance(n, int) for n in sizes) else None
 
 
-def _is_in_float32_on_cpu(x: Tensor) -> bool:
-    if keras.backend.standardize_dtype(x.dtype) != "float32":
-        return False
-    if keras.config.backend() == "torch":
-        return x.device.type == "cpu"
-    return not has_accelerator()
+def _is_float32(x: Tensor) -> bool:
+    return keras.backend.standardize_dtype(x.dtype) == "float32"

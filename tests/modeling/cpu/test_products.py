@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_pg2.modeling import products
-from keras_pg2.modeling.products import (
+from keras_pg2.modeling.cpu import plain_forms, products
+from keras_pg2.modeling.cpu.products import (
     first_largest,
     multiply_by_kernel,
     multiply_by_keys,
@@ -86,14 +86,14 @@ def test_other_dtypes_and_symbolic_shapes_are_multiplied_as_keras_does() -> None
 
 
 def test_accelerators_get_whole_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "_is_in_float32_on_cpu", lambda x: False)
     calls = []
     monkeypatch.setattr(
         products.ops,
         "matmul",
         lambda x, y: calls.append((tuple(x.shape), tuple(y.shape))) or x,
     )
-    multiply_by_kernel(ops.ones((1, 1024)), ops.ones((1024, 128)))
+    with plain_forms():
+        multiply_by_kernel(ops.ones((1, 1024)), ops.ones((1024, 128)))
     assert calls == [((1, 1024), (1024, 128))]
 
 

@@ -10,7 +10,7 @@ if keras.config.backend() != "torch":
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from keras_pg2.generation.graph_tidying import tidy
+from keras_pg2.generation.recording.graph_tidying import tidy
 
 
 def tidied(function, *arguments):
