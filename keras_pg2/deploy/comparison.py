@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from keras import ops
 
+from keras_pg2.deploy.runners.litert import LiteRTModel
+from keras_pg2.deploy.runners.onnx import ONNXModel
 from keras_pg2.deploy.runners.runner import ExportedModel
+from keras_pg2.modeling import PaliGemma2Backbone
+from keras_pg2.tasks import PaliGemma2CausalLM
 
 LOWEST_CORRELATION = {None: 0.99999, "float16": 0.999, "int8": 0.95, "int4": 0.8}
 """Of logits with the model's, at any token, by quantization; of whole numbers in a
@@ -18,9 +22,10 @@ network of up to 8 layers."""
 LARGEST_DIFFERENCE = {None: 1e-3, "float16": 0.01, "int8": 0.5, "int4": 1.0}
 """Of two logits, as a share of the model's largest, likewise."""
 _NUM_LAYERS = 8
-OF_HALF = (0.99, 0.1)
-"""Both where the model itself computes in 16 bits, and the file in 32."""
+HALF_PRECISION_BOUNDS = (0.99, 0.1)
+"""Both if the model itself computes in 16 bits, and the file in 32."""
 NUM_ANSWER_TOKENS = 4
+ONNX_PROMPT_LENGTHS = (3, 12)
 
 
 @dataclass(frozen=True)
@@ -50,27 +55,61 @@ class LogitComparison:
         )
 
 
-def compare_with_model(
-    model: Any,
+def verify_litert(
+    model: PaliGemma2CausalLM, directory: str | os.PathLike[str], seed: int = 0
+) -> LogitComparison:
+    """Compare LiteRT files with their model on random pictures and tokens.
+
+    Every prefill length gets a prompt that fills it and one that does not, each with
+    some answer tokens after it.
+
+    Args:
+        model: The model that was exported.
+        directory: Directory that `export_litert` wrote.
+        seed: Seed for the random inputs.
+
+    Raises:
+        ValueError: if logits differ by more than the files' quantization explains.
+        FileNotFoundError, ImportError: as `LiteRTModel`.
+    """
+    runner = LiteRTModel(directory)
+    lengths = runner.manifest["prefill_lengths"]
+    cache_left = runner.manifest["cache_length"] - model.backbone.num_image_tokens
+    num_answer = min(NUM_ANSWER_TOKENS, cache_left - lengths[-1])
+    counts = [n for length in lengths for n in sorted({max(length - 3, 1), length})]
+    return _verify(model, runner, os.fspath(directory), counts, num_answer, seed)
+
+
+def verify_onnx(
+    model: PaliGemma2CausalLM, directory: str | os.PathLike[str], seed: int = 0
+) -> LogitComparison:
+    """Compare ONNX files with their model on random pictures and tokens.
+
+    Args:
+        model: The model that was exported.
+        directory: Directory that `export_onnx` wrote.
+        seed: Seed for the random inputs.
+
+    Raises:
+        ValueError: if logits differ by more than the files' quantization explains.
+        FileNotFoundError, ImportError: as `ONNXModel`.
+    """
+    runner, name = ONNXModel(directory), os.fspath(directory)
+    return _verify(model, runner, name, ONNX_PROMPT_LENGTHS, NUM_ANSWER_TOKENS, seed)
+
+
+def _verify(
+    model: PaliGemma2CausalLM,
     runner: ExportedModel,
+    name: str,
     counts: Sequence[int],
-    total: int,
     num_answer: int,
     seed: int,
 ) -> LogitComparison:
-    """Runs random pictures and tokens through files and through their model.
+    """Compare files and model on prompts of `counts` tokens, an answer after each.
 
     The model computes them in one pass without a cache, so that what the files do with
     theirs is not taken for granted.
-
-    Args:
-        model: the `PaliGemma2CausalLM` that was exported.
-        runner: of its files.
-        counts: tokens of prompts, each with an answer after it.
-        total: tokens that the model is given, padding included: of one length, as it
-            is compiled for each on some backends.
-        num_answer: tokens of answers.
-        seed: of the random inputs.
     """
     rng = np.random.default_rng(seed)
     size, backbone = runner.manifest["image_size"], model.backbone
@@ -82,17 +121,24 @@ def compare_with_model(
         )
         for count in counts
     ]
+    # Padded to one length, as some backends compile the model for each.
+    total = max(counts) + num_answer
     # One after the other: a large model and its files need much memory to compute.
     ours = [model_logits(backbone, *each, total) for each in inputs]
     theirs = [
         _file_logits(runner, images, token_ids.tolist(), count)
         for images, token_ids, count in inputs
     ]
-    return compare(np.concatenate(ours), np.concatenate(theirs))
+    comparison = compare(np.concatenate(ours), np.concatenate(theirs))
+    check_comparison(comparison, runner.manifest["quantization"], backbone, name)
+    return comparison
 
 
 def check_comparison(
-    comparison: LogitComparison, quantization: str | None, backbone: Any, name: str
+    comparison: LogitComparison,
+    quantization: str | None,
+    backbone: PaliGemma2Backbone,
+    name: str,
 ) -> None:
     """Raises ValueError when logits differ by more than a quantization explains.
 
@@ -105,7 +151,8 @@ def check_comparison(
     """
     lowest, largest = bounds(quantization, backbone.text_decoder.num_layers)
     if backbone.compute_dtype != "float32":
-        lowest, largest = min(lowest, OF_HALF[0]), max(largest, OF_HALF[1])
+        half_lowest, half_largest = HALF_PRECISION_BOUNDS
+        lowest, largest = min(lowest, half_lowest), max(largest, half_largest)
     limit = largest * comparison.largest_logit
     # Written so that NaN is no agreement.
     if not (
@@ -144,16 +191,20 @@ def bounds(quantization: str | None, num_layers: int) -> tuple[float, float]:
 
 
 def model_logits(
-    backbone: Any, images: np.ndarray, token_ids: np.ndarray, count: int, total: int
+    backbone: PaliGemma2Backbone,
+    images: np.ndarray,
+    token_ids: np.ndarray,
+    count: int,
+    total: int,
 ) -> np.ndarray:
     """float32[1 + answer, V], after the prompt and after each token of the answer."""
-    place = np.arange(total)[None]
+    index = np.arange(total)[None]
     hidden = backbone(
         {
             "images": images,
             "token_ids": np.resize(token_ids, (1, total)).astype(np.int32),
-            "padding_mask": place < len(token_ids),
-            "response_mask": (place >= count) & (place < len(token_ids)),
+            "padding_mask": index < len(token_ids),
+            "response_mask": (index >= count) & (index < len(token_ids)),
         }
     )
     first = backbone.num_image_tokens + count - 1

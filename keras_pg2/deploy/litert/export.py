@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_pg2.catalogue.architecture import count_parameters
-from keras_pg2.deploy.comparison import LogitComparison
+from keras_pg2.deploy.comparison import LogitComparison, verify_litert
 from keras_pg2.deploy.litert.files import (
     FilePlan,
     split_layers,
@@ -22,7 +22,6 @@ from keras_pg2.deploy.litert.source import (
     import_tensorflow,
     open_graph,
 )
-from keras_pg2.deploy.litert_verification import verify_litert
 from keras_pg2.deploy.preparation import checked_parts, describe_preparation
 from keras_pg2.deploy.runners.files import VOCABULARY
 from keras_pg2.deploy.runners.litert import MANIFEST

@@ -4,7 +4,7 @@ Weights come as arrays, so a model of any backend can be exported, and each oper
 one that the converter and the quantizer know: a lookup that becomes EMBEDDING_LOOKUP
 (so that one table serves lookup and logits, however it is quantised), projections that
 become FULLY_CONNECTED, names that a recipe can choose by. It is held to the model by
-`litert_verification`, at every export.
+`comparison.verify_litert`, at every export.
 
 There is one example and no padding between prompt and answer: the answer's tokens take
 the cache's slots right after the prompt's last one, so that a slot is a position, and

@@ -17,12 +17,11 @@ from keras_pg2.catalogue.architecture import count_parameters
 from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.conversion.from_model import ModelSource, from_model
 from keras_pg2.conversion.huggingface.writer import write_description, write_tokenizer
-from keras_pg2.deploy.comparison import LogitComparison
+from keras_pg2.deploy.comparison import LogitComparison, verify_onnx
 from keras_pg2.deploy.onnx.builder import GraphBuilder, Types
 from keras_pg2.deploy.onnx.graph import ONNXGraph
 from keras_pg2.deploy.onnx.quantization import DTYPES, SUFFIXES, check_quantization
 from keras_pg2.deploy.onnx.weights import FILE_BYTES, WeightFiles
-from keras_pg2.deploy.onnx_verification import verify_onnx
 from keras_pg2.deploy.preparation import checked_parts, describe_preparation
 from keras_pg2.deploy.runners.files import VOCABULARY
 from keras_pg2.deploy.runners.onnx import MANIFEST

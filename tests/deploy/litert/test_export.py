@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from keras_pg2.deploy.litert import export as litert
 from keras_pg2.deploy.litert import files as litert_files
 from keras_pg2.deploy.litert.quantization import quantize
 from tests.deploy.broken_copies import copy_with_cut, copy_without
+from tests.deploy.without_keras import generate_without_keras
 from tests.tiny_models import random_task
 
 pytest.importorskip("tensorflow")
@@ -255,29 +255,8 @@ def test_quantised_files_are_smaller_and_agree(task, directory, tmp_path, caplog
 
 def test_the_runner_needs_no_keras(directory, runner):
     picture = random_picture(3)
-    wanted = runner.generate(picture, "caption en", max_new_tokens=5)
-    code = f"""
-import json, sys
-blocked = {{"keras", "keras_hub", "tensorflow", "jax", "torch", "huggingface_hub"}}
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in blocked:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-sys.meta_path.insert(0, Blocker())
-import numpy as np
-from keras_pg2.deploy import LiteRTModel
-model = LiteRTModel({str(directory)!r})
-picture = np.frombuffer(bytes.fromhex({picture.tobytes().hex()!r}), np.uint8)
-print(json.dumps(model.generate(picture.reshape(40, 33, 3), "caption en", 5)))
-assert not blocked & set(sys.modules)
-"""
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout.splitlines()[-1]) == wanted
+    found = generate_without_keras("LiteRTModel", directory, picture, "caption en", 5)
+    assert found == runner.generate(picture, "caption en", max_new_tokens=5)
 
 
 def test_a_file_that_is_not_the_model_is_not_left(directory, tmp_path, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from keras_pg2.deploy.comparison import model_logits
 from keras_pg2.deploy.onnx import export as onnx_export
 from keras_pg2.deploy.onnx.quantization import block_quantize, row_quantize
 from tests.deploy.broken_copies import copy_with_cut, copy_without
+from tests.deploy.without_keras import generate_without_keras
 from tests.tiny_models import random_task
 
 onnx = pytest.importorskip("onnx")
@@ -284,29 +284,8 @@ def test_quantised_files_are_smaller_and_agree(task, directory, tmp_path, kind, 
 
 def test_the_runner_needs_no_keras(directory, runner):
     picture = random_picture(3)
-    wanted = runner.generate(picture, "caption en", max_new_tokens=5)
-    code = f"""
-import json, sys
-blocked = {{"keras", "keras_hub", "tensorflow", "jax", "torch", "onnx"}}
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in blocked:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-sys.meta_path.insert(0, Blocker())
-import numpy as np
-from keras_pg2.deploy import ONNXModel
-model = ONNXModel({str(directory)!r}, num_threads=1)
-picture = np.frombuffer(bytes.fromhex({picture.tobytes().hex()!r}), np.uint8)
-print(json.dumps(model.generate(picture.reshape(40, 33, 3), "caption en", 5)))
-assert not blocked & set(sys.modules)
-"""
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout.splitlines()[-1]) == wanted
+    found = generate_without_keras("ONNXModel", directory, picture, "caption en", 5)
+    assert found == runner.generate(picture, "caption en", max_new_tokens=5)
 
 
 def test_files_that_are_not_the_model_are_not_left(task, tmp_path, monkeypatch):
