@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from keras import ops
@@ -26,6 +27,10 @@ HALF_PRECISION_BOUNDS = (0.99, 0.1)
 """Both if the model itself computes in 16 bits, and the file in 32."""
 NUM_ANSWER_TOKENS = 4
 ONNX_PROMPT_LENGTHS = (3, 12)
+
+Example = tuple[np.ndarray, np.ndarray, int]
+"""Images float32[1, h, w, 3] in [-1, 1], integer token ids, and how many of them are
+the prompt's; the others are the answer's."""
 
 
 @dataclass(frozen=True)
@@ -106,32 +111,51 @@ def _verify(
     num_answer: int,
     seed: int,
 ) -> LogitComparison:
-    """Compare files and model on prompts of `counts` tokens, an answer after each.
+    """Compare files and model on prompts of `counts` tokens, an answer after each."""
+    backbone = model.backbone
+    inputs = random_inputs(backbone, counts, num_answer, seed)
+    comparison = compare_logits(backbone, partial(_file_logits, runner), inputs)
+    check_comparison(comparison, runner.manifest["quantization"], backbone, name)
+    return comparison
 
-    The model computes them in one pass without a cache, so that what the files do with
-    theirs is not taken for granted.
-    """
+
+def random_inputs(
+    backbone: PaliGemma2Backbone, counts: Sequence[int], num_answer: int, seed: int
+) -> list[Example]:
+    """Return random examples with prompts of `counts` tokens, an answer after each."""
     rng = np.random.default_rng(seed)
-    size, backbone = runner.manifest["image_size"], model.backbone
-    inputs = [
+    shape = (1, backbone.image_size, backbone.image_size, 3)
+    return [
         (
-            rng.uniform(-1, 1, (1, size, size, 3)).astype(np.float32),
+            rng.uniform(-1, 1, shape).astype(np.float32),
             rng.integers(0, backbone.vocabulary_size, count + num_answer),
             count,
         )
         for count in counts
     ]
+
+
+def compare_logits(
+    backbone: PaliGemma2Backbone,
+    file_logits: Callable[[np.ndarray, np.ndarray, int], np.ndarray],
+    examples: Sequence[Example],
+) -> LogitComparison:
+    """Compare logits after prompts and after each token of their answers.
+
+    The model computes them in one pass without a cache, so that what the files do with
+    theirs is not taken for granted.
+
+    Args:
+        backbone: The model's network.
+        file_logits: Returns float32[1 + answer, V] for an example.
+        examples: What both are given.
+    """
     # Padded to one length, as some backends compile the model for each.
-    total = max(counts) + num_answer
+    total = max(len(token_ids) for _, token_ids, _ in examples)
     # One after the other: a large model and its files need much memory to compute.
-    ours = [model_logits(backbone, *each, total) for each in inputs]
-    theirs = [
-        _file_logits(runner, images, token_ids.tolist(), count)
-        for images, token_ids, count in inputs
-    ]
-    comparison = compare(np.concatenate(ours), np.concatenate(theirs))
-    check_comparison(comparison, runner.manifest["quantization"], backbone, name)
-    return comparison
+    ours = [model_logits(backbone, *example, total) for example in examples]
+    theirs = [file_logits(*example) for example in examples]
+    return compare(np.concatenate(ours), np.concatenate(theirs))
 
 
 def check_comparison(
@@ -214,12 +238,12 @@ def model_logits(
 
 
 def _file_logits(
-    runner: ExportedModel, images: np.ndarray, token_ids: Sequence[int], count: int
+    runner: ExportedModel, images: np.ndarray, token_ids: np.ndarray, count: int
 ) -> np.ndarray:
     features = runner.encode_pixels(images)
-    logits, state = runner.prefill(features, token_ids[:count])
+    logits, state = runner.prefill(features, token_ids[:count].tolist())
     rows = [logits]
-    for token in token_ids[count:]:
+    for token in token_ids[count:].tolist():
         logits, state = runner.decode(token, state)
         rows.append(logits)
     return np.stack(rows)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from keras_pg2.files.whole_files import check_folders
+
+if TYPE_CHECKING:
+    from keras_pg2.deploy.comparison import LogitComparison
+    from keras_pg2.deploy.saved_model.verification import SavedModelComparison
+    from keras_pg2.tasks import PaliGemma2CausalLM
 
 
 @dataclass(frozen=True)
@@ -28,35 +32,42 @@ class Format:
     function: str
     packages: tuple[str, ...]
     extra: str
-    quantizations: tuple[str, ...] = ()
+    quantizations: tuple[str, ...] = ("float16", "int8", "int4")
     backends: tuple[str, ...] = ("jax", "tensorflow", "torch")
 
-    def export(self, model: Any, path: Path, quantization: str | None) -> Any:
-        """Writes a model and returns how the files compare with it."""
-        function: Callable[..., Any] = getattr(
-            import_module("keras_pg2.deploy"), self.function
-        )
+    def export(
+        self, model: PaliGemma2CausalLM, path: Path, quantization: str | None
+    ) -> LogitComparison | SavedModelComparison:
+        """Write a model and return how the files compare with it."""
+        function = getattr(import_module("keras_pg2.deploy"), self.function)
         if not self.quantizations:
             return function(model, path)
         return function(model, path, quantization)
 
 
 _LITERT = ("tensorflow", "ai_edge_litert", "ai_edge_quantizer")
-_SMALLER = ("float16", "int8", "int4")
 FORMATS = {
     "saved_model": Format(
-        "export_saved_model",
-        ("tensorflow", "tensorflow_text"),
-        "saved-model",
+        function="export_saved_model",
+        packages=("tensorflow", "tensorflow_text"),
+        extra="saved-model",
+        quantizations=(),
         backends=("jax", "tensorflow"),
     ),
-    "onnx": Format("export_onnx", ("onnx", "onnxruntime"), "onnx", _SMALLER),
-    "litert": Format("export_litert", _LITERT, "tensorflow,litert", _SMALLER),
+    "onnx": Format(
+        function="export_onnx",
+        packages=("onnx", "onnxruntime"),
+        extra="onnx",
+    ),
+    "litert": Format(
+        function="export_litert",
+        packages=_LITERT,
+        extra="tensorflow,litert",
+    ),
     "litertlm": Format(
-        "export_litertlm",
-        (*_LITERT, "litert_lm_builder"),
-        "tensorflow,litert",
-        _SMALLER,
+        function="export_litertlm",
+        packages=(*_LITERT, "litert_lm_builder"),
+        extra="tensorflow,litert",
     ),
 }
 
@@ -82,24 +93,24 @@ def check_export(to: str, quantization: str | None, path: Path, backend: str) ->
             f"Expected a format of {', '.join(FORMATS)}. Received: {to!r}. Checkpoints "
             "of other packages are written by `keras-pg2 convert`."
         )
-    found = FORMATS[to]
-    if quantization is not None and quantization not in found.quantizations:
-        kinds = ", ".join(found.quantizations) or "none: float32 alone"
+    format = FORMATS[to]
+    if quantization is not None and quantization not in format.quantizations:
+        kinds = ", ".join(format.quantizations) or "none: float32 alone"
         raise ValueError(
             f"Expected a quantization that {to} has ({kinds}). Received: "
             f"{quantization!r}."
         )
-    if backend not in found.backends:
+    if backend not in format.backends:
         raise ValueError(
-            f"Expected the backend {' or '.join(found.backends)} for {to}. Received: "
-            f"{backend!r}. Set KERAS_BACKEND={found.backends[0]}; weights saved on one "
-            "backend load on the others."
+            f"Expected the backend {' or '.join(format.backends)} for {to}. Received: "
+            f"{backend!r}. Set KERAS_BACKEND={format.backends[0]}; weights saved on "
+            "one backend load on the others."
         )
-    missing = [name for name in found.packages if find_spec(name) is None]
+    missing = [name for name in format.packages if find_spec(name) is None]
     if missing:
         raise ImportError(
-            f"Expected the packages {', '.join(found.packages)} for {to}. Received: "
-            f"no {', '.join(missing)}. Run: pip install 'keras-pg2[{found.extra}]'"
+            f"Expected the packages {', '.join(format.packages)} for {to}. Received: "
+            f"no {', '.join(missing)}. Run: pip install 'keras-pg2[{format.extra}]'"
         )
     if path.exists():
         raise FileExistsError(
@@ -107,4 +118,4 @@ def check_export(to: str, quantization: str | None, path: Path, backend: str) ->
             "or remove it."
         )
     check_folders(path)
-    return found
+    return format

@@ -1,18 +1,35 @@
-"""How pictures and prompts are prepared, which exported files are told."""
+"""What exporters check in a model, and what files say about preparing its inputs."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from keras_pg2.modeling import PaliGemma2Backbone
+from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks import PaliGemma2CausalLM
 
+BYTES_PER_WEIGHT = {None: 4, "float16": 2, "int8": 1, "int4": 0.5}
+"""By quantization of LiteRT and ONNX files, None for float32."""
 
-def checked_parts(model: Any) -> tuple[Any, Any]:
-    """The network and the preprocessor of a model that can be exported.
+
+def check_quantization(quantization: str | None) -> None:
+    """Raise ValueError if a quantization is unknown."""
+    if quantization not in BYTES_PER_WEIGHT:
+        names = ", ".join(filter(None, BYTES_PER_WEIGHT))
+        raise ValueError(
+            f"Expected quantization as one of {names}, or None for float32. Received: "
+            f"{quantization!r}."
+        )
+
+
+def checked_parts(
+    model: PaliGemma2CausalLM,
+) -> tuple[PaliGemma2Backbone, PaliGemma2CausalLMPreprocessor]:
+    """Return the network and the preprocessor of a model that can be exported.
 
     Raises:
-        TypeError: when it is no `PaliGemma2CausalLM`.
-        ValueError: when it has no preprocessor, or one for pictures of another size.
+        TypeError: if it is not a `PaliGemma2CausalLM`.
+        ValueError: if it has no preprocessor, or one for pictures of another size.
     """
     if not isinstance(model, PaliGemma2CausalLM):
         raise TypeError(
@@ -34,9 +51,12 @@ def checked_parts(model: Any) -> tuple[Any, Any]:
     return backbone, preprocessor
 
 
-def describe_preparation(preprocessor: Any) -> dict[str, Any]:
-    """What a runner needs to prepare pictures and prompts as the model does."""
+def describe_preparation(
+    preprocessor: PaliGemma2CausalLMPreprocessor,
+) -> dict[str, Any]:
+    """Describe what a runner needs to prepare pictures and prompts as the model."""
     converter, tokenizer = preprocessor.image_converter, preprocessor.tokenizer
+    assert converter is not None  # As `checked_parts` returned it.
     starts = [tokenizer.start_token_id] if preprocessor.add_start_token else []
     separator, separator_ids = preprocessor.separator, []
     if separator:

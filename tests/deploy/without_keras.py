@@ -1,4 +1,4 @@
-"""Exported files run in a process in which Keras and its backends cannot be imported."""
+"""Exported files run in a process where Keras and its backends cannot be imported."""
 
 from __future__ import annotations
 

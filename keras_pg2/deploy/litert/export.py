@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from keras_pg2.catalogue.architecture import count_parameters
 from keras_pg2.deploy.comparison import LogitComparison, verify_litert
@@ -16,23 +15,27 @@ from keras_pg2.deploy.litert.files import (
     write_file,
     write_in_a_process,
 )
-from keras_pg2.deploy.litert.quantization import check_quantization
 from keras_pg2.deploy.litert.source import (
     check_cache_length,
     import_tensorflow,
     open_graph,
 )
-from keras_pg2.deploy.preparation import checked_parts, describe_preparation
+from keras_pg2.deploy.preparation import (
+    BYTES_PER_WEIGHT,
+    check_quantization,
+    checked_parts,
+    describe_preparation,
+)
 from keras_pg2.deploy.runners.files import VOCABULARY
 from keras_pg2.deploy.runners.litert import MANIFEST
 from keras_pg2.files.whole_files import staged
+from keras_pg2.tasks import PaliGemma2CausalLM
 
 PREFILL_LENGTHS = (16, 64)
-BYTES_PER_WEIGHT = {None: 4, "float16": 2, "int8": 1, "int4": 0.5}
 
 
 def export_litert(
-    model: Any,
+    model: PaliGemma2CausalLM,
     path: str | os.PathLike[str],
     quantization: str | None = None,
     prefill_lengths: Sequence[int] = PREFILL_LENGTHS,
@@ -48,7 +51,7 @@ def export_litert(
         model: a `PaliGemma2CausalLM` with a preprocessor.
         path: the directory to be.
         quantization: None for float32, "float16", "int8" or "int4"; see
-            `litert_quantization.quantize`.
+            `quantization.quantize`.
         prefill_lengths: tokens of prompts, bos and newline among them, for each of
             which there will be a `prefill_<length>`; a prompt takes the shortest
             that holds it.

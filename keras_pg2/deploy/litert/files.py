@@ -80,19 +80,17 @@ class FilePlan(NamedTuple):
             return {"model.tflite": {**vision, **vocabulary, **only}}
         return {"vision.tflite": vision, "vocabulary.tflite": vocabulary, **decoder}
 
-    def beginnings(self, name: str) -> tuple[str, ...]:
-        """How the paths of the weights in one of several files begin."""
+    def weight_prefixes(self, name: str) -> tuple[str, ...]:
+        """Return the prefixes of the weights' paths in one of several files."""
         if name == "vision.tflite":
             return ("vision_encoder/", "vision_projection/")
         if name == "vocabulary.tflite":
             return ("text_decoder/token_embedding/", "text_decoder/final_norm/")
-        ends = self.layers[int(name.removesuffix(".tflite").rpartition("_")[2])]
-        return tuple(f"text_decoder/block_{i}/" for i in range(*ends))
+        first, end = self.layers[int(name.removesuffix(".tflite").rpartition("_")[2])]
+        return tuple(f"text_decoder/block_{i}/" for i in range(first, end))
 
 
-def split_layers(
-    architecture: Architecture,
-) -> list[tuple[int, int]]:
+def split_layers(architecture: Architecture) -> list[tuple[int, int]]:
     """The parts of the decoder, each of as many layers as fit into a file."""
     num_layers = architecture["text_decoder"]["num_layers"]
     if 4 * count_parameters(**architecture) <= MAX_FILE_BYTES:
@@ -143,7 +141,7 @@ def write_in_a_process(
         plan: of all files.
         name: of this one.
         target: where it is to be.
-        quantization: None, or as for `litert_quantization.quantize`.
+        quantization: None, or as for `quantization.quantize`.
 
     Raises:
         MemoryError: when the system ended it, as it does when memory runs out.
@@ -152,7 +150,7 @@ def write_in_a_process(
     architecture = {"vision_encoder": graph.vision, "text_decoder": graph.text}
     with TemporaryDirectory() as directory:
         for path in variable_shapes(**architecture):
-            if path.startswith(plan.beginnings(name)):
+            if path.startswith(plan.weight_prefixes(name)):
                 np.save(_weight_file(directory, path), graph.read(path))
         arguments = (directory, architecture, plan, name, str(target), quantization)
         done = subprocess.run(

@@ -18,13 +18,14 @@ the borders of the file.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 
 from keras_pg2.modeling.attention import QUERY_BLOCK
 from keras_pg2.modeling.gemma2 import RMS_NORM_EPSILON
-from keras_pg2.modeling.rotary import ROTARY_BASE
+from keras_pg2.modeling.rotary import ROTARY_BASE, Rotation
 from keras_pg2.modeling.siglip import LAYER_NORM_EPSILON
 from keras_pg2.typing import Architecture, Tensor
 
@@ -62,7 +63,7 @@ class LiteRTGraph:
 
     def __init__(
         self,
-        tf: Any,
+        tf: ModuleType,
         architecture: Architecture,
         paths: Collection[str],
         read: Callable[[str], np.ndarray],
@@ -70,15 +71,14 @@ class LiteRTGraph:
         self.tf = tf
         self.vision = architecture["vision_encoder"]
         self.text = architecture["text_decoder"]
-        self.weights: dict[str, Any] = {}
+        self.weights: dict[str, Tensor] = {}
         self._paths = paths
         self.read = read
-        lookup = tf.function(
+        self._lookup: Callable[[Tensor, Tensor], Tensor] = tf.function(
             lambda table, ids: tf.gather(table, ids),
             experimental_implements="embedding_matmul",
             autograph=False,
         )
-        self._lookup: Callable[[Tensor, Tensor], Tensor] = lookup
 
     def encode_image(self, images: Tensor) -> Tensor:
         """float32[1, h, w, 3] in [-1, 1] -> float32[1, I, hidden_dim of vision]."""
@@ -132,7 +132,7 @@ class LiteRTGraph:
             float32[T, D] after the last of them (before the final norm), and the
             cache with `x` in it.
         """
-        turns = self._rotation(positions)
+        rotation = self._rotation(positions)
         layers = []
         for i, layer in enumerate(cache, start=first_layer):
             block = f"text_decoder/block_{i}"
@@ -140,7 +140,7 @@ class LiteRTGraph:
             attended, layer = self._text_attention(
                 f"{block}/attention",
                 self._rms_norm(f"{block}/pre_attention_norm", x),
-                turns,
+                rotation,
                 positions[0],
                 bias,
                 layer,
@@ -179,7 +179,7 @@ class LiteRTGraph:
         self,
         path: str,
         x: Tensor,
-        turns: tuple[Tensor, Tensor],
+        rotation: Rotation,
         start: Tensor,
         bias: Tensor,
         cache: tuple[Tensor, Tensor],
@@ -189,21 +189,19 @@ class LiteRTGraph:
 
         tf, head_dim = self.tf, self.text["head_dim"]
         num_keys = self.text["num_key_value_heads"]
-        query = self._heads(self._dense(f"{path}/query_dense", x), head_dim)
-        key = self._heads(self._dense(f"{path}/key_dense", x), head_dim)
-        value = self._heads(self._dense(f"{path}/value_dense", x), head_dim)
+        query, key, value = self._projections(path, x, head_dim)
         scale = self.text["query_pre_attn_scalar"] ** -0.5
-        query = self._rotate(query, turns) * scale
-        key = self._rotate(key, turns)
+        query = self._rotate(query, rotation) * scale
+        key = self._rotate(key, rotation)
         # Values with their slots last, as LiteRT-LM has them.
         value = tf.transpose(value, (0, 2, 1))
         zero = tf.zeros_like(start)
-        place = tf.stack([zero, zero, start, zero])
-        keys = dynamic_update_slice(cache[0], key[None], place)
-        place = tf.stack([zero, zero, zero, start])
-        values = dynamic_update_slice(cache[1], value[None], place)
+        start_indices = tf.stack([zero, zero, start, zero])
+        keys = dynamic_update_slice(cache[0], key[None], start_indices)
+        start_indices = tf.stack([zero, zero, zero, start])
+        values = dynamic_update_slice(cache[1], value[None], start_indices)
         # Not by [0], which copies number by number and takes longer than the products.
-        seen_keys, seen_values = tf.squeeze(keys, 0), tf.squeeze(values, 0)
+        all_keys, all_values = tf.squeeze(keys, 0), tf.squeeze(values, 0)
         num_groups, length = query.shape[0] // num_keys, query.shape[1]
         # [K, G, T, H]: query head n reads key head n // G.
         query = tf.reshape(query, (num_keys, num_groups, length, head_dim))
@@ -212,12 +210,12 @@ class LiteRTGraph:
             part = query[:, :, first : first + QUERY_BLOCK]
             size = part.shape[2]
             rows = tf.reshape(part, (num_keys, num_groups * size, head_dim))
-            logits = tf.matmul(rows, seen_keys, transpose_b=True)
+            logits = tf.matmul(rows, all_keys, transpose_b=True)
             logits = self._soft_cap(logits, self.text["attention_logit_soft_cap"])
             logits = tf.reshape(logits, (num_keys, num_groups, size, -1))
             logits += bias[first : first + QUERY_BLOCK]
             logits = tf.reshape(logits, (num_keys, num_groups * size, -1))
-            part = tf.matmul(tf.nn.softmax(logits), seen_values, transpose_b=True)
+            part = tf.matmul(tf.nn.softmax(logits), all_values, transpose_b=True)
             parts.append(tf.reshape(part, (num_keys * num_groups, size, head_dim)))
         output = tf.concat(parts, axis=1) if len(parts) > 1 else parts[0]
         return self._dense(f"{path}/output_dense", self._join(output)), (keys, values)
@@ -225,10 +223,7 @@ class LiteRTGraph:
     def _vision_attention(self, path: str, x: Tensor) -> Tensor:
         tf = self.tf
         head_dim = self.vision["hidden_dim"] // self.vision["num_heads"]
-        query, key, value = (
-            self._heads(self._dense(f"{path}/{name}_dense", x), head_dim)
-            for name in ("query", "key", "value")
-        )
+        query, key, value = self._projections(path, x, head_dim)
         query *= head_dim**-0.5
         parts = []
         for first in range(0, query.shape[1], QUERY_BLOCK):
@@ -251,6 +246,13 @@ class LiteRTGraph:
             with self.tf.init_scope():
                 self.weights[path] = self.tf.Variable(self.read(path))
         return self.tf.convert_to_tensor(self.weights[path])
+
+    def _projections(self, path: str, x: Tensor, head_dim: int) -> list[Tensor]:
+        """[T, D] -> query, key and value [heads, T, H]"""
+        return [
+            self._heads(self._dense(f"{path}/{name}_dense", x), head_dim)
+            for name in ("query", "key", "value")
+        ]
 
     def _heads(self, x: Tensor, head_dim: int) -> Tensor:
         """[T, heads * H] -> [heads, T, H]"""
@@ -283,15 +285,15 @@ class LiteRTGraph:
     def _soft_cap(self, x: Tensor, cap: float | None) -> Tensor:
         return x if cap is None else self.tf.tanh(x / cap) * cap
 
-    def _rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def _rotation(self, positions: Tensor) -> Rotation:
         """Cosines and signed sines float32[T, H] of int32[T]."""
         tf, half = self.tf, self.text["head_dim"] // 2
         inverse = ROTARY_BASE ** -(np.arange(half, dtype=np.float32) / half)
         angle = tf.cast(positions, tf.float32)[:, None] * inverse.astype(np.float32)
         cos, sin = tf.cos(angle), tf.sin(angle)
-        return tf.concat([cos, cos], axis=-1), tf.concat([-sin, sin], axis=-1)
+        return Rotation(tf.concat([cos, cos], axis=-1), tf.concat([-sin, sin], axis=-1))
 
-    def _rotate(self, x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
+    def _rotate(self, x: Tensor, rotation: Rotation) -> Tensor:
         first, second = self.tf.split(x, 2, axis=-1)
         swapped = self.tf.concat([second, first], axis=-1)
-        return x * turns[0] + swapped * turns[1]
+        return x * rotation.cos + swapped * rotation.sin

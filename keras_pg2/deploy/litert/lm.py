@@ -25,7 +25,6 @@ from keras_pg2.deploy.comparison import LogitComparison, check_comparison
 from keras_pg2.deploy.litert.files import write_file
 from keras_pg2.deploy.litert.graph import FORBIDDEN, Biases, LiteRTGraph
 from keras_pg2.deploy.litert.lm_parts import LiteRTLMParts
-from keras_pg2.deploy.litert.quantization import check_quantization
 from keras_pg2.deploy.litert.signatures import (
     Signature,
     cache_by_name,
@@ -38,8 +37,10 @@ from keras_pg2.deploy.litert.source import (
     import_tensorflow,
     open_graph,
 )
-from keras_pg2.deploy.preparation import checked_parts
+from keras_pg2.deploy.preparation import check_quantization, checked_parts
 from keras_pg2.files.whole_files import staged
+from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
+from keras_pg2.tasks import PaliGemma2CausalLM
 from keras_pg2.typing import Tensor
 
 IMAGE = "<start_of_image>"
@@ -56,7 +57,7 @@ TEMPLATE = (
 
 
 def export_litertlm(
-    model: Any,
+    model: PaliGemma2CausalLM,
     path: str | os.PathLike[str],
     quantization: str | None = None,
     prefill_length: int = 64,
@@ -131,8 +132,8 @@ def export_litertlm(
             write_file(graph, signatures, file, quantization)
             builder.add_tflite_model(str(file), kind)
             files.update(dict.fromkeys(signatures, file))
-        parts = LiteRTLMParts(files, tokenizer, pieces)
-        comparison = parts.compare(backbone, prefill_length)
+        parts = LiteRTLMParts(files, pieces)
+        comparison = parts.compare(backbone, tokenizer, prefill_length)
         check_comparison(comparison, quantization, backbone, str(path))
         with part.open("wb") as stream:
             builder.build(stream)
@@ -156,19 +157,20 @@ def prefill_signature(
         x = embeddings[0]
         image = slice(1 + num_pieces, 1 + num_pieces + num_image)
         x = tf.concat([x[image], x[:1], x[image.stop :]], axis=0)
-        is_given = tf.reduce_any(mask[0, 0] >= 0, axis=0)
-        num_given = tf.reduce_sum(tf.cast(is_given, tf.int32)) - num_pieces
+        is_filled = tf.reduce_any(mask[0, 0] >= 0, axis=0)
+        # Also the position of the newline, which comes after them.
+        num_tokens = tf.reduce_sum(tf.cast(is_filled, tf.int32)) - num_pieces
         rows, slots = tf.range(length), tf.range(num_slots)
         last = graph.embed(tf.constant([[newline]]))[0]
-        x = tf.where((rows == num_given)[:, None], last, x)
-        bias = tf.where(slots <= num_given, 0.0, FORBIDDEN)
+        x = tf.where((rows == num_tokens)[:, None], last, x)
+        bias = tf.where(slots <= num_tokens, 0.0, FORBIDDEN)
         bias = tf.broadcast_to(bias, (length, num_slots))
         _, cache_after = graph.run_layers(
             x, rows, Biases(bias, bias), cache_from_names(cache, layers)
         )
         key, value = cache_after[0]
         key = tf.where(
-            slots[:, None] == cache_length, tf.cast(num_given, "float32"), key
+            slots[:, None] == cache_length, tf.cast(num_tokens, "float32"), key
         )
         return cache_by_name([(key, value), *cache_after[1:]], layers)
 
@@ -199,11 +201,13 @@ def decode_signature(
     ) -> dict[str, Tensor]:
         position = input_pos - num_pieces
         distance = position[0] - tf.range(num_slots)
-        seen = near = distance >= 0
+        visible = within_window = distance >= 0
         if window is not None:
             newline = tf.cast(cache["kv_cache_k_0"][0, 0, -1, 0], tf.int32)
-            near = seen & ((distance < window) | (position[0] == newline))
-        biases = Biases(*(tf.where(m, 0.0, FORBIDDEN)[None] for m in (seen, near)))
+            is_newline = position[0] == newline
+            within_window = visible & ((distance < window) | is_newline)
+        masks = (visible, within_window)
+        biases = Biases(*(tf.where(mask, 0.0, FORBIDDEN)[None] for mask in masks))
         x, cache_after = graph.run_layers(
             embeddings[0], position, biases, cache_from_names(cache, layers)
         )
@@ -239,7 +243,9 @@ def adapter_signature(graph: LiteRTGraph) -> Signature:
     return Signature(adapter, {"soft_tokens": (shape, "float32")})
 
 
-def _metadata(graph: LiteRTGraph, tokenizer: Any, cache_length: int) -> bytes:
+def _metadata(
+    graph: LiteRTGraph, tokenizer: PaliGemma2Tokenizer, cache_length: int
+) -> bytes:
     from litert_lm_builder.runtime.proto import llm_metadata_pb2
 
     metadata = llm_metadata_pb2.LlmMetadata()

@@ -82,11 +82,11 @@ def prefill_signature(
             graph.empty_cache(total, len(layers)),
             layers.start,
         )
-        room = [0, cache_length - total]
+        padding = [0, cache_length - total]
         padded = [
             (
-                tf.pad(key, [[0, 0], [0, 0], room, [0, 0]]),
-                tf.pad(value, [[0, 0], [0, 0], [0, 0], room]),
+                tf.pad(key, [[0, 0], [0, 0], padding, [0, 0]]),
+                tf.pad(value, [[0, 0], [0, 0], [0, 0], padding]),
             )
             for key, value in cache
         ]
@@ -112,9 +112,11 @@ def decode_signature(graph: LiteRTGraph, layers: range, cache_length: int) -> Si
 
     def decode(hidden: Tensor, position: Tensor, **cache: Tensor) -> dict[str, Tensor]:
         distance = position[0] - tf.range(cache_length)
-        seen = distance >= 0
-        near = seen if window is None else seen & (distance < window)
-        biases = Biases(*(tf.where(m, 0.0, FORBIDDEN)[None] for m in (seen, near)))
+        visible = within_window = distance >= 0
+        if window is not None:
+            within_window = visible & (distance < window)
+        masks = (visible, within_window)
+        biases = Biases(*(tf.where(mask, 0.0, FORBIDDEN)[None] for mask in masks))
         old_cache = cache_from_names(cache, layers)
         x, new_cache = graph.run_layers(
             tf.squeeze(hidden, 0), position, biases, old_cache, layers.start

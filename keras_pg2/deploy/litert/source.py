@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import ModuleType
 
 import keras
 import numpy as np
 
+from keras_pg2.checks.packages import import_packages
 from keras_pg2.conversion.from_model import ModelSource
 from keras_pg2.deploy.litert.graph import LiteRTGraph
+from keras_pg2.modeling import PaliGemma2Backbone
 
 ANSWER_LENGTH = 128
-"""Tokens of an answer that the cache has room for, where nothing else is said."""
+"""Default number of answer tokens in the cache."""
 
 
-def open_graph(tf: Any, backbone: Any) -> LiteRTGraph:
-    """The network of a model of any backend, float32, LoRA merged into its kernels.
+def open_graph(tf: ModuleType, backbone: PaliGemma2Backbone) -> LiteRTGraph:
+    """Return the network of a model of any backend, float32, LoRA merged.
 
     Args:
-        tf: the module `tensorflow`.
-        backbone: the model's network, which stays as it is.
+        tf: The module `tensorflow`.
+        backbone: The model's network, which stays as it is.
 
     Raises:
-        ValueError: when it is quantised.
+        ValueError: if it is quantized.
     """
     architecture = backbone.architecture
     source = ModelSource(backbone, architecture)
@@ -48,16 +50,13 @@ def check_cache_length(cache_length: int | None, longest_prompt: int) -> int:
     return cache_length
 
 
-def import_tensorflow() -> Any:
-    """The module `tensorflow`; ImportError when it or ai-edge-litert is missing."""
-    try:
-        import ai_edge_litert  # noqa: F401
-        import tensorflow as tf
-    except ImportError as error:
-        raise ImportError(
-            f"Expected the package {error.name}, which is not installed. TensorFlow "
-            "makes LiteRT files, whatever the backend (here "
-            f"{keras.backend.backend()}), and ai-edge-litert verifies them. Run: pip "
-            "install 'keras-pg2[tensorflow,litert]'"
-        ) from error
+def import_tensorflow() -> ModuleType:
+    """Return `tensorflow`; raise ImportError if it or ai-edge-litert is missing."""
+    tf, _ = import_packages(
+        "tensorflow",
+        "ai_edge_litert",
+        advice="TensorFlow makes LiteRT files, whatever the backend (here "
+        f"{keras.backend.backend()}), and ai-edge-litert verifies them. Run: pip "
+        "install 'keras-pg2[tensorflow,litert]'",
+    )
     return tf

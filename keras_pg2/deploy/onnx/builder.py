@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,11 @@ class GraphBuilder:
     """A graph that grows by calls, and the files of weights beside it.
 
     Args:
-        onnx: the module.
+        onnx: The module.
         files: where large weights go.
     """
 
-    def __init__(self, onnx: Any, files: WeightFiles) -> None:
+    def __init__(self, onnx: ModuleType, files: WeightFiles) -> None:
         self._onnx = onnx
         self._files = files
         self._nodes: list[Any] = []
@@ -76,6 +77,9 @@ class GraphBuilder:
 
     def transpose(self, x: str, order: Sequence[int]) -> str:
         return self.op("Transpose", x, perm=list(order))
+
+    def unsqueeze(self, x: str, *axes: int) -> str:
+        return self.op("Unsqueeze", x, np.array(axes, np.int64))
 
     def weight(self, name: str, value: np.ndarray, dtype: str = "float32") -> str:
         """A weight of that dtype; one that is there already is not written again.
@@ -162,9 +166,9 @@ class GraphBuilder:
                 np.ascontiguousarray(value[rows], dtype).data
                 for rows in row_blocks(value.shape)
             )
-            place = self._files.write(blocks, num_bytes)
+            location = self._files.write(blocks, num_bytes)
             tensor = kinds(name=name, data_type=kind, dims=value.shape)
             tensor.data_location = kinds.EXTERNAL
-            for key, number in place._asdict().items():
-                tensor.external_data.add(key=key, value=str(number))
+            for key, part in location._asdict().items():
+                tensor.external_data.add(key=key, value=str(part))
         self._weights[name] = tensor

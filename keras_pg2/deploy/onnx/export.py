@@ -11,25 +11,30 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from keras_pg2.catalogue.architecture import count_parameters
 from keras_pg2.checks.numbers import check_at_least_one
+from keras_pg2.checks.packages import import_packages
 from keras_pg2.conversion.from_model import ModelSource, from_model
 from keras_pg2.conversion.huggingface.writer import write_description, write_tokenizer
 from keras_pg2.deploy.comparison import LogitComparison, verify_onnx
 from keras_pg2.deploy.onnx.builder import GraphBuilder, Types
 from keras_pg2.deploy.onnx.graph import ONNXGraph
-from keras_pg2.deploy.onnx.quantization import DTYPES, SUFFIXES, check_quantization
+from keras_pg2.deploy.onnx.quantization import DTYPES, SUFFIXES
 from keras_pg2.deploy.onnx.weights import FILE_BYTES, WeightFiles
-from keras_pg2.deploy.preparation import checked_parts, describe_preparation
+from keras_pg2.deploy.preparation import (
+    BYTES_PER_WEIGHT,
+    check_quantization,
+    checked_parts,
+    describe_preparation,
+)
 from keras_pg2.deploy.runners.files import VOCABULARY
 from keras_pg2.deploy.runners.onnx import MANIFEST
 from keras_pg2.files.whole_files import staged
+from keras_pg2.tasks import PaliGemma2CausalLM
 
 CONTEXT_LENGTH = 8192
 """Tokens of image, prompt and answer together that Gemma was trained on at most."""
-BYTES_PER_WEIGHT = {None: 4, "float16": 2, "int8": 1, "int4": 0.5}
 GRAPHS: dict[str, Callable[[ONNXGraph], tuple[Types, Types]]] = {
     "vision_encoder": ONNXGraph.vision_encoder,
     "embed_tokens": ONNXGraph.embed_tokens,
@@ -38,7 +43,7 @@ GRAPHS: dict[str, Callable[[ONNXGraph], tuple[Types, Types]]] = {
 
 
 def export_onnx(
-    model: Any,
+    model: PaliGemma2CausalLM,
     path: str | os.PathLike[str],
     quantization: str | None = None,
     file_bytes: int = FILE_BYTES,
@@ -72,7 +77,12 @@ def export_onnx(
     """
     check_quantization(quantization)
     check_at_least_one("file_bytes", file_bytes)
-    onnx = _import_onnx()
+    onnx, _ = import_packages(
+        "onnx",
+        "onnxruntime",
+        advice="onnx makes the files and onnxruntime verifies them. Run: pip install "
+        "'keras-pg2[onnx]'",
+    )
     backbone, preprocessor = checked_parts(model)
     architecture = backbone.architecture
     source = ModelSource(backbone, architecture)
@@ -101,7 +111,7 @@ def export_onnx(
                 suffix = file.name.removeprefix(target.name)
                 files[f"{name}{suffix}"] = f"onnx/{file.name}"
             num_files[target.name] = len(weights.paths)
-        _tell_transformers_js(part / "config.json", quantization, num_files)
+        _configure_transformers_js(part / "config.json", quantization, num_files)
         text = architecture["text_decoder"]
         manifest = {
             "files": files,
@@ -115,10 +125,10 @@ def export_onnx(
         return verify_onnx(model, part)
 
 
-def _tell_transformers_js(
+def _configure_transformers_js(
     path: Path, quantization: str | None, num_files: dict[str, int]
 ) -> None:
-    """Adds to `config.json` which files transformers.js is to load, and how."""
+    """Add to `config.json` which files transformers.js loads, and how."""
     dtype = DTYPES[quantization]
     config = json.loads(path.read_text("utf-8"))
     config["transformers.js_config"] = {
@@ -129,16 +139,3 @@ def _tell_transformers_js(
     }
     text = json.dumps(config, indent=2, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def _import_onnx() -> Any:
-    try:
-        import onnx
-        import onnxruntime  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"Expected the package {error.name}, which is not installed. onnx makes "
-            "the files and onnxruntime verifies them. Run: pip install "
-            "'keras-pg2[onnx]'"
-        ) from error
-    return onnx

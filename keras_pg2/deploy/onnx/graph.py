@@ -15,14 +15,13 @@ K key/value heads, G = N // K, H head_dim, D hidden_dim, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any
 
 import numpy as np
 
 from keras_pg2.deploy.onnx.builder import GraphBuilder, Types
 from keras_pg2.deploy.onnx.quantization import row_quantize
 from keras_pg2.modeling.gemma2 import RMS_NORM_EPSILON
-from keras_pg2.modeling.rotary import ROTARY_BASE
+from keras_pg2.modeling.rotary import ROTARY_BASE, Rotation
 from keras_pg2.modeling.siglip import LAYER_NORM_EPSILON
 from keras_pg2.typing import Architecture
 
@@ -56,6 +55,7 @@ class ONNXGraph:
         self._paths = paths
         self._read = read
         self._quantization = quantization
+        self._is_integer = quantization in ("int8", "int4")
 
     def vision_encoder(self) -> tuple[Types, Types]:
         """pixel_values float32[B, 3, h, w] in [-1, 1] -> image_features [B, I, D]."""
@@ -79,8 +79,7 @@ class ONNXGraph:
             hidden = self._gelu(self._dense(f"{block}/mlp_up", hidden))
             x = b.add(x, self._dense(f"{block}/mlp_down", hidden))
         x = self._layer_norm("vision_encoder/final_norm", x)
-        # As in LiteRT files, not quantised: all that is seen goes through it.
-        x = self._dense("vision_projection", x, None)
+        x = self._dense("vision_projection", x)
         b.op("Identity", x, name="image_features")
         num_tokens, hidden_dim = (size // patch) ** 2, self.text["hidden_dim"]
         return (
@@ -98,7 +97,7 @@ class ONNXGraph:
         table, factor = self._read(path), np.float32(self.text["hidden_dim"] ** 0.5)
         last = np.int64(self.text["vocabulary_size"] - 1)
         ids = b.op("Min", "input_ids", last)
-        if self._is_whole:
+        if self._is_integer:
             rows, scales = row_quantize(table)
             x = b.op("Gather", b.weight(path, rows, "int8"), ids, axis=0)
             scale = b.weight(f"{path}.scales", scales * factor)
@@ -121,36 +120,34 @@ class ONNXGraph:
         """
         b, sizes = self.builder, self.text
         full, windowed = self._biases()
-        turns = self._rotation()
+        rotation = self._rotation()
         x = "inputs_embeds"
         for i in range(sizes["num_layers"]):
             block = f"text_decoder/block_{i}"
             hidden = self._rms_norm(f"{block}/pre_attention_norm", x)
             bias = full if i % 2 else windowed
-            hidden = self._text_attention(f"{block}/attention", i, hidden, turns, bias)
+            hidden = self._text_attention(
+                f"{block}/attention", i, hidden, rotation, bias
+            )
             x = b.add(x, self._post_norm(f"{block}/post_attention_norm", hidden))
             hidden = self._rms_norm(f"{block}/pre_mlp_norm", x)
-            kind = self._quantization
-            gate = self._gelu(self._dense(f"{block}/mlp/gate_dense", hidden, kind))
-            hidden = b.mul(gate, self._dense(f"{block}/mlp/up_dense", hidden, kind))
-            hidden = self._dense(f"{block}/mlp/down_dense", hidden, kind)
+            gate = self._gelu(self._dense(f"{block}/mlp/gate_dense", hidden))
+            hidden = b.mul(gate, self._dense(f"{block}/mlp/up_dense", hidden))
+            hidden = self._dense(f"{block}/mlp/down_dense", hidden)
             x = b.add(x, self._post_norm(f"{block}/post_mlp_norm", hidden))
         x = b.op("Slice", x, *(np.array([n], np.int64) for n in (-1, 2**62, 1)))
         x = self._rms_norm("text_decoder/final_norm", x)
         path = "text_decoder/token_embedding/embeddings"
-        x = b.linear(path, x, self._read(path).T, self._kind)
-        b.op(
-            "Identity",
-            self._soft_cap(x, sizes["final_logit_soft_cap"]),
-            name="logits",
-        )
+        x = b.linear(path, x, self._read(path).T, self._kind(path))
+        x = self._soft_cap(x, sizes["final_logit_soft_cap"])
+        b.op("Identity", x, name="logits")
         return self._decoder_types()
 
     def _decoder_types(self) -> tuple[Types, Types]:
         sizes = self.text
         heads, head_dim = sizes["num_key_value_heads"], sizes["head_dim"]
 
-        def cache(prefix: str, length: str) -> dict[str, Any]:
+        def cache(prefix: str, length: str) -> Types:
             shape = ("batch", heads, length, head_dim)
             return {
                 f"{prefix}.{i}.{name}": ("float32", shape)
@@ -179,61 +176,48 @@ class ONNXGraph:
         scalar = np.array([0], np.int64)
         slots = b.op("Range", zero, b.op("Squeeze", total, scalar), one)
         new = b.op("Slice", slots, past, total, scalar)
-        before = b.op(
-            "LessOrEqual", slots, b.op("Unsqueeze", new, np.array([1], np.int64))
-        )
-        is_real = b.op("Greater", "attention_mask", zero)
-        is_real = b.op("Unsqueeze", is_real, np.array([1], np.int64))
+        before = b.op("LessOrEqual", slots, b.unsqueeze(new, 1))
+        is_real = b.unsqueeze(b.op("Greater", "attention_mask", zero), 1)
         # [B, T, S]
-        seen = b.op("And", is_real, b.op("Or", is_prompt, before))
-        full = self._bias(seen)
+        visible = b.op("And", is_real, b.op("Or", is_prompt, before))
+        full = self._bias(visible)
         if sizes["sliding_window"] is None:
             return full, full
+        positions = b.op("CumSum", "attention_mask", one)
         axis = np.array([1], np.int64)
-        place = b.op("CumSum", "attention_mask", one)
-        asking = b.op("Slice", place, past, total, axis)
-        distance = b.op(
-            "Sub",
-            b.op("Unsqueeze", asking, np.array([2], np.int64)),
-            b.op("Unsqueeze", place, axis),
-        )
-        near = b.op("Less", distance, np.int64(sizes["sliding_window"]))
-        near = b.op("Or", is_prompt, near)
-        return full, self._bias(b.op("And", seen, near))
+        query_positions = b.op("Slice", positions, past, total, axis)
+        query_positions = b.unsqueeze(query_positions, 2)
+        distance = b.op("Sub", query_positions, b.unsqueeze(positions, 1))
+        within_window = b.op("Less", distance, np.int64(sizes["sliding_window"]))
+        within_window = b.op("Or", is_prompt, within_window)
+        return full, self._bias(b.op("And", visible, within_window))
 
-    def _bias(self, seen: str) -> str:
+    def _bias(self, visible: str) -> str:
         b, sizes = self.builder, self.text
-        bias = b.op("Where", seen, np.float32(0), FORBIDDEN)
-        bias = b.op("Unsqueeze", bias, np.array([1], np.int64))
+        bias = b.op("Where", visible, np.float32(0), FORBIDDEN)
+        bias = b.unsqueeze(bias, 1)
         num_groups = sizes["num_query_heads"] // sizes["num_key_value_heads"]
         return b.op("Tile", bias, np.array([1, 1, num_groups, 1], np.int64))
 
-    def _rotation(self) -> tuple[str, str]:
+    def _rotation(self) -> Rotation:
         """Cosines and signed sines float32[B, 1, T, H]."""
         b, half = self.builder, self.text["head_dim"] // 2
         inverse = ROTARY_BASE ** -(np.arange(half, dtype=np.float32) / half)
         positions = b.op("Cast", "position_ids", to=FLOAT)
-        positions = b.op("Unsqueeze", positions, np.array([1, 3], np.int64))
-        angle = b.mul(positions, inverse.astype(np.float32))
+        angle = b.mul(b.unsqueeze(positions, 1, 3), inverse.astype(np.float32))
         cos, sin = b.op("Cos", angle), b.op("Sin", angle)
         sins = b.op("Concat", b.op("Neg", sin), sin, axis=-1)
-        return b.op("Concat", cos, cos, axis=-1), sins
+        return Rotation(b.op("Concat", cos, cos, axis=-1), sins)
 
     def _text_attention(
-        self, path: str, layer: int, x: str, turns: tuple[str, str], bias: str
+        self, path: str, layer: int, x: str, rotation: Rotation, bias: str
     ) -> str:
         b, sizes = self.builder, self.text
-        head_dim, num_keys = (
-            sizes["head_dim"],
-            sizes["num_key_value_heads"],
-        )
-        query, key, value = (
-            self._heads(self._dense(f"{path}/{name}_dense", x), head_dim)
-            for name in ("query", "key", "value")
-        )
+        head_dim, num_keys = sizes["head_dim"], sizes["num_key_value_heads"]
+        query, key, value = self._projections(path, x, head_dim)
         scale = np.float32(sizes["query_pre_attn_scalar"] ** -0.5)
-        query = b.mul(self._rotate(query, turns), scale)
-        key = self._rotate(key, turns)
+        query = b.mul(self._rotate(query, rotation), scale)
+        key = self._rotate(key, rotation)
         past, present = f"past_key_values.{layer}", f"present.{layer}"
         keys = b.op("Concat", f"{past}.key", key, axis=2, name=f"{present}.key")
         values = b.op("Concat", f"{past}.value", value, axis=2, name=f"{present}.value")
@@ -251,33 +235,37 @@ class ONNXGraph:
     def _vision_attention(self, path: str, x: str) -> str:
         b = self.builder
         head_dim = self.vision["hidden_dim"] // self.vision["num_heads"]
-        query, key, value = (
-            self._heads(self._dense(f"{path}/{name}_dense", x), head_dim)
-            for name in ("query", "key", "value")
-        )
+        query, key, value = self._projections(path, x, head_dim)
         query = b.mul(query, np.float32(head_dim**-0.5))
         logits = b.matmul(query, b.transpose(key, (0, 1, 3, 2)))
         output = b.matmul(b.op("Softmax", logits, axis=-1), value)
         return self._dense(f"{path}/output_dense", self._join(output))
 
-    @property
-    def _is_whole(self) -> bool:
-        return self._quantization in ("int8", "int4")
+    def _kind(self, path: str) -> str | None:
+        """Return how a kernel is stored; 4 bits are for the decoder's MLPs alone."""
+        # As in LiteRT files, float32: everything seen goes through it.
+        if path == "vision_projection":
+            return None
+        # The MLPs of the vision encoder are called mlp_up and mlp_down.
+        is_eight_bit = self._is_integer and "/mlp/" not in path
+        return "int8" if is_eight_bit else self._quantization
 
-    @property
-    def _kind(self) -> str | None:
-        """Of all kernels but those of the decoder's MLPs."""
-        return "int8" if self._is_whole else self._quantization
-
-    def _dense(self, path: str, x: str, kind: str | None = "") -> str:
-        """[B, T, D] -> [B, T, F]; `kind` as all kernels where it is not given."""
-        b, kind = self.builder, self._kind if kind == "" else kind
-        x = b.linear(f"{path}/kernel", x, self._read(f"{path}/kernel"), kind)
+    def _dense(self, path: str, x: str) -> str:
+        """[B, T, D] -> [B, T, F]"""
+        b, kernel = self.builder, self._read(f"{path}/kernel")
+        x = b.linear(f"{path}/kernel", x, kernel, self._kind(path))
         has_bias = f"{path}/bias" in self._paths
         return b.add(x, self._of(f"{path}/bias")) if has_bias else x
 
     def _of(self, path: str) -> str:
         return self.builder.weight(path, self._read(path))
+
+    def _projections(self, path: str, x: str, head_dim: int) -> list[str]:
+        """[B, T, D] -> query, key and value [B, heads, T, H]"""
+        return [
+            self._heads(self._dense(f"{path}/{name}_dense", x), head_dim)
+            for name in ("query", "key", "value")
+        ]
 
     def _heads(self, x: str, head_dim: int) -> str:
         """[B, T, heads * H] -> [B, heads, T, H]"""
@@ -319,8 +307,8 @@ class ONNXGraph:
         b = self.builder
         return b.mul(b.op("Tanh", b.op("Div", x, np.float32(cap))), np.float32(cap))
 
-    def _rotate(self, x: str, turns: tuple[str, str]) -> str:
+    def _rotate(self, x: str, rotation: Rotation) -> str:
         b = self.builder
         first, second = b.outputs_of("Split", 2, x, axis=-1, num_outputs=2)
         swapped = b.op("Concat", second, first, axis=-1)
-        return b.add(b.mul(x, turns[0]), b.mul(swapped, turns[1]))
+        return b.add(b.mul(x, rotation.cos), b.mul(swapped, rotation.sin))

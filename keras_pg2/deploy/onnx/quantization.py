@@ -10,23 +10,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-QUANTIZATIONS = ("float16", "int8", "int4")
 SUFFIXES = {None: "", "float16": "_fp16", "int8": "_quantized", "int4": "_q4"}
 """Of file names, as transformers.js has them for its `DTYPES`."""
 DTYPES = {None: "fp32", "float16": "fp16", "int8": "q8", "int4": "q4"}
 """What transformers.js calls them."""
 BLOCK_SIZE = 32
 """Inputs that share a scale."""
-_NUMBERS_AT_A_TIME = 2**24
-
-
-def check_quantization(quantization: str | None) -> None:
-    """Raises ValueError for an unknown one."""
-    if quantization is not None and quantization not in QUANTIZATIONS:
-        raise ValueError(
-            f"Expected quantization as one of {', '.join(QUANTIZATIONS)}, or None for "
-            f"float32. Received: {quantization!r}."
-        )
+_ELEMENTS_AT_A_TIME = 2**24
 
 
 def block_quantize(matrix: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
@@ -54,31 +44,31 @@ def block_quantize(matrix: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarra
         part = matrix[rows].astype(np.float32)
         part = np.pad(part, ((0, 0), (0, num_blocks * BLOCK_SIZE - width)))
         part = part.reshape(len(part), num_blocks, BLOCK_SIZE)
-        place = np.abs(part).argmax(axis=-1, keepdims=True)
-        largest = np.take_along_axis(part, place, axis=-1)[:, :, 0]
+        index = np.abs(part).argmax(axis=-1, keepdims=True)
+        largest = np.take_along_axis(part, index, axis=-1)[:, :, 0]
         scales[rows] = largest / -zero if bits == 4 else np.abs(largest) / (zero - 1)
         divisor = np.where(scales[rows] != 0, scales[rows], 1)[:, :, None]
-        whole = np.rint(part / divisor).clip(-zero, zero - 1)
-        whole = (whole + zero).astype(np.uint8)
+        integers = np.rint(part / divisor).clip(-zero, zero - 1)
+        integers = (integers + zero).astype(np.uint8)
         if bits == 4:
-            whole = whole[:, :, 0::2] | whole[:, :, 1::2] << 4
-        blocks[rows] = whole
+            integers = integers[:, :, 0::2] | integers[:, :, 1::2] << 4
+        blocks[rows] = integers
     return blocks, scales
 
 
 def row_quantize(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """float[V, D] -> int8[V, D] and float32[V, 1], a scale for each row."""
-    whole = np.empty(matrix.shape, np.int8)
+    integers = np.empty(matrix.shape, np.int8)
     scales = np.empty((len(matrix), 1), np.float32)
     for rows in row_blocks(matrix.shape):
         part = matrix[rows].astype(np.float32)
         scales[rows] = np.abs(part).max(axis=1, keepdims=True) / 127
-        whole[rows] = np.rint(part / np.where(scales[rows] > 0, scales[rows], 1))
-    return whole, scales
+        integers[rows] = np.rint(part / np.where(scales[rows] > 0, scales[rows], 1))
+    return integers, scales
 
 
 def row_blocks(shape: Sequence[int]) -> Iterator[slice]:
-    """Slices of the first axis, of some millions of numbers each."""
-    step = max(_NUMBERS_AT_A_TIME // max(math.prod(shape[1:]), 1), 1)
+    """Return slices of the first axis, each of some millions of elements."""
+    step = max(_ELEMENTS_AT_A_TIME // max(math.prod(shape[1:]), 1), 1)
     for start in range(0, shape[0], step):
         yield slice(start, start + step)

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 FILE_BYTES = 2_000_000_000
 """At most in a file, but for one weight that is larger by itself."""
 ALIGNMENT = 4096
-"""Of the place of a weight in its file, so that it can be mapped into memory."""
+"""Alignment in bytes of weights in a file, so that they can be mapped into memory."""
 
 
-class Place(NamedTuple):
-    """Where a weight is, in the words of ONNX's `external_data`.
+class WeightLocation(NamedTuple):
+    """Where a weight is stored, in the words of ONNX's `external_data`.
 
     Attributes:
         location: the name of the file.
@@ -48,7 +48,7 @@ class WeightFiles:
         self._most_bytes = most_bytes
         self._file: BinaryIO = path.open("wb")
 
-    def write(self, blocks: Iterable[Any], num_bytes: int) -> Place:
+    def write(self, blocks: Iterable[memoryview], num_bytes: int) -> WeightLocation:
         """Writes a weight.
 
         Args:
@@ -65,7 +65,7 @@ class WeightFiles:
         self._file.write(bytes(offset - self._file.tell()))
         for block in blocks:
             self._file.write(block)
-        return Place(self.paths[-1].name, offset, num_bytes)
+        return WeightLocation(self.paths[-1].name, offset, num_bytes)
 
     def __enter__(self) -> WeightFiles:
         return self

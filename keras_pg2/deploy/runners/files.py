@@ -6,10 +6,14 @@ Needs no Keras.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
 
 VOCABULARY = "vocabulary.spm"
 KEYS = (
@@ -52,8 +56,8 @@ def read_manifest(
         )
     try:
         manifest = json.loads(path.read_text("utf-8"))
-        names = sorted({VOCABULARY, *manifest["files"].values()})
-        missing = [name for name in names if not (directory / name).is_file()]
+        files = sorted({VOCABULARY, *manifest["files"].values()})
+        missing = [file for file in files if not (directory / file).is_file()]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(
             f"Expected {path} to be as {exporter} wrote it, but it cannot be read "
@@ -64,28 +68,28 @@ def read_manifest(
             f"Expected {', '.join(missing)} in {str(directory)!r}, as {name} says. "
             "Copy the whole directory."
         )
-    check_names(path, manifest, (*KEYS, *keys))
+    check_keys(path, manifest, (*KEYS, *keys))
     return manifest
 
 
-def check_names(path: Path, found: dict[str, Any], wanted: Sequence[str]) -> None:
-    """Raises ValueError when something that a manifest should say is not there."""
-    lacking = [name for name in wanted if name not in found]
-    if lacking:
+def check_keys(path: Path, entries: Mapping[str, Any], keys: Sequence[str]) -> None:
+    """Raise ValueError if entries of the manifest at `path` lack some keys."""
+    missing = [key for key in keys if key not in entries]
+    if missing:
         raise ValueError(
-            f"Expected {', '.join(lacking)} in {path}, which lacks it. {ADVICE}"
+            f"Expected {', '.join(missing)} in {path}, which lacks it. {ADVICE}"
         )
 
 
-def read_vocabulary(path: Path, sentencepiece: Any) -> Any:
-    """A `SentencePieceProcessor` of a file.
+def read_vocabulary(path: Path, sentencepiece: ModuleType) -> SentencePieceProcessor:
+    """Read a SentencePiece vocabulary.
 
     Args:
-        path: of the file.
-        sentencepiece: the module.
+        path: Path of the file.
+        sentencepiece: The module.
 
     Raises:
-        ValueError: when it is empty or damaged.
+        ValueError: if it is empty or damaged.
     """
     content = path.read_bytes()
     with named_when_broken(path):

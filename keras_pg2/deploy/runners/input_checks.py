@@ -1,22 +1,20 @@
-"""Checks of what exporters and runners are given, with the words of the model.
+"""Checks of a runner's prompts and pictures, with the messages of the model.
 
 Needs numpy and Pillow; no Keras.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras_pg2.preprocessing.examples import normalize_examples
 from keras_pg2.preprocessing.images import ImageInput
 
 
-def check_prompt(prompt: Any) -> str:
-    """A prompt, when it is one that the model takes too.
+def check_prompt(prompt: str) -> str:
+    """Return a prompt that the model takes too.
 
     Raises:
-        TypeError: when it is no text.
-        ValueError: when it has `<image>` in it, or is no valid Unicode.
+        TypeError: if it is not text.
+        ValueError: if it contains `<image>` or invalid Unicode.
     """
     if not isinstance(prompt, str):
         raise TypeError(

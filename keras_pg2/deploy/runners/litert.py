@@ -9,18 +9,22 @@ Axes: I image tokens, T text tokens, D hidden_dim, V vocabulary.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from keras_pg2.checks.numbers import check_at_least_one
-from keras_pg2.deploy.runners.files import check_names, named_when_broken
+from keras_pg2.checks.packages import import_packages
+from keras_pg2.deploy.runners.files import check_keys, named_when_broken
 from keras_pg2.deploy.runners.runner import ExportedModel, RunnerState
 
 MANIFEST = "litert.json"
 KEYS = ("decoder_parts", "prefill_lengths")
+_ADVICE = (
+    "Run: pip install 'keras-pg2[litert]', or without Keras: pip install "
+    "ai-edge-litert numpy pillow sentencepiece"
+)
 
 
 class LiteRTModel(ExportedModel):
@@ -45,28 +49,33 @@ class LiteRTModel(ExportedModel):
     ) -> None:
         if num_threads is not None:
             num_threads = check_at_least_one("num_threads", num_threads, ", or None")
-        interpreter, sentencepiece = _import_runtime()
+        interpreter, sentencepiece = import_packages(
+            "ai_edge_litert.interpreter", "sentencepiece", advice=_ADVICE
+        )
         directory = Path(directory)
         super().__init__(directory, MANIFEST, "export_litert", KEYS, sentencepiece)
-        check_names(directory / MANIFEST, self.manifest["files"], self._names())
-        self._signatures = {}
-        for file in dict.fromkeys(self.manifest["files"].values()):
+        files = self.manifest["files"]
+        check_keys(directory / MANIFEST, files, self._signature_names())
+        num_threads = num_threads or os.cpu_count()
+        self._signatures: dict[str, Callable[..., dict[str, np.ndarray]]] = {}
+        for file in dict.fromkeys(files.values()):
             with named_when_broken(directory / file):
-                found = interpreter.Interpreter(
-                    str(directory / file), num_threads=num_threads or os.cpu_count()
+                loaded = interpreter.Interpreter(
+                    str(directory / file), num_threads=num_threads
                 )
-                for signature, holder in self.manifest["files"].items():
-                    if holder == file:
-                        runner = found.get_signature_runner(signature)
-                        self._signatures[signature] = runner
+                self._signatures |= {
+                    name: loaded.get_signature_runner(name)
+                    for name in files
+                    if files[name] == file
+                }
 
-    def _names(self) -> list[str]:
-        """The signatures that are called."""
+    def _signature_names(self) -> list[str]:
+        """Return the names of the signatures that are called."""
         lengths = self.manifest["prefill_lengths"]
         steps = ("decode", *(f"prefill_{n}" for n in lengths))
         parts = range(self.manifest["decoder_parts"])
-        whole = ["vision", "embedder", "logits"]
-        return whole + [f"{step}_{part}" for step in steps for part in parts]
+        names = [f"{step}_{part}" for step in steps for part in parts]
+        return ["vision", "embedder", "logits", *names]
 
     def encode_pixels(self, images: np.ndarray) -> np.ndarray:
         """float32[1, h, w, 3] in [-1, 1] -> float32[1, I, D]."""
@@ -91,9 +100,9 @@ class LiteRTModel(ExportedModel):
                 f"Expected a prompt of at most {max(lengths)} tokens. Received: "
                 f"{count}. Shorten it, or export with longer prefill_lengths."
             )
-        vectors = [self._embed(token) for token in token_ids]
-        padding = np.zeros_like(vectors[0])
-        rows = [image_features, *vectors, *[padding] * (length - count)]
+        embeddings = [self._embed(token) for token in token_ids]
+        padding = np.zeros_like(embeddings[0])
+        rows = [image_features, *embeddings, *[padding] * (length - count)]
         hidden = np.concatenate(rows, axis=1, dtype=np.float32)
         end = image_features.shape[1] + count
         caches = []
@@ -123,16 +132,3 @@ class LiteRTModel(ExportedModel):
 
     def _logits(self, hidden: np.ndarray) -> np.ndarray:
         return self._signatures["logits"](hidden=hidden)["logits"][0]
-
-
-def _import_runtime() -> tuple[Any, Any]:
-    try:
-        import sentencepiece
-        from ai_edge_litert import interpreter
-    except ImportError as error:
-        raise ImportError(
-            f"Expected the package {error.name}, which is not installed. "
-            "Run: pip install 'keras-pg2[litert]', or without Keras: pip install "
-            "ai-edge-litert numpy pillow sentencepiece"
-        ) from error
-    return interpreter, sentencepiece

@@ -11,16 +11,24 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_pg2.checks.numbers import check_at_least_one
-from keras_pg2.deploy.runners.files import check_names, named_when_broken
+from keras_pg2.checks.packages import import_packages
+from keras_pg2.deploy.runners.files import check_keys, named_when_broken
 from keras_pg2.deploy.runners.runner import ExportedModel, RunnerState
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession, OrtValue, SessionOptions
 
 MANIFEST = "onnx.json"
 KEYS = ("num_layers", "cache_shape")
+_ADVICE = (
+    "Run: pip install 'keras-pg2[onnx]', or without Keras: pip install "
+    "onnxruntime numpy pillow sentencepiece"
+)
 GRAPHS = ("vision_encoder", "embed_tokens", "decoder_model_merged")
 
 
@@ -46,18 +54,20 @@ class ONNXModel(ExportedModel):
     ) -> None:
         if num_threads is not None:
             num_threads = check_at_least_one("num_threads", num_threads, ", or None")
-        self._onnxruntime, sentencepiece = _import_runtime()
+        self._onnxruntime, sentencepiece = import_packages(
+            "onnxruntime", "sentencepiece", advice=_ADVICE
+        )
         directory = Path(directory)
         super().__init__(directory, MANIFEST, "export_onnx", KEYS, sentencepiece)
         options = self._onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads or 0
         files = self.manifest["files"]
-        check_names(directory / MANIFEST, files, GRAPHS)
+        check_keys(directory / MANIFEST, files, GRAPHS)
         self._vision, self._embedder, self._decoder = (
             self._open(directory / files[name], options) for name in GRAPHS
         )
 
-    def _open(self, path: Path, options: Any) -> Any:
+    def _open(self, path: Path, options: SessionOptions) -> InferenceSession:
         """A graph; its weights are in the files beside it."""
         weights = sorted(path.parent.glob(f"{path.name}_data*"))
         with named_when_broken(path, *weights):
@@ -122,26 +132,13 @@ class ONNXModel(ExportedModel):
         outputs = self._decoder.run_with_ort_values(
             names, {**{k: self._value(v) for k, v in inputs.items()}, **state.caches}
         )
-        after = dict(zip(names, outputs))
-        logits = after.pop("logits").numpy()[0, -1]
+        values = dict(zip(names, outputs))
+        logits = values.pop("logits").numpy()[0, -1]
         caches = {
             name.replace("present", "past_key_values"): value
-            for name, value in after.items()
+            for name, value in values.items()
         }
         return logits, RunnerState(end, caches)
 
-    def _value(self, array: np.ndarray) -> Any:
+    def _value(self, array: np.ndarray) -> OrtValue:
         return self._onnxruntime.OrtValue.ortvalue_from_numpy(array)
-
-
-def _import_runtime() -> tuple[Any, Any]:
-    try:
-        import onnxruntime
-        import sentencepiece
-    except ImportError as error:
-        raise ImportError(
-            f"Expected the package {error.name}, which is not installed. "
-            "Run: pip install 'keras-pg2[onnx]', or without Keras: pip install "
-            "onnxruntime numpy pillow sentencepiece"
-        ) from error
-    return onnxruntime, sentencepiece

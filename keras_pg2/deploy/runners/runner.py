@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,7 +63,7 @@ class ExportedModel(ABC):
         manifest: str,
         exporter: str,
         keys: Sequence[str],
-        sentencepiece: Any,
+        sentencepiece: ModuleType,
     ) -> None:
         self.manifest = read_manifest(directory, manifest, exporter, keys)
         self._tokenizer = VocabularyTokenizer(
@@ -197,8 +198,8 @@ class ExportedModel(ABC):
             automaton = constraint.automaton(self._tokenizer, len(logits))
         choice = GreedyChoice(automaton)
         # The last token is not read again, so needs no slot of the cache.
-        room = self.manifest["cache_length"] - state.position + 1
-        for num_left in range(min(max_new_tokens, room), 0, -1):
+        cache_left = self.manifest["cache_length"] - state.position + 1
+        for num_left in range(min(max_new_tokens, cache_left), 0, -1):
             token = choice.choose(logits, num_left)
             if token == self.manifest["end_token_id"]:
                 return

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_pg2.codecs.grammars import OVER, START, TokenAutomaton
 from keras_pg2.codecs.location_tokens import NUM_BINS
 from keras_pg2.codecs.segment_tokens import NUM_CODES
+
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
 
 
 class VocabularyTokenizer:
@@ -28,7 +31,10 @@ class VocabularyTokenizer:
     """
 
     def __init__(
-        self, processor: Any, end_token_id: int, special_token_ids: Sequence[int]
+        self,
+        processor: SentencePieceProcessor,
+        end_token_id: int,
+        special_token_ids: Sequence[int],
     ) -> None:
         self._processor = processor
         self.end_token_id = end_token_id
@@ -84,11 +90,11 @@ class GreedyChoice:
                 f"{distances[self.state]} tokens. Received: {num_left}. Raise "
                 "max_new_tokens, or export with a longer cache_length."
             )
-        following = table[self.state]
-        is_allowed = following >= 0
-        is_allowed &= distances[np.maximum(following, 0)] < num_left
+        next_states = table[self.state]
+        is_allowed = next_states >= 0
+        is_allowed &= distances[np.maximum(next_states, 0)] < num_left
         token = int(np.where(is_allowed[classes], logits, -np.inf).argmax())
-        self.state = int(following[classes[token]])
+        self.state = int(next_states[classes[token]])
         return token
 
     @property

@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Any
 
 import keras
 
 from keras_pg2.checks.numbers import check_at_least_one
+from keras_pg2.checks.packages import import_packages
 from keras_pg2.deploy.preparation import checked_parts
 from keras_pg2.deploy.saved_model.signatures import CONVERTERS, build_module
 from keras_pg2.deploy.saved_model.verification import (
@@ -20,12 +20,18 @@ from keras_pg2.deploy.saved_model.verification import (
     verify_saved_model,
 )
 from keras_pg2.files.whole_files import staged
+from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
+from keras_pg2.tasks import PaliGemma2CausalLM
 
-_WIDTHS = {"int8": 1, "uint8": 1, "bfloat16": 2, "float16": 2}
+_ADVICE = (
+    "A SavedModel holds pictures' and text's preparation as operations of TensorFlow "
+    "and TensorFlow Text. Run: pip install 'keras-pg2[saved-model]'"
+)
+_ITEM_BYTES = {"int8": 1, "uint8": 1, "bfloat16": 2, "float16": 2}
 
 
 def export_saved_model(
-    model: Any,
+    model: PaliGemma2CausalLM,
     path: str | os.PathLike[str],
     max_new_tokens: int = 64,
     prompt_length: int = 64,
@@ -72,9 +78,9 @@ def export_saved_model(
     check_backend()
     backbone, preprocessor = checked_parts(model)
     _check_lengths(preprocessor, max_new_tokens, prompt_length)
-    tf, tf_text = import_tensorflow()
+    tf, tf_text = import_packages("tensorflow", "tensorflow_text", advice=_ADVICE)
     weights = backbone.variables
-    num_bytes = sum(math.prod(w.shape) * _WIDTHS.get(w.dtype, 4) for w in weights)
+    num_bytes = sum(math.prod(w.shape) * _ITEM_BYTES.get(w.dtype, 4) for w in weights)
     with staged(Path(path), overwrite=None, num_bytes=num_bytes) as part:
         module, signatures = build_module(
             tf, tf_text, model, max_new_tokens, prompt_length
@@ -95,26 +101,13 @@ def check_backend() -> None:
         )
 
 
-def import_tensorflow() -> tuple[Any, Any]:
-    """`tensorflow` and `tensorflow_text`; ImportError when one is missing."""
-    try:
-        import tensorflow as tf
-        import tensorflow_text as tf_text
-    except ImportError as error:
-        raise ImportError(
-            f"Expected the package {error.name}, which is not installed. A SavedModel "
-            "holds pictures' and text's preparation as operations of TensorFlow and "
-            "TensorFlow Text. Run: pip install 'keras-pg2[saved-model]'"
-        ) from error
-    return tf, tf_text
-
-
-def _check_lengths(preprocessor: Any, max_new_tokens: int, prompt_length: int) -> None:
-    for name, value in (
-        ("max_new_tokens", max_new_tokens),
-        ("prompt_length", prompt_length),
-    ):
-        check_at_least_one(name, value)
+def _check_lengths(
+    preprocessor: PaliGemma2CausalLMPreprocessor,
+    max_new_tokens: int,
+    prompt_length: int,
+) -> None:
+    check_at_least_one("max_new_tokens", max_new_tokens)
+    check_at_least_one("prompt_length", prompt_length)
     least = len(preprocessor.generate_preprocess("")["token_ids"][0])
     if prompt_length < least:
         raise ValueError(

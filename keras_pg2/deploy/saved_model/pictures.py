@@ -5,8 +5,10 @@ Axes: B batch, S pixels of a side, H and W of a picture as it comes.
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
+from keras_pg2.preprocessing.image_converter import PaliGemma2ImageConverter
 from keras_pg2.preprocessing.resizing import LEVELS_TO_INPUT
 from keras_pg2.typing import Tensor
 
@@ -15,7 +17,7 @@ UNREADABLE = (
     "cannot be decoded."
 )
 _HEAD_BYTES = 65536
-"""Of a file, in which notes on turning it and on transparency are searched."""
+"""Bytes at the start of a file searched for EXIF orientation and transparency."""
 _ORIENTATION = (
     r"(?:Exif\x00\x00|eXIf)\C*?(?:"
     r"\x12\x01\x03\x00\x01\x00\x00\x00([\x01-\x08])\x00|"
@@ -24,7 +26,9 @@ _ORIENTATION = (
 """The tag 0x0112, one short number, in either order of bytes (EXIF 2.3, 4.6.4)."""
 
 
-def decode_pictures(tf: Any, converter: Any, image_bytes: Tensor) -> tuple:
+def decode_pictures(
+    tf: ModuleType, converter: PaliGemma2ImageConverter, image_bytes: Tensor
+) -> tuple:
     """Files as they come over the wire to pixels, each row alone.
 
     Args:
@@ -40,22 +44,22 @@ def decode_pictures(tf: Any, converter: Any, image_bytes: Tensor) -> tuple:
     count = tf.shape(image_bytes)[0]
 
     def decode(row: Tensor, data: Tensor) -> tuple:
-        levels = turn_upright(tf, decode_levels(tf, data), data)
+        levels = apply_orientation(tf, decode_levels(tf, data), data)
         return row, to_pixels(tf, converter, levels)
 
     # What fails is left out of a dataset, where it would else end the whole call.
     files = tf.data.Dataset.from_tensor_slices((tf.range(count), image_bytes))
     decoded = files.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-    whole = decoded.ignore_errors().batch(tf.maximum(tf.cast(count, tf.int64), 1))
-    nothing = (tf.zeros([0], tf.int32), tf.zeros([0, *size, 3]))
-    rows, pixels = whole.reduce(nothing, lambda _, batch: batch)
-    places = rows[:, None]
-    pixels = tf.scatter_nd(places, pixels, [count, *size, 3])
-    counts = tf.scatter_nd(places, tf.ones_like(rows), [count])
+    batches = decoded.ignore_errors().batch(tf.maximum(tf.cast(count, tf.int64), 1))
+    empty = (tf.zeros([0], tf.int32), tf.zeros([0, *size, 3]))
+    rows, pixels = batches.reduce(empty, lambda _, batch: batch)
+    indices = rows[:, None]
+    pixels = tf.scatter_nd(indices, pixels, [count, *size, 3])
+    counts = tf.scatter_nd(indices, tf.ones_like(rows), [count])
     return tf.ensure_shape(pixels, (None, *size, 3)), counts > 0
 
 
-def decode_levels(tf: Any, data: Tensor) -> Tensor:
+def decode_levels(tf: ModuleType, data: Tensor) -> Tensor:
     """float32[H, W, 3], levels 0..255 of a file; transparency is laid over white."""
 
     def jpeg() -> Tensor:
@@ -78,8 +82,8 @@ def decode_levels(tf: Any, data: Tensor) -> Tensor:
 
     def other() -> Tensor:
         levels = tf.io.decode_image(data, 0, expand_animations=False)
-        # One number a pixel (of BMP) is a place in the palette. Of four, Pillow does
-        # not read the last either.
+        # One channel (of BMP) is an index into the palette. Of four channels, Pillow
+        # does not read the last either.
         is_palette = tf.shape(levels)[-1] == 1
         return tf.cond(
             is_palette,
@@ -94,40 +98,42 @@ def decode_levels(tf: Any, data: Tensor) -> Tensor:
     return tf.ensure_shape(tf.cast(levels, tf.float32), (None, None, 3))
 
 
-def _bmp_palette(tf: Any, data: Tensor) -> Tensor:
+def _bmp_palette(tf: ModuleType, data: Tensor) -> Tensor:
     """uint8[colours, 3], red first, between the headers and the pixels of a file."""
 
-    def number(place: int) -> Tensor:
-        return tf.io.decode_raw(tf.strings.substr(data, place, 4), tf.int32)[0]
+    def integer(offset: int) -> Tensor:
+        return tf.io.decode_raw(tf.strings.substr(data, offset, 4), tf.int32)[0]
 
-    start = 14 + number(14)
-    table = tf.strings.substr(data, start, number(10) - start)
+    start = 14 + integer(14)
+    table = tf.strings.substr(data, start, integer(10) - start)
     return tf.reshape(tf.io.decode_raw(table, tf.uint8), [-1, 4])[:, 2::-1]
 
 
-def _head(tf: Any, data: Tensor) -> Tensor:
+def _head(tf: ModuleType, data: Tensor) -> Tensor:
     return tf.strings.substr(data, 0, _HEAD_BYTES)
 
 
-def turn_upright(tf: Any, levels: Tensor, data: Tensor) -> Tensor:
-    """float32[H, W, 3] as it is to be seen, by the note of the camera in the file."""
+def apply_orientation(tf: ModuleType, levels: Tensor, data: Tensor) -> Tensor:
+    """Rotate or mirror float32[H, W, 3] by the EXIF orientation of its file."""
     pattern = rf"\A\C*?{_ORIENTATION}\C*\z"
     found = tf.strings.regex_replace(_head(tf, data), pattern, r"\1\2")
-    is_noted = tf.strings.length(found) == 1
-    # Orientation 1 is as it should be; the others are turned or mirrored.
-    code = tf.io.decode_raw(tf.where(is_noted, found, b"\x01"), tf.uint8)[0]
-    code = tf.cast(code, tf.int32)
-    is_swapped = code >= 5
+    has_one = tf.strings.length(found) == 1
+    # Orientation 1 is upright; the others are rotated or mirrored.
+    orientation = tf.io.decode_raw(tf.where(has_one, found, b"\x01"), tf.uint8)[0]
+    orientation = tf.cast(orientation, tf.int32)
+    is_swapped = orientation >= 5
     levels = tf.cond(
         is_swapped, lambda: tf.transpose(levels, (1, 0, 2)), lambda: levels
     )
-    is_flipped = tf.reduce_any(code == tf.constant([3, 4, 7, 8]))
-    is_mirrored = tf.reduce_any(code == tf.constant([2, 3, 6, 7]))
+    is_flipped = tf.reduce_any(orientation == tf.constant([3, 4, 7, 8]))
+    is_mirrored = tf.reduce_any(orientation == tf.constant([2, 3, 6, 7]))
     levels = tf.cond(is_flipped, lambda: levels[::-1], lambda: levels)
     return tf.cond(is_mirrored, lambda: levels[:, ::-1], lambda: levels)
 
 
-def to_pixels(tf: Any, converter: Any, levels: Tensor) -> Tensor:
+def to_pixels(
+    tf: ModuleType, converter: PaliGemma2ImageConverter, levels: Tensor
+) -> Tensor:
     """float32[H, W, 3] in 0..255 to float32[S, S, 3] in [-1, 1].
 
     With antialiasing first the width and then the height, rounded after each, as

@@ -6,17 +6,21 @@ Axes: B batch, S pixels of a side, T text of the prompt, N new tokens.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_pg2.deploy.preparation import checked_parts
 from keras_pg2.deploy.saved_model.pictures import UNREADABLE, decode_pictures
 from keras_pg2.deploy.saved_model.text import GraphText
 from keras_pg2.generation.decoding import Plan, Request, generate_tokens, prefill
 from keras_pg2.generation.samplers import Sampler
 from keras_pg2.generation.scoring import score_tokens
+from keras_pg2.modeling import PaliGemma2Backbone
+from keras_pg2.tasks import PaliGemma2CausalLM
 from keras_pg2.typing import Tensor
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -24,24 +28,31 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def build_module(
-    tf: Any, tf_text: Any, model: Any, max_new_tokens: int, prompt_length: int
-) -> tuple[Any, dict[str, Any]]:
-    """The module that holds weights and vocabulary, and its signatures.
+    tf: ModuleType,
+    tf_text: ModuleType,
+    model: PaliGemma2CausalLM,
+    max_new_tokens: int,
+    prompt_length: int,
+) -> tuple[Any, dict[str, Callable[..., dict]]]:
+    """Return the module that holds weights and vocabulary, and its signatures.
 
     Args:
-        tf: the module `tensorflow`.
-        tf_text: the module `tensorflow_text`.
-        model: the `PaliGemma2CausalLM`.
+        tf: The module `tensorflow`.
+        tf_text: The module `tensorflow_text`.
+        model: The model to export.
         max_new_tokens: N.
         prompt_length: T.
     """
-    converter, size = model.preprocessor.image_converter, model.backbone.image_size
-    text = GraphText(tf, tf_text, model.preprocessor, prompt_length, max_new_tokens)
+    backbone, preprocessor = checked_parts(model)
+    converter, size = preprocessor.image_converter, backbone.image_size
+    assert converter is not None  # As `checked_parts` returned it.
+    end_token_id = preprocessor.tokenizer.end_token_id
+    text = GraphText(tf, tf_text, preprocessor, prompt_length, max_new_tokens)
     module = tf.Module()
     module.tokenizer = text.tokenizer
-    module.weights, convert = CONVERTERS[keras.config.backend()](tf, model)
-    generate = convert(greedy_function(model, max_new_tokens), 3)
-    score_ids = convert(scoring_function(model), 5)
+    module.weights, convert = CONVERTERS[keras.config.backend()](tf, backbone)
+    generate = convert(greedy_function(backbone, end_token_id, max_new_tokens), 3)
+    score_ids = convert(scoring_function(backbone), 5)
     strings = tf.TensorSpec([None], tf.string)
 
     @tf.function(
@@ -81,10 +92,10 @@ def build_module(
         answer_ids, num_tokens, answer_error = text.tokenize_answers(answer)
         error = tf.where(error == "", answer_error, error)
         scores = score_ids(pixels, token_ids, padding_mask, answer_ids, num_tokens)
-        is_right = error == ""
+        is_valid = error == ""
         return {
-            "log_probability": tf.where(is_right, scores, 0.0),
-            "num_tokens": tf.where(is_right, num_tokens, 0),
+            "log_probability": tf.where(is_valid, scores, 0.0),
+            "num_tokens": tf.where(is_valid, num_tokens, 0),
             "error": error,
         }
 
@@ -94,7 +105,7 @@ def build_module(
     return module, {"serving_default": serve, **signatures}
 
 
-def check_rows(tf: Any, **inputs: Tensor) -> list[Tensor]:
+def check_rows(tf: ModuleType, **inputs: Tensor) -> list[Tensor]:
     """Inputs of a signature as they are, once it is sure that their rows match.
 
     What a backend compiles fails for others with messages of its own. The call ends
@@ -122,40 +133,43 @@ def check_rows(tf: Any, **inputs: Tensor) -> list[Tensor]:
         return [tf.identity(value) for value in inputs.values()]
 
 
-def greedy_function(model: Any, max_new_tokens: int) -> Callable[..., Tensor]:
+def greedy_function(
+    backbone: PaliGemma2Backbone, end_token_id: int, max_new_tokens: int
+) -> Callable[..., Tensor]:
     """`generate_ids` as a function of tensors of the backend.
 
     Args:
-        model: the `PaliGemma2CausalLM`.
+        backbone: The model's network.
+        end_token_id: Token that ends an answer.
         max_new_tokens: N.
     """
     plan, parameters = Plan(Sampler()), Sampler().parameters
-    stop_token_ids = np.array([model.preprocessor.tokenizer.end_token_id], np.int32)
+    stop_token_ids = np.array([end_token_id], np.int32)
 
     def generate(pixels: Tensor, token_ids: Tensor, padding_mask: Tensor) -> Tensor:
         batch_size = ops.shape(token_ids)[0]
         request = Request(
-            _prompts(pixels, token_ids, padding_mask),
-            ops.zeros((batch_size, max_new_tokens), "float32"),
-            ops.full((batch_size,), max_new_tokens, "int32"),
-            ops.convert_to_tensor(stop_token_ids),
-            parameters,
-            None,
-            ops.zeros((batch_size,), "int32"),
+            inputs=_prompts(pixels, token_ids, padding_mask),
+            uniforms=ops.zeros((batch_size, max_new_tokens), "float32"),
+            token_limits=ops.full((batch_size,), max_new_tokens, "int32"),
+            stop_token_ids=ops.convert_to_tensor(stop_token_ids),
+            parameters=parameters,
+            automaton=None,
+            states=ops.zeros((batch_size,), "int32"),
         )
-        return generate_tokens(model.backbone, plan, request).tokens
+        return generate_tokens(backbone, plan, request).tokens
 
     return generate
 
 
-def scoring_function(model: Any) -> Callable[..., Tensor]:
+def scoring_function(backbone: PaliGemma2Backbone) -> Callable[..., Tensor]:
     """What `score` computes of ids, as a function of tensors of the backend.
 
     It takes pixels and prompts as `generate_ids`, answers int32[B, N] with their end
     tokens and int32[B] how many tokens they are, and gives float32[B].
 
     Args:
-        model: the `PaliGemma2CausalLM`.
+        backbone: The model's network.
     """
 
     def score(
@@ -167,12 +181,12 @@ def scoring_function(model: Any) -> Callable[..., Tensor]:
     ) -> Tensor:
         length = answer_ids.shape[1]
         inputs = _prompts(pixels, token_ids, padding_mask)
-        prompts = prefill(model.backbone, inputs, length)
+        prompts = prefill(backbone, inputs, length)
         # No row is scored further than the longest answer of the batch.
         end = ops.max(num_tokens, initial=1)
-        scores = score_tokens(model.backbone, prompts, answer_ids, end)
-        is_own = ops.arange(length, dtype="int32") < num_tokens[:, None]
-        return ops.sum(ops.where(is_own, scores, 0.0), axis=1)
+        scores = score_tokens(backbone, prompts, answer_ids, end)
+        is_token = ops.arange(length, dtype="int32") < num_tokens[:, None]
+        return ops.sum(ops.where(is_token, scores, 0.0), axis=1)
 
     return score
 
@@ -187,15 +201,17 @@ def _prompts(pixels: Tensor, token_ids: Tensor, padding_mask: Tensor) -> dict:
     }
 
 
-def _of_tensorflow(tf: Any, model: Any) -> tuple[list, Callable]:
-    weights = [variable.value for variable in model.backbone.variables]
+def _convert_tensorflow(
+    tf: ModuleType, backbone: PaliGemma2Backbone
+) -> tuple[list, Callable]:
+    weights = [variable.value for variable in backbone.variables]
     return weights, lambda function, num_inputs: function
 
 
-def _of_jax(tf: Any, model: Any) -> tuple[list, Callable]:
+def _convert_jax(tf: ModuleType, backbone: PaliGemma2Backbone) -> tuple[list, Callable]:
     from jax.experimental import jax2tf
 
-    variables = model.backbone.variables
+    variables = backbone.variables
     with tf.device("CPU"):
         weights = [
             tf.Variable(ops.convert_to_numpy(variable.value), trainable=False)
@@ -219,6 +235,6 @@ def _of_jax(tf: Any, model: Any) -> tuple[list, Callable]:
     return weights, convert
 
 
-CONVERTERS = {"tensorflow": _of_tensorflow, "jax": _of_jax}
+CONVERTERS = {"tensorflow": _convert_tensorflow, "jax": _convert_jax}
 """By backend: the weights as TensorFlow's, and what makes a function of the backend
 (and the number of its inputs) one of TensorFlow's tensors."""

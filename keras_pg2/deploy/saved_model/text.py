@@ -6,8 +6,11 @@ Axes: B batch, T text of the prompt, N new tokens.
 from __future__ import annotations
 
 import re
+from types import ModuleType
 from typing import Any
 
+from keras_pg2.deploy.preparation import describe_preparation
+from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.typing import Tensor
 
 NOT_UNICODE = "Expected {} as UTF-8. Received: bytes that are not."
@@ -30,13 +33,14 @@ class GraphText:
 
     def __init__(
         self,
-        tf: Any,
-        tf_text: Any,
-        preprocessor: Any,
+        tf: ModuleType,
+        tf_text: ModuleType,
+        preprocessor: PaliGemma2CausalLMPreprocessor,
         prompt_length: int,
         answer_length: int,
     ) -> None:
         tokenizer = preprocessor.tokenizer
+        described = describe_preparation(preprocessor)
         self.tf = tf
         self.prompt_length = prompt_length
         self.answer_length = answer_length
@@ -44,13 +48,11 @@ class GraphText:
             model=tokenizer.proto, out_type=tf.int32
         )
         self.separator = preprocessor.separator
-        self.start = [tokenizer.start_token_id] if preprocessor.add_start_token else []
-        self.end: list[int] = []
-        if self.separator:
-            [self.end] = tokenizer.tokenize([self.separator])
+        self.start: list[int] = described["start_token_ids"]
+        self.end: list[int] = described["separator_ids"]
         self.pad_token_id = tokenizer.pad_token_id
         self.end_token_id = tokenizer.end_token_id
-        self.special_token_ids = list(tokenizer.special_token_ids)
+        self.special_token_ids: list[int] = described["special_token_ids"]
         self.vocabulary_size = tokenizer.vocabulary_size()
 
     def tokenize(self, prompts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,8 +96,8 @@ class GraphText:
         special = tf.constant(self.special_token_ids, tf.int32)
         is_special = tf.reduce_any(token_ids[..., None] == special, axis=-1)
         is_known = (token_ids >= 0) & (token_ids < self.vocabulary_size)
-        kept = tf.ragged.boolean_mask(token_ids, is_known & ~is_special)
-        return self.tokenizer.detokenize(kept)
+        text_ids = tf.ragged.boolean_mask(token_ids, is_known & ~is_special)
+        return self.tokenizer.detokenize(text_ids)
 
     def _as_text(self, texts: Tensor, name: str) -> tuple[Tensor, Tensor]:
         """string[B] that is UTF-8, and string[B] where the bytes were not."""
@@ -115,17 +117,17 @@ class GraphText:
         tf = self.tf
         ids = self._join(self.tokenizer.tokenize(texts), ends)
         lengths = tf.cast(ids.row_lengths(), tf.int32)
-        said = f"Expected {limit.format(size)}. Received: one of "
-        too_long = tf.strings.join([said, tf.strings.as_string(lengths), "."])
+        message = f"Expected {limit.format(size)}. Received: one of "
+        too_long = tf.strings.join([message, tf.strings.as_string(lengths), "."])
         error = tf.where((error == "") & (lengths > size), too_long, error)
-        is_right = error == ""
-        none = self._join(self._no_text(ids), ends)
-        ids = tf.where(is_right[:, None], self._pad(ids, size), self._pad(none, size))
+        is_valid = error == ""
+        empty = self._join(self._empty_rows(ids), ends)
+        ids = tf.where(is_valid[:, None], self._pad(ids, size), self._pad(empty, size))
         num_ends = len(ends[0]) + len(ends[1])
-        return ids, tf.where(is_right, lengths, num_ends), error
+        return ids, tf.where(is_valid, lengths, num_ends), error
 
-    def _no_text(self, like: Any) -> Any:
-        """As many rows as another, of no tokens."""
+    def _empty_rows(self, like: Any) -> Any:
+        """Return as many rows as another tensor has, without tokens."""
         tf = self.tf
         lengths = tf.zeros([like.nrows()], tf.int64)
         return tf.RaggedTensor.from_row_lengths(tf.zeros([0], tf.int32), lengths)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 from keras import ops
 from PIL import Image
 
+from keras_pg2.deploy.preparation import checked_parts
 from keras_pg2.generation.compilation import CompiledFunctions
 from keras_pg2.generation.decoding import Plan, generate_tokens
 from keras_pg2.generation.samplers import Sampler
+from keras_pg2.tasks import PaliGemma2CausalLM
 from keras_pg2.tasks.answering.answering import answer_log_probabilities
 from keras_pg2.tasks.answering.requests import Options, make_request, preprocess
 
@@ -21,7 +23,7 @@ PROMPTS = ("caption en", "", "answer en what is in the picture?", "detect cat ; 
 """Of several lengths; those that do not fit are left out."""
 ANSWERS = ("a red circle and a dog", "", "no", "cat <loc0010><loc0020>")
 """To be scored, one a prompt; those that do not fit are "", the end token alone."""
-SCORE_TOLERANCE, SCORE_TOLERANCE_OF_HALF = 1e-4, 0.05
+SCORE_TOLERANCE, HALF_PRECISION_SCORE_TOLERANCE = 1e-4, 0.05
 """Of a log-probability, and as a share of it where it is above 1; the second where the
 model computes in 16 bits."""
 
@@ -53,8 +55,8 @@ class SavedModelComparison:
 
 
 def verify_saved_model(
-    tf: Any,
-    model: Any,
+    tf: ModuleType,
+    model: PaliGemma2CausalLM,
     directory: Path,
     max_new_tokens: int,
     prompt_length: int,
@@ -73,11 +75,14 @@ def verify_saved_model(
     Raises:
         ValueError: when an id, a text or a score is another.
     """
-    preprocessor, size = model.preprocessor, model.backbone.image_size
-    tokens_of = [
-        len(preprocessor.generate_preprocess(p)["token_ids"][0]) for p in PROMPTS
+    backbone, preprocessor = checked_parts(model)
+    size = backbone.image_size
+    prompts = [
+        prompt
+        for prompt in PROMPTS
+        if len(preprocessor.generate_preprocess(prompt)["token_ids"][0])
+        <= prompt_length
     ]
-    prompts = [p for p, n in zip(PROMPTS, tokens_of, strict=True) if n <= prompt_length]
     rng = np.random.default_rng(seed)
     pictures = rng.integers(0, 256, (len(prompts), size, size, 3)).astype(np.uint8)
     arrays, _ = preprocess(model, {"images": list(pictures), "prompts": prompts}, None)
@@ -86,11 +91,11 @@ def verify_saved_model(
         {"token_ids": ids, "padding_mask": np.ones_like(ids, bool)}
     )
     signatures = tf.saved_model.load(str(directory)).signatures
-    room = [(0, 0), (0, prompt_length - arrays["token_ids"].shape[1])]
+    padding = [(0, 0), (0, prompt_length - arrays["token_ids"].shape[1])]
     found_ids = signatures["generate_ids"](
         pixels=tf.constant(arrays["images"][:, 0]),
-        token_ids=tf.constant(np.pad(arrays["token_ids"], room)),
-        padding_mask=tf.constant(np.pad(arrays["padding_mask"], room)),
+        token_ids=tf.constant(np.pad(arrays["token_ids"], padding)),
+        padding_mask=tf.constant(np.pad(arrays["padding_mask"], padding)),
     )["token_ids"].numpy()
     questions = {
         "image_bytes": tf.constant([_as_png(picture) for picture in pictures]),
@@ -109,14 +114,19 @@ def verify_saved_model(
     answers, scores = model_scores(model, arrays, max_new_tokens)
     found_scores = signatures["score"](**questions, answer=tf.constant(answers))
     difference = _check_scores(
-        found_scores["log_probability"].numpy(), scores, model.backbone.compute_dtype
+        found_scores["log_probability"].numpy(), scores, backbone.compute_dtype
     )
     sizes = [file.stat().st_size for file in directory.rglob("*") if file.is_file()]
-    return SavedModelComparison(len(ids), int((ids != 0).sum()), sum(sizes), difference)
+    return SavedModelComparison(
+        num_answers=len(ids),
+        num_tokens=int((ids != 0).sum()),
+        num_bytes=sum(sizes),
+        score_difference=difference,
+    )
 
 
 def model_ids(
-    model: Any, arrays: dict[str, np.ndarray], max_new_tokens: int
+    model: PaliGemma2CausalLM, arrays: dict[str, np.ndarray], max_new_tokens: int
 ) -> np.ndarray:
     """int32[B, N], the model's greedy answers to preprocessed prompts."""
     options = Options(max_new_tokens=max_new_tokens)
@@ -130,10 +140,10 @@ def model_ids(
 
 
 def model_scores(
-    model: Any, arrays: dict[str, np.ndarray], max_new_tokens: int
+    model: PaliGemma2CausalLM, arrays: dict[str, np.ndarray], max_new_tokens: int
 ) -> tuple[list[str], np.ndarray]:
     """An answer to each preprocessed prompt, and the model's float64[B] of them."""
-    tokenizer = model.preprocessor.tokenizer
+    tokenizer = checked_parts(model)[1].tokenizer
     answers = list(ANSWERS[: len(arrays["token_ids"])])
     tokens = [[*ids, tokenizer.end_token_id] for ids in tokenizer.tokenize(answers)]
     for row, ids in enumerate(tokens):
@@ -145,14 +155,14 @@ def model_scores(
     )
 
 
-def _check_scores(found: np.ndarray, wanted: np.ndarray, dtype: str) -> float:
+def _check_scores(found: np.ndarray, expected: np.ndarray, dtype: str) -> float:
     is_half = dtype != "float32"
-    tolerance = SCORE_TOLERANCE_OF_HALF if is_half else SCORE_TOLERANCE
-    differences = np.abs(found - wanted)
-    if not (differences <= tolerance * np.maximum(np.abs(wanted), 1)).all():
+    tolerance = HALF_PRECISION_SCORE_TOLERANCE if is_half else SCORE_TOLERANCE
+    differences = np.abs(found - expected)
+    if not (differences <= tolerance * np.maximum(np.abs(expected), 1)).all():
         raise ValueError(
             "Expected the scores of the SavedModel to be the model's. Received: "
-            f"{found.tolist()} where the model says {wanted.tolist()}."
+            f"{found.tolist()} where the model says {expected.tolist()}."
         )
     return float(differences.max())
 

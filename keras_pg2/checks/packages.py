@@ -1,0 +1,24 @@
+"""Optional packages, imported where they are used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+
+def import_packages(*names: str, advice: str) -> list[ModuleType]:
+    """Import modules of packages that need not be installed.
+
+    Args:
+        *names: Full names of the modules.
+        advice: What to install, at the end of the error's message.
+
+    Raises:
+        ImportError: if a package is missing.
+    """
+    try:
+        return [import_module(name) for name in names]
+    except ImportError as error:
+        raise ImportError(
+            f"Expected the package {error.name}, which is not installed. {advice}"
+        ) from error
