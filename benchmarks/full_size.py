@@ -42,7 +42,7 @@ PROMPT_IDS = [2, 17, 43, 99, 1234, 108]
 def write_checkpoint(
     directory: Path, architecture: dict[str, dict[str, Any]], dtype_name: str
 ) -> None:
-    """A hub directory of random weights, from a network's numbers alone."""
+    """A hub directory of random weights, from an architecture alone."""
     import ml_dtypes
 
     from keras_pg2.catalogue.architecture import variable_shapes
@@ -104,12 +104,12 @@ def load_keras_pg2(directory: Path) -> Callable[[], int]:
 
     def next_token() -> int:
         images, token_ids = inputs()
-        given = {
+        model_inputs = {
             "images": images,
             "token_ids": token_ids,
             "padding_mask": np.ones_like(token_ids, bool),
         }
-        output = model.generate(given, max_new_tokens=1, stop_token_ids=None)
+        output = model.generate(model_inputs, max_new_tokens=1, stop_token_ids=None)
         return int(ops.convert_to_numpy(output["token_ids"])[0, len(PROMPT_IDS)])
 
     return next_token

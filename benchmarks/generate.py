@@ -250,10 +250,10 @@ def main() -> None:
         for _ in range(args.rounds):
             rounds.append({})
             for side in sides:
-                told = run_child(side, args, directory)
-                rounds[-1][side] = told["figures"]
-                args.prompt_seed, args.stop = told["prompt_seed"], told["stop"]
-                print(f"{side}: {json.dumps(told['figures'])}", flush=True)
+                result = run_child(side, args, directory)
+                rounds[-1][side] = result["figures"]
+                args.prompt_seed, args.stop = result["prompt_seed"], result["stop"]
+                print(f"{side}: {json.dumps(result['figures'])}", flush=True)
                 if args.output is not None:
                     args.output.parent.mkdir(parents=True, exist_ok=True)
                     args.output.write_text(json.dumps(record, indent=2) + "\n")

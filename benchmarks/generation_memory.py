@@ -94,7 +94,7 @@ def main() -> None:
 
     if CHILD in os.environ:
         directory = Path(os.environ[CHILD])
-        architecture = json.loads((directory / "numbers.json").read_text())
+        architecture = json.loads((directory / "architecture.json").read_text())
         print(json.dumps(measure(directory, architecture)))
         return
     from benchmarks.full_size import write_checkpoint
@@ -105,7 +105,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             directory = Path(folder) / "checkpoint"
             write_checkpoint(directory, architecture, "float32")
-            (directory / "numbers.json").write_text(json.dumps(architecture))
+            (directory / "architecture.json").write_text(json.dumps(architecture))
             done = subprocess.run(
                 [sys.executable, "-m", "benchmarks.generation_memory"],
                 env={**os.environ, CHILD: str(directory)},
@@ -113,12 +113,12 @@ def main() -> None:
                 text=True,
                 check=True,
             )
-        told = json.loads(done.stdout.splitlines()[-1])
+        result = json.loads(done.stdout.splitlines()[-1])
         parts = needed(architecture)
         figures = {
-            "loaded process": told["loaded"],
-            "peak": told["peak"],
-            "above the loaded process": told["peak"] - told["loaded"],
+            "loaded process": result["loaded"],
+            "peak": result["peak"],
+            "above the loaded process": result["peak"] - result["loaded"],
             **parts,
         }
         print(f"{size} pixels, MB")

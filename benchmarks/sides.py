@@ -73,7 +73,7 @@ tokens int[B, ...] and what a side puts behind them."""
 
 
 def architecture_of(shape: str) -> dict[str, dict[str, Any]]:
-    """The numbers of a network, of this file or of the catalogue."""
+    """Return the architecture of a shape of this file or of the catalogue."""
     known = SHAPES[shape]
     return PRESETS[known].architecture if isinstance(known, str) else known
 
@@ -142,8 +142,8 @@ def load_keras_hub(directory: Path, dtype: str) -> Generate:
         # A row's answer begins behind its own prompt.
         tokens = ops.convert_to_numpy(result["token_ids"])
         starts = inputs["padding_mask"].sum(axis=1)
-        places = starts[:, None] + np.arange(count)
-        return np.take_along_axis(tokens, places, axis=1)
+        indices = starts[:, None] + np.arange(count)
+        return np.take_along_axis(tokens, indices, axis=1)
 
     return generate
 

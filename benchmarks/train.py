@@ -67,11 +67,11 @@ def measure_side(side: str, setting: str, args: argparse.Namespace) -> dict[str,
     losses: list[float] = []
     times = [_now()]
 
-    def note(loss: float) -> None:
+    def on_step(loss: float) -> None:
         losses.append(loss)
         times.append(_now())
 
-    train(args.steps, note)
+    train(args.steps, on_step)
     steps = np.diff(np.array(times), axis=0)
     seconds, cpu_seconds = steps[NUM_COMPILING:].T
     return {

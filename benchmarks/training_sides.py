@@ -44,10 +44,10 @@ SETTINGS = {
     "full": Setting("full", False),
 }
 
-Note = Callable[[float], None]
+OnStep = Callable[[float], None]
 """Called at the end of every step with its loss."""
-Train = Callable[[int, Note], None]
-"""(number of steps, note); all steps see the same rows."""
+Train = Callable[[int, OnStep], None]
+"""(number of steps, on_step); all steps see the same rows."""
 
 
 class Rows(NamedTuple):
@@ -66,16 +66,16 @@ def make_rows(
     size = architecture["vision_encoder"]["image_size"]
     most = architecture["text_decoder"]["vocabulary_size"]
     tokens = rng.integers(300, most, (batch_size, text_length + 1)).astype("int32")
-    place = np.broadcast_to(np.arange(text_length), (batch_size, text_length))
+    index = np.broadcast_to(np.arange(text_length), (batch_size, text_length))
     start = text_length - num_responses
     pictures = rng.uniform(-1, 1, (batch_size, size, size, 3))
     inputs = {
         "images": pictures.astype("float32"),
         "token_ids": tokens[:, :-1],
-        "padding_mask": np.ones_like(place, bool),
-        "response_mask": place > start,
+        "padding_mask": np.ones_like(index, bool),
+        "response_mask": index > start,
     }
-    return Rows(inputs, tokens[:, 1:], (place >= start).astype("float32"))
+    return Rows(inputs, tokens[:, 1:], (index >= start).astype("float32"))
 
 
 def write_factors(directory: Path, architecture: dict[str, Any]) -> None:
@@ -135,10 +135,10 @@ def load_keras_hub(
     model = keras_hub.models.PaliGemmaCausalLM(None, backbone)
     if setting.trained == "lora":
         backbone.enable_lora(RANK)
-        for path, given in read_peft(factors, architecture).layers.items():
+        for path, factor in read_peft(factors, architecture).layers.items():
             layer = _keras_hub_layer(backbone, path)
-            wanted = layer.lora_kernel_a.shape
-            layer.lora_kernel_a.assign(np.broadcast_to(given.a, wanted))
+            shape = layer.lora_kernel_a.shape
+            layer.lora_kernel_a.assign(np.broadcast_to(factor.a, shape))
             layer.lora_kernel_b.assign(np.zeros(layer.lora_kernel_b.shape))
     model.compile(optimizer=_adam(setting))
     # Its loss is the mean over all text tokens, those without a weight as 0.
@@ -176,20 +176,24 @@ def _fit(model: Any, rows: Rows) -> Train:
         def __getitem__(self, index: int) -> tuple:
             return tuple(rows)
 
-    class Noting(keras.callbacks.Callback):
-        def __init__(self, note: Note) -> None:
+    class StepLosses(keras.callbacks.Callback):
+        def __init__(self, on_step: OnStep) -> None:
             super().__init__()
-            self.note, self.total = note, 0.0
+            self.on_step, self.total = on_step, 0.0
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             # Keras gives the mean of the epoch so far.
             total = float(logs["loss"]) * (batch + 1)
-            self.note(total - self.total)
+            self.on_step(total - self.total)
             self.total = total
 
-    def train(num_steps: int, note: Note) -> None:
+    def train(num_steps: int, on_step: OnStep) -> None:
         keras.Model.fit(
-            model, Same(num_steps), callbacks=[Noting(note)], shuffle=False, verbose=0
+            model,
+            Same(num_steps),
+            callbacks=[StepLosses(on_step)],
+            shuffle=False,
+            verbose=0,
         )
 
     return train
@@ -240,7 +244,7 @@ def load_transformers(
     }
     batch = {name: value.to(device) for name, value in batch.items()}
 
-    def train(num_steps: int, note: Note) -> None:
+    def train(num_steps: int, on_step: OnStep) -> None:
         for number in range(1, num_steps + 1):
             # Keras adds epsilon before the correction of the second moment.
             for group in optimizer.param_groups:
@@ -249,7 +253,7 @@ def load_transformers(
             loss = model(**batch).loss
             loss.backward()
             optimizer.step()
-            note(loss.item())
+            on_step(loss.item())
 
     return train
 

@@ -49,21 +49,21 @@ def main() -> None:
         "validation": order[num_test:stop],
         "train": order[stop:],
     }
-    for part, places in parts.items():
-        write_questions(arguments.output, part, scans, digits, places)
+    for part, indices in parts.items():
+        write_questions(arguments.output, part, scans, digits, indices)
         count = NUM_CANVASES.get(part, arguments.canvases)
-        write_canvases(arguments.output, part, scans[places], digits[places], count)
-    counts = ", ".join(f"{len(places)} to {part}" for part, places in parts.items())
+        write_canvases(arguments.output, part, scans[indices], digits[indices], count)
+    counts = ", ".join(f"{len(indices)} to {part}" for part, indices in parts.items())
     print(f"{arguments.output}: {counts}")
 
 
 def write_questions(
-    folder: Path, part: str, scans: np.ndarray, digits: np.ndarray, places: np.ndarray
+    folder: Path, part: str, scans: np.ndarray, digits: np.ndarray, indices: np.ndarray
 ) -> None:
     """One digit a picture, `<part>.jsonl`."""
     (folder / "digits").mkdir(parents=True, exist_ok=True)
     with (folder / f"{part}.jsonl").open("w") as file:
-        for i in sorted(places):
+        for i in sorted(indices):
             name = f"digits/{i:04d}.png"
             enlarge(scans[i], SIDE).save(folder / name)
             row = {"image": name, "prefix": QUESTION, "suffix": str(digits[i])}

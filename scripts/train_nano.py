@@ -190,9 +190,9 @@ class Losses:
         image = jnp.repeat(image, num_prompts, axis=0)
         ids = ids.reshape(-1, length)
         starts = batch["starts"].reshape(-1, 1)
-        place = jnp.arange(length)[None]
+        index = jnp.arange(length)[None]
         is_token = ids != 0
-        is_response = is_token & (place >= starts)
+        is_response = is_token & (index >= starts)
         inputs = (ids[:, :-1], is_token[:, :-1], is_response[:, :-1])
         hidden = self.backbone.text_decoder(image, *inputs)
         hidden = hidden[:, image.shape[1] :]
@@ -370,8 +370,8 @@ def _box_recall(tokens: np.ndarray, targets: np.ndarray, first: int) -> float:
     for row, target in zip(
         tokens.reshape(-1, tokens.shape[-1]), targets.reshape(-1, targets.shape[-1])
     ):
-        places = np.flatnonzero((target >= first) & (target < first + 1024))
-        for box in places.reshape(-1, 4):
+        indices = np.flatnonzero((target >= first) & (target < first + 1024))
+        for box in indices.reshape(-1, 4):
             a, b = row[box] - first, target[box] - first
             low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
             overlap = np.prod(np.maximum(high - low, 0))
