@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from keras_pg2.checks.packages import import_packages
 from keras_pg2.datasets.augmentations import Augmentation, augment
 from keras_pg2.datasets.order import EpochOrder
 from keras_pg2.datasets.rows import Row, columns, paths_of
@@ -258,11 +259,8 @@ def grain_batches(
 
 
 def _import_grain() -> ModuleType:
-    try:
-        import grain
-    except ImportError as error:
-        raise ImportError(
-            "Expected the package grain, which is not installed. Run: pip install "
-            "'keras-pg2[finetune]'. Or use RowBatches, which needs no package."
-        ) from error
-    return grain
+    advice = (
+        "Run: pip install 'keras-pg2[finetune]'. Or use RowBatches, which needs no "
+        "package."
+    )
+    return import_packages("grain", advice=advice)[0]

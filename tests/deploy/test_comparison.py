@@ -10,7 +10,13 @@ import pytest
 
 from keras_pg2.deploy.comparison import LogitComparison, bounds, check_comparison
 
-CLOSE = LogitComparison(20, 0.5, 1.3, 0.902, 13)
+CLOSE = LogitComparison(
+    num_tokens=20,
+    largest_difference=0.5,
+    largest_logit=1.3,
+    lowest_correlation=0.902,
+    num_same_choice=13,
+)
 
 
 def backbone(num_layers: int, dtype: str = "float32") -> SimpleNamespace:

@@ -72,7 +72,7 @@ def read_manifest(
     return manifest
 
 
-def check_keys(path: Path, entries: Mapping[str, Any], keys: Sequence[str]) -> None:
+def check_keys(path: Path, entries: Mapping[str, object], keys: Sequence[str]) -> None:
     """Raise ValueError if entries of the manifest at `path` lack some keys."""
     missing = [key for key in keys if key not in entries]
     if missing:

@@ -84,14 +84,7 @@ class LiteRTModel(ExportedModel):
     def prefill(
         self, image_features: np.ndarray, token_ids: Sequence[int]
     ) -> tuple[np.ndarray, RunnerState]:
-        """Reads image and prompt.
-
-        Returns:
-            float32[V] logits of the first token, and the state.
-
-        Raises:
-            ValueError: when the prompt is longer than the longest prefill.
-        """
+        """Read image and prompt; ValueError if longer than the longest prefill."""
         lengths = self.manifest["prefill_lengths"]
         count = len(token_ids)
         length = next((n for n in lengths if n >= count), None)

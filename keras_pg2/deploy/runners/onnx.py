@@ -84,14 +84,7 @@ class ONNXModel(ExportedModel):
     def prefill(
         self, image_features: np.ndarray, token_ids: Sequence[int]
     ) -> tuple[np.ndarray, RunnerState]:
-        """Reads image and prompt.
-
-        Returns:
-            float32[V] logits of the first token, and the state.
-
-        Raises:
-            ValueError: when image and prompt are longer than the context.
-        """
+        """Read image and prompt; ValueError if longer than the context."""
         length = image_features.shape[1] + len(token_ids)
         if length > self.manifest["cache_length"]:
             raise ValueError(

@@ -51,10 +51,6 @@ class ExportedModel(ABC):
 
     Attributes:
         manifest: what is in that file: sizes, lengths, special tokens.
-
-    Raises:
-        FileNotFoundError: when the directory or a file of it is not there.
-        ValueError: when the manifest or the vocabulary is not whole.
     """
 
     def __init__(
@@ -80,10 +76,10 @@ class ExportedModel(ABC):
     def prefill(
         self, image_features: np.ndarray, token_ids: Sequence[int]
     ) -> tuple[np.ndarray, RunnerState]:
-        """Reads image and prompt: float32[V] logits of the first token, and the state.
+        """Return float32[V] logits of the answer's first token, and the state.
 
         Raises:
-            ValueError: when the prompt is longer than the files can read.
+            ValueError: if image and prompt are longer than the files can read.
         """
 
     @abstractmethod

@@ -6,7 +6,6 @@ Axes: B batch, S pixels of a side, H and W of a picture as it comes.
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any
 
 from keras_pg2.preprocessing.image_converter import PaliGemma2ImageConverter
 from keras_pg2.preprocessing.resizing import LEVELS_TO_INPUT
@@ -141,7 +140,7 @@ def to_pixels(
     """
     height, width = converter.image_size
 
-    def resize(levels: Tensor, size: Any) -> Tensor:
+    def resize(levels: Tensor, size: Tensor) -> Tensor:
         levels = tf.image.resize(
             levels, size, converter.interpolation, antialias=converter.antialias
         )

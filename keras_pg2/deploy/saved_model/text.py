@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from types import ModuleType
-from typing import Any
 
 from keras_pg2.deploy.preparation import describe_preparation
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
@@ -126,13 +125,13 @@ class GraphText:
         num_ends = len(ends[0]) + len(ends[1])
         return ids, tf.where(is_valid, lengths, num_ends), error
 
-    def _empty_rows(self, like: Any) -> Any:
+    def _empty_rows(self, like: Tensor) -> Tensor:
         """Return as many rows as another tensor has, without tokens."""
         tf = self.tf
         lengths = tf.zeros([like.nrows()], tf.int64)
         return tf.RaggedTensor.from_row_lengths(tf.zeros([0], tf.int32), lengths)
 
-    def _join(self, ids: Any, ends: tuple[list[int], list[int]]) -> Any:
+    def _join(self, ids: Tensor, ends: tuple[list[int], list[int]]) -> Tensor:
         tf = self.tf
         count = ids.nrows()
         first, last = (
@@ -143,6 +142,6 @@ class GraphText:
         )
         return tf.concat([first, ids, last], axis=1)
 
-    def _pad(self, ids: Any, size: int) -> Tensor:
+    def _pad(self, ids: Tensor, size: int) -> Tensor:
         dense = ids.to_tensor(self.pad_token_id, shape=[None, size])
         return self.tf.ensure_shape(dense, [None, size])
