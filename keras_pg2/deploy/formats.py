@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 from keras_pg2.files.whole_files import check_folders
 
 if TYPE_CHECKING:
-    from keras_pg2.deploy.comparison import LogitComparison
-    from keras_pg2.deploy.saved_model.verification import SavedModelComparison
     from keras_pg2.tasks import PaliGemma2CausalLM
 
 
@@ -37,8 +35,8 @@ class Format:
 
     def export(
         self, model: PaliGemma2CausalLM, path: Path, quantization: str | None
-    ) -> LogitComparison | SavedModelComparison:
-        """Write a model and return how the files compare with it."""
+    ) -> object:
+        """Write a model; `str` of what is returned says how the files compare."""
         function = getattr(import_module("keras_pg2.deploy"), self.function)
         if not self.quantizations:
             return function(model, path)
