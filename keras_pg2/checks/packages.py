@@ -19,6 +19,7 @@ def import_packages(*names: str, advice: str) -> list[ModuleType]:
     try:
         return [import_module(name) for name in names]
     except ImportError as error:
+        package = str(error.name).partition(".")[0]
         raise ImportError(
-            f"Expected the package {error.name}, which is not installed. {advice}"
+            f"Expected the package {package}, which is not installed. {advice}"
         ) from error
