@@ -20,4 +20,4 @@ def import_supervision() -> ModuleType:
 
 def import_coco_mask() -> ModuleType:
     """Return the module `pycocotools.mask`; raise ImportError if it is missing."""
-    return import_packages("pycocotools.mask", advice=_ADVICE)[0]
+    return import_packages("pycocotools", "pycocotools.mask", advice=_ADVICE)[1]
