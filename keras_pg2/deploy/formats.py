@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from keras_pg2.checks.dtypes import check_quantization
 from keras_pg2.files.whole_files import check_folders
 
 
@@ -66,7 +67,7 @@ def check_export(to: str, quantization: str | None, path: Path, backend: str) ->
 
     Args:
         to: a name of `FORMATS`.
-        quantization: None for float32.
+        quantization: None or "float32" for none.
         path: the file or directory to be.
         backend: of Keras.
 
@@ -83,12 +84,7 @@ def check_export(to: str, quantization: str | None, path: Path, backend: str) ->
             "of other packages are written by `keras-pg2 convert`."
         )
     found = FORMATS[to]
-    if quantization is not None and quantization not in found.quantizations:
-        kinds = ", ".join(found.quantizations) or "none: float32 alone"
-        raise ValueError(
-            f"Expected a quantization that {to} has ({kinds}). Received: "
-            f"{quantization!r}."
-        )
+    check_quantization(quantization, found.quantizations, f"quantization of {to}")
     if backend not in found.backends:
         raise ValueError(
             f"Expected the backend {' or '.join(found.backends)} for {to}. Received: "

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_pg2.catalogue.architecture import count_parameters, override_architecture
+from keras_pg2.checks.dtypes import check_quantization
 from keras_pg2.deploy.comparison import LogitComparison
 from keras_pg2.deploy.litert.files import (
     FilePlan,
@@ -16,7 +17,6 @@ from keras_pg2.deploy.litert.files import (
     write_file,
     write_in_a_process,
 )
-from keras_pg2.deploy.litert.quantization import check_quantization
 from keras_pg2.deploy.litert.source import (
     check_cache_length,
     import_tensorflow,
@@ -48,7 +48,7 @@ def export_litert(
     Args:
         model: a `PaliGemma2CausalLM` with a preprocessor.
         path: the directory to be.
-        quantization: None for float32, "float16", "int8" or "int4"; see
+        quantization: None or "float32", "float16", "int8" or "int4"; see
             `litert_quantization.quantize`.
         prefill_lengths: tokens of prompts, bos and newline among them, for each of
             which there will be a `prefill_<length>`; a prompt takes the shortest
@@ -67,7 +67,7 @@ def export_litert(
             quantization or lengths that do not fit; also when the files' logits are
             not the model's, and then nothing is left at `path`.
     """
-    check_quantization(quantization)
+    quantization = check_quantization(quantization)
     backbone, preprocessor = checked_parts(model)
     lengths = _check_lengths(prefill_lengths)
     cache_length = check_cache_length(

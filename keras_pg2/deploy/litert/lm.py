@@ -21,11 +21,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from keras_pg2.catalogue.architecture import num_image_tokens
+from keras_pg2.checks.dtypes import check_quantization
 from keras_pg2.deploy.comparison import LogitComparison, check_comparison
 from keras_pg2.deploy.litert.files import write_file
 from keras_pg2.deploy.litert.graph import FORBIDDEN, Biases, LiteRTGraph
 from keras_pg2.deploy.litert.lm_parts import LiteRTLMParts
-from keras_pg2.deploy.litert.quantization import check_quantization
 from keras_pg2.deploy.litert.signatures import (
     Signature,
     cache_by_name,
@@ -89,7 +89,7 @@ def export_litertlm(
             litert-lm-builder is missing.
         TypeError, ValueError: as `export_litert`.
     """
-    check_quantization(quantization)
+    quantization = check_quantization(quantization)
     backbone, preprocessor = checked_parts(model)
     if not isinstance(prefill_length, int) or prefill_length < 3:
         raise ValueError(

@@ -14,21 +14,11 @@ from collections.abc import Iterator
 
 from keras_pg2.typing import Architecture
 
-KINDS = ("float16", "int8", "int4")
 BLOCK_SIZE = 32
 """Inputs that share a scale in int4 kernels."""
 
 PROJECTION = ".*vision_projection/.*"
 TEXT_MLP = ".*text_decoder/block_[0-9]+/mlp/.*"
-
-
-def check_quantization(quantization: str | None) -> None:
-    """Raises ValueError for a kind that is none."""
-    if quantization is not None and quantization not in KINDS:
-        raise ValueError(
-            f"Expected quantization as one of {', '.join(KINDS)}, or None for "
-            f"float32. Received: {quantization!r}."
-        )
 
 
 def quantize(model: bytes, quantization: str, architecture: Architecture) -> bytes:
@@ -42,7 +32,7 @@ def quantize(model: bytes, quantization: str, architecture: Architecture) -> byt
 
     Args:
         model: a float32 file of `litert_signatures.convert`.
-        quantization: of `KINDS`.
+        quantization: "float16", "int8" or "int4".
         architecture: of the network, by part.
 
     Raises:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from keras_pg2.catalogue.architecture import count_parameters, override_architecture
+from keras_pg2.checks.dtypes import check_quantization
 from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.conversion.from_model import ModelSource, from_model
 from keras_pg2.conversion.huggingface.writer import write_description, write_tokenizer
 from keras_pg2.deploy.comparison import LogitComparison
 from keras_pg2.deploy.onnx.builder import GraphBuilder, Types
 from keras_pg2.deploy.onnx.graph import ONNXGraph
-from keras_pg2.deploy.onnx.quantization import DTYPES, SUFFIXES, check_quantization
+from keras_pg2.deploy.onnx.quantization import DTYPES, SUFFIXES
 from keras_pg2.deploy.onnx.weights import FILE_BYTES, WeightFiles
 from keras_pg2.deploy.onnx_verification import verify_onnx
 from keras_pg2.deploy.preparation import checked_parts, describe_preparation
@@ -53,7 +54,7 @@ def export_onnx(
     Args:
         model: a `PaliGemma2CausalLM` with a preprocessor.
         path: the directory to be.
-        quantization: None for float32; "float16", which is computed in float32;
+        quantization: None or "float32"; "float16", which is computed in float32;
             "int8", with a scale for each 32 inputs of an output; "int4", which is that
             in 4 bits for the decoder's MLPs, and int8 for all else.
         file_bytes: most bytes of a file of weights; a weight that is larger has a
@@ -71,7 +72,7 @@ def export_onnx(
             is no whole number >= 1; also when the files' logits are not the model's,
             and then nothing is left at `path`.
     """
-    check_quantization(quantization)
+    quantization = check_quantization(quantization)
     check_at_least_one("file_bytes", file_bytes)
     onnx = _import_onnx()
     backbone, preprocessor = checked_parts(model)

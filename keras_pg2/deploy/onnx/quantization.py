@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-QUANTIZATIONS = ("float16", "int8", "int4")
 SUFFIXES = {None: "", "float16": "_fp16", "int8": "_quantized", "int4": "_q4"}
 """Of file names, as transformers.js has them for its `DTYPES`."""
 DTYPES = {None: "fp32", "float16": "fp16", "int8": "q8", "int4": "q4"}
@@ -18,15 +17,6 @@ DTYPES = {None: "fp32", "float16": "fp16", "int8": "q8", "int4": "q4"}
 BLOCK_SIZE = 32
 """Inputs that share a scale."""
 _NUMBERS_AT_A_TIME = 2**24
-
-
-def check_quantization(quantization: str | None) -> None:
-    """Raises ValueError for an unknown one."""
-    if quantization is not None and quantization not in QUANTIZATIONS:
-        raise ValueError(
-            f"Expected quantization as one of {', '.join(QUANTIZATIONS)}, or None for "
-            f"float32. Received: {quantization!r}."
-        )
 
 
 def block_quantize(matrix: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
