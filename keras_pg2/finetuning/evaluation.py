@@ -12,6 +12,7 @@ from keras_pg2.codecs.parsing import has_only_whole_boxes, parse_detections
 from keras_pg2.datasets.loading import RowBatches
 from keras_pg2.datasets.rows import Row, columns
 from keras_pg2.metrics import coco_average_precision
+from keras_pg2.tasks import PaliGemma2CausalLM
 from keras_pg2.tasks.answering.answers import ScoredAnswer
 from keras_pg2.tasks.answering.detection_scores import geometric_mean, token_features
 
@@ -122,7 +123,7 @@ def check_packages(metric: str) -> None:
 
 
 def evaluate(
-    model: Any,
+    model: PaliGemma2CausalLM,
     rows: Sequence[Row],
     metric: str,
     batch_size: int,
@@ -161,10 +162,13 @@ def evaluate(
     return Evaluation(loss, float(losses["accuracy"]), result, samples)
 
 
-def answer_rows(model: Any, rows: Sequence[Row], batch_size: int) -> list[ScoredAnswer]:
+def answer_rows(
+    model: PaliGemma2CausalLM, rows: Sequence[Row], batch_size: int
+) -> list[ScoredAnswer]:
     """The model's answers, little longer than the longest truth."""
     if not rows:
         return []
+    assert model.preprocessor is not None
     truths = model.preprocessor.tokenizer.tokenize([row["responses"] for row in rows])
     room = max(len(truth) for truth in truths) + _SPARE_TOKENS
     answers = []
@@ -175,7 +179,9 @@ def answer_rows(model: Any, rows: Sequence[Row], batch_size: int) -> list[Scored
     return answers
 
 
-def _reader(model: Any, answer: ScoredAnswer) -> Callable[[], Detections]:
+def _reader(
+    model: PaliGemma2CausalLM, answer: ScoredAnswer
+) -> Callable[[], Detections]:
     """Reads an answer's boxes, each as sure as its tokens are probable.
 
     Where the text is not well formed, all are as sure as the whole answer.
@@ -184,6 +190,7 @@ def _reader(model: Any, answer: ScoredAnswer) -> Callable[[], Detections]:
     def read() -> Detections:
         found = parse_detections(answer.text, _SIDE, _SIDE)
         if has_only_whole_boxes(answer.text):
+            assert model.preprocessor is not None
             features = token_features(answer, model.preprocessor.tokenizer)
             scores = geometric_mean(features)
         else:
