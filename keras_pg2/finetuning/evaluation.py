@@ -140,10 +140,12 @@ def evaluate(
     """
     batches = RowBatches(rows, batch_size, shuffle=False)
     losses = model.evaluate(batches, verbose=0, return_dict=True)
+    assert isinstance(losses, dict)
     loss, score = float(losses["loss"]), METRICS[metric].score
-    places = np.unique(np.linspace(0, len(rows) - 1, num_samples).astype(int)).tolist()
+    spread = np.linspace(0, len(rows) - 1, num_samples).astype(int)
+    indices = np.unique(spread).tolist()
     if score is None:
-        shown = [rows[place] for place in places]
+        shown = [rows[i] for i in indices]
         given = answer_rows(model, shown, batch_size)
         result = loss
     else:
@@ -154,7 +156,7 @@ def evaluate(
                 for row, one in zip(rows, answers, strict=True)
             ]
         )
-        shown, given = [rows[i] for i in places], [answers[i] for i in places]
+        shown, given = [rows[i] for i in indices], [answers[i] for i in indices]
     samples = tuple(
         Sample(row["prompts"], row["responses"], one.text)
         for row, one in zip(shown, given)
