@@ -71,7 +71,7 @@ def test_an_adapter_is_merged_and_the_files_verified(preset, tmp_path) -> None:
     ("words", "message"),
     [
         (("--to", "tflite"), "Expected a format of saved_model, onnx, litert"),
-        (("--to", "litert", "--quantize", "int2"), "(float16, int8, int4)"),
+        (("--to", "litert", "--quantize", "int2"), "float16, int8, int4. Received"),
         (("--to", "litert", "--adapter", "nowhere"), "Expected an adapter"),
     ],
 )

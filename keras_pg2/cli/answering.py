@@ -1,24 +1,144 @@
-"""From picture files and prompts to the model's answers."""
+"""The commands `caption`, `ask` and `generate`: from pictures and prompts to texts."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-import numpy as np
 import typer
 
-from keras_pg2.catalogue.names import NANO_ALIAS, locate
-from keras_pg2.cli.messages import notice, progress
-from keras_pg2.cli.options import BATCH_SIZE, Settings
+from keras_pg2.cli import options
+from keras_pg2.cli.backends import use_backend
+from keras_pg2.cli.inputs import check_pictures, find_pictures, read_picture
+from keras_pg2.cli.loading import load_model
+from keras_pg2.cli.messages import progress
+from keras_pg2.cli.options import ModelChoice, Sampling, with_options
 from keras_pg2.cli.outputs import expand_user
 
 if TYPE_CHECKING:
     from keras_pg2.tasks import PaliGemma2CausalLM
+
+Language = Annotated[
+    str,
+    typer.Option(help="Language code of the answer.", rich_help_panel=options.ANSWERS),
+]
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where answers go.
+
+    Attributes:
+        output: File of JSON lines; None prints the answers.
+        batch_size: Pictures at a time, with a file.
+        as_json: Whether to print one JSON document in the end.
+    """
+
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE.jsonl",
+            help="Write one JSON line an answer to this file as they come, many "
+            "pictures at a time; a second call goes on where the first stopped. "
+            "Default: print.",
+            rich_help_panel=options.ANSWERS,
+            show_default=False,
+        ),
+    ] = None
+    batch_size: options.BatchSize = options.BATCH_SIZE
+    as_json: options.AsJson = False
+
+
+@with_options
+def caption(
+    images: options.Pictures,
+    *,
+    long: Annotated[
+        bool, typer.Option("--long", help="A longer description (`describe`).")
+    ] = False,
+    language: Language = "en",
+    choice: ModelChoice,
+    sampling: Sampling,
+    destination: Destination,
+) -> None:
+    """Say in a sentence what is in a picture."""
+    use_backend(choice.backend)
+    from keras_pg2.preprocessing import prompts
+
+    prompt = prompts.describe(language) if long else prompts.caption(language)
+    print_answers(images, [(prompt, prompt)], choice, sampling, destination)
+
+
+@with_options
+def ask(
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE|FOLDER|QUESTION",
+            help="Picture files or folders, and last the question unless --question is "
+            "given.",
+            show_default=False,
+        ),
+    ],
+    *,
+    question: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--question",
+            "-q",
+            help="A question; several may be given.",
+            show_default=False,
+        ),
+    ] = None,
+    language: Language = "en",
+    choice: ModelChoice,
+    sampling: Sampling,
+    destination: Destination,
+) -> None:
+    """Answer questions about a picture."""
+    paths, questions = split_question(images, question or [])
+    use_backend(choice.backend)
+    from keras_pg2.preprocessing import prompts
+
+    asked = [(prompts.answer(text, language), text) for text in questions]
+    print_answers(paths, asked, choice, sampling, destination)
+
+
+@with_options
+def generate(
+    prompt: Annotated[
+        list[str],
+        typer.Option(
+            "--prompt",
+            "-p",
+            help="A prompt; several may be given.",
+            show_default=False,
+        ),
+    ],
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="IMAGE|FOLDER",
+            help="Picture files, or folders of them; none for text alone.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    choice: ModelChoice,
+    sampling: Sampling,
+    destination: Destination,
+) -> None:
+    """Continue a raw prompt, with a picture or without one."""
+    use_backend(choice.backend)
+    asked = [(text, text) for text in prompt]
+    print_answers(images or [], asked, choice, sampling, destination)
 
 
 class Answer(NamedTuple):
@@ -29,146 +149,116 @@ class Answer(NamedTuple):
     text: str
 
 
-def find_pictures(paths: Sequence[Path]) -> list[Path]:
-    """Files as they are, and all pictures of each folder.
+def print_answers(
+    images: Sequence[Path],
+    prompts: Sequence[tuple[str, str]],
+    choice: ModelChoice,
+    sampling: Sampling,
+    destination: Destination,
+) -> None:
+    """Ask and print. One answer is printed alone, several say what they are of.
 
-    Raises:
-        FileNotFoundError: when there is neither a file nor a folder of that name.
-        ValueError: when there is no picture in a folder.
+    Args:
+        images: Picture files and folders; none to ask without a picture.
+        prompts: Each raw prompt and what it is called in the output.
+        choice: Model to ask.
+        sampling: Limits, and how answers are drawn.
+        destination: Prints, or writes to a file.
     """
-    from keras_pg2.preprocessing.image_files import check_image_file
-    from keras_pg2.tasks.answering.prediction_rows import list_pictures
-
-    found: list[Path] = []
-    for path in map(expand_user, paths):
-        if os.path.isdir(path):
-            found.extend(list_pictures(path))
-        else:
-            found.append(check_image_file(path))
-    return found
+    images = find_pictures(images)
+    raw_prompts = [prompt for prompt, _ in prompts]
+    if destination.output is not None:
+        write_answers(
+            images, raw_prompts, choice, sampling, destination, destination.output
+        )
+        return
+    as_json = destination.as_json
+    images = check_pictures(images)
+    model = load_model(choice, sampling)
+    records = []
+    answers = ask_model(model, images or [None], raw_prompts, sampling)
+    for answer, (_, name) in zip(answers, cycle(prompts)):
+        image = None if answer.image is None else str(answer.image)
+        records.append({"image": image, "prompt": answer.prompt, "text": answer.text})
+        if as_json:
+            continue
+        origin = [image] if image and len(images) > 1 else []
+        origin += [name] if len(prompts) > 1 else []
+        typer.echo(": ".join([*origin, answer.text]))
+    if as_json:
+        typer.echo(json.dumps(records, indent=2, ensure_ascii=False))
 
 
 def write_answers(
     images: Sequence[Path],
     prompts: Sequence[str],
-    settings: Settings,
+    choice: ModelChoice,
+    sampling: Sampling,
     destination: Destination,
+    output: Path,
 ) -> None:
-    """Asks every prompt about every picture and writes JSON lines.
+    """Ask every prompt about every picture and write JSON lines to `output`.
 
     Raises:
-        ValueError: when there is no picture, or something else in the file.
-        OSError: when it cannot be written.
+        ValueError: if there is no picture, or something else in the file.
+        OSError: if it cannot be written.
     """
     from keras_pg2.tasks.answering.predictions import predict
     from keras_pg2.tasks.answering.record_file import RecordFile
 
-    output = destination.output
-    assert output is not None
     if not images:
         raise ValueError("Expected picture files or folders together with --output.")
     RecordFile(output).done()
-    model = load_model(settings)
     done = predict(
-        model,
+        load_model(choice, sampling),
         images,
         prompts,
         output,
         batch_size=destination.batch_size,
-        max_new_tokens=settings.max_new_tokens,
-        seed=settings.seed,
+        max_new_tokens=sampling.max_new_tokens,
+        seed=sampling.seed,
     )
     if destination.as_json:
         record = {"output": str(output), **done._asdict()}
         del record["records"]
         typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
         return
-    parts = [f"{done.num_answered} answered"]
+    counts = [f"{done.num_answered} answered"]
     if done.num_kept:
-        parts.append(f"{done.num_kept} were there before")
+        counts.append(f"{done.num_kept} were there before")
     if done.num_failed:
-        parts.append(f'{done.num_failed} not readable (see "error")')
-    typer.echo(f"{', '.join(parts)}: {output}")
-
-
-def check_pictures(paths: Sequence[Path]) -> list[Path]:
-    """Decodes every file once, so that a bad one is told before the model loads.
-
-    Returns:
-        The paths, with `~` replaced.
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when a file is no picture, or damaged.
-    """
-    from keras_pg2.preprocessing.images import read_image
-
-    expanded = [expand_user(path) for path in paths]
-    for path in expanded:
-        read_image(path)
-    return expanded
-
-
-def read_picture(path: Path) -> np.ndarray:
-    """uint8[H, W, 3] of a file, upright, transparency over white."""
-    from keras_pg2.preprocessing.images import load_rgb
-
-    return np.round(load_rgb(path)).astype(np.uint8)
-
-
-def load_model(settings: Settings) -> PaliGemma2CausalLM:
-    """Loads the model and sets its sampler; says so when it is the default one.
-
-    Raises:
-        ValueError, FileNotFoundError, OSError: as `PaliGemma2CausalLM.from_preset`.
-    """
-    directory = locate(settings.preset)
-    if settings.preset == NANO_ALIAS:
-        notice(
-            f"Using the bundled preset {directory.name}, which knows only drawn scenes "
-            "of coloured shapes and a short text. For photographs pass --preset; "
-            "`keras-pg2 presets` lists the released models."
-        )
-    with progress(f"Loading {directory.name}"):
-        from keras_pg2.generation import Sampler
-        from keras_pg2.tasks import PaliGemma2CausalLM
-
-        sampler = Sampler(settings.temperature, settings.top_k, settings.top_p)
-        model = PaliGemma2CausalLM.from_preset(
-            str(directory), dtype=settings.dtype.value
-        )
-        model.compile(sampler=sampler)
-    return model
+        counts.append(f'{done.num_failed} not readable (see "error")')
+    typer.echo(f"{', '.join(counts)}: {output}")
 
 
 def ask_model(
     model: PaliGemma2CausalLM,
     images: Sequence[Path | None],
     prompts: Sequence[str],
-    settings: Settings,
+    sampling: Sampling,
 ) -> Iterator[Answer]:
-    """Asks every prompt about every picture, and gives each answer as it comes.
+    """Ask every prompt about every picture, and give each answer as it comes.
 
     Args:
-        model: the model.
-        images: picture files; None asks without a picture.
-        prompts: the raw prompts.
-        settings: limits and seed.
+        model: The model.
+        images: Picture files; None asks without a picture.
+        prompts: Raw prompts.
+        sampling: Limits and seed.
 
     Raises:
-        ValueError: when a prompt is too long.
+        ValueError: if a prompt is too long.
     """
     for i, image in enumerate(images):
         inputs: dict[str, object] = {"prompts": list(prompts)}
         if image is not None:
             inputs["images"] = read_picture(image)
-        place = f" ({i + 1} of {len(images)})" if len(images) > 1 else ""
-        with progress(f"Answering{f' about {image}' if image else ''}{place}"):
+        count = f" ({i + 1} of {len(images)})" if len(images) > 1 else ""
+        with progress(f"Answering{f' about {image}' if image else ''}{count}"):
             texts = model.generate(
                 inputs,
                 strip_prompt=True,
-                max_new_tokens=settings.max_new_tokens,
-                seed=settings.seed,
+                max_new_tokens=sampling.max_new_tokens,
+                seed=sampling.seed,
             )
         for prompt, text in zip(prompts, texts):
             yield Answer(image, prompt, text)
@@ -177,10 +267,10 @@ def ask_model(
 def split_question(
     arguments: Sequence[str], questions: list[str]
 ) -> tuple[list[Path], list[str]]:
-    """Picture files and questions; the last argument is the question by default.
+    """Return picture files and questions; the last argument is the question by default.
 
     Raises:
-        ValueError: when there is no question, or no picture.
+        ValueError: if there is no question, or no picture.
     """
     if questions:
         return [Path(argument) for argument in arguments], questions
@@ -198,53 +288,3 @@ def split_question(
             'Write for example: keras-pg2 ask scene.png "how many objects are there?"'
         )
     return [Path(path) for path in paths], [question]
-
-
-class Destination(NamedTuple):
-    """Where answers go.
-
-    Attributes:
-        as_json: whether to print one JSON document in the end.
-        output: a file of JSON lines; None prints the answers.
-        batch_size: pictures at a time, with a file.
-    """
-
-    as_json: bool
-    output: Path | None = None
-    batch_size: int = BATCH_SIZE
-
-
-def print_answers(
-    images: Sequence[Path],
-    prompts: Sequence[tuple[str, str]],
-    settings: Settings,
-    destination: Destination,
-) -> None:
-    """Asks and prints. One answer is printed alone, several say what they are of.
-
-    Args:
-        images: picture files and folders; none to ask without a picture.
-        prompts: each raw prompt and what it is called in the output.
-        settings: model and limits.
-        destination: prints, or writes to a file.
-    """
-    images = find_pictures(images)
-    if destination.output is not None:
-        write_answers(images, [prompt for prompt, _ in prompts], settings, destination)
-        return
-    as_json = destination.as_json
-    images = check_pictures(images)
-    model = load_model(settings)
-    records = []
-    raw_prompts = [prompt for prompt, _ in prompts]
-    answers = ask_model(model, images or [None], raw_prompts, settings)
-    for answer, (_, name) in zip(answers, cycle(prompts)):
-        image = None if answer.image is None else str(answer.image)
-        records.append({"image": image, "prompt": answer.prompt, "text": answer.text})
-        if as_json:
-            continue
-        origin = [image] if image and len(images) > 1 else []
-        origin += [name] if len(prompts) > 1 else []
-        typer.echo(": ".join([*origin, answer.text]))
-    if as_json:
-        typer.echo(json.dumps(records, indent=2, ensure_ascii=False))

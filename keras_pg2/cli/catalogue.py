@@ -1,4 +1,4 @@
-"""The presets there are, as a table or as data. Keras is not needed."""
+"""The command `presets`: as a table or as data. Keras is not needed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -16,6 +17,8 @@ from keras_pg2.catalogue.architecture import (
 )
 from keras_pg2.catalogue.names import PRESETS, Preset, bundled_presets
 from keras_pg2.catalogue.released import NUM_EXTRA_ROWS
+from keras_pg2.cli import options
+from keras_pg2.typing import Architecture
 
 _LEGEND = """
 px: height and width of the pictures inside. kind: "scenes" knows only drawn scenes,
@@ -29,8 +32,17 @@ and log in with `hf auth login`:
   keras-pg2 caption photo.jpg --preset pali_gemma2_mix_3b_224 --dtype bfloat16"""
 
 
+def presets(as_json: options.AsJson = False) -> None:
+    """List the presets: what is bundled, and what can be downloaded."""
+    records = list_presets()
+    if as_json:
+        typer.echo(json.dumps(records, indent=2))
+    else:
+        print_presets(records)
+
+
 def list_presets() -> list[dict[str, Any]]:
-    """One record per preset: name, kind, parameters, image_size (pixels), sizes.
+    """Return one record per preset: name, kind, parameters, image_size (pixels), sizes.
 
     Sizes are bytes: `download_bytes`, and `memory_bytes` by the type of the weights.
     """
@@ -66,7 +78,7 @@ def list_presets() -> list[dict[str, Any]]:
 
 
 def print_presets(records: list[dict[str, Any]]) -> None:
-    """Prints records as a table, with how to get what is not bundled."""
+    """Print records as a table, with how to get what is not bundled."""
     console = Console(highlight=False)
     # Wide enough for every row in a pipe, and every row fits in a terminal of 80.
     console.width = max(console.width, 80)
@@ -80,7 +92,7 @@ def print_presets(records: list[dict[str, Any]]) -> None:
     for record in records:
         table.add_row(
             record["name"],
-            _in_words(record["parameters"]),
+            _abbreviate(record["parameters"]),
             str(record["image_size"]),
             record["kind"],
             "bundled" if record["is_bundled"] else _gigabytes(record["download_bytes"]),
@@ -90,8 +102,8 @@ def print_presets(records: list[dict[str, Any]]) -> None:
     console.print(_LEGEND, soft_wrap=True)
 
 
-def memory_bytes(architecture: dict[str, dict[str, Any]]) -> dict[str, int]:
-    """Bytes of the weights in memory by their type; scales of int4 in groups of 128.
+def memory_bytes(architecture: Architecture) -> dict[str, int]:
+    """Return bytes of weights in memory by type; scales of int4 in groups of 128.
 
     Quantised are the decoder's matrices, as KerasHub's `quantize` does with a filter;
     the embedding and all else stays bfloat16.
@@ -114,7 +126,7 @@ def memory_bytes(architecture: dict[str, dict[str, Any]]) -> dict[str, int]:
 
 
 def _download_bytes(preset: Preset) -> int:
-    """Of the hub's files: bfloat16 for PaliGemma 2, float32 for PaliGemma."""
+    """Size of the hub's files: bfloat16 for PaliGemma 2, float32 for PaliGemma."""
     itemsize = 2 if preset.text_decoder["has_post_norms"] else 4
     extra_rows = NUM_EXTRA_ROWS * preset.text_decoder["hidden_dim"]
     return itemsize * (preset.num_parameters + extra_rows)
@@ -124,5 +136,5 @@ def _gigabytes(num_bytes: int) -> str:
     return f"{num_bytes / 1e9:.1f}"
 
 
-def _in_words(count: int) -> str:
+def _abbreviate(count: int) -> str:
     return f"{count / 1e9:.2f} B" if count >= 1e9 else f"{count / 1e6:.2f} M"

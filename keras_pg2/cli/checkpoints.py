@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import (
@@ -21,7 +21,10 @@ from rich.progress import (
 
 from keras_pg2.catalogue.names import Preset, locate, resolve
 from keras_pg2.cli import options
-from keras_pg2.cli.messages import notice, reported_errors, stderr
+from keras_pg2.cli.messages import notice, stderr
+
+if TYPE_CHECKING:
+    from keras_pg2.conversion.tables.checkpoint import Checkpoint
 
 Source = Annotated[
     str,
@@ -41,6 +44,7 @@ TokenizerFile = Annotated[
 ]
 
 
+@options.with_options
 def convert(
     source: Source,
     target: Annotated[
@@ -71,48 +75,47 @@ def convert(
     ] = False,
 ) -> None:
     """Write a checkpoint in another format; no model is built."""
-    with reported_errors():
-        _use_no_backend()
-        from keras_pg2.conversion.convert import check_target, write_checkpoint
-        from keras_pg2.conversion.formats import open_checkpoint
+    _use_no_backend()
+    from keras_pg2.conversion.convert import check_target, write_checkpoint
+    from keras_pg2.conversion.formats import open_checkpoint
 
-        check_target(to, dtype, target)
-        path = locate(source)
-        checkpoint = open_checkpoint(path, tokenizer)
-        for note in checkpoint.notes:
-            notice(f"Note: {note}.")
-        with _bytes_progress(f"Writing {target}", checkpoint, dtype) as advance:
-            written = write_checkpoint(
-                checkpoint, target, to, dtype, overwrite=overwrite, advance=advance
-            )
-        typer.echo(f"{written}: {checkpoint.num_parameters:,} parameters")
+    _, dtype = check_target(to, dtype, target)
+    path = locate(source)
+    checkpoint = open_checkpoint(path, tokenizer)
+    for note in checkpoint.notes:
+        notice(f"Note: {note}.")
+    with _bytes_progress(f"Writing {target}", checkpoint, dtype) as advance:
+        written = write_checkpoint(
+            checkpoint, target, to, dtype, overwrite=overwrite, advance=advance
+        )
+    typer.echo(f"{written}: {checkpoint.num_parameters:,} parameters")
 
 
+@options.with_options
 def info(
     source: Source, tokenizer: TokenizerFile = None, as_json: options.AsJson = False
 ) -> None:
     """Describe a checkpoint, or a preset's name, without loading weights."""
-    with reported_errors():
-        _use_no_backend()
-        record = describe(source, tokenizer)
-        if as_json:
-            typer.echo(json.dumps(record, indent=2))
-            return
-        for name, value in record.items():
-            if isinstance(value, dict):
-                typer.echo(f"{name}:")
-                for key, number in value.items():
-                    typer.echo(f"  {key:26} {number}")
-            elif isinstance(value, list):
-                for entry in value:
-                    typer.echo(f"{name.removesuffix('s')}: {entry}")
-            else:
-                shown = f"{value:,}" if isinstance(value, int) else value
-                typer.echo(f"{name:28} {shown}")
+    _use_no_backend()
+    record = describe(source, tokenizer)
+    if as_json:
+        typer.echo(json.dumps(record, indent=2))
+        return
+    for name, value in record.items():
+        if isinstance(value, dict):
+            typer.echo(f"{name}:")
+            for key, number in value.items():
+                typer.echo(f"  {key:26} {number}")
+        elif isinstance(value, list):
+            for entry in value:
+                typer.echo(f"{name.removesuffix('s')}: {entry}")
+        else:
+            shown = f"{value:,}" if isinstance(value, int) else value
+            typer.echo(f"{name:28} {shown}")
 
 
 def describe(source: str, tokenizer: Path | None = None) -> dict[str, Any]:
-    """What is known of a checkpoint; for a released one that is not here, by name."""
+    """Return what is known of a checkpoint; of a released one not here, by its name."""
     found = resolve(source)
     if isinstance(found, Preset):
         return {
@@ -156,7 +159,7 @@ def _use_no_backend() -> None:
 
 @contextmanager
 def _bytes_progress(
-    text: str, checkpoint: Any, dtype: str | None
+    text: str, checkpoint: Checkpoint, dtype: str | None
 ) -> Iterator[Callable[[int], None]]:
     """A bar of bytes on stderr; nothing where that is no terminal."""
     from keras_pg2.conversion.convert import expected_bytes

@@ -1,24 +1,22 @@
-"""The main job on one picture, step by step, with what each step took."""
+"""The command `demo`: the main job on one picture, step by step, with seconds."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import typer
 from PIL import Image
 
-from keras_pg2.cli.answering import ask_model, check_pictures, load_model, read_picture
-from keras_pg2.cli.detecting import (
-    TASKS,
-    Search,
-    find_things,
-    format_record,
-    keep_things,
-)
-from keras_pg2.cli.options import Settings
+from keras_pg2.cli.answering import ask_model
+from keras_pg2.cli.backends import use_backend
+from keras_pg2.cli.detecting import TASKS, Search, find_things
+from keras_pg2.cli.detection_records import format_record, keep_detections
+from keras_pg2.cli.inputs import check_pictures, read_picture
+from keras_pg2.cli.loading import load_model
+from keras_pg2.cli.options import ModelChoice, Sampling, with_options
 from keras_pg2.cli.outputs import plan_outputs, prepare_folder, save_picture
 from keras_pg2.datasets import scenes
 
@@ -40,30 +38,46 @@ class Clock:
         self._last = now
 
 
-def run_demo(
-    settings: Settings,
-    output: Path,
-    image: Path | None,
-    scene_index: int,
-    labels: Sequence[str] | None,
+@with_options
+def demo(
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for the drawn scene and the pictures with boxes and masks, "
+            "NAME_boxes.png and NAME_masks.png, which are replaced if they are there.",
+        ),
+    ] = Path("demo-output"),
+    image: Annotated[
+        Path | None,
+        typer.Option(
+            help="A picture file of your own. Default: a scene is drawn.",
+            show_default=False,
+        ),
+    ] = None,
+    scene: Annotated[
+        int, typer.Option(min=0, help="Which scene of the held-out series to draw.")
+    ] = 27,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            "--labels",
+            "-l",
+            help="A thing to look for. Default: things that are in the scene.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    choice: ModelChoice,
 ) -> None:
-    """Caption, answers, text, boxes and masks of a picture.
-
-    Args:
-        settings: model.
-        output: folder for the drawn scene and the pictures with boxes and masks.
-        image: a picture file; None draws a scene, whose right answers are known
-            and printed beside the model's.
-        scene_index: which scene to draw.
-        labels: what to look for; None for things in the scene.
-
-    Raises:
-        ValueError, OSError: for bad input, before the model is loaded.
-    """
+    """Caption, answers, text, boxes and masks of one picture, step by step."""
+    use_backend(choice.backend)
     clock = Clock()
     output = prepare_folder(output)
     if image is None:
-        image, asked, names = draw_scene(output, scene_index)
+        image, asked, names = draw_scene(output, scene)
         clock.report("Draw a scene", str(image))
     else:
         [image] = check_pictures([image])
@@ -71,20 +85,20 @@ def run_demo(
     searches = [Search(task, labels or names) for task in TASKS]
     names = searches[0].names()
     targets = [plan_outputs([image], output, kind)[0] for kind in TASKS.values()]
-    model = load_model(settings)
+    model = load_model(choice)
     parameters = f"{model.count_params():,} parameters"
-    clock.report("Load the model", f"{settings.preset}, {parameters}")
+    clock.report("Load the model", f"{choice.preset}, {parameters}")
     for prompt, right_answer in asked.items():
-        [answer] = ask_model(model, [image], [prompt], settings)
+        [answer] = ask_model(model, [image], [prompt], Sampling())
         clock.report(prompt, _judge(answer.text, right_answer))
     for search, target in zip(searches, targets):
         try:
-            [(picture, things)] = find_things(model, [image], names, search)
+            [(picture, found)] = find_things(model, [image], names, search)
         except ConnectionError as error:
             # Boxes need no codec, which may have to be downloaded for masks.
             clock.report(search.task, f"left out: {error}")
             continue
-        record = keep_things(image, picture, things, target)
+        record = keep_detections(image, picture, found, target)
         clock.report(f"{search.task} {' ; '.join(names)}", format_record(record))
 
 

@@ -10,12 +10,11 @@ import typer
 
 from keras_pg2.cli import options
 from keras_pg2.cli.backends import use_backend
-from keras_pg2.cli.messages import notice, progress, reported_errors
+from keras_pg2.cli.messages import notice, progress
 from keras_pg2.deploy.formats import FORMATS, check_export
 
-FLOAT32 = "float32"
 
-
+@options.with_options
 def export(
     preset: Annotated[
         str,
@@ -35,7 +34,7 @@ def export(
     to: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}.", show_default=False)],
     quantize: Annotated[
         str, typer.Option(help="float32, or what the format has: float16, int8, int4.")
-    ] = FLOAT32,
+    ] = "float32",
     adapter: Annotated[
         Path | None,
         typer.Option(
@@ -43,32 +42,30 @@ def export(
         ),
     ] = None,
     backend: options.BackendName = None,
-    dtype: options.DTypeName = options.DType.AUTO,
+    dtype: options.DTypeName = options.AUTO,
 ) -> None:
     """Write a model as files for other runtimes, and hold them to it.
 
     The files are run on sample inputs beside the model, and the differences printed;
     files that are not the model's are not left in place.
     """
-    with reported_errors():
-        quantization = None if quantize == FLOAT32 else quantize
-        used = use_backend(backend)
-        found = check_export(to, quantization, output, used.value)
-        if adapter is not None and not adapter.exists():
-            raise FileNotFoundError(
-                f"Expected an adapter. Received: {adapter}, where there is none."
-            )
-        from keras_pg2.tasks import PaliGemma2CausalLM
+    used = use_backend(backend)
+    found = check_export(to, quantize, output, used.value)
+    if adapter is not None and not adapter.exists():
+        raise FileNotFoundError(
+            f"Expected an adapter. Received: {adapter}, where there is none."
+        )
+    from keras_pg2.tasks import PaliGemma2CausalLM
 
-        start = time.monotonic()
-        with progress(f"Loading {preset}"):
-            model = PaliGemma2CausalLM.from_preset(preset, dtype=dtype.value)
-            if adapter is not None:
-                model.adapters.load(adapter)
-        with progress(f"Writing and verifying {output} ({to}, {quantize})"):
-            comparison = found.export(model, output, quantization)
-        files = [output] if output.is_file() else sorted(output.rglob("*"))
-        for file in filter(Path.is_file, files):
-            typer.echo(f"{file}  {file.stat().st_size / 1e6:,.2f} MB")
-        typer.echo(f"verified: {comparison}")
-        notice(f"{time.monotonic() - start:.0f} s")
+    start = time.monotonic()
+    with progress(f"Loading {preset}"):
+        model = PaliGemma2CausalLM.from_preset(preset, dtype=dtype)
+        if adapter is not None:
+            model.adapters.load(adapter)
+    with progress(f"Writing and verifying {output} ({to}, {quantize})"):
+        comparison = found.export(model, output, quantize)
+    files = [output] if output.is_file() else sorted(output.rglob("*"))
+    for file in filter(Path.is_file, files):
+        typer.echo(f"{file}  {file.stat().st_size / 1e6:,.2f} MB")
+    typer.echo(f"verified: {comparison}")
+    notice(f"{time.monotonic() - start:.0f} s")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keras_pg2.catalogue.names import NANO_ALIAS
 from keras_pg2.cli import options
 from keras_pg2.cli.backends import use_backend
 from keras_pg2.cli.finetuning_choices import RANK, Files, Trained
 from keras_pg2.cli.finetuning_start import run_finetuning
-from keras_pg2.cli.messages import reported_errors
+from keras_pg2.cli.options import ModelChoice, with_options
 from keras_pg2.cli.outputs import expand_user
+
+if TYPE_CHECKING:
+    from keras_pg2.finetuning import Result
 
 DATA, TRAINING, WEIGHTS, RUN = "Data", "Training", "What is trained", "Run"
 
@@ -24,7 +26,9 @@ def _option(panel: str, help: str, *names: str, **kwargs: Any) -> Any:
     )
 
 
+@with_options
 def finetune(
+    *,
     data: Annotated[
         Path,
         _option(
@@ -37,7 +41,7 @@ def finetune(
     output: Annotated[
         Path, _option(RUN, "Directory of the run.", "--output", "-o", metavar="DIR")
     ],
-    preset: options.PresetName = NANO_ALIAS,
+    choice: ModelChoice,
     eval_data: Annotated[
         Path | None, _option(DATA, "A file of rows to evaluate on.")
     ] = None,
@@ -197,75 +201,74 @@ def finetune(
     resume: Annotated[
         bool, _option(RUN, "Go on with the run in --output.", "--resume")
     ] = False,
-    backend: options.BackendName = None,
-    dtype: options.DTypeName = options.DType.AUTO,
 ) -> None:
     """Train on your own data: an adapter, evaluated, that can go on after a stop."""
-    with reported_errors():
-        use_backend(backend)
-        from keras_pg2.finetuning import Settings
+    use_backend(choice.backend)
+    from keras_pg2.finetuning import Settings
 
-        settings = Settings(
-            recipe=recipe,
-            epochs=epochs,
-            batch_size=batch_size,
-            accumulate=accumulate,
-            learning_rate=learning_rate,
-            label_smoothing=label_smoothing,
-            dropout=dropout,
-            text_length=text_length,
-            metric=metric,
-            eval_rows=eval_rows,
-            eval_steps=eval_steps,
-            patience=patience,
-            augment=augment,
-            cache_features=cache_features,
-            seed=seed,
-            checkpoint_minutes=checkpoint_minutes,
-            checkpoint_steps=checkpoint_steps,
-        )
-        files = Files(
-            data,
-            eval_data,
-            eval_share,
-            image_folder,
-            format,
-            annotations,
-            prompt,
-            skip_bad,
-        )
-        trained = Trained(
-            rank, alpha, _words(targets), _words(parts), full, _words(freeze), quantize
-        )
-        result = run_finetuning(
-            preset,
-            _dtype(dtype, full),
-            files,
-            trained,
-            settings,
-            expand_user(output),
-            resume=resume,
-            checkpoint_activations=checkpoint_activations,
-        )
-        if not result.is_finished:
-            raise typer.Exit(130)
-        typer.echo(_summary(result))
+    settings = Settings(
+        recipe=recipe,
+        epochs=epochs,
+        batch_size=batch_size,
+        accumulate=accumulate,
+        learning_rate=learning_rate,
+        label_smoothing=label_smoothing,
+        dropout=dropout,
+        text_length=text_length,
+        metric=metric,
+        eval_rows=eval_rows,
+        eval_steps=eval_steps,
+        patience=patience,
+        augment=augment,
+        cache_features=cache_features,
+        seed=seed,
+        checkpoint_minutes=checkpoint_minutes,
+        checkpoint_steps=checkpoint_steps,
+    )
+    files = Files(
+        data=data,
+        eval_data=eval_data,
+        eval_share=eval_share,
+        image_folder=image_folder,
+        format=format,
+        annotations=annotations,
+        prompt=prompt,
+        skip_bad=skip_bad,
+    )
+    trained = Trained(
+        rank=rank,
+        alpha=alpha,
+        targets=_split(targets),
+        parts=_split(parts),
+        full=full,
+        freeze=_split(freeze),
+        quantize=quantize,
+    )
+    # Whole weights in bfloat16 would lose small updates, so auto is float32 there.
+    is_auto = choice.dtype == options.AUTO
+    result = run_finetuning(
+        choice.preset,
+        "float32" if full and is_auto else choice.dtype,
+        files,
+        trained,
+        settings,
+        expand_user(output),
+        resume=resume,
+        checkpoint_activations=checkpoint_activations,
+    )
+    if not result.is_finished:
+        raise typer.Exit(130)
+    typer.echo(_summary(result))
 
 
-def _dtype(dtype: options.DType, is_full: bool) -> str:
-    """Whole weights in bfloat16 would lose small updates, so auto is float32 there."""
-    is_auto = dtype is options.DType.AUTO
-    return options.DType.FLOAT32.value if is_full and is_auto else dtype.value
-
-
-def _words(text: str | None) -> list[str] | None:
-    """The words of a text with commas between them; None of None."""
+def _split(text: str | None) -> list[str] | None:
+    """Return the names in a text with commas between them; None of None."""
     if text is None:
         return None
-    return [word.strip() for word in text.split(",") if word.strip()]
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _summary(result: Any) -> str:
+def _summary(result: Result) -> str:
     product = result.output / "adapter.safetensors"
     shown = product if product.exists() else result.output / "preset"
     if result.best is None:

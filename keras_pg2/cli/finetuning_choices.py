@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from keras_pg2.cli.outputs import expand_user
 
 if TYPE_CHECKING:
+    from keras_pg2.datasets.detection_rows import EncodeMask
     from keras_pg2.datasets.rows import Rows
+    from keras_pg2.tasks import PaliGemma2CausalLM
+    from keras_pg2.typing import Architecture
 
 RANK = 8
-"""Of LoRA, where nobody says otherwise."""
+"""Rank of LoRA, where none is given."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +33,14 @@ class Files:
     skip_bad: bool = False
 
     def read(
-        self, prompt: str | None, seed: int, encode_mask: Callable[[], Any]
+        self, prompt: str | None, seed: int, encode_mask: Callable[[], EncodeMask]
     ) -> tuple[Rows, Rows]:
-        """Rows to train and to evaluate on, their pictures decoded once.
+        """Return rows to train and to evaluate on, their pictures decoded once.
 
         Args:
-            prompt: where the options have none.
-            seed: of the split.
-            encode_mask: makes an encoder of masks.
+            prompt: Prompt where the options have none.
+            seed: Seed of the split.
+            encode_mask: Makes an encoder of masks.
 
         Raises:
             ValueError, OSError: for bad files, entries, pictures; names them.
@@ -123,22 +126,24 @@ class Trained:
                 f"{', '.join(sorted(both))} in both."
             )
 
-    def check(self, architecture: Any) -> None:
-        """Sees that targets are layers of a network, by its numbers.
+    def check_targets(self, architecture: Architecture) -> None:
+        """Check that targets are layers of a network of some architecture.
 
         Raises:
-            ValueError: when one matches nothing; names near ones.
+            ValueError: if one matches nothing; names near ones.
         """
         from keras_pg2.tasks.adapters.layers import choose_layers
 
         if self.targets is not None:
             choose_layers(_paths(architecture), self.targets, self.parts)
 
-    def check_vision_is_frozen(self, architecture: Any, freezes_vision: bool) -> None:
-        """Sees that the vision tower gets no updates, by a network's numbers.
+    def check_vision_is_frozen(
+        self, architecture: Architecture, freezes_vision: bool
+    ) -> None:
+        """Check that the vision tower of an architecture gets no updates.
 
         Raises:
-            ValueError: when it does.
+            ValueError: if it does.
         """
         from keras_pg2.modeling.parts import PARTS
         from keras_pg2.tasks.adapters.layers import choose_layers
@@ -174,12 +179,12 @@ class Trained:
             return [part for part in WITH_BLOCKS if part not in frozen]
         return self.parts
 
-    def apply(self, model: Any, freezes_vision: bool) -> None:
-        """Makes just these weights trainable.
+    def apply(self, model: PaliGemma2CausalLM, freezes_vision: bool) -> None:
+        """Make just these weights trainable.
 
         Args:
-            model: the model.
-            freezes_vision: whether the recipe does.
+            model: The model.
+            freezes_vision: Whether the recipe freezes the vision tower.
         """
         from keras_pg2.modeling.parts import PARTS
 
@@ -194,8 +199,8 @@ class Trained:
         model.enable_lora(rank, self.targets, alpha=self.alpha, parts=parts)
 
 
-def _paths(architecture: Any) -> list[str]:
-    """Of all layers with a kernel, by the network's numbers."""
+def _paths(architecture: Architecture) -> list[str]:
+    """Return the paths of all layers with a kernel."""
     from keras_pg2.catalogue.architecture import variable_shapes
 
     shapes = variable_shapes(**architecture)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from keras_pg2.catalogue.architecture import override_architecture
 from keras_pg2.catalogue.names import locate, resolve
@@ -11,7 +11,8 @@ from keras_pg2.cli.finetuning_choices import Files, Trained
 from keras_pg2.cli.messages import notice, progress
 
 if TYPE_CHECKING:
-    from keras_pg2.finetuning import Settings
+    from keras_pg2.datasets.detection_rows import EncodeMask
+    from keras_pg2.finetuning import Result, Settings
 
 _NUM_TOLD = 5
 
@@ -26,8 +27,8 @@ def run_finetuning(
     *,
     resume: bool,
     checkpoint_activations: bool,
-) -> Any:
-    """Checks everything that can be checked, then loads the model and trains it.
+) -> Result:
+    """Check everything that can be checked, then load the model and train it.
 
     Raises:
         ValueError, OSError, ImportError: as `finetuning.finetune`, most of it before
@@ -37,16 +38,11 @@ def run_finetuning(
 
     from keras_pg2.conversion.formats import open_checkpoint
     from keras_pg2.conversion.to_preprocessor import build_preprocessor
-    from keras_pg2.finetuning import finetune
-    from keras_pg2.finetuning.description import (
-        check_same,
-        describe_data,
-        find_progress,
-    )
-    from keras_pg2.finetuning.evaluation import check_packages
+    from keras_pg2.finetuning.description import find_progress
     from keras_pg2.finetuning.lengths import leave_out_long
-    from keras_pg2.finetuning.plan import find_recipe, make_plan
+    from keras_pg2.finetuning.plan import find_recipe
     from keras_pg2.finetuning.run import LAST
+    from keras_pg2.finetuning.start import prepare_run
     from keras_pg2.tasks import PaliGemma2CausalLM
     from keras_pg2.tasks.adapters.base import short_name
     from keras_pg2.tasks.answering.detecting import DetectionFiles
@@ -65,12 +61,12 @@ def run_finetuning(
             f"Expected a preset with a tokenizer, received {preset!r} without one."
         )
     preprocessor = build_preprocessor(checkpoint)
-    trained.check(architecture)
+    trained.check_targets(architecture)
     recipe = find_recipe(settings.recipe, architecture)
     if settings.cache_features:
         trained.check_vision_is_frozen(architecture, recipe.freezes_vision)
 
-    def encode_mask() -> Any:
+    def encode_mask() -> EncodeMask:
         from keras_pg2.codecs.mask_codec import MaskCodec
 
         codec = DetectionFiles.of_preset(preset).mask_codec or MaskCodec.released()
@@ -90,18 +86,17 @@ def run_finetuning(
             if eval_rows:
                 eval_rows = leave_out_long(eval_rows, preprocessor, longest)
         _tell_skipped([*rows.skipped, *eval_rows.skipped])
-        plan = make_plan(
-            settings, architecture, preprocessor, rows, eval_rows, not trained.full
+        run = prepare_run(
+            output,
+            before,
+            settings,
+            rows,
+            eval_rows,
+            architecture=architecture,
+            preprocessor=preprocessor,
+            is_lora=not trained.full,
+            known={"base": short_name(preset), "backend": keras.config.backend()},
         )
-    if eval_rows:
-        check_packages(plan.settings.metric)
-    if before is not None:
-        record = {
-            "model": {"base": short_name(preset), "backend": keras.config.backend()},
-            "data": describe_data(rows, eval_rows),
-            "settings": plan.settings.as_record(),
-        }
-        check_same(before, record)
     keras.utils.set_random_seed(settings.seed)
     with progress(f"Loading {checkpoint.path.name}"):
         model = PaliGemma2CausalLM.from_preset(preset, dtype=dtype)
@@ -109,11 +104,11 @@ def run_finetuning(
         if checkpoint_activations:
             parts = ("vision_encoder", "text_decoder")
             model.backbone.checkpoint_activations = parts
-    return finetune(model, rows, eval_rows, plan.settings, output, resume=resume)
+    return run.train(model)
 
 
 def _tell_skipped(messages: list[str]) -> None:
-    """The first few of what was wrong with rows that were left out."""
+    """Tell the first few of what was wrong with rows that were left out."""
     for message in messages[:_NUM_TOLD]:
         notice(f"Skipped: {message}")
     if len(messages) > _NUM_TOLD:

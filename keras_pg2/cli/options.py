@@ -2,29 +2,61 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
 from keras_pg2.catalogue.names import NANO_ALIAS
+from keras_pg2.checks.dtypes import FLOATS, check_dtype
 from keras_pg2.cli.backends import Backend
-from keras_pg2.cli.outputs import ENDINGS
+from keras_pg2.cli.messages import reported_errors
 
-MODEL = "Model"
+MODEL, ANSWERS = "Model", "Answers"
 BATCH_SIZE = 8
-ANSWERS = "Answers"
+AUTO = "auto"
 
 
-class DType(StrEnum):
-    """Types that weights and activations may have."""
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that takes a class of options field by field.
 
-    AUTO = "auto"
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-    FLOAT16 = "float16"
+    Typer sees an option for each field of an argument that is a dataclass. Bad input,
+    also to such a class, ends the command with one message.
+
+    Args:
+        command: Its annotated arguments are options, or dataclasses of these.
+    """
+    parameters: list[inspect.Parameter] = []
+    classes: dict[str, Any] = {}
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        shown, kind = [parameter], parameter.annotation
+        if is_dataclass(kind):
+            classes[parameter.name] = kind
+            made = inspect.signature(cast(type, kind), eval_str=True)
+            shown = list(made.parameters.values())
+        parameters += [each.replace(kind=each.KEYWORD_ONLY) for each in shown]
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        with reported_errors():
+            for name, options in classes.items():
+                own = {field.name: values.pop(field.name) for field in fields(options)}
+                values[name] = options(**own)
+            command(**values)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return run
+
+
+def _read_dtype(text: str) -> str:
+    try:
+        return check_dtype(text, (AUTO, *FLOATS))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 Pictures = Annotated[
@@ -32,18 +64,6 @@ Pictures = Annotated[
     typer.Argument(
         metavar="IMAGE|FOLDER",
         help="Picture files, or folders of them.",
-        show_default=False,
-    ),
-]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE.jsonl",
-        help="Write one JSON line an answer to this file as they come, many pictures "
-        "at a time; a second call goes on where the first stopped. Default: print.",
-        rich_help_panel=ANSWERS,
         show_default=False,
     ),
 ]
@@ -55,96 +75,6 @@ BatchSize = Annotated[
         rich_help_panel=ANSWERS,
     ),
 ]
-Images = Annotated[
-    list[Path],
-    typer.Argument(metavar="IMAGE", help="Picture files.", show_default=False),
-]
-Labels = Annotated[
-    list[str],
-    typer.Option(
-        "--labels",
-        "--label",
-        "-l",
-        help="Names of what to look for, with commas between, or given several times.",
-        show_default=False,
-    ),
-]
-Draw = Annotated[
-    Path | None,
-    typer.Option(
-        "--draw",
-        "--output",
-        "-o",
-        help="Folder of the drawn copies, or for one picture a file that ends in "
-        f"{', '.join(ENDINGS)}. Default: NAME_boxes.png or NAME_masks.png beside each "
-        "picture. A file of that name is replaced.",
-        rich_help_panel=ANSWERS,
-        show_default=False,
-    ),
-]
-NoDraw = Annotated[
-    bool,
-    typer.Option("--no-draw", help="Draw nothing.", rich_help_panel=ANSWERS),
-]
-Coco = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE.json",
-        help="Also write all that was found as a COCO data set, with scores, to be "
-        "corrected in an annotation tool; file names are relative to it.",
-        rich_help_panel=ANSWERS,
-        show_default=False,
-    ),
-]
-MinScore = Annotated[
-    float,
-    typer.Option(
-        min=0.0,
-        max=1.0,
-        help="Leave out what has a lower score.",
-        rich_help_panel=ANSWERS,
-    ),
-]
-
-
-class Asked(StrEnum):
-    TOGETHER = "together"
-    EACH = "each"
-    BOTH = "both"
-
-
-AskedLabels = Annotated[
-    Asked,
-    typer.Option(
-        "--asked",
-        help="Labels all in one prompt, each in its own, or both, which takes longest "
-        "and finds most.",
-        rich_help_panel=ANSWERS,
-    ),
-]
-MaxOverlap = Annotated[
-    float | None,
-    typer.Option(
-        min=0.0,
-        max=1.0,
-        help="Of two boxes with one label that overlap by more (IoU) keep the one with "
-        "the higher score. Default: keep both (0.5 with --asked both).",
-        rich_help_panel=ANSWERS,
-        show_default=False,
-    ),
-]
-MaxDetections = Annotated[
-    int,
-    typer.Option(min=1, help="Most things in a picture.", rich_help_panel=ANSWERS),
-]
-PresetName = Annotated[
-    str,
-    typer.Option(
-        help="Name of a bundled preset, a directory written by save_to_preset, or a "
-        "downloaded Hugging Face directory of PaliGemma or PaliGemma 2.",
-        rich_help_panel=MODEL,
-    ),
-]
 BackendName = Annotated[
     Backend | None,
     typer.Option(
@@ -154,61 +84,14 @@ BackendName = Annotated[
     ),
 ]
 DTypeName = Annotated[
-    DType,
+    str,
     typer.Option(
         "--dtype",
+        parser=_read_dtype,
+        metavar=f"<{'|'.join((AUTO, *FLOATS))}>",
         help="Type of the weights; bfloat16 halves the memory. auto: bfloat16 on an "
         "accelerator, float32 on a CPU.",
         rich_help_panel=MODEL,
-    ),
-]
-Language = Annotated[
-    str,
-    typer.Option(help="Language code of the answer.", rich_help_panel=ANSWERS),
-]
-MaxNewTokens = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Most tokens of an answer. Default: as many as the preset was made for.",
-        rich_help_panel=ANSWERS,
-        show_default=False,
-    ),
-]
-Temperature = Annotated[
-    float,
-    typer.Option(
-        min=0.0,
-        help="0 takes the likeliest token; 1 draws by the model's probabilities.",
-        rich_help_panel=ANSWERS,
-    ),
-]
-TopK = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Draw among the K likeliest tokens.",
-        rich_help_panel=ANSWERS,
-        show_default=False,
-    ),
-]
-TopP = Annotated[
-    float | None,
-    typer.Option(
-        min=0.0,
-        max=1.0,
-        help="Draw among the likeliest tokens that together reach probability P.",
-        rich_help_panel=ANSWERS,
-        show_default=False,
-    ),
-]
-Seed = Annotated[
-    int | None,
-    typer.Option(
-        min=0,
-        help="Seed of the draws: the same seed gives the same answers.",
-        rich_help_panel=ANSWERS,
-        show_default=False,
     ),
 ]
 AsJson = Annotated[
@@ -217,29 +100,82 @@ AsJson = Annotated[
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Which model answers, and how.
+class ModelChoice:
+    """Which model a command uses, and on what.
 
     Attributes:
-        preset: name or directory.
-        dtype: dtype policy.
-        max_new_tokens: most tokens of an answer; None for the preset's length.
-        temperature: 0 takes the likeliest token.
-        top_k: draw among so many tokens; None for all.
-        top_p: draw among tokens of this probability together; None for all.
-        seed: of the draws; None for a fresh one.
-
-    Raises:
-        ValueError: when an option is given that has no effect.
+        preset: Name or directory.
+        backend: Backend of Keras; None finds one.
+        dtype: Dtype policy.
     """
 
-    preset: str = NANO_ALIAS
-    dtype: DType = DType.AUTO
-    max_new_tokens: int | None = None
-    temperature: float = 0.0
-    top_k: int | None = None
-    top_p: float | None = None
-    seed: int | None = None
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="Name of a bundled preset, a directory written by save_to_preset, or "
+            "a downloaded Hugging Face directory of PaliGemma or PaliGemma 2.",
+            rich_help_panel=MODEL,
+        ),
+    ] = NANO_ALIAS
+    backend: BackendName = None
+    dtype: DTypeName = AUTO
+
+
+def _drawing(help: str, **kwargs: Any) -> Any:
+    return typer.Option(help=help, rich_help_panel=ANSWERS, **kwargs)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How answers are drawn from a model's probabilities.
+
+    Attributes:
+        max_new_tokens: Most tokens of an answer; None for the preset's length.
+        temperature: 0 takes the likeliest token.
+        top_k: Number of likeliest tokens to draw among; None for all.
+        top_p: Probability of the tokens to draw among; None for all.
+        seed: Seed of the draws; None for a fresh one.
+
+    Raises:
+        ValueError: if an option is given that has no effect.
+    """
+
+    max_new_tokens: Annotated[
+        int | None,
+        _drawing(
+            "Most tokens of an answer. Default: as many as the preset was made for.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None
+    temperature: Annotated[
+        float,
+        _drawing(
+            "0 takes the likeliest token; 1 draws by the model's probabilities.",
+            min=0.0,
+        ),
+    ] = 0.0
+    top_k: Annotated[
+        int | None,
+        _drawing("Draw among the K likeliest tokens.", min=1, show_default=False),
+    ] = None
+    top_p: Annotated[
+        float | None,
+        _drawing(
+            "Draw among the likeliest tokens that together reach probability P.",
+            min=0.0,
+            max=1.0,
+            show_default=False,
+        ),
+    ] = None
+    seed: Annotated[
+        int | None,
+        _drawing(
+            "Seed of the draws: the same seed gives the same answers.",
+            min=0,
+            show_default=False,
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         for name in ("top_k", "top_p", "seed"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from keras_pg2.checks.dtypes import check_dtype
 from keras_pg2.conversion.formats import WRITERS, Writer, open_checkpoint
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import DTYPES
@@ -12,8 +13,6 @@ from keras_pg2.files.whole_files import staged
 
 TOKENIZER_FILE = "paligemma_tokenizer.model"
 """Beside a .npz, under the name big_vision gives it."""
-
-_SHORT = {"fp32": "float32", "f32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 def convert(
@@ -34,8 +33,9 @@ def convert(
         source: a checkpoint of any format, see `open_checkpoint`.
         target: a directory, or a file of the format's ending.
         to: "hf", "preset", "npz" or "sbs".
-        dtype: "float32", "bfloat16" or "float16" of all weights, for "sbs" also
-            "sfp" (8 bits); None keeps each tensor's own type ("sbs": bfloat16).
+        dtype: "float32", "bfloat16" or "float16" (or short, "bf16") of all weights, for
+            "sbs" also "sfp" (8 bits); None keeps each tensor's own type ("sbs":
+            bfloat16).
         tokenizer: a SentencePiece file, for a source that has none.
         overwrite: whether something at the target is replaced.
         advance: told the number of bytes of each block of weights when written.
@@ -72,9 +72,8 @@ def write_checkpoint(
 ) -> Path:
     """Writes an opened checkpoint; see `convert`."""
     target = Path(target).expanduser()
-    writer = check_target(to, dtype, target)
+    writer, dtype = check_target(to, dtype, target)
     checkpoint.check_is_float()
-    dtype = _SHORT.get(dtype or "", dtype)
     beside = target.with_name(TOKENIZER_FILE)
     proto = checkpoint.preprocessing.tokenizer if to == "npz" else None
     if proto is not None and beside.exists() and beside.read_bytes() != proto:
@@ -91,8 +90,7 @@ def write_checkpoint(
 
 
 def expected_bytes(checkpoint: Checkpoint, dtype: str | None) -> int:
-    """About how many bytes of weights will be written."""
-    dtype = _SHORT.get(dtype or "", dtype)
+    """About how many bytes of weights will be written; `dtype` in its long spelling."""
     if dtype is None:
         return checkpoint.num_bytes
     # 8-bit files keep the embedding in 16 bits; one byte a weight is the least.
@@ -100,8 +98,8 @@ def expected_bytes(checkpoint: Checkpoint, dtype: str | None) -> int:
     return checkpoint.num_parameters * itemsize
 
 
-def check_target(to: str, dtype: str | None, target: Path) -> Writer:
-    """Finds the writer of a format, before a source is opened.
+def check_target(to: str, dtype: str | None, target: Path) -> tuple[Writer, str | None]:
+    """Return the writer of a format and the long name of the weights' type.
 
     Raises:
         ValueError: for an unknown format or type, or another ending of the file.
@@ -111,14 +109,11 @@ def check_target(to: str, dtype: str | None, target: Path) -> Writer:
             f"Expected a format of {', '.join(WRITERS)}. Received: {to!r}."
         )
     writer = WRITERS[to]
-    if dtype is not None and _SHORT.get(dtype, dtype) not in writer.dtypes:
-        raise ValueError(
-            f"Expected one of {', '.join(writer.dtypes)} as the type of weights in a "
-            f"{writer.title}. Received: {dtype!r}."
-        )
+    if dtype is not None:
+        dtype = check_dtype(dtype, writer.dtypes, f"dtype of a {writer.title}")
     if writer.ending and target.suffix != writer.ending:
         raise ValueError(
             f"Expected a file that ends in {writer.ending} for a {writer.title}. "
             f"Received: {target}."
         )
-    return writer
+    return writer, dtype

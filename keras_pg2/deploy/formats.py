@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from keras_pg2.checks.dtypes import check_quantization
 from keras_pg2.files.whole_files import check_folders
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def check_export(to: str, quantization: str | None, path: Path, backend: str) ->
 
     Args:
         to: a name of `FORMATS`.
-        quantization: None for float32.
+        quantization: None or "float32" for none.
         path: the file or directory to be.
         backend: of Keras.
 
@@ -92,12 +93,7 @@ def check_export(to: str, quantization: str | None, path: Path, backend: str) ->
             "of other packages are written by `keras-pg2 convert`."
         )
     format = FORMATS[to]
-    if quantization is not None and quantization not in format.quantizations:
-        kinds = ", ".join(format.quantizations) or "none: float32 alone"
-        raise ValueError(
-            f"Expected a quantization that {to} has ({kinds}). Received: "
-            f"{quantization!r}."
-        )
+    check_quantization(quantization, format.quantizations, f"quantization of {to}")
     if backend not in format.backends:
         raise ValueError(
             f"Expected the backend {' or '.join(format.backends)} for {to}. Received: "

@@ -12,16 +12,6 @@ BYTES_PER_WEIGHT = {None: 4, "float16": 2, "int8": 1, "int4": 0.5}
 """By quantization of LiteRT and ONNX files, None for float32."""
 
 
-def check_quantization(quantization: str | None) -> None:
-    """Raise ValueError if a quantization is unknown."""
-    if quantization not in BYTES_PER_WEIGHT:
-        names = ", ".join(filter(None, BYTES_PER_WEIGHT))
-        raise ValueError(
-            f"Expected quantization as one of {names}, or None for float32. Received: "
-            f"{quantization!r}."
-        )
-
-
 def checked_parts(
     model: PaliGemma2CausalLM,
 ) -> tuple[PaliGemma2Backbone, PaliGemma2CausalLMPreprocessor]:

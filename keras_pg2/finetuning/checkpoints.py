@@ -22,6 +22,7 @@ from keras_pg2.conversion.adapters.files import ADAPTER_FILE
 from keras_pg2.conversion.tables.number_types import is_finite
 from keras_pg2.files.json_files import read_json
 from keras_pg2.files.whole_files import replaced
+from keras_pg2.tasks import PaliGemma2CausalLM
 
 STATE_FILE = "state.safetensors"
 PROGRESS_FILE = "progress.json"
@@ -32,7 +33,10 @@ class DivergedError(ValueError):
 
 
 def write_checkpoint(
-    directory: Path, model: Any, progress: dict[str, Any], with_optimizer: bool = True
+    directory: Path,
+    model: PaliGemma2CausalLM,
+    progress: dict[str, Any],
+    with_optimizer: bool = True,
 ) -> None:
     """Writes a checkpoint in the place of the one before.
 
@@ -79,7 +83,7 @@ def read_progress(directory: Path) -> dict[str, Any] | None:
     return read_json(path) if path.is_file() else None
 
 
-def restore_state(directory: Path, model: Any) -> None:
+def restore_state(directory: Path, model: PaliGemma2CausalLM) -> None:
     """Puts weights, optimizer and random generators back as they were.
 
     Raises:
@@ -105,7 +109,7 @@ def restore_state(directory: Path, model: Any) -> None:
         variable.assign(arrays[key])
 
 
-def restore_weights(directory: Path, model: Any) -> None:
+def restore_weights(directory: Path, model: PaliGemma2CausalLM) -> None:
     """Puts the trained weights of a checkpoint back, and nothing else.
 
     Raises:
@@ -139,7 +143,9 @@ def _check_space(folder: Path, num_bytes: int) -> None:
         raise OSError(f"there is no space left for it ({free / 1e6:.1f} MB are free)")
 
 
-def _read_state(model: Any, with_optimizer: bool) -> dict[str, np.ndarray]:
+def _read_state(
+    model: PaliGemma2CausalLM, with_optimizer: bool
+) -> dict[str, np.ndarray]:
     variables = _state_variables(model, with_optimizer)
     return {key: _to_numpy(variable) for key, variable in variables.items()}
 
@@ -151,7 +157,7 @@ def _to_numpy(variable: Any) -> np.ndarray:
     return np.asarray(ops.convert_to_numpy(value), order="C")
 
 
-def _state_variables(model: Any, with_optimizer: bool) -> dict[str, Any]:
+def _state_variables(model: PaliGemma2CausalLM, with_optimizer: bool) -> dict[str, Any]:
     found = _weights(model)
     if with_optimizer:
         found |= {f"optimizer/{i}": v for i, v in enumerate(model.optimizer.variables)}
@@ -159,6 +165,6 @@ def _state_variables(model: Any, with_optimizer: bool) -> dict[str, Any]:
     return found | {"random/0": model.backbone.text_decoder.noise.generator.state}
 
 
-def _weights(model: Any) -> dict[str, Any]:
+def _weights(model: PaliGemma2CausalLM) -> dict[str, Any]:
     # In Keras' order, which is that of the layers and so the same in every process.
     return {f"weights/{i}": v for i, v in enumerate(model.trainable_variables)}

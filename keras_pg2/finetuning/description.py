@@ -16,35 +16,29 @@ from keras_pg2.files.whole_files import recover
 from keras_pg2.finetuning.checkpoints import read_progress
 from keras_pg2.finetuning.data_files import fingerprint
 from keras_pg2.finetuning.plan import Plan
-from keras_pg2.finetuning.settings import differences
+from keras_pg2.finetuning.settings import Settings, differences
+from keras_pg2.tasks import PaliGemma2CausalLM
 from keras_pg2.tasks.adapters.layers import dense_layers
 from keras_pg2.tasks.training.memory import estimate_memory
-from keras_pg2.typing import Architecture
 
 SETTINGS_FILE = "settings.json"
 _LATER = ("best", ADAPTER_FILE, "preset")
 """What a run has only after its first checkpoint."""
 
 
-def describe_run(
-    model: Any, plan: Plan, rows: Sequence[Row], eval_rows: Sequence[Row]
-) -> dict[str, Any]:
-    """Model, data and settings, for JSON."""
+def describe_model(model: PaliGemma2CausalLM) -> dict[str, Any]:
+    """Return what a run's record says of its model, for JSON."""
     return {
-        "model": {
-            "base": model.adapters.base_name,
-            "lora": _describe_lora(model),
-            "num_trainable": sum(math.prod(v.shape) for v in model.trainable_variables),
-            "dtype": model.backbone.dtype_policy.name,
-            "backend": keras.config.backend(),
-        },
-        "data": describe_data(rows, eval_rows),
-        "settings": plan.settings.as_record(),
+        "base": model.adapters.base_name,
+        "lora": _describe_lora(model),
+        "num_trainable": sum(math.prod(v.shape) for v in model.trainable_variables),
+        "dtype": model.backbone.dtype_policy.name,
+        "backend": keras.config.backend(),
     }
 
 
 def describe_data(rows: Sequence[Row], eval_rows: Sequence[Row]) -> dict[str, Any]:
-    """How many rows there are, and hashes of them."""
+    """Return how many rows there are, and hashes of them, for JSON."""
     return {
         "num_rows": len(rows),
         "num_skipped": getattr(rows, "num_skipped", 0),
@@ -114,12 +108,12 @@ def _check_writable(folder: Path) -> None:
         ) from error
 
 
-def check_same(before: Mapping[str, Any], now: Architecture) -> None:
-    """Sees that a run goes on as it began.
+def check_same(before: Mapping[str, Any], now: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check that a run goes on as it began.
 
     Args:
-        before: the progress of the last checkpoint.
-        now: a record of `describe_run`, or parts of one.
+        before: Progress of the last checkpoint.
+        now: Model, data and settings, or what of these is known so far.
 
     Raises:
         ValueError: naming all that differs.
@@ -141,7 +135,7 @@ def check_same(before: Mapping[str, Any], now: Architecture) -> None:
 
 
 def plan_lines(
-    model: Any, plan: Plan, record: Mapping[str, Any], output: Path
+    model: PaliGemma2CausalLM, plan: Plan, record: Mapping[str, Any], output: Path
 ) -> dict[str, str]:
     """What a user should see before a run starts, by names."""
     settings, data, base = plan.settings, record["data"], record["model"]
@@ -176,7 +170,8 @@ def plan_lines(
     }
 
 
-def _describe_memory(model: Any, settings: Any) -> str:
+def _describe_memory(model: PaliGemma2CausalLM, settings: Settings) -> str:
+    assert settings.text_length is not None
     found = estimate_memory(model, settings.batch_size or 1, settings.text_length)
     runtime = ""
     if found.runtime:
@@ -188,7 +183,7 @@ def _describe_memory(model: Any, settings: Any) -> str:
     )
 
 
-def _describe_lora(model: Any) -> str | None:
+def _describe_lora(model: PaliGemma2CausalLM) -> str | None:
     layers = [x for x in dense_layers(model.backbone).values() if x.lora_enabled]
     if model.adapters.active is None:
         return None

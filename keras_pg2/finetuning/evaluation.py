@@ -12,6 +12,7 @@ from keras_pg2.codecs.parsing import has_only_whole_boxes, parse_detections
 from keras_pg2.datasets.loading import RowBatches
 from keras_pg2.datasets.rows import Row, columns
 from keras_pg2.metrics import coco_average_precision
+from keras_pg2.tasks import PaliGemma2CausalLM
 from keras_pg2.tasks.answering.answers import ScoredAnswer
 from keras_pg2.tasks.answering.detection_scores import geometric_mean, token_features
 
@@ -122,7 +123,7 @@ def check_packages(metric: str) -> None:
 
 
 def evaluate(
-    model: Any,
+    model: PaliGemma2CausalLM,
     rows: Sequence[Row],
     metric: str,
     batch_size: int,
@@ -139,10 +140,12 @@ def evaluate(
     """
     batches = RowBatches(rows, batch_size, shuffle=False)
     losses = model.evaluate(batches, verbose=0, return_dict=True)
+    assert isinstance(losses, dict)
     loss, score = float(losses["loss"]), METRICS[metric].score
-    places = np.unique(np.linspace(0, len(rows) - 1, num_samples).astype(int)).tolist()
+    spread = np.linspace(0, len(rows) - 1, num_samples).astype(int)
+    indices = np.unique(spread).tolist()
     if score is None:
-        shown = [rows[place] for place in places]
+        shown = [rows[i] for i in indices]
         given = answer_rows(model, shown, batch_size)
         result = loss
     else:
@@ -153,7 +156,7 @@ def evaluate(
                 for row, one in zip(rows, answers, strict=True)
             ]
         )
-        shown, given = [rows[i] for i in places], [answers[i] for i in places]
+        shown, given = [rows[i] for i in indices], [answers[i] for i in indices]
     samples = tuple(
         Sample(row["prompts"], row["responses"], one.text)
         for row, one in zip(shown, given)
@@ -161,10 +164,13 @@ def evaluate(
     return Evaluation(loss, float(losses["accuracy"]), result, samples)
 
 
-def answer_rows(model: Any, rows: Sequence[Row], batch_size: int) -> list[ScoredAnswer]:
+def answer_rows(
+    model: PaliGemma2CausalLM, rows: Sequence[Row], batch_size: int
+) -> list[ScoredAnswer]:
     """The model's answers, little longer than the longest truth."""
     if not rows:
         return []
+    assert model.preprocessor is not None
     truths = model.preprocessor.tokenizer.tokenize([row["responses"] for row in rows])
     room = max(len(truth) for truth in truths) + _SPARE_TOKENS
     answers = []
@@ -175,7 +181,9 @@ def answer_rows(model: Any, rows: Sequence[Row], batch_size: int) -> list[Scored
     return answers
 
 
-def _reader(model: Any, answer: ScoredAnswer) -> Callable[[], Detections]:
+def _reader(
+    model: PaliGemma2CausalLM, answer: ScoredAnswer
+) -> Callable[[], Detections]:
     """Reads an answer's boxes, each as sure as its tokens are probable.
 
     Where the text is not well formed, all are as sure as the whole answer.
@@ -184,6 +192,7 @@ def _reader(model: Any, answer: ScoredAnswer) -> Callable[[], Detections]:
     def read() -> Detections:
         found = parse_detections(answer.text, _SIDE, _SIDE)
         if has_only_whole_boxes(answer.text):
+            assert model.preprocessor is not None
             features = token_features(answer, model.preprocessor.tokenizer)
             scores = geometric_mean(features)
         else:

@@ -9,12 +9,12 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from keras_pg2.datasets.rows import Row, paths_of
 from keras_pg2.finetuning.reporting import Report
+from keras_pg2.tasks import PaliGemma2CausalLM
 from keras_pg2.tasks.training.feature_caching import cache_image_features
 
 FEATURES_FOLDER = "features"
@@ -22,13 +22,15 @@ _BATCH_SIZE = 8
 _FILE_HEADER = 128  # Of NumPy.
 
 
-def feature_dtype(model: Any) -> str:
+def feature_dtype(model: PaliGemma2CausalLM) -> str:
     """Of the files: float32 where the tower computes in it, else float16."""
     dtype = model.backbone.vision_encoder.compute_dtype
     return "float32" if dtype == "float32" else "float16"
 
 
-def describe_features(model: Any, rows: Sequence[Row], folder: Path) -> str:
+def describe_features(
+    model: PaliGemma2CausalLM, rows: Sequence[Row], folder: Path
+) -> str:
     """How many pictures there are, and what their features take on the disk."""
     num_pictures = len(_pictures(rows))
     size = num_pictures * _file_size(model)
@@ -40,7 +42,7 @@ def describe_features(model: Any, rows: Sequence[Row], folder: Path) -> str:
 
 @contextmanager
 def kept_features(
-    model: Any, rows: Sequence[Row], folder: Path, report: Report
+    model: PaliGemma2CausalLM, rows: Sequence[Row], folder: Path, report: Report
 ) -> Iterator[None]:
     """`fit` and `evaluate` of the model take features of rows from files.
 
@@ -54,7 +56,9 @@ def kept_features(
         ValueError: when the vision tower trains.
         OSError: when there is no room on the disk.
     """
-    preprocessor, before = model.preprocessor, model.preprocessor.image_features
+    preprocessor = model.preprocessor
+    assert preprocessor is not None
+    before = preprocessor.image_features
     directory = folder / FEATURES_FOLDER
     directory.mkdir(parents=True, exist_ok=True)
     num_there = len(list(directory.glob("*.npy")))
@@ -78,7 +82,7 @@ def _pictures(rows: Sequence[Row]) -> set[str]:
     return {str(path) for row in rows for path in paths_of(row)}
 
 
-def _file_size(model: Any) -> int:
+def _file_size(model: PaliGemma2CausalLM) -> int:
     encoder = model.backbone.vision_encoder
     count: int = encoder.num_image_tokens * encoder.hidden_dim
     return count * np.dtype(feature_dtype(model)).itemsize + _FILE_HEADER

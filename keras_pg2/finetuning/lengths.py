@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from keras_pg2.catalogue.architecture import num_image_tokens
 from keras_pg2.datasets.rows import Row, Rows, choose_rows, source_of
+from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.typing import Architecture
 
 CONTEXT_LENGTH = 8192
@@ -25,7 +25,9 @@ class TokenCounts:
     totals: np.ndarray
 
 
-def count_tokens(rows: Sequence[Row], preprocessor: Any) -> TokenCounts:
+def count_tokens(
+    rows: Sequence[Row], preprocessor: PaliGemma2CausalLMPreprocessor
+) -> TokenCounts:
     """How long rows are, without the end token, which needs no place of its own."""
     prompts = preprocessor.generate_preprocess([row["prompts"] for row in rows])
     counts = prompts["padding_mask"].sum(axis=1)
@@ -33,7 +35,9 @@ def count_tokens(rows: Sequence[Row], preprocessor: Any) -> TokenCounts:
     return TokenCounts(counts, counts + [len(answer) for answer in answers])
 
 
-def leave_out_long(rows: Rows, preprocessor: Any, text_length: int) -> Rows:
+def leave_out_long(
+    rows: Rows, preprocessor: PaliGemma2CausalLMPreprocessor, text_length: int
+) -> Rows:
     """The rows whose prompts fit; the others are among those skipped.
 
     Raises:

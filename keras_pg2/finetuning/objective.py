@@ -7,12 +7,13 @@ from typing import Any
 import keras
 
 from keras_pg2.finetuning.plan import Plan
+from keras_pg2.tasks import PaliGemma2CausalLM
 from keras_pg2.tasks.training.loss import LossParts, ResponseLoss
 
 CLIP_NORM = 1.0
 
 
-def compile_for(model: Any, plan: Plan) -> None:
+def compile_for(model: PaliGemma2CausalLM, plan: Plan) -> None:
     """Compiles a model and builds its optimizer.
 
     Args:

@@ -14,6 +14,7 @@ from keras_pg2.datasets.rows import Row, paths_of
 from keras_pg2.finetuning.lengths import check_lengths, count_tokens
 from keras_pg2.finetuning.metric_choice import choose_metric
 from keras_pg2.finetuning.settings import Settings
+from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.recipes import Recipe
 from keras_pg2.typing import Architecture
 
@@ -137,7 +138,7 @@ def find_recipe(name: str | None, architecture: Architecture) -> Recipe:
 def make_plan(
     settings: Settings,
     architecture: Architecture,
-    preprocessor: Any,
+    preprocessor: PaliGemma2CausalLMPreprocessor,
     rows: Sequence[Row],
     eval_rows: Sequence[Row],
     is_lora: bool,

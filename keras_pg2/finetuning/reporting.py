@@ -27,13 +27,13 @@ class Report(AbstractContextManager["Report"]):
     """Speaks to stderr; the bar is only on terminals.
 
     Args:
-        is_wanted: False says nothing.
+        is_shown: False says nothing.
     """
 
-    def __init__(self, is_wanted: bool = True) -> None:
-        self.is_wanted = is_wanted
+    def __init__(self, is_shown: bool = True) -> None:
+        self.is_shown = is_shown
         self._console = Console(
-            stderr=True, quiet=not is_wanted, highlight=False, soft_wrap=True
+            stderr=True, quiet=not is_shown, highlight=False, soft_wrap=True
         )
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -42,7 +42,7 @@ class Report(AbstractContextManager["Report"]):
             TextColumn("{task.fields[numbers]}"),
             TimeRemainingColumn(),
             console=self._console,
-            disable=not (is_wanted and self._console.is_terminal),
+            disable=not (is_shown and self._console.is_terminal),
         )
         self._task: Any = None
         self._pictures: Any = None

@@ -53,6 +53,7 @@ from keras_pg2.finetuning.objective import compile_for
 from keras_pg2.finetuning.plan import Plan
 from keras_pg2.finetuning.reporting import Report
 from keras_pg2.finetuning.steps import Interruption, Step, StepBatches, StepRecorder
+from keras_pg2.tasks import PaliGemma2CausalLM
 
 LAST, BEST, PRESET = "last", "best", "preset"
 
@@ -93,7 +94,7 @@ class Run:
         best: of these; None for none.
     """
 
-    model: Any
+    model: PaliGemma2CausalLM
     rows: Sequence[Row]
     eval_rows: Sequence[Row]
     plan: Plan
@@ -165,10 +166,10 @@ class Run:
                 if not self.eval_rows:
                     self._write_checkpoint()
                 return True
-            if interruption.is_asked:
+            if interruption.is_requested:
                 return False
             self._train_stretch(log, events, interruption, report)
-            if interruption.is_asked or not self._is_evaluation_due():
+            if interruption.is_requested or not self._is_evaluation_due():
                 self._write_checkpoint()
 
     @contextmanager
@@ -213,7 +214,7 @@ class Run:
 
         def is_enough() -> bool:
             minutes = (time.monotonic() - start) / 60
-            return interruption.is_asked or minutes > settings.checkpoint_minutes
+            return interruption.is_requested or minutes > settings.checkpoint_minutes
 
         recorder = StepRecorder(
             self.step, plan.steps_per_epoch, plan.schedule(), tell, is_enough
@@ -248,9 +249,9 @@ class Run:
     def _is_evaluation_due(self) -> bool:
         if not self.eval_rows or self.step == 0:
             return False
-        is_at_place = self.step % self.plan.eval_steps == 0
+        is_at_interval = self.step % self.plan.eval_steps == 0
         is_new = not self.evaluations or self.evaluations[-1]["step"] < self.step
-        return is_new and (is_at_place or self.step == self.plan.num_steps)
+        return is_new and (is_at_interval or self.step == self.plan.num_steps)
 
     def _evaluate(self, events: TensorBoardLog, report: Report) -> None:
         settings = self.plan.settings

@@ -113,8 +113,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         now: a record.
     """
     defaults = {**Settings().as_record(), **_SETTLED}
-    unsaid = {name: value for name, value in defaults.items() if name in now}
-    before = {**unsaid, **before}
+    missing = {name: value for name, value in defaults.items() if name in now}
+    before = {**missing, **before}
     return [
         f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
         for name in {**before, **now}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,24 @@ from keras_pg2.conversion.adapters.files import ADAPTER_FILE
 from keras_pg2.datasets.rows import Row
 from keras_pg2.finetuning.description import (
     check_same,
-    describe_run,
+    describe_data,
+    describe_model,
     find_progress,
 )
 from keras_pg2.finetuning.evaluation import check_packages
-from keras_pg2.finetuning.plan import make_plan
+from keras_pg2.finetuning.plan import Plan, make_plan
 from keras_pg2.finetuning.reporting import Report
 from keras_pg2.finetuning.run import LAST, Result, Run
 from keras_pg2.finetuning.settings import Settings
+from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
+from keras_pg2.tasks import PaliGemma2CausalLM
 from keras_pg2.tasks.adapters.base import open_adapter
 from keras_pg2.tasks.training.feature_caching import check_is_frozen
+from keras_pg2.typing import Architecture
 
 
 def finetune(
-    model: Any,
+    model: PaliGemma2CausalLM,
     rows: Sequence[Row],
     eval_rows: Sequence[Row] = (),
     settings: Settings | None = None,
@@ -69,43 +74,129 @@ def finetune(
     """
     folder = Path(output).expanduser()
     before = find_progress(folder / LAST, resume)
-    settings = settings or Settings()
     if model.preprocessor is None:
         raise ValueError(
             "Expected a model with a preprocessor, to make arrays of the rows. "
             "Received: preprocessor=None."
         )
-    if not model.trainable_variables:
-        raise ValueError(
-            "Expected a model with something to train, received one that is frozen. "
-            "Call enable_lora, or set trainable."
-        )
-    if settings.cache_features:
-        check_is_frozen(model.backbone)
-    architecture = model.backbone.architecture
-    is_lora = model.adapters.active is not None
-    plan = make_plan(
-        settings, architecture, model.preprocessor, rows, eval_rows, is_lora
+    run = prepare_run(
+        folder,
+        before,
+        settings or Settings(),
+        rows,
+        eval_rows,
+        architecture=model.backbone.architecture,
+        preprocessor=model.preprocessor,
+        is_lora=model.adapters.active is not None,
+        known=describe_model(model),
     )
+    return run.train(model, show_progress)
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run that was checked, and needs its model.
+
+    Attributes:
+        folder: Directory of the run.
+        before: Progress of its last checkpoint; None for a new run.
+        plan: What to do.
+        rows: Rows to train on.
+        eval_rows: Rows to evaluate on.
+        record: Data and settings, for the run's files.
+    """
+
+    folder: Path
+    before: dict[str, Any] | None
+    plan: Plan
+    rows: Sequence[Row]
+    eval_rows: Sequence[Row]
+    record: dict[str, Any]
+
+    def train(self, model: PaliGemma2CausalLM, show_progress: bool = True) -> Result:
+        """Train what is trainable in a model; see `finetune`."""
+        settings = self.plan.settings
+        assert model.preprocessor is not None
+        if not model.trainable_variables:
+            raise ValueError(
+                "Expected a model with something to train, received one that is "
+                "frozen. Call enable_lora, or set trainable."
+            )
+        if settings.cache_features:
+            check_is_frozen(model.backbone)
+        record = {"model": describe_model(model), **self.record}
+        if self.before is not None:
+            check_same(self.before, record)
+            if model.adapters.active is not None:
+                # Another model may have the same name.
+                adapter = self.folder / LAST / ADAPTER_FILE
+                open_adapter(adapter, model.backbone, model.adapters.base_name)
+        run = Run(
+            model=model,
+            rows=self.rows,
+            eval_rows=_choose(self.eval_rows, settings),
+            plan=self.plan,
+            folder=self.folder,
+            record=record,
+        )
+        with (
+            _text_length(model.preprocessor, settings.text_length),
+            Report(show_progress) as report,
+        ):
+            return run.do(self.before, report)
+
+
+def prepare_run(
+    folder: Path,
+    before: dict[str, Any] | None,
+    settings: Settings,
+    rows: Sequence[Row],
+    eval_rows: Sequence[Row],
+    *,
+    architecture: Architecture,
+    preprocessor: PaliGemma2CausalLMPreprocessor,
+    is_lora: bool,
+    known: Mapping[str, Any],
+) -> PreparedRun:
+    """Plan a run and check all that can be checked without the model's weights.
+
+    Args:
+        folder: Directory of the run.
+        before: Progress of its last checkpoint, as `find_progress` gives it.
+        settings: What was chosen.
+        rows: Rows to train on.
+        eval_rows: Rows to evaluate on.
+        architecture: Architecture of the network.
+        preprocessor: Counts the tokens.
+        is_lora: Whether LoRA is trained, not whole weights.
+        known: What is known of the model so far, as `describe_model` names it.
+
+    Raises:
+        ValueError: for rows that cannot be trained on so, or, if the run goes on, a
+            model, data or settings other than before.
+        ImportError: if a metric needs a package that is not installed.
+    """
+    plan = make_plan(settings, architecture, preprocessor, rows, eval_rows, is_lora)
     if eval_rows:
         check_packages(plan.settings.metric)
-    record = describe_run(model, plan, rows, eval_rows)
+    record = {
+        "data": describe_data(rows, eval_rows),
+        "settings": plan.settings.as_record(),
+    }
     if before is not None:
-        check_same(before, record)
-        if is_lora:
-            # Another model may have the same name.
-            adapter = folder / LAST / ADAPTER_FILE
-            open_adapter(adapter, model.backbone, model.adapters.base_name)
-    run = Run(model, rows, _chosen(eval_rows, plan.settings), plan, folder, record)
-    with (
-        _text_length(model, plan.settings.text_length),
-        Report(show_progress) as report,
-    ):
-        return run.do(before, report)
+        check_same(before, {"model": known, **record})
+    return PreparedRun(
+        folder=folder,
+        before=before,
+        plan=plan,
+        rows=rows,
+        eval_rows=eval_rows,
+        record=record,
+    )
 
 
-def _chosen(eval_rows: Sequence[Row], settings: Settings) -> list[Row]:
-    """At most so many rows as the settings say, the same ones each time."""
+def _choose(eval_rows: Sequence[Row], settings: Settings) -> list[Row]:
+    """Return at most as many rows as the settings say, the same ones each time."""
     if len(eval_rows) <= settings.eval_rows:
         return list(eval_rows)
     order = np.random.default_rng(settings.seed).permutation(len(eval_rows))
@@ -113,10 +204,12 @@ def _chosen(eval_rows: Sequence[Row], settings: Settings) -> list[Row]:
 
 
 @contextmanager
-def _text_length(model: Any, length: int | None) -> Iterator[None]:
-    before = model.preprocessor.sequence_length
-    model.preprocessor.sequence_length = length
+def _text_length(
+    preprocessor: PaliGemma2CausalLMPreprocessor, length: int | None
+) -> Iterator[None]:
+    before = preprocessor.sequence_length
+    preprocessor.sequence_length = length
     try:
         yield
     finally:
-        model.preprocessor.sequence_length = before
+        preprocessor.sequence_length = before

@@ -61,8 +61,8 @@ class StepBatches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> Batch:
         order = self.reader.order
-        epoch, place = divmod(self.first + index, order.num_batches)
-        start = epoch * order.num_rows_of_shard + place * order.batch_size
+        epoch, index_in_epoch = divmod(self.first + index, order.num_batches)
+        start = epoch * order.num_rows_of_shard + index_in_epoch * order.batch_size
         rows = [self.reader.read(start + i) for i in range(order.batch_size)]
         return self.reader.as_batch(rows)
 
@@ -121,7 +121,7 @@ class Interruption:
     """Whether somebody asked to stop."""
 
     def __init__(self) -> None:
-        self.is_asked = False
+        self.is_requested = False
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -133,7 +133,7 @@ class Interruption:
         before = {kind: signal.getsignal(kind) for kind in kinds}
 
         def ask(number: int, frame: Any) -> None:
-            self.is_asked = True
+            self.is_requested = True
             signal.signal(number, before[signal.Signals(number)])
 
         try:

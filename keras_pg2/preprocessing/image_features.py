@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_pg2.checks.dtypes import check_dtype
 from keras_pg2.files.whole_files import replaced
 from keras_pg2.preprocessing.image_files import check_image_file, is_path
 
@@ -44,15 +45,11 @@ class ImageFeatures:
         shape: tuple[int, int],
         dtype: str = "float16",
     ) -> None:
-        if dtype not in DTYPES:
-            raise ValueError(
-                f"Expected dtype as one of {', '.join(DTYPES)}. Received: {dtype!r}."
-            )
+        self.dtype = check_dtype(dtype, DTYPES)
         self.directory = Path(directory).expanduser()
         self.directory.mkdir(parents=True, exist_ok=True)
         self.tower = tower
         self.shape = shape
-        self.dtype = dtype
 
     def file_of(self, picture: Any) -> Path:
         """Where the features of a picture are, or will be.

@@ -260,7 +260,7 @@ class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
             ValueError: if mode or part is unknown, the model is quantised already,
                 filters leave nothing, or an adapter is merged.
         """
-        check_mode(mode)
+        mode = check_mode(mode)
         self.adapters.check_can_quantize()
         wanted = choose_layers(self.backbone, parts, filters)
         with frozen_garbage():

@@ -8,23 +8,26 @@ from typing import TypeAlias
 
 import keras
 
+from keras_pg2.checks.dtypes import INTEGERS, check_dtype
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.parts import PARTS, check_parts
 from keras_pg2.tasks.adapters.layers import dense_layers
 
-MODES = ("int8", "int4")
+_ADVICE = (
+    "Others of Keras: model.backbone.quantize(mode, ...), for a backbone in memory."
+)
 
 Filters: TypeAlias = "str | Sequence[str] | Callable[[keras.layers.Layer], bool] | None"
 """Patterns of paths of layers, or a predicate of a layer; None for all."""
 
 
-def check_mode(mode: str) -> None:
-    """Raises ValueError for a mode that not every layer and every backend has."""
-    if mode not in MODES:
-        raise ValueError(
-            f"Expected mode as one of {', '.join(MODES)}. Received: {mode!r}. Others "
-            "of Keras: model.backbone.quantize(mode, ...), for a backbone in memory."
-        )
+def check_mode(mode: str) -> str:
+    """Return the long name of a mode that every layer and every backend has.
+
+    Raises:
+        ValueError: if it is another one.
+    """
+    return check_dtype(mode, INTEGERS, "mode", _ADVICE)
 
 
 def choose_layers(
@@ -72,7 +75,7 @@ def check_can_save(backbone: PaliGemma2Backbone) -> None:
     """Raises ValueError when a preset would be read as another network."""
     for path, layer in _matrices(backbone).items():
         config = getattr(layer, "quantization_config", None)
-        if layer.quantization_mode not in MODES or config is None:
+        if layer.quantization_mode not in INTEGERS or config is None:
             continue
         given, plain = config.get_config(), type(config)().get_config()
         for quantizer in ("weight_quantizer", "activation_quantizer"):

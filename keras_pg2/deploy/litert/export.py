@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_pg2.catalogue.architecture import count_parameters
+from keras_pg2.checks.dtypes import check_quantization
 from keras_pg2.deploy.comparison import LogitComparison, verify_litert
 from keras_pg2.deploy.litert.files import (
     FilePlan,
@@ -22,7 +23,6 @@ from keras_pg2.deploy.litert.source import (
 )
 from keras_pg2.deploy.preparation import (
     BYTES_PER_WEIGHT,
-    check_quantization,
     checked_parts,
     describe_preparation,
 )
@@ -50,7 +50,7 @@ def export_litert(
     Args:
         model: a `PaliGemma2CausalLM` with a preprocessor.
         path: the directory to be.
-        quantization: None for float32, "float16", "int8" or "int4"; see
+        quantization: None or "float32", "float16", "int8" or "int4"; see
             `quantization.quantize`.
         prefill_lengths: tokens of prompts, bos and newline among them, for each of
             which there will be a `prefill_<length>`; a prompt takes the shortest
@@ -69,7 +69,7 @@ def export_litert(
             quantization or lengths that do not fit; also when the files' logits are
             not the model's, and then nothing is left at `path`.
     """
-    check_quantization(quantization)
+    quantization = check_quantization(quantization)
     backbone, preprocessor = checked_parts(model)
     lengths = _check_lengths(prefill_lengths)
     cache_length = check_cache_length(

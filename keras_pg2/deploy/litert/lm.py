@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from keras_pg2.catalogue.architecture import num_image_tokens
+from keras_pg2.checks.dtypes import check_quantization
 from keras_pg2.deploy.comparison import LogitComparison, check_comparison
 from keras_pg2.deploy.litert.files import write_file
 from keras_pg2.deploy.litert.graph import FORBIDDEN, Biases, LiteRTGraph
@@ -37,7 +38,7 @@ from keras_pg2.deploy.litert.source import (
     import_tensorflow,
     open_graph,
 )
-from keras_pg2.deploy.preparation import check_quantization, checked_parts
+from keras_pg2.deploy.preparation import checked_parts
 from keras_pg2.files.whole_files import staged
 from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
 from keras_pg2.tasks import PaliGemma2CausalLM
@@ -90,7 +91,7 @@ def export_litertlm(
             litert-lm-builder is missing.
         TypeError, ValueError: as `export_litert`.
     """
-    check_quantization(quantization)
+    quantization = check_quantization(quantization)
     backbone, preprocessor = checked_parts(model)
     if not isinstance(prefill_length, int) or prefill_length < 3:
         raise ValueError(

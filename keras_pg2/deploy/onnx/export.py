@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from keras_pg2.catalogue.architecture import count_parameters
+from keras_pg2.checks.dtypes import check_quantization
 from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.checks.packages import import_packages
 from keras_pg2.conversion.from_model import ModelSource, from_model
@@ -24,7 +25,6 @@ from keras_pg2.deploy.onnx.quantization import DTYPES, SUFFIXES
 from keras_pg2.deploy.onnx.weights import FILE_BYTES, WeightFiles
 from keras_pg2.deploy.preparation import (
     BYTES_PER_WEIGHT,
-    check_quantization,
     checked_parts,
     describe_preparation,
 )
@@ -57,7 +57,7 @@ def export_onnx(
     Args:
         model: a `PaliGemma2CausalLM` with a preprocessor.
         path: the directory to be.
-        quantization: None for float32; "float16", which is computed in float32;
+        quantization: None or "float32"; "float16", which is computed in float32;
             "int8", with a scale for each 32 inputs of an output; "int4", which is that
             in 4 bits for the decoder's MLPs, and int8 for all else.
         file_bytes: most bytes of a file of weights; a weight that is larger has a
@@ -75,7 +75,7 @@ def export_onnx(
             is no whole number >= 1; also when the files' logits are not the model's,
             and then nothing is left at `path`.
     """
-    check_quantization(quantization)
+    quantization = check_quantization(quantization)
     check_at_least_one("file_bytes", file_bytes)
     onnx, _ = import_packages(
         "onnx",

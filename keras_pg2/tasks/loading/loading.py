@@ -10,6 +10,7 @@ from typing import Any, Literal
 from keras_pg2.catalogue.architecture import override_architecture, variable_shapes
 from keras_pg2.catalogue.names import Preset, locate, near_names, resolve
 from keras_pg2.catalogue.released import PRESETS
+from keras_pg2.checks.dtypes import POLICIES, check_dtype
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.to_preprocessor import build_preprocessor
@@ -48,6 +49,8 @@ def load_parts(
 ) -> tuple[PaliGemma2Backbone, PaliGemma2CausalLMPreprocessor | None]:
     """Load what a task is made of; see `PaliGemma2CausalLM.from_preset`."""
     _check_names(overrides)
+    if isinstance(dtype, str):
+        dtype = check_dtype(dtype, POLICIES)
     if dtype == "auto":
         dtype = "bfloat16" if has_accelerator() else "float32"
     if preprocessor != "auto" and (sequence_length, tokenizer) != (None, None):

@@ -1,0 +1,121 @@
+"""What was found in a picture: drawn, as data, as text, as a COCO data set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import typer
+
+from keras_pg2.cli.outputs import expand_user, save_picture
+
+if TYPE_CHECKING:
+    from keras_pg2.codecs import Detections
+
+
+def keep_detections(
+    image: Path, picture: np.ndarray, detections: Detections, target: Path | None
+) -> dict[str, Any]:
+    """Draw what was found into `target` (None: nowhere), and return a record of it.
+
+    Raises:
+        OSError: if the drawing cannot be written.
+    """
+    from keras_pg2.codecs import draw_detections
+
+    if target is not None:
+        save_picture(draw_detections(picture, detections), target)
+    return {
+        "image": str(image),
+        "width": picture.shape[1],
+        "height": picture.shape[0],
+        "detections": _describe(detections),
+        "annotated": None if target is None else str(target),
+    }
+
+
+def _describe(found: Detections) -> list[dict[str, Any]]:
+    assert found.scores is not None
+    described = []
+    for i, label in enumerate(found.labels):
+        box = [round(v, 1) for v in found.boxes_xyxy[i].astype(float).tolist()]
+        score = round(float(found.scores[i]), 4)
+        item = {"label": label, "box_xyxy": box, "score": score}
+        if found.masks is not None:
+            item["mask_pixels"] = int(found.masks[i].sum())
+        described.append({**item, "tokens": found.tokens[i]})
+    return described
+
+
+def format_record(record: dict[str, Any]) -> str:
+    """Return a record as text for people."""
+    found = record["detections"]
+    lines = [
+        f"{record['image']} ({record['width']} x {record['height']} pixels): "
+        f"{len(found)} found"
+    ]
+    if found:
+        width = max(5, *(len(item["label"]) for item in found))
+        has_masks = "mask_pixels" in found[0]
+        columns = ["x1", "y1", "x2", "y2", "score"] + ["pixels"] * has_masks
+        names = "".join(f"{name:>8}" for name in columns)
+        lines.append(f"  {'label':<{width}}{names}")
+    for item in found:
+        numbers = "".join(f"{v:8.1f}" for v in item["box_xyxy"])
+        numbers += f"{item['score']:8.2f}"
+        if has_masks:
+            numbers += f"{item['mask_pixels']:8d}"
+        lines.append(f"  {item['label']:<{width}}{numbers}")
+    if record["annotated"]:
+        lines.append(f"  drawn into {record['annotated']}")
+    return "\n".join(lines)
+
+
+def check_coco(path: Path, images: Sequence[Path], has_masks: bool) -> Path:
+    """Return the path of a COCO file that can be written, with `~` replaced.
+
+    Raises:
+        ValueError: if it is not named .json, or a picture is given twice.
+        OSError: if its folder cannot be written to.
+        ImportError: if there are masks, and no pycocotools.
+    """
+    path = expand_user(path)
+    if path.suffix.lower() != ".json" or path.is_dir():
+        raise ValueError(
+            f"Expected --coco as a file name ending in .json, received {str(path)!r}."
+        )
+    folder = path.absolute().parent
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise OSError(
+            f"Expected --coco in a folder that can be written to, received "
+            f"{str(path)!r}. Make the folder, or choose another."
+        )
+    if len({os.path.realpath(image) for image in images}) < len(images):
+        raise ValueError(
+            "Expected each picture once together with --coco, received one twice."
+        )
+    if has_masks:
+        from keras_pg2.codecs.packages import import_coco_mask
+
+        import_coco_mask()
+    return path
+
+
+def write_coco(
+    found: Sequence[tuple[Path, tuple[int, ...], Detections]],
+    names: Sequence[str],
+    path: Path,
+) -> None:
+    """Write a COCO data set of pictures, their shapes and what was found in them."""
+    from keras_pg2.codecs.exchange import AnnotatedPicture, to_coco_dataset, write_json
+
+    annotated = [
+        AnnotatedPicture(os.path.relpath(image, path.parent), width, height, detections)
+        for image, (height, width, _), detections in found
+    ]
+    category_ids = {name: i for i, name in enumerate(names, start=1)}
+    write_json(to_coco_dataset(annotated, category_ids), path)
+    typer.echo(f"COCO data set written to {path}", err=True)
