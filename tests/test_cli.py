@@ -138,6 +138,22 @@ def test_several_answers_say_what_they_are_of(run, picture, asked) -> None:
     ] * 2
 
 
+def test_a_dtype_in_its_short_spelling(run, picture, asked, monkeypatch) -> None:
+    loaded: list[object] = []
+    load = PaliGemma2CausalLM.from_preset
+
+    def from_preset(preset: str, dtype: str) -> PaliGemma2CausalLM:
+        loaded.append(load(preset, dtype="bf16").backbone.compute_dtype)
+        return load(preset, dtype=dtype)
+
+    monkeypatch.setattr(PaliGemma2CausalLM, "from_preset", from_preset)
+    assert run("caption", picture, "--dtype", "bf16").stdout == "0\n"
+    assert loaded == ["bfloat16"]
+    result = run("caption", picture, "--dtype", "blfoat16")
+    assert result.exit_code == 2
+    assert "Did you mean 'bfloat16'?" in " ".join(result.stderr.split())
+
+
 def test_question_as_last_argument(run, picture, asked) -> None:
     assert run("ask", picture, "how many?").stdout == "0\n"
     assert asked[0]["prompts"] == ["answer en how many?"]
