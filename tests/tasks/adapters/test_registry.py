@@ -280,7 +280,9 @@ def test_what_keras_hub_enabled_is_an_adapter_too(tmp_path: Path) -> None:
 
 def test_saving_needs_an_adapter_and_its_ending(tmp_path: Path) -> None:
     task = random_task()
-    with pytest.raises(ValueError, match="Expected an adapter in the network for save"):
+    with pytest.raises(
+        ValueError, match=r"Expected an adapter in the network for adapters\.save"
+    ):
         task.adapters.save(tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match=r"network to merge. Received: none"):
         task.adapters.merge()

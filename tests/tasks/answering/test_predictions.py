@@ -185,7 +185,7 @@ def test_constrained_answers(task, tmp_path):
         ("/no/such/folder", "ocr", FileNotFoundError, "folder"),
         ([{"images": None}], None, ValueError, "prompt"),
         (["a.png"], None, ValueError, "prompt"),
-        ([3], "ocr", TypeError, "place 0"),
+        ([3], "ocr", TypeError, "index 0"),
         ({"images": None, "prompts": "ocr"}, None, TypeError, "iterable"),
         ([{"prompts": "ocr " * 80}], None, ValueError, "never cut"),
         ([{"image": "a.png", "prompts": "ocr"}], None, ValueError, "others at index 0"),

@@ -75,7 +75,7 @@ def test_files_are_of_a_picture_and_a_tower(rows: Rows, tmp_path: Path) -> None:
     [file] = files
     value = np.load(file)
     assert (value.shape, value.dtype) == ((4, 16), np.float16)
-    with pytest.raises(FileNotFoundError, match=r"Call model\.cache_image_fe"):
+    with pytest.raises(FileNotFoundError, match=r"Call keras_pg2\.cache_image_fe"):
         task.preprocessor(columns(rows))
     # It goes on where it stopped, and a picture counts once.
     cache_image_features(task, [*rows, *rows], tmp_path)
