@@ -3,9 +3,9 @@
     recipe = recipes.get("docvqa", size="3b", resolution=448)
     recipe.prompt, recipe.learning_rate, recipe.epochs, recipe.metric
 
-The records are in `captioning`, `questions` and `documents`; their words and sources
-are explained in `record`. Adam (b2 0.999), gradients clipped to norm 1, a cosine to 0
-after 5 % linear warm-up and float32 are common to all.
+The tasks are in transfers.toml; `record` explains its keys and sources. Adam (b2
+0.999), gradients clipped to norm 1, a cosine to 0 after 5 % linear warm-up and float32
+are common to all.
 """
 
 from keras_pg2.recipes.record import METRICS as METRICS

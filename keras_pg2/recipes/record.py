@@ -1,4 +1,4 @@
-"""What a recipe is, and what the data files of this room are written in.
+"""The records of transfers.toml: what its keys, metrics and sources are.
 
 Sources, as the records name them:
 
@@ -105,18 +105,3 @@ class Task:
     antialias: tuple[bool, bool] | None = None
     source: str = "[BV]"
     settings_are_of_any_model: bool = False
-
-
-def at(resolutions: tuple[int, ...], settings: Settings) -> dict[int, Settings]:
-    """The same settings at several resolutions."""
-    return dict.fromkeys(resolutions, settings)
-
-
-def rates(
-    small: tuple[float, ...], middle: tuple[float, ...], large: tuple[float, ...] = ()
-) -> dict[str, tuple[float, ...]]:
-    """Learning rates of the 3B, 10B and 28B models of [P2] table 14."""
-    return {size: found for size, found in zip(SIZES, (small, middle, large)) if found}
-
-
-NOT_IN_TABLE_14: Mapping[str, tuple[float, ...]] = {}

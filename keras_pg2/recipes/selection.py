@@ -6,15 +6,8 @@ import difflib
 from collections import Counter
 from dataclasses import dataclass
 
-from keras_pg2.recipes.captioning import CAPTIONING
-from keras_pg2.recipes.documents import DOCUMENTS
-from keras_pg2.recipes.questions import QUESTIONS
 from keras_pg2.recipes.record import RESOLUTIONS, SIZES, Settings, Task
-
-TASKS: dict[str, Task] = {
-    task.name: task for task in (*CAPTIONING, *QUESTIONS, *DOCUMENTS)
-}
-"""All tasks by name."""
+from keras_pg2.recipes.transfers import TASKS
 
 # The report scaled the learning rates of pretraining so (arXiv:2412.03555 section 3).
 _RATE_FACTORS = {"3b": 0.5, "10b": 0.25, "28b": 0.25}

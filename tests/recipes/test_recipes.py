@@ -8,7 +8,8 @@ import re
 import pytest
 
 from keras_pg2 import recipes
-from keras_pg2.recipes.selection import TASKS
+from keras_pg2.recipes.record import Settings, Task
+from keras_pg2.recipes.transfers import TASKS, read_tasks
 
 # The configurations of big_vision.
 # fmt: off
@@ -263,3 +264,60 @@ def test_errors_of_defaults_and_types():
         recipes.default(resolution=300)
     with pytest.raises(ValueError, match="larger models are version 2"):
         recipes.default("10b")
+
+
+TASK = """
+[reading]
+dataset = "signs"
+prompt = "{question}"
+response = "the answer"
+text_length = 32
+metric = "anls"
+settings."224, 448" = { epochs = 3, batch_size = 8, learning_rate = 1e-5 }
+settings.896 = { epochs = 4, batch_size = 8, learning_rate = 1e-5, dropout = 0.1 }
+learning_rates = { 3b = [3e-6], 28b = [3e-7, 6e-7] }
+antialias = [true, false]
+"""
+
+
+def _read(text, tmp_path):
+    path = tmp_path / "transfers.toml"
+    path.write_text(text, "utf-8")
+    return read_tasks(path)
+
+
+def test_a_task_is_read_from_toml(tmp_path):
+    low = Settings(epochs=3, batch_size=8, learning_rate=1e-5)
+    high = Settings(epochs=4, batch_size=8, learning_rate=1e-5, dropout=0.1)
+    assert _read(TASK, tmp_path) == {
+        "reading": Task(
+            name="reading",
+            dataset="signs",
+            prompt="{question}",
+            response="the answer",
+            text_length=32,
+            metric="anls",
+            settings={224: low, 448: low, 896: high},
+            learning_rates={"3b": (3e-6,), "28b": (3e-7, 6e-7)},
+            antialias=(True, False),
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "other", "message"),
+    [
+        ('metric = "anls"', 'metric = "anl"', "metric .* from anls, .* received anl"),
+        ('metric = "anls"', "", "keys in task 'reading' with metric; received"),
+        ("prompt", "promt", "from dataset, prompt, .*; received promt"),
+        ("dataset", 'name = "x"\ndataset', "received name"),
+        ("epochs = 3, ", "", "settings at 224, 448 in .* with epochs; received batch"),
+        ("dropout", "drop", "from epochs, .*; received drop"),
+        ("224, 448", "224, 338", "resolutions .* from 224, 448, 896; received 338"),
+        ("28b", "27b", "from 3b, 10b, 28b; received 27b"),
+    ],
+)
+def test_what_is_wrong_in_toml_is_named_with_its_task(tmp_path, line, other, message):
+    with pytest.raises(ValueError, match=message) as raised:
+        _read(TASK.replace(line, other), tmp_path)
+    assert "in task 'reading'" in str(raised.value)
