@@ -49,16 +49,10 @@ WRITERS: dict[str, Writer] = {
         write=write_huggingface,
     ),
     "preset": Writer(
-        title="preset of Keras",
-        ending="",
-        dtypes=_FLOATS,
-        write=write_preset,
+        title="preset of Keras", ending="", dtypes=_FLOATS, write=write_preset
     ),
     "npz": Writer(
-        title="big_vision file",
-        ending=".npz",
-        dtypes=_FLOATS,
-        write=write_big_vision,
+        title="big_vision file", ending=".npz", dtypes=_FLOATS, write=write_big_vision
     ),
     "sbs": Writer(
         title="gemma.cpp file",

@@ -12,10 +12,7 @@ from keras import ops
 
 from keras_pg2.catalogue.architecture import variable_shapes
 from keras_pg2.conversion.convert import write_checkpoint
-from keras_pg2.conversion.tables.checkpoint import (
-    Checkpoint,
-    Preprocessing,
-)
+from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.conversion.tables.transforms import Shape
 from keras_pg2.conversion.tables.weight_table import Part, Row

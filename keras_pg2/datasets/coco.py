@@ -93,9 +93,7 @@ class CocoFile:
         )
 
     def as_detections(
-        self,
-        items: Sequence[CocoAnnotation],
-        kind: Literal["boxes", "masks"] = "boxes",
+        self, items: Sequence[CocoAnnotation], kind: Literal["boxes", "masks"] = "boxes"
     ) -> Detections:
         """One or more annotations of one picture, as metrics take them.
 

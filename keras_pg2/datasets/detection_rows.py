@@ -182,9 +182,7 @@ def _check_size(coco: CocoFile, image: CocoImage, path: Path) -> None:
 
 
 def find_images(
-    coco: CocoFile,
-    image_folder: str | Path,
-    wanted: Collection[CocoId] | None = None,
+    coco: CocoFile, image_folder: str | Path, wanted: Collection[CocoId] | None = None
 ) -> dict[CocoId, Path]:
     """Paths of pictures by id: of those wanted, or of all.
 

@@ -144,8 +144,7 @@ class RowBatches(keras.utils.PyDataset):
         num_batches_ahead: int = 4,
     ) -> None:
         super().__init__(
-            workers=num_workers or os.cpu_count() or 1,
-            max_queue_size=num_batches_ahead,
+            workers=num_workers or os.cpu_count() or 1, max_queue_size=num_batches_ahead
         )
         self.order = EpochOrder(
             num_rows=len(rows),

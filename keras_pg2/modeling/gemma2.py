@@ -21,11 +21,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_pg2.modeling.attention import (
-    GroupedQueryAttention,
-    soft_cap,
-    take_tokens,
-)
+from keras_pg2.modeling.attention import GroupedQueryAttention, soft_cap, take_tokens
 from keras_pg2.modeling.attention_mask import (
     AttentionMasks,
     attention_masks,

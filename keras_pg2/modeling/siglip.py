@@ -16,11 +16,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_pg2.modeling.attention import (
-    dot_product_attention,
-    join_heads,
-    split_heads,
-)
+from keras_pg2.modeling.attention import dot_product_attention, join_heads, split_heads
 from keras_pg2.modeling.checkpointing import checkpoint, recompute_if_cheap
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.typing import Tensor

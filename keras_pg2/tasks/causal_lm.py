@@ -25,11 +25,7 @@ from keras_pg2.tasks.adapters.registry import Adapters
 from keras_pg2.tasks.answering import causal_lm as answering
 from keras_pg2.tasks.answering.detecting import DetectionFiles
 from keras_pg2.tasks.loading.loading import load_parts
-from keras_pg2.tasks.quantizing import (
-    check_can_save,
-    check_mode,
-    choose_layers,
-)
+from keras_pg2.tasks.quantizing import check_can_save, check_mode, choose_layers
 from keras_pg2.tasks.training import causal_lm as training
 from keras_pg2.tasks.training.feature_caching import hidden_of_features
 from keras_pg2.typing import DTypePolicy, Tensor

@@ -31,9 +31,7 @@ def check_mode(mode: str) -> str:
 
 
 def choose_layers(
-    backbone: PaliGemma2Backbone,
-    parts: Sequence[str] | None,
-    filters: Filters,
+    backbone: PaliGemma2Backbone, parts: Sequence[str] | None, filters: Filters
 ) -> Callable[[keras.layers.Layer], bool]:
     """A filter for Keras: the matrices of some parts, and the token embedding.
 

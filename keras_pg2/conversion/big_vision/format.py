@@ -19,10 +19,7 @@ from keras_pg2.catalogue.architecture import num_image_tokens, override_architec
 from keras_pg2.catalogue.released import PRESETS, text_length
 from keras_pg2.conversion.big_vision.npz_files import NpzSource, write_npz
 from keras_pg2.conversion.tables.blocks import RenamedSource
-from keras_pg2.conversion.tables.checkpoint import (
-    Checkpoint,
-    Preprocessing,
-)
+from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.tables.outgoing import Outgoing, outgoing_tensors
 from keras_pg2.conversion.tables.transforms import (
     IDENTITY,

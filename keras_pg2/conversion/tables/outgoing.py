@@ -14,11 +14,7 @@ from keras_pg2.conversion.tables.blocks import in_memory_order
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import DTYPES, cast
 from keras_pg2.conversion.tables.transforms import Shape
-from keras_pg2.conversion.tables.weight_table import (
-    Row,
-    check_keys,
-    read_variable,
-)
+from keras_pg2.conversion.tables.weight_table import Row, check_keys, read_variable
 
 
 class Outgoing(NamedTuple):

@@ -97,10 +97,7 @@ def _star_outline() -> tuple[tuple[float, float], ...]:
     )
 
 
-_OUTLINES = {
-    "triangle": ((0.5, 0.0), (1.0, 1.0), (0.0, 1.0)),
-    "star": _star_outline(),
-}
+_OUTLINES = {"triangle": ((0.5, 0.0), (1.0, 1.0), (0.0, 1.0)), "star": _star_outline()}
 
 
 def _draw_text(

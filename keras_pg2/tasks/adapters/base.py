@@ -141,8 +141,7 @@ def _check_base(adapter: Adapter, here: Base, source: Path) -> None:
 
 
 def _different_values(
-    theirs: Architecture | None,
-    ours: Architecture | None,
+    theirs: Architecture | None, ours: Architecture | None
 ) -> list[str]:
     if theirs is None or ours is None:
         return []

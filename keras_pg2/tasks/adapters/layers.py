@@ -39,9 +39,7 @@ def default_targets(
 
 
 def choose_layers(
-    paths: Iterable[str],
-    targets: Targets,
-    parts: Sequence[str] | None = None,
+    paths: Iterable[str], targets: Targets, parts: Sequence[str] | None = None
 ) -> list[str]:
     """The layers that targets mean.
 
