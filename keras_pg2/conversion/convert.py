@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from keras_pg2.checks.dtypes import check_dtype
@@ -10,6 +9,7 @@ from keras_pg2.conversion.formats import WRITERS, Writer, open_checkpoint
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.files.whole_files import staged
+from keras_pg2.typing import Advance
 
 TOKENIZER_FILE = "paligemma_tokenizer.model"
 """Beside a .npz, under the name big_vision gives it."""
@@ -23,7 +23,7 @@ def convert(
     *,
     tokenizer: str | Path | None = None,
     overwrite: bool = False,
-    advance: Callable[[int], None] = lambda num_bytes: None,
+    advance: Advance = lambda num_bytes: None,
 ) -> Path:
     """Converts a checkpoint file to file; no model is built, Keras computes nothing.
 
@@ -68,7 +68,7 @@ def write_checkpoint(
     dtype: str | None = None,
     *,
     overwrite: bool = False,
-    advance: Callable[[int], None] = lambda num_bytes: None,
+    advance: Advance = lambda num_bytes: None,
 ) -> Path:
     """Writes an opened checkpoint; see `convert`."""
     target = Path(target).expanduser()

@@ -19,8 +19,7 @@ from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.files.json_files import read_json
 from keras_pg2.files.whole_files import recover
-
-Advance = Callable[[int], None]
+from keras_pg2.typing import Advance
 
 
 class Writer(NamedTuple):
@@ -30,8 +29,9 @@ class Writer(NamedTuple):
         title: what users call it.
         ending: of the file's name; "" for a directory.
         dtypes: names of the types of weights it holds.
-        write: Called with a checkpoint, a target that does not exist, a type (None
-            for each tensor's own), and what is told the bytes of each block.
+        write: Called with a checkpoint, a target that does not exist, the name of the
+            type of all tensors (None for each tensor's own), and what is told the bytes
+            of each block when it is written.
     """
 
     title: str
@@ -42,23 +42,11 @@ class Writer(NamedTuple):
 
 _FLOATS = tuple(DTYPES)
 WRITERS: dict[str, Writer] = {
-    "hf": Writer(
-        title="Hugging Face directory",
-        ending="",
-        dtypes=_FLOATS,
-        write=write_huggingface,
-    ),
-    "preset": Writer(
-        title="preset of Keras", ending="", dtypes=_FLOATS, write=write_preset
-    ),
-    "npz": Writer(
-        title="big_vision file", ending=".npz", dtypes=_FLOATS, write=write_big_vision
-    ),
+    "hf": Writer("Hugging Face directory", "", _FLOATS, write_huggingface),
+    "preset": Writer("preset of Keras", "", _FLOATS, write_preset),
+    "npz": Writer("big_vision file", ".npz", _FLOATS, write_big_vision),
     "sbs": Writer(
-        title="gemma.cpp file",
-        ending=".sbs",
-        dtypes=("bfloat16", "float32", "sfp"),
-        write=write_gemma_cpp,
+        "gemma.cpp file", ".sbs", ("bfloat16", "float32", "sfp"), write_gemma_cpp
     ),
 }
 """Formats that can be written, by the name `keras-pg2 convert --to` takes."""

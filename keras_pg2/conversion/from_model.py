@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
@@ -18,7 +18,7 @@ from keras_pg2.conversion.tables.transforms import Shape
 from keras_pg2.conversion.tables.weight_table import Part, Row
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
-from keras_pg2.typing import Architecture, Tensor
+from keras_pg2.typing import Advance, Architecture, Tensor
 
 
 class ModelSource:
@@ -112,17 +112,11 @@ def write_model(
     dtype: str | None = None,
     *,
     overwrite: bool = False,
-    advance: Callable[[int], None] = lambda num_bytes: None,
+    advance: Advance = lambda num_bytes: None,
 ) -> Path:
-    """Writes a model in memory in any format; LoRA is merged into the kernels.
+    """Writes a `PaliGemma2CausalLM` in any format; LoRA is merged into the kernels.
 
-    Args:
-        task: a `PaliGemma2CausalLM`.
-        target: as all that follow, an argument of `convert`.
-        to: the format.
-        dtype: of the weights.
-        overwrite: whether something at the target is replaced.
-        advance: told the bytes of each block when it is written.
+    The arguments after `task` are those of `convert`.
 
     Raises:
         ValueError: when the model is quantised, or the format cannot hold it.

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_pg2.conversion.tables.blocks import Block, as_bytes
+from keras_pg2.conversion.tables.blocks import Block, BlockSource, as_bytes
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.conversion.tables.outgoing import Outgoing, in_shards
-from keras_pg2.conversion.tables.transforms import Shape
-from keras_pg2.conversion.tables.weight_table import Part
 from keras_pg2.files.json_files import read_json
+from keras_pg2.typing import Advance
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -47,7 +46,7 @@ _NAMES = {dtype: name for name, dtype in FLOAT_TYPES.items()}
 MAX_SHARD_BYTES = 5_000_000_000
 
 
-class SafetensorsSource:
+class SafetensorsSource(BlockSource):
     """Tensors of one file or of all shards; headers are read, tensors are not.
 
     Args:
@@ -60,7 +59,7 @@ class SafetensorsSource:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._blocks: dict[str, Block] = {}
+        super().__init__()
         self._types: dict[str, str] = {}
         for path in weight_files(directory):
             for key, (type_name, block) in read_header(path).items():
@@ -83,21 +82,9 @@ class SafetensorsSource:
                     "is not there. Download both files again."
                 )
 
-    def keys(self) -> Iterable[str]:
-        return self._blocks.keys()
-
-    def shape(self, key: str) -> Shape:
-        return self._blocks[key].shape
-
-    def dtype(self, key: str) -> np.dtype:
-        return self._blocks[key].dtype
-
     def type_name(self, key: str) -> str:
         """safetensors' name of a tensor's type, such as "BF16"."""
         return self._types[key]
-
-    def read(self, key: str, part: Part | None = None) -> np.ndarray:
-        return self._blocks[key].read(part)
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -177,7 +164,7 @@ def _entry(path: Path, start: int, entry: dict[str, Any]) -> tuple[str, Block]:
 
 
 def write_safetensors(
-    directory: Path, tensors: Sequence[Outgoing], advance: Callable[[int], None]
+    directory: Path, tensors: Sequence[Outgoing], advance: Advance
 ) -> None:
     """Writes tensors as the hub has them: one file, or shards and an index.
 
@@ -206,9 +193,7 @@ def write_safetensors(
     (directory / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n")
 
 
-def _write_file(
-    path: Path, tensors: Sequence[Outgoing], advance: Callable[[int], None]
-) -> None:
+def _write_file(path: Path, tensors: Sequence[Outgoing], advance: Advance) -> None:
     # transformers refuses files that do not say who they are for.
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0

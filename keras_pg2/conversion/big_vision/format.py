@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from keras_pg2.conversion.tables.transforms import (
     heads_last,
 )
 from keras_pg2.conversion.tables.weight_table import Part, Row, named_rows
-from keras_pg2.typing import Architecture
+from keras_pg2.typing import Advance, Architecture
 
 ARCHITECTURE_KEY = "keras_pg2/numbers"
 """An array of UTF-8 JSON: the architecture, where the shapes do not tell it."""
@@ -186,20 +186,12 @@ def _complete(text: dict[str, Any], has_post_norms: bool) -> dict[str, Any]:
 
 
 def write_big_vision(
-    checkpoint: Checkpoint,
-    target: Path,
-    dtype: str | None,
-    advance: Callable[[int], None],
+    checkpoint: Checkpoint, target: Path, dtype: str | None, advance: Advance
 ) -> None:
-    """Writes a .npz; the tokenizer stands in a file of its own.
+    """Writes a .npz as `formats.Writer` says; its tokenizer is a file of its own.
 
-    What the shapes do not tell is added as one more array, `ARCHITECTURE_KEY`.
-
-    Args:
-        checkpoint: what to write.
-        target: the file, which does not exist yet.
-        dtype: of all arrays; None keeps that of the first layer of each stack.
-        advance: told the bytes of each block when it is written.
+    What the shapes do not tell is added as one more array, `ARCHITECTURE_KEY`. A stack
+    without a `dtype` has that of its first layer.
     """
     architecture = checkpoint.architecture
     rows = sorted(weight_rows(**architecture), key=lambda row: row.theirs)

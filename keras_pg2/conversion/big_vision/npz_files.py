@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy_format
 
-from keras_pg2.conversion.tables.blocks import Block, as_bytes
+from keras_pg2.conversion.tables.blocks import Block, BlockSource, as_bytes
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.conversion.tables.outgoing import Outgoing
-from keras_pg2.conversion.tables.transforms import Shape
 from keras_pg2.conversion.tables.weight_table import Part
+from keras_pg2.typing import Advance
 
 _BFLOAT16_IN_FILE = np.dtype("V2")
 
 
-class NpzSource:
+class NpzSource(BlockSource):
     """The arrays of a .npz by name.
 
     Args:
@@ -35,8 +35,8 @@ class NpzSource:
     """
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self.path = path
-        self._blocks: dict[str, Block] = {}
         self._is_stored: dict[str, bool] = {}
         self._last: tuple[str, np.ndarray] | None = None
         try:
@@ -52,18 +52,9 @@ class NpzSource:
                 f"({path.stat().st_size} bytes): {error}. Download it again."
             ) from error
 
-    def keys(self) -> Iterable[str]:
-        return self._blocks.keys()
-
-    def shape(self, key: str) -> Shape:
-        return self._blocks[key].shape
-
-    def dtype(self, key: str) -> np.dtype:
-        return self._blocks[key].dtype
-
     def read(self, key: str, part: Part | None = None) -> np.ndarray:
         if self._is_stored[key]:
-            return self._blocks[key].read(part)
+            return super().read(key, part)
         # All of a compressed array has to be read for a part of it: keep the last.
         if self._last is None or self._last[0] != key:
             with np.load(self.path, allow_pickle=False) as arrays:
@@ -102,9 +93,7 @@ def _block(
     return block
 
 
-def write_npz(
-    path: Path, tensors: Sequence[Outgoing], advance: Callable[[int], None]
-) -> None:
+def write_npz(path: Path, tensors: Sequence[Outgoing], advance: Advance) -> None:
     """Writes arrays as `np.savez` does, block by block.
 
     Args:

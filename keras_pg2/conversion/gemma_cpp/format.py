@@ -7,7 +7,7 @@ tensors it joins or splits), `util/mat.h` (table of contents).
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from keras_pg2.conversion.gemma_cpp.config import (
     read_contents,
 )
 from keras_pg2.conversion.gemma_cpp.sfp import decode_sfp, encode_sfp
-from keras_pg2.conversion.tables.blocks import Block, as_bytes
+from keras_pg2.conversion.tables.blocks import Block, BlockSource, as_bytes
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.tables.number_types import DTYPES, cast
 from keras_pg2.conversion.tables.outgoing import Outgoing, outgoing_tensors
@@ -40,6 +40,7 @@ from keras_pg2.conversion.tables.transforms import (
     flattened,
 )
 from keras_pg2.conversion.tables.weight_table import Part, Row, named_rows
+from keras_pg2.typing import Advance
 
 _affine = partial(named_rows, {"kernel": "_w", "bias": "_b"})
 _norm = partial(named_rows, {"beta": "_bias", "gamma": "_scale"})
@@ -86,7 +87,7 @@ def open_gemma_cpp(path: Path, with_weights: bool = True) -> Checkpoint:
     return checkpoint.with_weights(weight_rows(**architecture), source)
 
 
-class GemmaCppSource:
+class GemmaCppSource(BlockSource):
     """The matrices of a .sbs file; joined ones under the names of their parts.
 
     Args:
@@ -101,8 +102,8 @@ class GemmaCppSource:
     def __init__(
         self, path: Path, blobs: Mapping[str, ByteRange], text: Mapping[str, Any]
     ) -> None:
+        super().__init__()
         self._text = text
-        self._blocks: dict[str, Block] = {}
         self._scales: dict[str, float] = {}
         for name, type_number, shape, scale in read_contents(
             read_blob(path, blobs["toc"])
@@ -149,9 +150,6 @@ class GemmaCppSource:
             names[1]: block._replace(offset=offset, shape=(rows - first, columns)),
         }
 
-    def keys(self) -> Iterable[str]:
-        return self._blocks.keys()
-
     def shape(self, key: str) -> Shape:
         shape = self._blocks[key].shape
         if len(shape) == 3:  # att_ein
@@ -177,24 +175,17 @@ class GemmaCppSource:
 
 
 def write_gemma_cpp(
-    checkpoint: Checkpoint,
-    target: Path,
-    dtype: str | None,
-    advance: Callable[[int], None],
+    checkpoint: Checkpoint, target: Path, dtype: str | None, advance: Advance
 ) -> None:
-    """Writes a .sbs file with configuration and tokenizer inside.
+    """Writes a .sbs file as `formats.Writer` says, configuration and tokenizer inside.
 
     gemma.cpp runs PaliGemma 2 of 3B and 10B at 224 and 448 pixels. The file holds the
     others too, but gemma.cpp of 2025 has no 28B, no 896 pixels (its batches are at most
     4096 tokens) and no PaliGemma 1.
 
-    Args:
-        checkpoint: what to write.
-        target: the file, which does not exist yet.
-        dtype: of matrices and norms, "float32" or "bfloat16"; None is "bfloat16",
-            "sfp" too, with 8-bit floats for the decoder's matrices. Biases and the
-            table of positions are float32 always.
-        advance: told the bytes of each matrix when it is written.
+    The `dtype` is that of matrices and norms; None is "bfloat16", "sfp" too, with 8-bit
+    floats for the decoder's matrices. Biases and the table of positions are float32
+    always.
 
     Raises:
         ValueError: when there is no tokenizer, or gemma.cpp has no such network.

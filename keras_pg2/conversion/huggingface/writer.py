@@ -8,7 +8,7 @@ encoder, which only transformers reads.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +25,13 @@ from keras_pg2.conversion.model_card import write_model_card
 from keras_pg2.conversion.safetensors_files import write_safetensors
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.outgoing import main_dtype, outgoing_tensors
+from keras_pg2.typing import Advance
 
 
 def write_huggingface(
-    checkpoint: Checkpoint,
-    target: Path,
-    dtype: str | None,
-    advance: Callable[[int], None],
+    checkpoint: Checkpoint, target: Path, dtype: str | None, advance: Advance
 ) -> None:
-    """Writes a checkpoint as a Hugging Face directory.
-
-    Args:
-        checkpoint: what to write.
-        target: a directory that does not exist yet.
-        dtype: of all tensors; None keeps each tensor's own.
-        advance: told the bytes of each block when it is written.
+    """Writes a Hugging Face directory as `formats.Writer` says.
 
     Raises:
         ValueError: when transformers has no such network (soft caps without

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
@@ -28,7 +28,7 @@ from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.tables.outgoing import main_dtype, outgoing_tensors
 from keras_pg2.conversion.tables.weight_table import Row
 from keras_pg2.files.json_files import read_json
-from keras_pg2.typing import Architecture
+from keras_pg2.typing import Advance, Architecture
 
 _REGISTERED = "keras_pg2>PaliGemma2Backbone"
 _FLOAT_POLICIES = ("float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
@@ -155,18 +155,9 @@ def _dataset(path: str) -> str:
 
 
 def write_preset(
-    checkpoint: Checkpoint,
-    target: Path,
-    dtype: str | None,
-    advance: Callable[[int], None],
+    checkpoint: Checkpoint, target: Path, dtype: str | None, advance: Advance
 ) -> None:
-    """Writes a checkpoint as a preset of ours.
-
-    Args:
-        checkpoint: what to write.
-        target: a directory that does not exist yet.
-        dtype: of all tensors; None keeps each tensor's own.
-        advance: told the bytes of each block when it is written.
+    """Writes a preset of ours as `formats.Writer` says.
 
     Raises:
         ValueError: when the tokenizer is none of PaliGemma's.

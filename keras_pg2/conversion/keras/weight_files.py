@@ -7,37 +7,30 @@ A variable is a dataset at `layers/<layer>/.../vars/<number>` (keras
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import h5py
 import numpy as np
 
-from keras_pg2.conversion.tables.blocks import Block
+from keras_pg2.conversion.tables.blocks import Block, BlockSource
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.conversion.tables.outgoing import Outgoing, in_shards
-from keras_pg2.conversion.tables.transforms import Shape
 from keras_pg2.conversion.tables.weight_table import Part
 from keras_pg2.files.json_files import read_json
+from keras_pg2.typing import Advance
 
 SINGLE_FILE = "model.weights.h5"
 INDEX_FILE = "model.weights.json"
+
+_ONLY_HDF5 = -1
+"""Offset of a dataset that is compressed or in chunks, which HDF5 has to read."""
 
 MAX_SHARD_BYTES = 10 * 1024**3
 """What KerasHub's `save_to_preset` puts into one file at most."""
 
 
-class _Dataset(NamedTuple):
-    """A variable in a file; without an `offset` only HDF5 can read it."""
-
-    path: Path
-    offset: int | None
-    shape: Shape
-    dtype: np.dtype
-
-
-class KerasWeightsSource:
+class KerasWeightsSource(BlockSource):
     """The datasets of a directory's weight files by their paths.
 
     Args:
@@ -50,31 +43,22 @@ class KerasWeightsSource:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._datasets: dict[str, _Dataset] = {}
+        super().__init__()
         for path in weight_files(directory):
-            for key, dataset in _read_datasets(path).items():
-                if key in self._datasets:
+            for key, block in _read_datasets(path).items():
+                if key in self._blocks:
                     raise ValueError(
                         f"Expected each variable in one file of {directory}, but {key} "
                         "is in two. Remove weights of another download."
                     )
-                self._datasets[key] = dataset
-
-    def keys(self) -> Iterable[str]:
-        return self._datasets.keys()
-
-    def shape(self, key: str) -> Shape:
-        return self._datasets[key].shape
-
-    def dtype(self, key: str) -> np.dtype:
-        return self._datasets[key].dtype
+                self._blocks[key] = block
 
     def read(self, key: str, part: Part | None = None) -> np.ndarray:
-        dataset = self._datasets[key]
-        if dataset.offset is not None:
-            return Block(**dataset._asdict()).read(part)
-        with h5py.File(dataset.path, "r") as file:  # Compressed, or in chunks.
-            value = file[key][()].view(dataset.dtype)
+        block = self._blocks[key]
+        if block.offset != _ONLY_HDF5:
+            return block.read(part)
+        with h5py.File(block.path, "r") as file:
+            value = file[key][()].view(block.dtype)
         return value if part is None else part.take(value)
 
 
@@ -104,8 +88,8 @@ def weight_files(directory: Path) -> list[Path]:
     return [directory / name for name in sorted(names)]
 
 
-def _read_datasets(path: Path) -> dict[str, _Dataset]:
-    datasets: dict[str, _Dataset] = {}
+def _read_datasets(path: Path) -> dict[str, Block]:
+    blocks: dict[str, Block] = {}
 
     def visit(key: str, item: h5py.Dataset | h5py.Group) -> None:
         if not isinstance(item, h5py.Dataset):
@@ -113,9 +97,8 @@ def _read_datasets(path: Path) -> dict[str, _Dataset]:
         name = item.attrs.get("dtype", str(item.dtype))
         dtype = DTYPES.get(name, item.dtype)
         offset = item.id.get_offset() if item.dtype.isnative else None
-        datasets[key] = _Dataset(
-            path=path, offset=offset, shape=item.shape, dtype=dtype
-        )
+        offset = _ONLY_HDF5 if offset is None else offset
+        blocks[key] = Block(path=path, offset=offset, shape=item.shape, dtype=dtype)
 
     try:
         with h5py.File(path, "r") as file:  # Compares its size with the one written.
@@ -125,14 +108,14 @@ def _read_datasets(path: Path) -> dict[str, _Dataset]:
             f"Expected a whole HDF5 weight file at {path}, which is truncated or "
             f"damaged ({error}). Copy or download it again."
         ) from error
-    return datasets
+    return blocks
 
 
 def write_keras_weights(
     directory: Path,
     tensors: Sequence[Outgoing],
     layer_names: dict[str, str],
-    advance: Callable[[int], None],
+    advance: Advance,
 ) -> None:
     """Writes what `save_weights` writes: one file, or shards and an index.
 
@@ -163,7 +146,7 @@ def _write_file(
     path: Path,
     tensors: Sequence[Outgoing],
     layer_names: dict[str, str],
-    advance: Callable[[int], None],
+    advance: Advance,
 ) -> None:
     with h5py.File(path, "w") as file:
         for tensor in tensors:

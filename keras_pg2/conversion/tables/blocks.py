@@ -79,6 +79,25 @@ def _read(path: Path, offset: int, shape: Shape, dtype: np.dtype) -> np.ndarray:
     return array
 
 
+class BlockSource:
+    """Tensors that are blocks of files, by name; none until a subclass adds some."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[str, Block] = {}
+
+    def keys(self) -> Iterable[str]:
+        return self._blocks.keys()
+
+    def shape(self, key: str) -> Shape:
+        return self._blocks[key].shape
+
+    def dtype(self, key: str) -> np.dtype:
+        return self._blocks[key].dtype
+
+    def read(self, key: str, part: Part | None = None) -> np.ndarray:
+        return self._blocks[key].read(part)
+
+
 class RenamedSource:
     """A source whose tensors go by other names than in their file.
 

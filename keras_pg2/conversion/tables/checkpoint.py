@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from keras_pg2.catalogue.architecture import count_parameters, variable_shapes
+from keras_pg2.conversion.tables.blocks import BlockSource
 from keras_pg2.conversion.tables.weight_table import (
-    NoTensors,
     Row,
     TensorSource,
     check_keys,
@@ -56,7 +56,7 @@ class Checkpoint:
         notes: what a user should know, a sentence each, such as what was not taken
             from the files and why.
         rows: the weight table; empty for quantized weights.
-        source: the tensors; `NoTensors` when opened without weights.
+        source: the tensors; none when opened without weights.
         ignorable: reason to leave a key of the file out, by regular expression.
         policies: serialised dtype policies of quantized weights, which Keras alone
             can read; None for float weights.
@@ -68,7 +68,7 @@ class Checkpoint:
     preprocessing: Preprocessing
     notes: tuple[str, ...] = ()
     rows: Sequence[Row] = ()
-    source: TensorSource = field(default_factory=NoTensors)
+    source: TensorSource = field(default_factory=BlockSource)
     ignorable: Mapping[str, str] = field(default_factory=dict)
     policies: Mapping[str, Any] | None = None
 

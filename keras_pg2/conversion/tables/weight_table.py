@@ -106,22 +106,6 @@ class TensorSource(Protocol):
         """A tensor's values, or those of a part of it."""
 
 
-class NoTensors:
-    """The source of a checkpoint that is opened without its weights."""
-
-    def keys(self) -> Iterable[str]:
-        return ()
-
-    def shape(self, key: str) -> Shape:
-        raise KeyError(key)
-
-    def dtype(self, key: str) -> np.dtype:
-        raise KeyError(key)
-
-    def read(self, key: str, part: Part | None = None) -> np.ndarray:
-        raise KeyError(key)
-
-
 def expand_layers(
     templates: Iterable[Row], num_layers: int, ours: str, theirs: str
 ) -> list[Row]:

@@ -25,7 +25,7 @@ from keras_pg2.conversion.tables.number_types import DTYPES, cast
 from keras_pg2.conversion.tables.weight_table import read_variable
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.quantized_layers import with_float_policy
-from keras_pg2.typing import DTypePolicy, Tensor
+from keras_pg2.typing import Advance, DTypePolicy, Tensor
 
 # One waits for the disk while the other checks and transposes.
 _NUM_THREADS = 2
@@ -34,7 +34,7 @@ _NUM_THREADS = 2
 def build_backbone(
     checkpoint: Checkpoint,
     dtype: DTypePolicy = None,
-    advance: Callable[[int], None] = lambda num_bytes: None,
+    advance: Advance = lambda num_bytes: None,
 ) -> PaliGemma2Backbone:
     """Build a backbone and fill it, one tensor after another.
 
@@ -127,7 +127,7 @@ def _initializer(
     variable: keras.Variable,
     values: _ValuesAhead,
     errors: list[Exception],
-    advance: Callable[[int], None],
+    advance: Advance,
 ) -> Callable[..., Tensor]:
     def initialize(shape: tuple[int, ...], dtype: str) -> Tensor:
         # Raising here would leave Keras with half of its variables, which it would
