@@ -159,11 +159,14 @@ class Preset:
         return (*names, self.huggingface_id, f"hf://{self.huggingface_id}")
 
 
-def text_length(kind: str, image_size: int) -> int:
-    """Text tokens of training: big_vision `configs/proj/paligemma/README.md`."""
+def text_length(name: str, image_size: int) -> int:
+    """Text tokens of training: big_vision `configs/proj/paligemma/README.md`.
+
+    Models for many tasks at once have "mix" in their `name`.
+    """
     if image_size > 224:
         return 512
-    return 256 if kind == "mix" else 128
+    return 256 if "mix" in name else 128
 
 
 def _preset(

@@ -166,13 +166,7 @@ def _entry(path: Path, start: int, entry: dict[str, Any]) -> tuple[str, Block]:
 def write_safetensors(
     directory: Path, tensors: Sequence[Outgoing], advance: Advance
 ) -> None:
-    """Writes tensors as the hub has them: one file, or shards and an index.
-
-    Args:
-        directory: where to; it exists.
-        tensors: what to write, in this order.
-        advance: told the bytes of each block when it is written.
-    """
+    """Writes tensors in their order, as the hub: one file, or shards and an index."""
     shards = in_shards(tensors, MAX_SHARD_BYTES)
     if len(shards) == 1:
         _write_file(directory / SINGLE_FILE, tensors, advance)

@@ -114,15 +114,8 @@ def segmentation_rows(
 ) -> Iterator[Row]:
     """Rows of `segment` prompts; arguments as in `detection_rows`.
 
-    Args:
-        coco: an annotation file with masks.
-        image_folder: the folder that its file names are in.
-        encode_mask: gives the sixteen `<seg...>` tokens of a mask bool[H, W] within a
-            box_xyxy float[4] in pixels.
-        asked: as in `detection_rows`.
-        order: likewise.
-        seed: likewise.
-        epoch: likewise.
+    The file has masks, and `encode_mask` gives the sixteen `<seg...>` tokens of a mask
+    bool[H, W] within a box_xyxy float[4] in pixels.
 
     Raises:
         FileNotFoundError: when a picture is not there; before the first row.

@@ -222,17 +222,7 @@ def grain_batches(
     first k batches, `to_iter_dataset(grain.ReadOptions(...))` reads ahead in threads
     with iterators of `get_state` and `set_state`; `fit` does the first and the last.
 
-    Args:
-        rows: as for `RowBatches`.
-        batch_size: likewise.
-        shuffle: likewise.
-        seed: likewise.
-        epoch: likewise.
-        shard_index: likewise.
-        num_shards: likewise.
-        drop_remainder: likewise.
-        augmentations: likewise.
-        image_size: likewise.
+    The arguments are those of `RowBatches`.
 
     Raises:
         ImportError: when Grain is not installed.
@@ -240,13 +230,7 @@ def grain_batches(
     """
     grain = _import_grain()
     order = EpochOrder(
-        num_rows=len(rows),
-        batch_size=batch_size,
-        shuffle=shuffle,
-        seed=seed,
-        shard_index=shard_index,
-        num_shards=num_shards,
-        drop_remainder=drop_remainder,
+        len(rows), batch_size, shuffle, seed, shard_index, num_shards, drop_remainder
     )
     reader = RowReader(rows, order, augmentations, image_size, epoch)
     # Positions beyond the length are those of later epochs, as Grain's own are.

@@ -49,18 +49,11 @@ def open_big_vision(
     overrides: Mapping[str, Any] | None = None,
     with_weights: bool = True,
 ) -> Checkpoint:
-    """Opens a .npz of big_vision.
+    """Opens a .npz of big_vision as `open_checkpoint`.
 
     The shapes tell all sizes. Soft caps, window and query scale are those of the
     released decoder of these sizes; of other sizes, 50, 30, 4096 and head_dim with
     post-norms, and none and head_dim without.
-
-    Args:
-        path: the file.
-        tokenizer: a SentencePiece file; None takes `paligemma_tokenizer.model` or
-            `tokenizer.model` beside the file, if one is there.
-        overrides: arguments of the network by name.
-        with_weights: False keeps the architecture alone.
 
     Raises:
         FileNotFoundError: when `tokenizer` is no file.
@@ -86,8 +79,7 @@ def open_big_vision(
             f"there is no {' or '.join(_TOKENIZERS)} beside the file, so pictures and "
             "text have no preprocessor; pass tokenizer="
         )
-    kind = "mix" if "mix" in path.name else "pt"
-    length = text_length(kind, architecture["vision_encoder"]["image_size"])
+    length = text_length(path.name, architecture["vision_encoder"]["image_size"])
     checkpoint = Checkpoint(
         format="npz",
         path=path,

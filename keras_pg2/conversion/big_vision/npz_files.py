@@ -94,13 +94,7 @@ def _block(
 
 
 def write_npz(path: Path, tensors: Sequence[Outgoing], advance: Advance) -> None:
-    """Writes arrays as `np.savez` does, block by block.
-
-    Args:
-        path: the file.
-        tensors: what to write, in this order.
-        advance: told the bytes of each block when it is written.
-    """
+    """Writes arrays as `np.savez` does, in their order and block by block."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for tensor in tensors:
             with archive.open(f"{tensor.key}.npy", "w", force_zip64=True) as file:

@@ -69,7 +69,6 @@ def open_gemma_cpp(path: Path, with_weights: bool = True) -> Checkpoint:
         )
     architecture = read_config(read_blob(path, blobs["config"]))
     tokenizer = blobs.get("tokenizer")
-    kind = "mix" if "mix" in path.name else "pt"
     checkpoint = Checkpoint(
         format="sbs",
         path=path,
@@ -77,7 +76,7 @@ def open_gemma_cpp(path: Path, with_weights: bool = True) -> Checkpoint:
         preprocessing=Preprocessing(
             tokenizer=tokenizer and read_blob(path, tokenizer),
             sequence_length=text_length(
-                kind, architecture["vision_encoder"]["image_size"]
+                path.name, architecture["vision_encoder"]["image_size"]
             ),
         ),
     )

@@ -42,15 +42,11 @@ def is_huggingface_directory(path: str | Path) -> bool:
 
 
 def open_huggingface(directory: Path, with_weights: bool = True) -> Checkpoint:
-    """Opens a Hugging Face directory.
+    """Opens a Hugging Face directory as `open_checkpoint`.
 
     All layouts of keys that transformers has written are read, in one file or in
     shards, of float32, bfloat16 or float16. The embedding rows of `<image>` and of
     padding are left out.
-
-    Args:
-        directory: of transformers.
-        with_weights: False opens the configuration files alone.
 
     Raises:
         FileNotFoundError: when `config.json`, the weights or a shard is missing.
@@ -106,12 +102,11 @@ def _read_preprocessing(directory: Path, architecture: Architecture) -> Preproce
                 f"Expected {name} {expected} in the preprocessor's config, which maps "
                 f"levels to [-1, 1] as PaliGemma takes them. Received: {value}."
             )
-    kind = "mix" if "mix" in directory.name else "pt"
     return Preprocessing(
         tokenizer=_read_tokenizer(
             directory, architecture["text_decoder"]["vocabulary_size"]
         ),
-        sequence_length=text_length(kind, side),
+        sequence_length=text_length(directory.name, side),
         interpolation=RESAMPLE[resample],
     )
 

@@ -40,9 +40,7 @@ def is_keras_hub_preset(directory: Path) -> bool:
 def open_keras_hub(directory: Path, with_weights: bool = True) -> Checkpoint:
     """Opens a preset of KerasHub, with or without task and preprocessor.
 
-    Args:
-        directory: of the preset.
-        with_weights: False opens the configuration files alone.
+    The arguments are those of `open_checkpoint`.
 
     Raises:
         FileNotFoundError: when weights or a shard are missing.
@@ -148,7 +146,7 @@ def _read_preprocessing(
                 "pictures are stretched to the model's square, as in training; the "
                 "preset's own converter crops them to the middle or pads them",
             )
-    length = text_length("mix" if "mix" in str(directory) else "pt", side)
+    length = text_length(str(directory), side)
     preprocessor = directory / "preprocessor.json"
     if preprocessor.is_file():
         length = read_json(preprocessor)["config"].get("sequence_length") or length

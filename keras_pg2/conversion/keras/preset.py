@@ -59,11 +59,7 @@ def _is_quantized(policy: Mapping[str, Any] | str | None) -> bool:
 
 
 def open_preset(directory: Path, with_weights: bool = True) -> Checkpoint:
-    """Opens a preset of ours, of float or quantized weights.
-
-    Args:
-        directory: of `save_to_preset` or `write_preset`.
-        with_weights: False opens the configuration files alone.
+    """Opens a preset of ours, of float or quantized weights, as `open_checkpoint`.
 
     Raises:
         FileNotFoundError: when weights or a shard are missing.

@@ -116,7 +116,7 @@ def find_detections(
             {"images": opened, "prompts": [prompts_of[names]] * len(opened)},
             Options(
                 max_new_tokens=_room(preprocessor, options, names),
-                constraint=_grammar(task, names),
+                constraint=LocationGrammar(names, "always" if codec else "never"),
             ),
         )
         for i, picture, answer in zip(indices, opened, answers, strict=True):
@@ -230,10 +230,6 @@ def _checked(labels: Any, whose: str) -> tuple[str, ...]:
     except (TypeError, ValueError) as error:
         raise type(error)(f"Labels{whose}: {error}") from None
     return tuple(label.strip() for label in labels)
-
-
-def _grammar(task: DetectionTask, labels: tuple[str, ...]) -> LocationGrammar:
-    return LocationGrammar(labels, "always" if task == "segment" else "never")
 
 
 def _room(

@@ -188,7 +188,6 @@ class _Loaded(NamedTuple):
 
     number: int
     row: Row
-    length: int
     picture: Future
 
 
@@ -210,13 +209,8 @@ def _answer_rows(
 
     def start(batch: list[tuple[int, Row, int]]) -> list[_Loaded]:
         return [
-            _Loaded(
-                number=index,
-                row=row,
-                length=length,
-                picture=threads.submit(load, row.images),
-            )
-            for index, row, length in batch
+            _Loaded(index, row, threads.submit(load, row.images))
+            for index, row, _ in batch
         ]
 
     batches = map(start, _group(preprocessor, rows, batch_size))

@@ -25,16 +25,14 @@ from keras_pg2.conversion.tables.number_types import DTYPES, cast
 from keras_pg2.conversion.tables.weight_table import read_variable
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.quantized_layers import with_float_policy
-from keras_pg2.typing import Advance, DTypePolicy, Tensor
+from keras_pg2.typing import DTypePolicy, Tensor
 
 # One waits for the disk while the other checks and transposes.
 _NUM_THREADS = 2
 
 
 def build_backbone(
-    checkpoint: Checkpoint,
-    dtype: DTypePolicy = None,
-    advance: Advance = lambda num_bytes: None,
+    checkpoint: Checkpoint, dtype: DTypePolicy = None
 ) -> PaliGemma2Backbone:
     """Build a backbone and fill it, one tensor after another.
 
@@ -43,7 +41,6 @@ def build_backbone(
             backbone of random weights.
         dtype: Dtype policy of the backbone, if it is quantized that of its floats;
             None for Keras' own, if it is quantized for that of the checkpoint.
-        advance: Called with the bytes of each float variable when it is filled.
 
     Raises:
         ValueError: if a tensor holds NaN or infinity, or numbers too large for the
@@ -70,7 +67,7 @@ def build_backbone(
         ]
         values = _ValuesAhead(checkpoint, variables, threads)
         for variable in variables:
-            variable._initializer = _initializer(variable, values, errors, advance)  # noqa: SLF001
+            variable._initializer = _initializer(variable, values, errors)  # noqa: SLF001
     if errors:
         raise errors[0]
     return backbone
@@ -124,19 +121,14 @@ class _ValuesAhead:
 
 
 def _initializer(
-    variable: keras.Variable,
-    values: _ValuesAhead,
-    errors: list[Exception],
-    advance: Advance,
+    variable: keras.Variable, values: _ValuesAhead, errors: list[Exception]
 ) -> Callable[..., Tensor]:
     def initialize(shape: tuple[int, ...], dtype: str) -> Tensor:
         # Raising here would leave Keras with half of its variables, which it would
         # try to fill when the next scope ends: the first error is kept for later.
         if not errors:
             try:
-                value = values.take(variable)
-                advance(value.nbytes)
-                return _to_backend(value)
+                return _to_backend(values.take(variable))
             except Exception as error:
                 errors.append(error)
         return keras.ops.zeros(shape, dtype)
