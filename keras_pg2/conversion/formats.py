@@ -83,7 +83,8 @@ def open_checkpoint(
             f"Expected a checkpoint at {path}, where nothing is. Check the path."
         )
     if path.suffix == ".npz" and path.is_file():
-        return open_big_vision(path, _as_path(tokenizer), overrides, with_weights)
+        beside = None if tokenizer is None else Path(tokenizer).expanduser()
+        return open_big_vision(path, beside, overrides, with_weights)
     if path.suffix == ".sbs" and path.is_file():
         return open_gemma_cpp(path, with_weights)
     for matches, opens in (
@@ -94,10 +95,6 @@ def open_checkpoint(
         if path.is_dir() and matches(path):
             return opens(path, with_weights)
     raise _no_checkpoint(path)
-
-
-def _as_path(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path).expanduser()
 
 
 def _no_checkpoint(path: Path) -> Exception:

@@ -156,24 +156,16 @@ def read_adapter(path: Path) -> Adapter:
         )
     tensors = {key: block.read().astype(np.float32) for key, block in blocks.items()}
     _check_finite(tensors, "The file is damaged, or its training diverged.")
-    alphas = json.loads(metadata["alphas"])
-    base = Base(
-        metadata["base_name"],
-        json.loads(metadata["base_numbers"]),
-        json.loads(metadata["base_hashes"]),
-    )
-    pairs = pair_up(
-        {tuple(key.rsplit("/", 1)): value for key, value in tensors.items()},
-        _KERNELS,
-        alphas,
-        path,
-    )
-    dropout = json.loads(metadata.get("dropout", "0.0"))
+    by_layer = {tuple(key.rsplit("/", 1)): value for key, value in tensors.items()}
     return Adapter(
-        layers=pairs,
+        layers=pair_up(by_layer, _KERNELS, json.loads(metadata["alphas"]), path),
         targets=tuple(json.loads(metadata["targets"])),
-        base=base,
-        dropout=dropout,
+        base=Base(
+            metadata["base_name"],
+            json.loads(metadata["base_numbers"]),
+            json.loads(metadata["base_hashes"]),
+        ),
+        dropout=json.loads(metadata.get("dropout", "0.0")),
     )
 
 

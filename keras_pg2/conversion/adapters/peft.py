@@ -98,13 +98,13 @@ def read_peft(directory: Path, architecture: Architecture) -> Adapter:
             f"{', '.join(unknown[:6])} ({len(unknown)} such). Train it with "
             "target_modules of attention, MLPs and the projector alone."
         )
-    pairs = pair_up(tensors, _KERNELS, alphas, path)
-    base = Base(config.get("base_model_name_or_path") or "")
-    targets = _as_targets(config.get("target_modules"))
+    targets = config.get("target_modules")
     return Adapter(
-        layers=pairs,
-        targets=targets,
-        base=base,
+        layers=pair_up(tensors, _KERNELS, alphas, path),
+        targets=(targets,)
+        if isinstance(targets, str)
+        else tuple(sorted(targets or ())),
+        base=Base(config.get("base_model_name_or_path") or ""),
         dropout=float(config.get("lora_dropout") or 0.0),
     )
 
@@ -208,7 +208,3 @@ def _of_module(
         if re.match(rf"(.*\.)?({pattern})$", module):
             return value
     return other
-
-
-def _as_targets(targets: Any) -> tuple[str, ...]:
-    return (targets,) if isinstance(targets, str) else tuple(sorted(targets or ()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,13 @@ from keras_pg2.conversion.tables.blocks import in_memory_order
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import DTYPES, cast
 from keras_pg2.conversion.tables.transforms import Shape
-from keras_pg2.conversion.tables.weight_table import Row, check_keys, read_variable
+from keras_pg2.conversion.tables.weight_table import (
+    Row,
+    TensorSource,
+    check_keys,
+    read_variable,
+    rows_by_key,
+)
 
 
 class Outgoing(NamedTuple):
@@ -59,13 +65,53 @@ def outgoing_tensors(
             once, or does not fill its tensors.
     """
     check_keys(rows, {row.theirs for row in rows}, {})
-    writer = _Writer(
-        checkpoint=checkpoint,
-        incoming={row.ours: row for row in checkpoint.rows},
-        rows=rows,
-        dtype=DTYPES[dtype] if dtype else None,
-    )
-    return [writer.tensor(key) for key in dict.fromkeys(row.theirs for row in rows)]
+    shapes = variable_shapes(**checkpoint.architecture)
+    incoming = {row.ours: row for row in checkpoint.rows}
+    written = sorted(row.ours for row in rows)
+    if written != sorted(incoming) or written != sorted(shapes):
+        differing = set(written) ^ set(incoming) | set(written) ^ set(shapes)
+        raise ValueError(
+            "Expected each variable of the checkpoint to be written once. Received "
+            f"tables that differ in {', '.join(sorted(differing)[:8])}."
+        )
+    tensors = []
+    for key, own in rows_by_key(rows).items():
+        shape = own[0].stored_shape(shapes[own[0].ours])
+        read_from = [incoming[row.ours] for row in own]
+        number_type = (
+            DTYPES[dtype] if dtype else checkpoint.source.dtype(read_from[0].theirs)
+        )
+        read = partial(_blocks, checkpoint.source, read_from, own, number_type)
+        tensors.append(Outgoing(key, shape, number_type, read))
+    return tensors
+
+
+def _blocks(
+    source: TensorSource, incoming: list[Row], outgoing: list[Row], dtype: np.dtype
+) -> Iterator[np.ndarray]:
+    """Read the blocks of a tensor, whose variables stand in one row of each list."""
+    pairs, part = list(zip(incoming, outgoing)), outgoing[0].part
+    if part is None:
+        yield from _values(source, *pairs[0], dtype)
+    elif part.view is None:
+        pairs.sort(key=lambda pair: pair[1].part.index)  # type: ignore[union-attr]
+        for pair in pairs:
+            yield from _values(source, *pair, dtype)
+    else:
+        whole = np.empty(part.view, dtype)
+        for pair in pairs:
+            (value,) = _values(source, *pair, dtype)
+            whole[pair[1].part.index] = value  # type: ignore[union-attr]
+        yield whole.reshape(part.shape)
+
+
+def _values(
+    source: TensorSource, incoming: Row, outgoing: Row, dtype: np.dtype
+) -> Iterator[np.ndarray]:
+    variable = read_variable(source, incoming)
+    values = outgoing.transform.inverse(cast(variable, dtype, outgoing.theirs))
+    for value in values if isinstance(values, tuple) else (values,):
+        yield in_memory_order(value)
 
 
 def main_dtype(tensors: Sequence[Outgoing]) -> str:
@@ -84,60 +130,3 @@ def in_shards(tensors: Sequence[Outgoing], max_bytes: int) -> list[list[Outgoing
         shards[-1].append(tensor)
         size += tensor.num_bytes
     return shards
-
-
-@dataclass
-class _Writer:
-    checkpoint: Checkpoint
-    incoming: dict[str, Row]
-    rows: Sequence[Row]
-    dtype: np.dtype | None
-
-    def __post_init__(self) -> None:
-        self.shapes = variable_shapes(**self.checkpoint.architecture)
-        self.by_key: dict[str, list[Row]] = {}
-        for row in self.rows:
-            self.by_key.setdefault(row.theirs, []).append(row)
-        written = sorted(row.ours for row in self.rows)
-        if written != sorted(self.incoming) or written != sorted(self.shapes):
-            differing = set(written) ^ set(self.incoming) | set(written) ^ set(
-                self.shapes
-            )
-            raise ValueError(
-                "Expected each variable of the checkpoint to be written once. Received "
-                f"tables that differ in {', '.join(sorted(differing)[:8])}."
-            )
-
-    def tensor(self, key: str) -> Outgoing:
-        first = self.by_key[key][0]
-        shape = first.stored_shape(self.shapes[first.ours])
-        source = self.incoming[first.ours].theirs
-        dtype = self.dtype or self.checkpoint.source.dtype(source)
-        return Outgoing(
-            key=key, shape=shape, dtype=dtype, blocks=lambda: self._blocks(key, dtype)
-        )
-
-    def _blocks(self, key: str, dtype: np.dtype) -> Iterator[np.ndarray]:
-        rows = self.by_key[key]
-        part = rows[0].part
-        if part is None:
-            yield from self._values(rows[0], dtype)
-        elif part.view is None:
-            for row in sorted(rows, key=_index):
-                yield from self._values(row, dtype)
-        else:
-            whole = np.empty(part.view, dtype)
-            for row in rows:
-                (value,) = self._values(row, dtype)
-                whole[row.part.index] = value  # type: ignore[union-attr]
-            yield whole.reshape(part.shape)
-
-    def _values(self, row: Row, dtype: np.dtype) -> Iterator[np.ndarray]:
-        variable = read_variable(self.checkpoint.source, self.incoming[row.ours])
-        values = row.transform.inverse(cast(variable, dtype, row.theirs))
-        for value in values if isinstance(values, tuple) else (values,):
-            yield in_memory_order(value)
-
-
-def _index(row: Row) -> tuple[int | slice, ...]:
-    return row.part.index if row.part else ()

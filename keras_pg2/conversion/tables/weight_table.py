@@ -154,32 +154,32 @@ def check_keys(
     problems = {
         "missing from the file": sorted(needed - present),
         "in the file, but not of this model": sorted(present - needed - ignored.keys()),
-        "not read exactly once": _read_twice_or_in_part(rows),
+        "not read exactly once": [
+            key for key, own in rows_by_key(rows).items() if not _covers_once(own)
+        ],
     }
     _raise_if_any("the tensors of the file to be those of the model", problems)
     return ignored
 
 
-def _read_twice_or_in_part(rows: Sequence[Row]) -> list[str]:
-    """Keys whose rows do not cover their tensor exactly once."""
-    by_key: dict[str, list[Part | None]] = {}
+def rows_by_key(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """The rows of each tensor, in the order of the table."""
+    by_key: dict[str, list[Row]] = {}
     for row in rows:
-        by_key.setdefault(row.theirs, []).append(row.part)
-    return [key for key, parts in by_key.items() if not _covers_once(parts)]
+        by_key.setdefault(row.theirs, []).append(row)
+    return by_key
 
 
-def _covers_once(parts: list[Part | None]) -> bool:
-    if None in parts or len(parts) == 1:
-        return len(parts) == 1 and (parts[0] is None or _is_whole(parts[0]))
+def _covers_once(rows: list[Row]) -> bool:
+    """Whether rows of a tensor are all of it, and nothing twice."""
+    parts = [row.part for row in rows]
+    if None in parts:
+        return len(parts) == 1
     known = [part for part in parts if part is not None]
     sizes = sum(math.prod(part.part_shape()) for part in known)
     return len({str(part.index) for part in known}) == len(known) and all(
         sizes == math.prod(part.shape) for part in known
     )
-
-
-def _is_whole(part: Part) -> bool:
-    return math.prod(part.part_shape()) == math.prod(part.shape)
 
 
 def check_shapes(

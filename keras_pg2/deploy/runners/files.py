@@ -82,11 +82,7 @@ def check_keys(path: Path, entries: Mapping[str, object], keys: Sequence[str]) -
 
 
 def read_vocabulary(path: Path, sentencepiece: ModuleType) -> SentencePieceProcessor:
-    """Read a SentencePiece vocabulary.
-
-    Args:
-        path: Path of the file.
-        sentencepiece: The module.
+    """Read the SentencePiece vocabulary of a file, by the module `sentencepiece`.
 
     Raises:
         ValueError: if it is empty or damaged.

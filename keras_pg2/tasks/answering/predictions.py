@@ -227,7 +227,8 @@ def _group(
 ) -> Iterator[list[tuple[int, Row, int]]]:
     """Batches of rows of like length, and as many pictures."""
     while window := list(itertools.islice(rows, batch_size * BATCHES_OF_A_WINDOW)):
-        lengths = _num_tokens(preprocessor, [row.prompt for _, row in window])
+        arrays = preprocessor.generate_preprocess([row.prompt for _, row in window])
+        lengths = arrays["padding_mask"].sum(axis=1).tolist()
 
         def shape(entry: tuple[int, Row, int]) -> tuple[int, int]:
             _, row, length = entry
@@ -248,13 +249,6 @@ def _count_images(images: Images) -> int:
     return len(entries) if isinstance(entries, list) else 1
 
 
-def _num_tokens(
-    preprocessor: PaliGemma2CausalLMPreprocessor, prompts: list[str]
-) -> list[int]:
-    arrays = preprocessor.generate_preprocess(prompts)
-    return arrays["padding_mask"].sum(axis=1).tolist()
-
-
 def _answer_batch(
     model: AnsweringModel,
     preprocessor: PaliGemma2CausalLMPreprocessor,
@@ -273,7 +267,8 @@ def _answer_batch(
     prompts = [entry.row.prompt for entry in readable]
     length = options.max_length or preprocessor.sequence_length
     arrays = preprocessor.generate_preprocess(prompts, sequence_length=length)
-    arrays["images"] = np.stack([_with_axis(picture) for picture in pictures])
+    # [h, w, 3] -> [1, h, w, 3]; several pictures as they are.
+    arrays["images"] = np.stack([p[None] if p.ndim == 3 else p for p in pictures])
     prepared = Prepared(arrays, make_request(model, arrays, options), True)
     generated = model.make_generate_function(with_scores=True)(prepared.request)
     answers = read_answers(preprocessor, prepared, generated, return_scores=True)
@@ -287,11 +282,6 @@ def _answer_batch(
                 "num_tokens": len(scored.token_ids),
             },
         )
-
-
-def _with_axis(picture: np.ndarray) -> np.ndarray:
-    """[h, w, 3] -> [1, h, w, 3]; several pictures as they are."""
-    return picture[None] if picture.ndim == 3 else picture
 
 
 def _describe(row: Row) -> Record:
