@@ -86,13 +86,7 @@ _FIXED_TEXT = {
 
 
 def read_architecture(config: Config) -> Architecture:
-    """Reads the arguments of a `PaliGemma2Backbone` from a `config.json`.
-
-    Args:
-        config: the content of the file.
-
-    Returns:
-        {"vision_encoder": {...}, "text_decoder": {...}}.
+    """Read the arguments of a `PaliGemma2Backbone` from the content of `config.json`.
 
     Raises:
         ValueError: when the file describes no PaliGemma, or one with a part the

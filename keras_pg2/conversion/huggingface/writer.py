@@ -53,12 +53,9 @@ def write_huggingface(
 
 
 def write_description(checkpoint: Checkpoint, target: Path, dtype: str) -> None:
-    """Writes the JSON files of a directory, but for the tokenizer's.
+    """Write the JSON files of a new directory, except the tokenizer's.
 
-    Args:
-        checkpoint: what to describe.
-        target: a directory that does not exist yet.
-        dtype: of the weights.
+    The `dtype` is that of the weights.
 
     Raises:
         ValueError: when transformers has no such network.

@@ -119,11 +119,8 @@ def write_keras_weights(
 ) -> None:
     """Writes what `save_weights` writes: one file, or shards and an index.
 
-    Args:
-        directory: where to; it exists.
-        tensors: what to write; the keys are paths of datasets.
-        layer_names: name of the layer of each key, which Keras notes down.
-        advance: told the bytes of each block when it is written.
+    The keys of the tensors are paths of datasets; `layer_names` has the name of the
+    layer of each, which Keras notes down.
     """
     shards = in_shards(tensors, MAX_SHARD_BYTES)
     if len(shards) == 1:

@@ -17,58 +17,27 @@ left to right (by the centre of their box), detections in the order of the names
 for and from left to right within a name.
 """
 
-from __future__ import annotations
-
-from keras_pg2.datasets.scenes.drawing import boxes_xyxy, masks, render
-from keras_pg2.datasets.scenes.scene import (
-    CANVAS_SIZE,
-    CHARACTERS,
-    COLORS,
-    MAX_CHARACTERS,
-    MAX_OBJECTS,
-    POSITIONS,
-    SHAPES,
-    Scene,
-    SceneObject,
-    sample_scene,
-    scene_generator,
-)
-from keras_pg2.datasets.scenes.texts import (
-    QUESTION_KINDS,
-    Example,
-    Question,
-    caption,
-    description,
-    detection_names,
-    detection_target,
-    examples,
-    ocr_text,
-    questions,
-)
-
-__all__ = [
-    "CANVAS_SIZE",
-    "CHARACTERS",
-    "COLORS",
-    "MAX_CHARACTERS",
-    "MAX_OBJECTS",
-    "POSITIONS",
-    "QUESTION_KINDS",
-    "SHAPES",
-    "Example",
-    "Question",
-    "Scene",
-    "SceneObject",
-    "boxes_xyxy",
-    "caption",
-    "description",
-    "detection_names",
-    "detection_target",
-    "examples",
-    "masks",
-    "ocr_text",
-    "questions",
-    "render",
-    "sample_scene",
-    "scene_generator",
-]
+from keras_pg2.datasets.scenes.drawing import boxes_xyxy as boxes_xyxy
+from keras_pg2.datasets.scenes.drawing import masks as masks
+from keras_pg2.datasets.scenes.drawing import render as render
+from keras_pg2.datasets.scenes.scene import CANVAS_SIZE as CANVAS_SIZE
+from keras_pg2.datasets.scenes.scene import CHARACTERS as CHARACTERS
+from keras_pg2.datasets.scenes.scene import COLORS as COLORS
+from keras_pg2.datasets.scenes.scene import MAX_CHARACTERS as MAX_CHARACTERS
+from keras_pg2.datasets.scenes.scene import MAX_OBJECTS as MAX_OBJECTS
+from keras_pg2.datasets.scenes.scene import POSITIONS as POSITIONS
+from keras_pg2.datasets.scenes.scene import SHAPES as SHAPES
+from keras_pg2.datasets.scenes.scene import Scene as Scene
+from keras_pg2.datasets.scenes.scene import SceneObject as SceneObject
+from keras_pg2.datasets.scenes.scene import sample_scene as sample_scene
+from keras_pg2.datasets.scenes.scene import scene_generator as scene_generator
+from keras_pg2.datasets.scenes.texts import QUESTION_KINDS as QUESTION_KINDS
+from keras_pg2.datasets.scenes.texts import Example as Example
+from keras_pg2.datasets.scenes.texts import Question as Question
+from keras_pg2.datasets.scenes.texts import caption as caption
+from keras_pg2.datasets.scenes.texts import description as description
+from keras_pg2.datasets.scenes.texts import detection_names as detection_names
+from keras_pg2.datasets.scenes.texts import detection_target as detection_target
+from keras_pg2.datasets.scenes.texts import examples as examples
+from keras_pg2.datasets.scenes.texts import ocr_text as ocr_text
+from keras_pg2.datasets.scenes.texts import questions as questions

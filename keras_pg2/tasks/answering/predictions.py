@@ -131,13 +131,7 @@ def predict(
     check_at_least_one("batch_size", batch_size)
     if num_workers is not None:
         check_at_least_one("num_workers", num_workers)
-    options = Options(
-        max_length=max_length,
-        max_new_tokens=max_new_tokens,
-        stop_token_ids=stop_token_ids,
-        seed=seed,
-        constraint=constraint,
-    )
+    options = Options(max_length, max_new_tokens, stop_token_ids, seed, constraint)
     rows, total = read_rows(source, prompts)
     records: list[tuple[int, Record]] = []
     output_file = None if output is None else RecordFile(Path(output))
