@@ -24,10 +24,6 @@ from keras_pg2.typing import Advance, Architecture, Tensor
 class ModelSource:
     """The weights of a backbone by their paths; LoRA is merged into the kernels.
 
-    Args:
-        backbone: the network.
-        architecture: its arguments.
-
     Raises:
         ValueError: when it is quantised, so that its weights are no floats.
     """
@@ -68,11 +64,7 @@ def from_model(
     backbone: PaliGemma2Backbone,
     preprocessor: PaliGemma2CausalLMPreprocessor | None = None,
 ) -> Checkpoint:
-    """Opens a model in memory as a checkpoint.
-
-    Args:
-        backbone: the network.
-        preprocessor: of pictures and text; None writes no tokenizer.
+    """Open a model in memory as a checkpoint, with a tokenizer if it has one.
 
     Raises:
         ValueError: when the backbone is quantised.

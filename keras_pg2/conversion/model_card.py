@@ -23,12 +23,9 @@ model.generate({"images": "picture.jpg", "prompts": "caption en"}, strip_prompt=
 
 
 def write_model_card(target: Path, checkpoint: Checkpoint, library: str) -> None:
-    """Writes a short model card; users describe their training in it.
+    """Write a short model card to a directory; users describe their training in it.
 
-    Args:
-        target: the directory.
-        checkpoint: what was written.
-        library: "transformers" or "keras-hub", the hub's `library_name`.
+    The library is "transformers" or "keras-hub", the hub's `library_name`.
     """
     vision, text = (
         checkpoint.architecture[part] for part in ("vision_encoder", "text_decoder")

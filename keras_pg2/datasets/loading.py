@@ -182,9 +182,6 @@ class FollowEpochs(keras.callbacks.Callback):
 
     `PaliGemma2CausalLM.fit` adds it. (Keras calls `on_epoch_end` of a data set also
     when it only looked at a batch.)
-
-    Args:
-        batches: what is trained on.
     """
 
     def __init__(self, batches: RowBatches) -> None:

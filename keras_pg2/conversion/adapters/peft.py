@@ -53,11 +53,7 @@ _INITIAL = (True, False, None, "gaussian", "eva", "orthogonal")
 
 
 def read_peft(directory: Path, architecture: Architecture) -> Adapter:
-    """Reads an adapter that PEFT has written for PaliGemma of transformers.
-
-    Args:
-        directory: of PEFT.
-        architecture: of the network it is for.
+    """Read an adapter that PEFT has written for PaliGemma of transformers.
 
     Raises:
         FileNotFoundError: when one of the two files is missing.

@@ -27,9 +27,6 @@ _BFLOAT16_IN_FILE = np.dtype("V2")
 class NpzSource(BlockSource):
     """The arrays of a .npz by name.
 
-    Args:
-        path: the file.
-
     Raises:
         ValueError: when it is no .npz, or cut off, or holds Python objects.
     """

@@ -185,12 +185,7 @@ def _covers_once(rows: list[Row]) -> bool:
 def check_shapes(
     rows: Sequence[Row], source: TensorSource, shapes: Mapping[str, Shape]
 ) -> None:
-    """Checks that every variable is written once, by a tensor of its shape.
-
-    Args:
-        rows: the table.
-        source: the file.
-        shapes: shape of every variable of the network by its path.
+    """Check that every variable is written once, by a tensor of its shape.
 
     Raises:
         ValueError: naming all variables and shapes that do not fit.

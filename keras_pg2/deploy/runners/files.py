@@ -96,10 +96,7 @@ def read_vocabulary(path: Path, sentencepiece: ModuleType) -> SentencePieceProce
 
 @contextmanager
 def named_when_broken(*paths: Path) -> Iterator[None]:
-    """Errors of a runtime that opens a file say which one, and what to do.
-
-    Args:
-        *paths: the file, and those that belong to it.
+    """Let errors of a runtime that opens a file, with others, say which and what to do.
 
     Raises:
         ValueError: for any error; runtimes have kinds of their own.

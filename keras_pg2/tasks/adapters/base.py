@@ -37,11 +37,7 @@ def describe_base(backbone: PaliGemma2Backbone, name: str) -> Base:
 
     The hashes are of all norms and biases, and of the first row of every kernel
     without LoRA; rounded to bfloat16, so that a checkpoint of bfloat16 is the same in
-    every dtype. Kernels that are quantised have no hash.
-
-    Args:
-        backbone: with LoRA or without, not merged.
-        name: of its checkpoint.
+    every dtype. Kernels that are quantised have no hash. LoRA must not be merged.
     """
     architecture = backbone.architecture
     vectors = (
@@ -73,12 +69,10 @@ def hash_weights(values: Iterator[tuple[str, Any]]) -> str:
 def open_adapter(
     path: Path, backbone: PaliGemma2Backbone, base_name: str | None
 ) -> Adapter:
-    """Reads an adapter and checks that it is for a model, which it does not touch.
+    """Read a file of `write_adapter` or a directory of PEFT, and check it for a model.
 
-    Args:
-        path: a file of `write_adapter`, or a directory of PEFT.
-        backbone: of the model.
-        base_name: of the model's checkpoint; None does not compare their bases.
+    The model is not touched. Without the name of its checkpoint, `base_name`, the bases
+    are not compared.
 
     Raises:
         FileNotFoundError, ValueError: as `Adapters.load`.

@@ -93,12 +93,9 @@ class Prepared(NamedTuple):
 
 
 def prepare(model: AnsweringModel, inputs: Inputs, options: Options) -> Prepared:
-    """Check and preprocess; nothing is computed by the network.
+    """Check and preprocess inputs of `generate`, except a dataset, and its options.
 
-    Args:
-        model: A `PaliGemma2CausalLM`.
-        inputs: as for `generate`, except a dataset.
-        options: the other arguments.
+    Nothing is computed by the network.
 
     Raises:
         TypeError, ValueError, OSError: as `PaliGemma2CausalLM.generate`.
@@ -110,12 +107,7 @@ def prepare(model: AnsweringModel, inputs: Inputs, options: Options) -> Prepared
 def make_request(
     model: AnsweringModel, arrays: dict[str, np.ndarray], options: Options
 ) -> Request:
-    """Pads preprocessed prompts to their buckets and adds the rest of a request.
-
-    Args:
-        model: A `PaliGemma2CausalLM`.
-        arrays: what `preprocess` gives.
-        options: the arguments of `generate`.
+    """Pad prompts of `preprocess` to their buckets and add the rest of a request.
 
     Raises:
         ValueError: as `PaliGemma2CausalLM.generate`.

@@ -122,11 +122,7 @@ class ColumnBatches(keras.utils.PyDataset):
 
 
 class IndexedBatches(keras.utils.PyDataset):
-    """A `grain.MapDataset` of batches, whose number Keras would not learn otherwise.
-
-    Args:
-        data: the data set.
-    """
+    """A `grain.MapDataset` of batches, whose number Keras would not learn otherwise."""
 
     def __init__(self, data: Data) -> None:
         super().__init__()
