@@ -116,10 +116,7 @@ def generate(
     prompt: Annotated[
         list[str],
         typer.Option(
-            "--prompt",
-            "-p",
-            help="A prompt; several may be given.",
-            show_default=False,
+            "--prompt", "-p", help="A prompt; several may be given.", show_default=False
         ),
     ],
     images: Annotated[

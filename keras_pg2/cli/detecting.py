@@ -181,10 +181,7 @@ class Search:
 
 
 def find_things(
-    model: PaliGemma2CausalLM,
-    images: Sequence[Path],
-    names: list[str],
-    search: Search,
+    model: PaliGemma2CausalLM, images: Sequence[Path], names: list[str], search: Search
 ) -> Iterator[tuple[np.ndarray, Detections]]:
     """Give the pixels of each picture, and what is in them."""
     look = getattr(model, search.task)

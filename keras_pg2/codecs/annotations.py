@@ -24,9 +24,7 @@ _MAX_COORDINATE = 2**15
 
 
 def mask_from_coco(
-    segmentation: Sequence[Sequence[float]] | Mapping[str, Any],
-    width: int,
-    height: int,
+    segmentation: Sequence[Sequence[float]] | Mapping[str, Any], width: int, height: int
 ) -> np.ndarray:
     """The mask bool[H, W] of what an annotation has under "segmentation".
 
@@ -54,9 +52,7 @@ def mask_from_coco(
 
 
 def check_segmentation(
-    segmentation: Sequence[Sequence[float]] | Mapping[str, Any],
-    width: int,
-    height: int,
+    segmentation: Sequence[Sequence[float]] | Mapping[str, Any], width: int, height: int
 ) -> list[list[float]]:
     """The polygons of a segmentation; none where there are run lengths.
 

@@ -38,10 +38,7 @@ class Detections:
 
     def __post_init__(self) -> None:
         count = len(self.labels)
-        parts = {
-            "boxes_xyxy": (self.boxes_xyxy, (4,)),
-            "scores": (self.scores, ()),
-        }
+        parts = {"boxes_xyxy": (self.boxes_xyxy, (4,)), "scores": (self.scores, ())}
         for name, (part, row) in parts.items():
             if part is not None and part.shape != (count, *row):
                 raise ValueError(

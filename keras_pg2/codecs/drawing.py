@@ -29,9 +29,7 @@ PALETTE = (
 
 
 def draw_detections(
-    image: ImageInput,
-    detections: Detections,
-    font: Font | None = None,
+    image: ImageInput, detections: Detections, font: Font | None = None
 ) -> Image.Image:
     """A copy of the picture with all that was found drawn into it.
 

@@ -16,11 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from keras_pg2.codecs.detections import Detections
-from keras_pg2.codecs.location_tokens import (
-    NUM_BINS,
-    decode_boxes_yxyx,
-    to_pixels_xyxy,
-)
+from keras_pg2.codecs.location_tokens import NUM_BINS, decode_boxes_yxyx, to_pixels_xyxy
 from keras_pg2.codecs.segment_tokens import NUM_CODES, NUM_TOKENS
 
 if TYPE_CHECKING:

@@ -54,14 +54,10 @@ FORMATS = {
         backends=("jax", "tensorflow"),
     ),
     "onnx": Format(
-        function="export_onnx",
-        packages=("onnx", "onnxruntime"),
-        extra="onnx",
+        function="export_onnx", packages=("onnx", "onnxruntime"), extra="onnx"
     ),
     "litert": Format(
-        function="export_litert",
-        packages=_LITERT,
-        extra="tensorflow,litert",
+        function="export_litert", packages=_LITERT, extra="tensorflow,litert"
     ),
     "litertlm": Format(
         function="export_litertlm",

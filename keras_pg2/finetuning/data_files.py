@@ -33,12 +33,7 @@ FORMATS: Mapping[str, str] = {
 }
 """Kinds of data files."""
 
-_BY_ENDING = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "table",
-    ".tsv": "table",
-}
+_BY_ENDING = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "table", ".tsv": "table"}
 _BY_KEY = {"annotations": "coco", "questions": "vqav2", "data": "textvqa"}
 
 

@@ -15,10 +15,7 @@ _LOCATION = "<loc"
 
 
 def choose_metric(
-    settings: Settings,
-    recipe: Recipe,
-    rows: Sequence[Row],
-    eval_rows: Sequence[Row],
+    settings: Settings, recipe: Recipe, rows: Sequence[Row], eval_rows: Sequence[Row]
 ) -> str:
     """The metric's name, with warnings where rows look like another task's.
 

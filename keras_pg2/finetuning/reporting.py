@@ -85,10 +85,7 @@ class Report(AbstractContextManager["Report"]):
         self._bar.update(self._task, completed=step.step, numbers=numbers)
 
     def show_evaluation(
-        self,
-        evaluation: Mapping[str, Any],
-        samples: Sequence[Sample],
-        is_best: bool,
+        self, evaluation: Mapping[str, Any], samples: Sequence[Sample], is_best: bool
     ) -> None:
         """Scores of a step, and answers beside the truth."""
         metric = evaluation["metric"]

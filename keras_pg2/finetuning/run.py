@@ -32,11 +32,7 @@ from keras_pg2.finetuning.checkpoints import (
     restore_weights,
     write_checkpoint,
 )
-from keras_pg2.finetuning.description import (
-    SETTINGS_FILE,
-    find_progress,
-    plan_lines,
-)
+from keras_pg2.finetuning.description import SETTINGS_FILE, find_progress, plan_lines
 from keras_pg2.finetuning.evaluation import METRICS, evaluate
 from keras_pg2.finetuning.features import describe_features, kept_features
 from keras_pg2.finetuning.logs import (

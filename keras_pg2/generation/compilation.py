@@ -50,9 +50,7 @@ def bucket_rows(batch_size: int) -> int:
 
 
 def while_loop(
-    condition: Callable[..., Tensor],
-    body: Callable[..., tuple],
-    state: tuple,
+    condition: Callable[..., Tensor], body: Callable[..., tuple], state: tuple
 ) -> tuple:
     """`while condition(*state): state = body(*state)`, on any backend.
 

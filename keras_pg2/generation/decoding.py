@@ -29,11 +29,7 @@ from keras_pg2.generation.constraints import allowed_tokens, next_states
 from keras_pg2.generation.recording.recording import recorded
 from keras_pg2.generation.repetition import suppress_repetition
 from keras_pg2.generation.samplers import BeamSearch, Sampler, SamplingParameters
-from keras_pg2.modeling.attention_mask import (
-    TokenLayout,
-    attention_masks,
-    token_layout,
-)
+from keras_pg2.modeling.attention_mask import TokenLayout, attention_masks, token_layout
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.cpu.scheduling import by_rows
 from keras_pg2.modeling.gemma2 import prepend_image

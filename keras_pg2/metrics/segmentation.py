@@ -56,9 +56,7 @@ class ReferringScores(NamedTuple):
 
 
 def read_referring_answers(
-    texts: Iterable[str],
-    sizes: Iterable[tuple[int, int]],
-    decode_crops: DecodeCrops,
+    texts: Iterable[str], sizes: Iterable[tuple[int, int]], decode_crops: DecodeCrops
 ) -> Iterator[Detections | None]:
     """Judges answers, 64 at a time, so that many can pass one by one.
 

@@ -16,9 +16,7 @@ LabelMe keep scores as a key of their own in files to train on, which tools pass
 from keras_pg2.codecs.exchange.coco import from_coco_results as from_coco_results
 from keras_pg2.codecs.exchange.coco import to_coco_annotations as to_coco_annotations
 from keras_pg2.codecs.exchange.coco import to_coco_results as to_coco_results
-from keras_pg2.codecs.exchange.coco_dataset import (
-    AnnotatedPicture as AnnotatedPicture,
-)
+from keras_pg2.codecs.exchange.coco_dataset import AnnotatedPicture as AnnotatedPicture
 from keras_pg2.codecs.exchange.coco_dataset import (
     from_coco_dataset as from_coco_dataset,
 )

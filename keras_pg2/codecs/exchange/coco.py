@@ -154,11 +154,7 @@ def _records(
     boxes = detections.boxes_xyxy.astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
     return [
-        {
-            "image_id": image_id,
-            "category_id": id_of(label, category_ids),
-            "bbox": box,
-        }
+        {"image_id": image_id, "category_id": id_of(label, category_ids), "bbox": box}
         for label, box in zip(detections.labels, boxes.tolist())
     ]
 

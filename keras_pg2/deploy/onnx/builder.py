@@ -46,12 +46,7 @@ class GraphBuilder:
         return self.outputs_of(kind, 1, *inputs, name=name, **attributes)[0]
 
     def outputs_of(
-        self,
-        kind: str,
-        count: int,
-        *inputs: Operand,
-        name: str = "",
-        **attributes: Any,
+        self, kind: str, count: int, *inputs: Operand, name: str = "", **attributes: Any
     ) -> list[str]:
         """Adds a node of several outputs, and returns their names."""
         base = name or f"{kind}_{len(self._nodes)}"

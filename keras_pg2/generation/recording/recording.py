@@ -107,9 +107,7 @@ _recordings: WeakKeyDictionary[PaliGemma2Backbone, _Recordings] = WeakKeyDiction
 
 
 def _record(
-    function: Callable[..., Any],
-    backbone: PaliGemma2Backbone,
-    arguments: Any,
+    function: Callable[..., Any], backbone: PaliGemma2Backbone, arguments: Any
 ) -> Callable[[list], Any]:
     """The operations of a call, as a function of the tensors in its arguments."""
     from torch.fx.experimental.proxy_tensor import make_fx
