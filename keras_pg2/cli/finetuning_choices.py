@@ -92,7 +92,7 @@ class Trained:
 
     def __post_init__(self) -> None:
         from keras_pg2.modeling.parts import PARTS, check_parts
-        from keras_pg2.tasks.adapters.layers import check_numbers
+        from keras_pg2.tasks.adapters.layers import check_rank
         from keras_pg2.tasks.quantizing import check_mode
 
         if self.quantize is not None:
@@ -106,7 +106,7 @@ class Trained:
         for name in ("targets", "parts", "freeze"):
             if getattr(self, name) == []:
                 raise ValueError(f"Expected names for --{name}, received none.")
-        check_numbers(
+        check_rank(
             RANK if self.rank is None else self.rank,
             1.0 if self.alpha is None else self.alpha,
         )

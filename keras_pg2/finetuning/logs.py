@@ -66,8 +66,8 @@ def read_log(path: Path) -> list[Step]:
     # The last line is a whole one only with its end.
     lines = text.splitlines()[1 : None if text.endswith("\n") else -1]
     for row in csv.reader(lines):
-        numbers = [kind(value) for kind, value in zip(_KINDS, row, strict=True)]
-        steps.append(Step(*numbers))
+        values = [kind(value) for kind, value in zip(_KINDS, row, strict=True)]
+        steps.append(Step(*values))
     return steps
 
 
@@ -89,10 +89,10 @@ class TensorBoardLog:
 
             self._writer = SummaryWriter(str(folder), purge_step=step + 1)
 
-    def add(self, numbers: Mapping[str, float], step: int) -> None:
-        """Writes numbers by name."""
+    def add(self, values: Mapping[str, float], step: int) -> None:
+        """Write values by name."""
         if self._writer is not None:
-            for name, value in numbers.items():
+            for name, value in values.items():
                 self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:

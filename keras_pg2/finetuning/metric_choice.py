@@ -84,11 +84,11 @@ def _metric_by_rows(
 
 
 def _check_boxes(rows: Sequence[Row]) -> None:
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         answer = row["responses"]
         if _LOCATION in answer and not has_only_whole_boxes(answer):
             raise ValueError(
-                f"{source_of(rows, place)}: expected boxes as <locY1><locX1><locY2>"
+                f"{source_of(rows, index)}: expected boxes as <locY1><locX1><locY2>"
                 f"<locX2> label, with ' ; ' between them, received {answer!r:.100}. "
                 "Correct it, or take the metric exact_match (--metric), which reads "
                 "no boxes."

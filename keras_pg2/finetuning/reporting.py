@@ -39,7 +39,7 @@ class Report(AbstractContextManager["Report"]):
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[numbers]}"),
+            TextColumn("{task.fields[figures]}"),
             TimeRemainingColumn(),
             console=self._console,
             disable=not (is_shown and self._console.is_terminal),
@@ -67,22 +67,22 @@ class Report(AbstractContextManager["Report"]):
     def start(self, step: int, num_steps: int) -> None:
         """Shows the bar, `step` of `num_steps` done."""
         self._task = self._bar.add_task(
-            "Training", total=num_steps, completed=step, numbers=""
+            "Training", total=num_steps, completed=step, figures=""
         )
         self._bar.start()
 
     def show_pictures(self, done: int, total: int) -> None:
         """Moves a bar of pictures whose features are computed."""
         if self._pictures is None:
-            self._pictures = self._bar.add_task("Pictures", total=total, numbers="")
+            self._pictures = self._bar.add_task("Pictures", total=total, figures="")
             self._bar.start()
         self._bar.update(self._pictures, completed=done)
 
     def show_step(self, step: Step, num_rows: int) -> None:
         """Moves the bar; `num_rows` were in the step."""
         rate = num_rows / max(step.seconds, 1e-9)
-        numbers = f"epoch {step.epoch}, loss {step.loss:.4f}, {rate:.1f} rows/s"
-        self._bar.update(self._task, completed=step.step, numbers=numbers)
+        figures = f"epoch {step.epoch}, loss {step.loss:.4f}, {rate:.1f} rows/s"
+        self._bar.update(self._task, completed=step.step, figures=figures)
 
     def show_evaluation(
         self, evaluation: Mapping[str, Any], samples: Sequence[Sample], is_best: bool

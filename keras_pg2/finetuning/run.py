@@ -272,9 +272,9 @@ class Run:
         if is_best:
             self.best = found
             self._write_checkpoint(BEST)
-        numbers = {"loss": result.loss, "accuracy": result.accuracy}
-        numbers[metric] = result.score
-        scores = {f"evaluation/{name}": value for name, value in numbers.items()}
+        values = {"loss": result.loss, "accuracy": result.accuracy}
+        values[metric] = result.score
+        scores = {f"evaluation/{name}": value for name, value in values.items()}
         events.add(scores, self.step)
         report.show_evaluation(found, result.samples, is_best)
 

@@ -111,7 +111,7 @@ def check_can_adapt(layers: Mapping[str, Dense]) -> None:
         )
 
 
-def check_numbers(rank: int, alpha: float) -> None:
+def check_rank(rank: int, alpha: float) -> None:
     """Raises TypeError or ValueError when rank or alpha is no number above 0."""
     for name, value in {"rank": rank, "alpha": alpha}.items():
         kinds = int if name == "rank" else int | float

@@ -37,7 +37,7 @@ from keras_pg2.tasks.adapters.factors import (
 from keras_pg2.tasks.adapters.layers import (
     Targets,
     check_can_adapt,
-    check_numbers,
+    check_rank,
     choose_layers,
     default_targets,
     dense_layers,
@@ -107,7 +107,7 @@ class Adapters:
         self._begin("enable_lora")
         _check_name(name)
         alpha = rank if alpha is None else alpha
-        check_numbers(rank, alpha)
+        check_rank(rank, alpha)
         dropout = check_dropout(dropout)
         layers = self._layers()
         if targets is None:
