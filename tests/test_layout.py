@@ -1,0 +1,32 @@
+"""The layout of the package, as docs/design.md draws it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scripts.measure_house import House
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_drawing_shows_these_rooms() -> None:
+    assert House(ROOT).layout().drawing() in (ROOT / "docs" / "design.md").read_text()
+
+
+def test_arrows_and_floors_of_a_small_house(tmp_path: Path) -> None:
+    files = {
+        "__init__.py": "",
+        "roof.py": "from keras_pg2 import walls\nfrom keras_pg2.ground import floor",
+        "walls.py": "def build():\n    import keras_pg2.ground.floor",
+        "ground/__init__.py": "",
+        "ground/floor.py": "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from keras_pg2 import roof\ndef lay(): ...",
+    }
+    for name, text in files.items():
+        path = tmp_path / "keras_pg2" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    layout = House(tmp_path).layout()
+    assert layout.floors() == {"keras_pg2": 1, "roof": 3, "walls": 2, "ground": 1}
+    assert layout.arrows == {("roof", "walls"), ("roof", "ground"), ("walls", "ground")}
+    assert layout.drawing() == "flowchart TD\n    roof --> walls\n    walls --> ground"
