@@ -194,6 +194,11 @@ def main() -> None:
     parser.add_argument("--drawing", action="store_true", help="Mermaid, of the first")
     arguments = parser.parse_args()
     checkouts = arguments.checkouts
+    for checkout in checkouts:
+        if not (checkout / PACKAGE).is_dir():
+            parser.error(
+                f"expected a checkout with {PACKAGE}/ in it, received {checkout}"
+            )
     if arguments.drawing:
         print(House(checkouts[0]).layout().drawing())
         return

@@ -31,6 +31,8 @@ def override_architecture(architecture: Architecture, **overrides: Any) -> Archi
     }
     for name, value in overrides.items():
         if name in result:
+            if not isinstance(value, Mapping):
+                raise TypeError(f"Expected {name} as a dict. Received: {value!r}.")
             changes, parts = dict(value), [name]
         else:
             changes = {name: value}

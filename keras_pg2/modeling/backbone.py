@@ -109,12 +109,20 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
         """Return the layer or variable at a path, such as "text_decoder/block_0/mlp".
 
         Raises:
-            AttributeError, IndexError: if there is none.
+            ValueError: if there is none.
         """
         found: Any = self
-        for name in path.split("/"):
-            is_block = name.startswith("block_")
-            found = found.blocks[int(name[6:])] if is_block else getattr(found, name)
+        try:
+            for name in path.split("/"):
+                is_block = name.startswith("block_")
+                found = (
+                    found.blocks[int(name[6:])] if is_block else getattr(found, name)
+                )
+        except (AttributeError, IndexError, ValueError) as error:
+            raise ValueError(
+                "Expected the path of a layer or variable, such as "
+                f"text_decoder/block_0/mlp. Received: {path!r}, without {name!r}."
+            ) from error
         return found
 
     @property

@@ -107,11 +107,6 @@ class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
         self._detection_files = DetectionFiles(None)
         self.adapters = Adapters(backbone, self._forget_compiled)
 
-    def call(
-        self, inputs: dict[str, Tensor], training: bool | None = None, **kwargs: Any
-    ) -> Tensor:
-        return self.get_layer("logits")(self._compute_hidden(inputs, training))
-
     def _compute_hidden(
         self, inputs: dict[str, Tensor], training: bool | None = None
     ) -> Tensor:

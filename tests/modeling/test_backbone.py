@@ -150,5 +150,5 @@ def test_layers_and_variables_are_found_by_path() -> None:
     assert backbone.find("text_decoder/block_1") is block
     bias = backbone.vision_projection.bias
     assert backbone.find("vision_projection/bias") is bias
-    with pytest.raises(AttributeError, match="final_nrom"):
+    with pytest.raises(ValueError, match="final_nrom"):
         backbone.find("text_decoder/final_nrom")

@@ -53,6 +53,13 @@ def load_parts(
         dtype = check_dtype(dtype, POLICIES)
     if dtype == "auto":
         dtype = "bfloat16" if has_accelerator() else "float32"
+    if preprocessor not in ("auto", None) and not isinstance(
+        preprocessor, PaliGemma2CausalLMPreprocessor
+    ):
+        raise TypeError(
+            'Expected preprocessor as a PaliGemma2CausalLMPreprocessor, "auto" or '
+            f"None. Received: {preprocessor!r}."
+        )
     if preprocessor != "auto" and (sequence_length, tokenizer) != (None, None):
         raise ValueError(
             "Expected sequence_length and tokenizer for the preset's own preprocessor. "

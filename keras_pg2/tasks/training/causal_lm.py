@@ -48,8 +48,9 @@ class CausalLM(keras_hub.models.CausalLM):
 
     In `train_step` and `test_step` the network gives `States` (`_compute_hidden`), and
     `compute_loss` takes them to loss and accuracy, a chunk of logits at a time. A call
-    gives logits, always; where a loss or metric of another kind was compiled, the steps
-    take those, as in any Keras model.
+    gives logits, always; if a loss or metric of another kind was compiled, or a
+    subclass has a call, loss or metrics of its own, the steps take those, as in any
+    Keras model.
     """
 
     backbone: PaliGemma2Backbone
@@ -101,7 +102,7 @@ class CausalLM(keras_hub.models.CausalLM):
     @property
     def chunked_loss(self) -> ResponseLoss | None:
         """Loss that `fit` computes from hidden states; None if it needs all logits."""
-        return self._chunked.loss
+        return self._chunked.loss if self._takes_states() else None
 
     def fit(
         self,
@@ -181,13 +182,30 @@ class CausalLM(keras_hub.models.CausalLM):
     ) -> States:
         return States(self._compute_hidden(inputs, training))
 
+    def call(
+        self, inputs: dict[str, Tensor], training: bool | None = None, **kwargs: Any
+    ) -> Tensor:
+        return self.get_layer("logits")(self._compute_hidden(inputs, training))
+
+    def _takes_states(self) -> bool:
+        """Return whether steps go by hidden states, as nothing asks for logits.
+
+        Keras gives logits to the `call`, `compute_loss` and `compute_metrics` that a
+        subclass has of its own.
+        """
+        names = ("call", "compute_loss", "compute_metrics")
+        return self._chunked.loss is not None and not any(
+            name in vars(self) or getattr(type(self), name) is not vars(CausalLM)[name]
+            for name in names
+        )
+
     def _for_steps(self) -> CausalLM:
         """Return this model as Keras' steps are to see it: its call gives `States`.
 
         The steps of all three trainers call the model itself. So they are given a
         shallow copy, which has the same variables and another `call`.
         """
-        if self._chunked.loss is None:
+        if not self._takes_states():
             return self
         model = object.__new__(type(self))
         model.__dict__.update(self.__dict__, call=self._compute_states)
@@ -245,9 +263,12 @@ class CausalLM(keras_hub.models.CausalLM):
         y_pred: Tensor | States,
         sample_weight: Tensor = None,
     ) -> dict[str, Tensor]:
-        """Return metrics as in `keras.Model`; `compute_loss` updates the accuracy."""
+        """Return metrics as in `keras.Model`; of `States` the loss has the accuracy."""
         if isinstance(y_pred, States):
             return self.get_metrics_result()
+        for accuracy in self._chunked.accuracies:
+            matches = keras.metrics.sparse_categorical_accuracy(y, y_pred)
+            accuracy.update_state(matches, sample_weight=sample_weight)
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     @property

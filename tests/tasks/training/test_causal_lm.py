@@ -130,6 +130,67 @@ def test_a_call_gives_logits_also_inside_a_step():
     assert set(shapes) == {(hidden, (4, 19, VOCABULARY_SIZE))}
 
 
+class Darkened(PaliGemma2CausalLM):
+    """A model that sees no pictures: a call of its own."""
+
+    def call(self, inputs, training=None, **kwargs):
+        dark = {**inputs, "images": inputs["images"] * 0.0}
+        return super().call(dark, training=training, **kwargs)
+
+
+class Watching(PaliGemma2CausalLM):
+    """A model with a loss and metrics of its own, which look at what they are given."""
+
+    shapes: tuple = ()
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, **kwargs):
+        again = self(dict(x), training=False)
+        self.shapes = (*self.shapes, tuple(y_pred.shape), tuple(again.shape))
+        return 2 * super().compute_loss(x, y, y_pred, sample_weight, **kwargs)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        self.shapes = (*self.shapes, tuple(y_pred.shape))
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+
+def test_a_call_of_a_subclass_is_what_is_trained():
+    x, y, weights = batch()
+    dark = {**x, "images": np.zeros_like(x["images"])}
+    tasks = {kind: kind(network().backbone) for kind in (PaliGemma2CausalLM, Darkened)}
+    found = {}
+    for kind, task in tasks.items():
+        task.compile(optimizer=keras.optimizers.SGD(0.001))
+        for images in (x, dark):
+            data = (images, y, weights)
+            found[kind, images is x] = task.test_on_batch(*data, return_dict=True)
+    assert found[Darkened, True] == pytest.approx(found[PaliGemma2CausalLM, False])
+    ours = found[PaliGemma2CausalLM, True]["loss"]
+    assert abs(found[Darkened, True]["loss"] - ours) > 1e-3
+    lit, unlit = (
+        tasks[kind].train_on_batch(images, y, weights, return_dict=True)["loss"]
+        for kind, images in ((Darkened, x), (PaliGemma2CausalLM, dark))
+    )
+    assert lit == pytest.approx(unlit, rel=1e-5)
+
+
+def test_a_loss_and_metrics_of_a_subclass_are_given_logits():
+    x, y, weights = batch()
+    plain, watching = network(), Watching(network().backbone)
+    y[:, ::2] = np.argmax(plain.predict(x, verbose=0), axis=-1)[:, ::2]
+    expected, found = {}, {}
+    for task, results in ((plain, expected), (watching, found)):
+        task.compile(optimizer=keras.optimizers.SGD(0.0))
+        history = task.fit(x, y, 4, weights, shuffle=False, verbose=0).history
+        results.update({name: values[0] for name, values in history.items()})
+    assert found["loss"] == pytest.approx(2 * expected["loss"], rel=1e-5)
+    accuracy = "sparse_categorical_accuracy"
+    assert 0.2 < expected[accuracy] < 0.9
+    assert found[accuracy] == pytest.approx(expected[accuracy], rel=1e-5)
+    # What is set in a step stays, and all of it are logits.
+    assert len(watching.shapes) >= 3
+    assert {shape[-1] for shape in watching.shapes} == {VOCABULARY_SIZE}
+
+
 def test_logits_follow_the_embedding():
     x, _, _ = batch()
     task = network()
