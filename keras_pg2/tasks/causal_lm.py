@@ -240,7 +240,7 @@ class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
             model.quantize("int4", parts=["text_decoder"])
 
         Args:
-            mode: "int8" or "int4".
+            mode: "int8" or "int4", spelt so, as Keras looks at it first.
             config: a `keras.quantizers` configuration of that mode, as in Keras; only
                 models without one of their own quantizers can be saved.
             filters: regular expressions that are searched in the paths of layers, or a
