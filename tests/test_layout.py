@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 from scripts.measure_house import House
@@ -11,6 +12,20 @@ ROOT = Path(__file__).parents[1]
 
 def test_the_drawing_shows_these_rooms() -> None:
     assert House(ROOT).layout().drawing() in (ROOT / "docs" / "design.md").read_text()
+
+
+def test_no_file_imports_a_private_name_of_another() -> None:
+    trees = House(ROOT).trees
+    found = [
+        f"{path}:{node.lineno} {alias.name}"
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and path.startswith("keras_pg2/")
+        for alias in node.names
+        if alias.name.startswith("_") and not alias.name.startswith("__")
+    ]
+    assert found == []
+    assert len(trees) > 200
 
 
 def test_arrows_and_floors_of_a_small_house(tmp_path: Path) -> None:
