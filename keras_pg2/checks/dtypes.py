@@ -37,7 +37,7 @@ def check_dtype(
         advice: What else could be done, for the end of the message.
 
     Raises:
-        ValueError: if it is none of `known`; names a similar one.
+        ValueError: if it is not one of `known`; names a similar one.
     """
     known = tuple(known)
     word = str(value).lower()
@@ -64,7 +64,7 @@ def check_quantization(
         what: Name of the argument.
 
     Raises:
-        ValueError: if it is none of `known`; names a similar one.
+        ValueError: if it is not one of `known`; names a similar one.
     """
     if value is None:
         return None

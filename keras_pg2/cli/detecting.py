@@ -171,7 +171,7 @@ class Search:
         """Return the labels one by one.
 
         Raises:
-            ValueError: if there is none, one is empty or double, or no plain text.
+            ValueError: if there are no texts, or one is empty, doubled or invalid.
         """
         from keras_pg2.preprocessing import prompts
 

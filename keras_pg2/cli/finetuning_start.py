@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_pg2.catalogue.architecture import override_architecture
 from keras_pg2.catalogue.names import locate, resolve
 from keras_pg2.cli.finetuning_choices import Files, Trained
 from keras_pg2.cli.messages import notice, progress
@@ -55,7 +54,7 @@ def run_finetuning(
         )
     checkpoint = open_checkpoint(locate(preset))
     checkpoint.check_is_float()
-    architecture = override_architecture(checkpoint.architecture)
+    architecture = checkpoint.architecture
     if checkpoint.preprocessing.tokenizer is None:
         raise ValueError(
             f"Expected a preset with a tokenizer, received {preset!r} without one."

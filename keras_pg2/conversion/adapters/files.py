@@ -58,7 +58,7 @@ class Base(NamedTuple):
 
     Attributes:
         name: of its checkpoint, for messages; "" where it is not known.
-        architecture: of its network; None where they are not known.
+        architecture: Architecture of its network; None if it is unknown.
         hashes: of groups of its weights, by the group.
     """
 

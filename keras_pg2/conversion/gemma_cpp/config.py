@@ -76,7 +76,7 @@ def config_words(architecture: Architecture, weights: str) -> list[int]:
     """The configuration of a network.
 
     Args:
-        architecture: of a backbone.
+        architecture: Architecture of a backbone.
         weights: "float32", "bfloat16" or "sfp", the smallest type in the file.
 
     Raises:

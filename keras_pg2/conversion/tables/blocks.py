@@ -27,8 +27,8 @@ class Block(NamedTuple):
 
     Attributes:
         path: the file.
-        offset: of its first byte.
-        shape: of the tensor.
+        offset: Index of its first byte.
+        shape: Shape of the tensor.
         dtype: of its numbers.
     """
 
