@@ -297,6 +297,20 @@ class Gemma2Decoder(keras.layers.Layer):
         masks = attention_masks(layout, layout, self.sliding_window)
         return self.run_layers(x, layout.positions, masks, training=training)[0]
 
+    def compute_output_spec(
+        self,
+        image_embeddings: keras.KerasTensor,
+        token_ids: keras.KerasTensor,
+        padding_mask: keras.KerasTensor,
+        response_mask: keras.KerasTensor,
+        training: bool | None = None,
+    ) -> keras.KerasTensor:
+        # Known without tracing `call`, as in `SigLIPEncoder`.
+        lengths = (image_embeddings.shape[1], token_ids.shape[1])
+        num_tokens = None if None in lengths else sum(lengths)
+        shape = (token_ids.shape[0], num_tokens, self.hidden_dim)
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+
     def embed(self, token_ids: Tensor) -> Tensor:
         """int32[B, T] -> float[B, T, D], scaled by sqrt(D) in the compute dtype."""
         x = self.token_embedding(token_ids)

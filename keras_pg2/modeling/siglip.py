@@ -187,6 +187,15 @@ class SigLIPEncoder(keras.layers.Layer):
         num_tokens = num_images * self.num_image_tokens
         return ops.reshape(x, (batch, num_tokens, self.hidden_dim))
 
+    def compute_output_spec(
+        self, images: keras.KerasTensor, training: bool | None = None
+    ) -> keras.KerasTensor:
+        # Known without tracing `call`, which is most of the time it takes to build.
+        batch, num_images = images.shape[:2]
+        num_tokens = None if num_images is None else num_images * self.num_image_tokens
+        shape = (batch, num_tokens, self.hidden_dim)
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
