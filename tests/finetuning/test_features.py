@@ -121,7 +121,7 @@ def test_half_precision_keeps_half_precision(rows, tmp_path):
     cached = do("cached", dataclasses.replace(PLAIN, cache_features=True))
     files = list((tmp_path / "cached" / "features").iterdir())
     assert {np.load(file).dtype for file in files} == {np.dtype("float16")}
-    # bfloat16 has a step of 1 / 256. Features of a file have been rounded once more than
+    # bfloat16 has a step of 1 / 256. Features of a file were rounded once more than
     # those inside a compiled step, where XLA keeps more bits on some processors.
     np.testing.assert_allclose(cached, plain, rtol=2**-6)
 
