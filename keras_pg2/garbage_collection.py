@@ -26,25 +26,3 @@ def paused_collection() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-@contextmanager
-def frozen_garbage() -> Iterator[None]:
-    """What is there is left to be, wherever garbage is collected inside.
-
-    Keras does after each layer that it quantises, for most of a second each time.
-    """
-    was_frozen = gc.get_freeze_count() > 0
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        # What the caller had frozen cannot be told apart, and stays so.
-        if not was_frozen:
-            gc.unfreeze()
-
-
-def search_less_often() -> None:
-    """For a process of one task, which makes most of its objects when it starts."""
-    gc.set_threshold(100_000, 20, 100)

@@ -19,6 +19,7 @@ import typer
 from keras import ops
 from PIL import Image
 from rich.progress import track
+from sampled_masks import sample_mask
 from scipy.cluster.vq import kmeans2
 
 from keras_pg2.codecs.mask_codec import MaskCodec
@@ -28,7 +29,6 @@ from keras_pg2.codecs.mask_network import (
     MaskNetworkConfig,
 )
 from keras_pg2.codecs.segment_tokens import NUM_CODES
-from keras_pg2.datasets.scenes.sampled_masks import sample_mask
 
 TRAINING_SEED, HELD_OUT_SEED = 1, 3
 NUMBERS = MaskNetworkConfig(

@@ -40,9 +40,9 @@ import nano_data
 import numpy as np
 import typer
 
+from keras_pg2 import PaliGemma2Backbone
 from keras_pg2.datasets import scenes
 from keras_pg2.files.whole_files import replaced
-from keras_pg2.modeling import PaliGemma2Backbone
 
 VISION_ENCODER = {
     "image_size": scenes.CANVAS_SIZE,

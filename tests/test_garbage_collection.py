@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from keras_pg2.garbage_collection import frozen_garbage, paused_collection
+from keras_pg2.garbage_collection import paused_collection
 
 
 @pytest.mark.parametrize("is_enabled", [True, False])
@@ -23,13 +23,3 @@ def test_paused_inside_and_as_before_after_it(is_enabled):
         assert gc.isenabled() == is_enabled
     finally:
         gc.enable()
-
-
-@pytest.mark.parametrize("is_frozen", [False, True])
-def test_frozen_objects_are_thawed_where_none_was_frozen_before(is_frozen):
-    gc.unfreeze()
-    if is_frozen:
-        gc.freeze()
-    with frozen_garbage():
-        assert gc.get_freeze_count() > 1000
-    assert (gc.get_freeze_count() > 0) == is_frozen

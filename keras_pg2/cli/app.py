@@ -6,6 +6,7 @@ result as soon as it is there.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated
@@ -22,7 +23,6 @@ from keras_pg2.cli import (
     finetuning,
 )
 from keras_pg2.cli.messages import silence_libraries
-from keras_pg2.garbage_collection import search_less_often
 
 app = typer.Typer(
     name="keras-pg2",
@@ -39,7 +39,8 @@ app = typer.Typer(
 def main() -> None:
     """Run the command of the console script."""
     silence_libraries()
-    search_less_often()
+    # A process of one command makes most of its objects when it starts.
+    gc.set_threshold(100_000, 20, 100)
     app()
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -15,8 +16,9 @@ from keras_pg2.cli.options import ModelChoice, with_options
 from keras_pg2.cli.outputs import expand_user
 
 if TYPE_CHECKING:
-    from keras_pg2.finetuning import Result
+    from keras_pg2.finetuning import Result, Settings
 
+Kind = TypeVar("Kind", Files, Trained, "Settings")
 DATA, TRAINING, WEIGHTS, RUN = "Data", "Training", "What is trained", "Run"
 
 
@@ -203,55 +205,19 @@ def finetune(
     ] = False,
 ) -> None:
     """Train on your own data: an adapter, evaluated, that can go on after a stop."""
+    given = locals()
     use_backend(choice.backend)
     from keras_pg2.finetuning import Settings
 
-    settings = Settings(
-        recipe=recipe,
-        epochs=epochs,
-        batch_size=batch_size,
-        accumulate=accumulate,
-        learning_rate=learning_rate,
-        label_smoothing=label_smoothing,
-        dropout=dropout,
-        text_length=text_length,
-        metric=metric,
-        eval_rows=eval_rows,
-        eval_steps=eval_steps,
-        patience=patience,
-        augment=augment,
-        cache_features=cache_features,
-        seed=seed,
-        checkpoint_minutes=checkpoint_minutes,
-        checkpoint_steps=checkpoint_steps,
-    )
-    files = Files(
-        data=data,
-        eval_data=eval_data,
-        eval_share=eval_share,
-        image_folder=image_folder,
-        format=format,
-        annotations=annotations,
-        prompt=prompt,
-        skip_bad=skip_bad,
-    )
-    trained = Trained(
-        rank=rank,
-        alpha=alpha,
-        targets=_split(targets),
-        parts=_split(parts),
-        full=full,
-        freeze=_split(freeze),
-        quantize=quantize,
-    )
+    given |= {name: _split(given[name]) for name in ("targets", "parts", "freeze")}
     # Whole weights in bfloat16 would lose small updates, so auto is float32 there.
     is_auto = choice.dtype == options.AUTO
     result = run_finetuning(
         choice.preset,
         "float32" if full and is_auto else choice.dtype,
-        files,
-        trained,
-        settings,
+        _named(Files, given),
+        _named(Trained, given),
+        _named(Settings, given),
         expand_user(output),
         resume=resume,
         checkpoint_activations=checkpoint_activations,
@@ -259,6 +225,11 @@ def finetune(
     if not result.is_finished:
         raise typer.Exit(130)
     typer.echo(_summary(result))
+
+
+def _named(kind: type[Kind], given: dict[str, Any]) -> Kind:
+    """Return a dataclass with the options that are named as its fields are."""
+    return kind(**{f.name: given[f.name] for f in fields(kind) if f.name in given})
 
 
 def _split(text: str | None) -> list[str] | None:

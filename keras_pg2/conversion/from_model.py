@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 import keras_hub
@@ -16,9 +17,11 @@ from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.conversion.tables.transforms import Shape
 from keras_pg2.conversion.tables.weight_table import Part, Row
-from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.typing import Advance, Architecture, Tensor
+
+if TYPE_CHECKING:
+    from keras_pg2.modeling.backbone import PaliGemma2Backbone
 
 
 class ModelSource:

@@ -15,7 +15,6 @@ from keras import ops
 
 from keras_pg2.conversion.from_model import write_model
 from keras_pg2.conversion.keras.preset import leave_lora_out_of_count
-from keras_pg2.garbage_collection import frozen_garbage
 from keras_pg2.generation.compilation import CompiledFunctions
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
@@ -25,7 +24,12 @@ from keras_pg2.tasks.adapters.registry import Adapters
 from keras_pg2.tasks.answering import causal_lm as answering
 from keras_pg2.tasks.answering.detecting import DetectionFiles
 from keras_pg2.tasks.loading.loading import load_parts
-from keras_pg2.tasks.quantizing import check_can_save, check_mode, choose_layers
+from keras_pg2.tasks.quantizing import (
+    check_can_save,
+    check_mode,
+    choose_layers,
+    frozen_garbage,
+)
 from keras_pg2.tasks.training import causal_lm as training
 from keras_pg2.tasks.training.feature_caching import hidden_of_features
 from keras_pg2.typing import DTypePolicy, Tensor

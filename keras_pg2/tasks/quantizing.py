@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias
 
 import keras
@@ -83,3 +85,20 @@ def check_can_save(backbone: PaliGemma2Backbone) -> None:
                     f"saves no others. Received: another {quantizer} in {path}. Save "
                     "the float model and quantise after loading."
                 )
+
+
+@contextmanager
+def frozen_garbage() -> Iterator[None]:
+    """Freeze existing objects so that collections inside the block skip them.
+
+    Keras collects after each layer that it quantises, for most of a second each time.
+    """
+    was_frozen = gc.get_freeze_count() > 0
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        # What the caller had frozen cannot be told apart, and stays so.
+        if not was_frozen:
+            gc.unfreeze()

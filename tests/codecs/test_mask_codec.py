@@ -16,7 +16,7 @@ from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
 from keras_pg2.codecs.segment_tokens import codes_to_text
 from keras_pg2.datasets.coco import read_coco
 from keras_pg2.datasets.detection_rows import segmentation_rows
-from keras_pg2.datasets.scenes.sampled_masks import sample_mask
+from scripts.sampled_masks import sample_mask
 
 torch = pytest.importorskip("torch")
 published = pytest.importorskip("tests.codecs.published_vqvae")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,9 @@ from typer.testing import CliRunner, Result
 
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.cli import app
+from keras_pg2.cli.finetuning import finetune
+from keras_pg2.cli.finetuning_choices import Files, Trained
+from keras_pg2.finetuning import Settings
 from tests.finetuning.runs import PROMPT, make_rows
 from tests.tiny_models import random_task
 
@@ -48,6 +53,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_lines(path: Path, lines: list[dict]) -> Path:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
+
+
+def test_every_option_sets_something():
+    named = {field.name for kind in (Files, Trained, Settings) for field in fields(kind)}
+    named -= {"weight_decay", "num_samples"}  # For Python alone.
+    others = {"output", "choice", "resume", "checkpoint_activations"}
+    options = set(inspect.signature(finetune.__wrapped__).parameters)
+    assert options == named | others
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ from keras import ops
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.tasks.adapters.layers import dense_layers
+from keras_pg2.tasks.quantizing import frozen_garbage
 from tests.tiny_models import random_task
 
 DATA = {
@@ -177,3 +179,13 @@ def test_what_keras_does_not_save_is_not_saved(tmp_path: Any) -> None:
     with pytest.raises(ValueError, match=r"another activation_quantizer in vision_pro"):
         task.save_to_preset(tmp_path / "small")
     assert not (tmp_path / "small").exists()
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_frozen_objects_are_thawed_where_none_was_frozen_before(is_frozen):
+    gc.unfreeze()
+    if is_frozen:
+        gc.freeze()
+    with frozen_garbage():
+        assert gc.get_freeze_count() > 1000
+    assert (gc.get_freeze_count() > 0) == is_frozen

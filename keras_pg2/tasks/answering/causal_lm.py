@@ -133,13 +133,7 @@ class CausalLM:
             ValueError: if a prompt leaves no room for an answer, or inputs are bad;
                 before anything is computed.
         """
-        options = Options(
-            max_length=max_length,
-            max_new_tokens=max_new_tokens,
-            stop_token_ids=stop_token_ids,
-            seed=seed,
-            constraint=constraint,
-        )
+        options = Options(max_length, max_new_tokens, stop_token_ids, seed, constraint)
         stops = check_stop_strings(self, stop_strings)
         arguments = options, stops, strip_prompt, return_scores
         if not hasattr(inputs, "as_numpy_iterator"):
@@ -202,13 +196,7 @@ class CausalLM:
                 "Received: preprocessor=None. Call `generate`."
             )
         check_no_beams(self.sampler, "stream")
-        options = Options(
-            max_length=max_length,
-            max_new_tokens=max_new_tokens,
-            stop_token_ids=stop_token_ids,
-            seed=seed,
-            constraint=constraint,
-        )
+        options = Options(max_length, max_new_tokens, stop_token_ids, seed, constraint)
         stops = check_stop_strings(self, stop_strings)
         plan, prepared = Plan(self.sampler.structure), prepare(self, inputs, options)
         return stream(self._functions, plan, prepared, self.preprocessor, stops)
@@ -299,11 +287,7 @@ class CausalLM:
             FileNotFoundError, ValueError: if a picture cannot be read.
         """
         options = DetectionOptions(
-            task="detect",
-            max_detections=max_detections,
-            max_overlap=max_overlap,
-            batch_size=batch_size,
-            asked=asked,
+            "detect", max_detections, max_overlap, batch_size, asked
         )
         return find_detections(self, self._detection_files, images, labels, options)
 
@@ -331,11 +315,7 @@ class CausalLM:
                 cannot be downloaded.
         """
         options = DetectionOptions(
-            task="segment",
-            max_detections=max_detections,
-            max_overlap=max_overlap,
-            batch_size=batch_size,
-            asked=asked,
+            "segment", max_detections, max_overlap, batch_size, asked
         )
         return find_detections(self, self._detection_files, images, labels, options)
 
