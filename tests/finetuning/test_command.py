@@ -56,7 +56,7 @@ def write_lines(path: Path, lines: list[dict]) -> Path:
 
 
 def test_every_option_sets_something():
-    named = {field.name for kind in (Files, Trained, Settings) for field in fields(kind)}
+    named = {f.name for kind in (Files, Trained, Settings) for f in fields(kind)}
     named -= {"weight_decay", "num_samples"}  # For Python alone.
     others = {"output", "choice", "resume", "checkpoint_activations"}
     options = set(inspect.signature(finetune.__wrapped__).parameters)
