@@ -146,9 +146,14 @@ class RowBatches(keras.utils.PyDataset):
         super().__init__(
             workers=num_workers or os.cpu_count() or 1, max_queue_size=num_batches_ahead
         )
-        shard = shard_index, num_shards
         self.order = EpochOrder(
-            len(rows), batch_size, shuffle, seed, *shard, drop_remainder
+            num_rows=len(rows),
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            shard_index=shard_index,
+            num_shards=num_shards,
+            drop_remainder=drop_remainder,
         )
         self.reader = RowReader(rows, self.order, augmentations, image_size)
         if epoch < 0:

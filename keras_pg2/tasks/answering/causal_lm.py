@@ -287,7 +287,11 @@ class CausalLM:
             FileNotFoundError, ValueError: if a picture cannot be read.
         """
         options = DetectionOptions(
-            "detect", max_detections, max_overlap, batch_size, asked
+            task="detect",
+            max_detections=max_detections,
+            max_overlap=max_overlap,
+            batch_size=batch_size,
+            asked=asked,
         )
         return find_detections(self, self._detection_files, images, labels, options)
 
@@ -315,7 +319,11 @@ class CausalLM:
                 cannot be downloaded.
         """
         options = DetectionOptions(
-            "segment", max_detections, max_overlap, batch_size, asked
+            task="segment",
+            max_detections=max_detections,
+            max_overlap=max_overlap,
+            batch_size=batch_size,
+            asked=asked,
         )
         return find_detections(self, self._detection_files, images, labels, options)
 
