@@ -10,8 +10,8 @@ TEST_ENV = OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3 PYTHONHASHSEED=0
 # Most of the time of tests on JAX and TensorFlow goes to the compiler, and small
 # networks need none of its best code.
 CHEAP_CODE = --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
-# Where nothing is computed by Keras, one backend is as good as three.
-PLAIN_TESTS = tests/datasets tests/metrics tests/recipes tests/codecs/exchange
+# What no backend can change runs on PyTorch alone (see tests/conftest.py).
+BACKEND_TESTS = -m "not one_backend"
 LIGHT_TESTS = tests/light tests/generation tests/tasks/test_causal_lm.py \
 	tests/tasks/loading/test_loading.py
 
@@ -28,22 +28,27 @@ run || { code=$$?; [ $$code -gt 128 ] || exit $$code; \
 	echo "pytest was ended by signal $$((code - 128)); once more:"; run; }
 endef
 
-.PHONY: demo test $(BACKENDS:%=test-%) $(SUITES) $(LIGHT_SUITES) lint format clean
+.PHONY: demo test test-all $(BACKENDS:%=test-%) $(SUITES) $(LIGHT_SUITES) lint format clean
 
 demo: .venv-demo/ready
 	KERAS_BACKEND=jax .venv-demo/bin/keras-pg2 demo --output demo-output
 
 test: .venv/ready .venv-light/ready
-	$(MAKE) --no-print-directory --jobs 2 --output-sync=target $(SUITES) $(LIGHT_SUITES)
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target \
+		BACKEND_TESTS='$(BACKEND_TESTS)' $(SUITES) $(LIGHT_SUITES)
+
+# Every test on every backend.
+test-all: BACKEND_TESTS =
+test-all: test
 
 $(BACKENDS:%=test-%): test-%: test-%-tasks test-%-others
 
 $(BACKENDS:%=test-%-tasks): test-%-tasks: .venv/ready
-	@$(call run_tests,$*,.venv,tests/tasks)
+	@$(call run_tests,$*,.venv,tests/tasks $(if $(filter torch,$*),,$(BACKEND_TESTS)))
 
 $(BACKENDS:%=test-%-others): test-%-others: .venv/ready
 	@$(call run_tests,$*,.venv,tests --ignore=tests/tasks \
-		$(if $(filter torch,$*),,$(PLAIN_TESTS:%=--ignore=%)))
+		$(if $(filter torch,$*),,$(BACKEND_TESTS)))
 
 $(LIGHT_SUITES): test-light-%: .venv-light/ready
 	@$(call run_tests,$*,.venv-light,$(LIGHT_TESTS))

@@ -4,12 +4,54 @@ from __future__ import annotations
 
 import gc
 import os
+from pathlib import Path
 
 import keras
 import pytest
 
 from keras_pg2.modeling import PaliGemma2Backbone
 from tests.tiny_networks import random_backbone
+
+ONE_BACKEND = {
+    "catalogue": "names, sizes and downloads",
+    "checks": "arguments, before anything is computed",
+    "codecs": "text, and arrays of NumPy",
+    "conversion": "files, and arrays of NumPy",
+    "datasets": "files of annotations, and pictures of Pillow",
+    "deploy/comparison": "arrays of NumPy",
+    "deploy/litert": "files are written from weights, and run without Keras",
+    "deploy/onnx": "files are written from weights, and run without Keras",
+    "files": "what is written to a disk",
+    "finetuning/test_command": "words of a command, and what they set",
+    "finetuning/test_data_files": "files of annotations",
+    "finetuning/test_evaluation": "metrics of texts",
+    "finetuning/test_plan": "settings, before anything is computed",
+    "metrics": "arrays of NumPy",
+    "preprocessing": "pictures of Pillow, text of SentencePiece",
+    "recipes": "a table",
+    "tasks/answering/test_answers": "text of tokens",
+    "tasks/answering/test_detecting": "prompts, and the reading of answers",
+    "tasks/answering/test_detection_scores": "arrays of NumPy",
+    "tasks/answering/test_predictions": "rows, records and what ends them",
+    "test_cli": "words of commands, and what they print",
+    "test_garbage_collection": "Python's collector",
+    "test_layout": "sources",
+    "test_train_benchmark": "a script",
+}
+"""Tests of what no backend can change, and what that is; PyTorch alone runs them.
+
+A test inside that goes through a backend's own arrays is marked `every_backend`.
+"""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need one backend, for `-m "not one_backend"`."""
+    for item in items:
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        is_listed = path.startswith(tuple(ONE_BACKEND))
+        if is_listed and item.get_closest_marker("every_backend") is None:
+            item.add_marker("one_backend")
 
 
 @pytest.fixture(scope="session")

@@ -104,6 +104,7 @@ def assert_fails(result: Result, message: str) -> None:
     assert result.stdout == ""
 
 
+@pytest.mark.every_backend
 def test_caption_is_what_generate_says(run, preset, picture) -> None:
     result = run("caption", picture, "--max-new-tokens", 4, "--json")
     model = PaliGemma2CausalLM.from_preset(str(preset))
@@ -159,6 +160,7 @@ def test_question_as_last_argument(run, picture, asked) -> None:
     assert asked[0]["prompts"] == ["answer en how many?"]
 
 
+@pytest.mark.every_backend
 def test_detect_gives_pixels_and_draws(run, picture, asked, tmp_path) -> None:
     before = picture.read_bytes()
     output = tmp_path / "boxes" / "new"
@@ -188,6 +190,7 @@ def test_detect_for_people(run, picture, asked) -> None:
     assert beside.is_file()
 
 
+@pytest.mark.every_backend
 def test_segment_gives_masks(run, picture, asked, tmp_path) -> None:
     result = run("segment", picture, "--labels", "star, dog", "--json")
     [record] = json.loads(result.stdout)

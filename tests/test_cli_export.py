@@ -37,9 +37,6 @@ def assert_fails(result: Any, message: str) -> None:
     assert result.stderr.count("Error: ") == 1
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="tests/deploy exports on every backend"
-)
 def test_an_adapter_is_merged_and_the_files_verified(preset, tmp_path) -> None:
     model = PaliGemma2CausalLM.from_preset(str(preset), dtype="float32")
     model.enable_lora(2)

@@ -18,6 +18,8 @@ from keras_pg2.datasets.coco import read_coco
 from keras_pg2.datasets.detection_rows import segmentation_rows
 from scripts.sampled_masks import sample_mask
 
+pytestmark = pytest.mark.every_backend
+
 torch = pytest.importorskip("torch")
 published = pytest.importorskip("tests.codecs.published_vqvae")
 

@@ -10,6 +10,8 @@ from PIL import Image
 
 from keras_pg2.preprocessing.image_converter import PaliGemma2ImageConverter
 
+pytestmark = pytest.mark.every_backend
+
 SIZE = (28, 28)
 
 

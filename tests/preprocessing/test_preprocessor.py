@@ -12,6 +12,8 @@ from keras_pg2.preprocessing.image_converter import PaliGemma2ImageConverter
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
 
+pytestmark = pytest.mark.every_backend
+
 PAD, EOS, BOS = 0, 1, 2
 
 

@@ -28,6 +28,7 @@ KERNEL = "layers/pali_gemma_decoder_block_1/attention/query_dense/vars/0"
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shard_gigabytes", [10, 0.00006])
+@pytest.mark.every_backend
 def test_weights_and_states(kind: str, shard_gigabytes: float, tmp_path: Path) -> None:
     # KerasHub scales by head_dim whatever it is told, and has a window in the prefix.
     architecture = {**KINDS[kind], "query_pre_attn_scalar": 8, "sliding_window": None}

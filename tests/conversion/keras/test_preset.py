@@ -29,6 +29,7 @@ def read(directory: Path, name: str) -> dict:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.every_backend
 def test_every_file_is_as_keras_writes_it(kind: str, tmp_path: Path) -> None:
     task = random_task(**KINDS[kind])
     task.save_to_preset(str(tmp_path / "theirs"))
@@ -44,6 +45,7 @@ def test_every_file_is_as_keras_writes_it(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("shard_bytes", [weight_files.MAX_SHARD_BYTES, 100_000])
+@pytest.mark.every_backend
 def test_keras_reads_it(
     dtype: str, shard_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -27,10 +26,6 @@ pytest.importorskip("tensorflow")
 pytest.importorskip("ai_edge_litert")
 pytest.importorskip("ai_edge_quantizer")
 
-# Files are the same whatever the backend; what is slow runs on one.
-on_one_backend = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="files are the same on every backend"
-)
 # Blocks of 32 for int4; N * H = 32.
 SIZES = {"hidden_dim": 64, "intermediate_dim": 96}
 
@@ -79,6 +74,7 @@ def random_picture(seed: int) -> np.ndarray:
     return rng.integers(0, 256, (40, 33, 3)).astype("uint8")
 
 
+@pytest.mark.every_backend
 def test_logits_of_prefill_and_decoding_are_the_models(task, runner):
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (1, 28, 28, 3)).astype("float32")
@@ -220,6 +216,7 @@ def test_prompts_that_do_not_fit(runner):
         runner.generate(random_picture(0), "ocr", max_new_tokens=0)
 
 
+@pytest.mark.every_backend
 def test_the_table_is_stored_once_and_lora_is_merged(task, directory):
     content = (directory / "model.tflite").read_bytes()
     backbone = task.backbone
@@ -329,7 +326,6 @@ def test_threads_are_a_whole_number(directory):
             LiteRTModel(directory, number)
 
 
-@on_one_backend
 def test_gemma_1_has_no_caps_window_and_post_norms(tmp_path):
     task = random_task(
         attention_logit_soft_cap=None,
@@ -341,7 +337,6 @@ def test_gemma_1_has_no_caps_window_and_post_norms(tmp_path):
     assert comparison.largest_difference < 2e-4 * comparison.largest_logit
 
 
-@on_one_backend
 def test_the_nano_preset_answers_the_same_in_many_files(tmp_path, monkeypatch):
     # Of 1.35 MB a layer, 4 layers.
     monkeypatch.setattr(litert_files, "MAX_FILE_BYTES", 3_000_000)

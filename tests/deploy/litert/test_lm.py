@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,9 +13,6 @@ pytest.importorskip("tensorflow")
 pytest.importorskip("litert_lm_builder")
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="files are the same on every backend"
-)
 def test_litert_lm_answers_as_the_model(tmp_path):
     litert_lm = pytest.importorskip("litert_lm")
     task = random_task(8, hidden_dim=64, intermediate_dim=96)

@@ -6,7 +6,6 @@ import json
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -25,10 +24,6 @@ from tests.tiny_models import random_task
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-# Files are the same whatever the backend; what is slow runs on one.
-on_one_backend = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="files are the same on every backend"
-)
 # Blocks of 32 that do not divide 40; N * H = 32.
 SIZES = {"hidden_dim": 64, "intermediate_dim": 40}
 # That the export's own comparison has the model compiled for.
@@ -65,6 +60,7 @@ def random_picture(seed: int) -> np.ndarray:
     return rng.integers(0, 256, (40, 33, 3)).astype("uint8")
 
 
+@pytest.mark.every_backend
 def test_logits_of_prefill_and_decoding_are_the_models(task, runner):
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (1, 28, 28, 3)).astype("float32")
@@ -194,6 +190,7 @@ def test_the_image_token_after_the_vocabulary_can_be_embedded(task, runner):
     assert np.isfinite(rows).all()
 
 
+@pytest.mark.every_backend
 def test_lora_is_merged(task, directory):
     content = (directory / "onnx/decoder_model_merged.onnx_data").read_bytes()
     dense = task.backbone.text_decoder.blocks[1].attention.query_dense
@@ -355,7 +352,6 @@ def test_threads_are_a_whole_number(directory):
             ONNXModel(directory, number)
 
 
-@on_one_backend
 def test_gemma_1_has_no_caps_window_and_post_norms(tmp_path):
     task = random_task(
         attention_logit_soft_cap=None,
@@ -369,7 +365,6 @@ def test_gemma_1_has_no_caps_window_and_post_norms(tmp_path):
     assert comparison.largest_difference < 2e-4 * comparison.largest_logit
 
 
-@on_one_backend
 def test_the_nano_preset_answers_the_same(tmp_path):
     model = PaliGemma2CausalLM.from_preset("pali_gemma2_nano")
     export_onnx(model, tmp_path / "nano")

@@ -32,6 +32,7 @@ def picture(width: int, height: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(levels.astype(np.uint8))
 
 
+@pytest.mark.every_backend
 def test_every_answer_is_read_whole(model):
     sizes = [(40, 300), (300, 40), (64, 64), (1, 1), (200, 120)]
     pictures = [picture(*size) for size in sizes]
@@ -83,6 +84,7 @@ def test_each_picture_may_have_labels_of_its_own(model):
         assert set(each.labels) <= set(labels)
 
 
+@pytest.mark.every_backend
 def test_scores_are_the_geometric_mean_of_locations_and_label(model):
     image = picture(50, 50)
     [answer] = model.generate(
