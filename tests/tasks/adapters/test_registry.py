@@ -49,6 +49,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "colours.safetensors"
 
 
+@pytest.mark.every_backend
 def test_save_and_load_gives_the_same_logits(tmp_path: Path, file: Path) -> None:
     task = adapted(alpha=5, targets=["query_dense", "mlp/*"])
     expected, answer = logits(task), task.generate(PROMPT, max_new_tokens=6)
@@ -75,6 +76,7 @@ def test_save_and_load_gives_the_same_logits(tmp_path: Path, file: Path) -> None
     task.adapters.save(file, overwrite=True)
 
 
+@pytest.mark.every_backend
 def test_a_loaded_adapter_is_trained_further(file: Path) -> None:
     task = random_task(sequence_length=24)
     task.adapters.load(file)
@@ -96,6 +98,7 @@ def test_a_loaded_adapter_is_trained_further(file: Path) -> None:
     np.testing.assert_array_equal(logits(task), trained)
 
 
+@pytest.mark.every_backend
 def test_adapters_are_switched(tmp_path: Path) -> None:
     """Also where ranks, alphas and layers differ, and what is compiled with them."""
     settings = {
@@ -153,6 +156,7 @@ def test_a_second_adapter_is_made_beside_the_first() -> None:
 
 
 @pytest.mark.parametrize("targets", [["query_dense", "value_dense"], ["*"]])
+@pytest.mark.every_backend
 def test_merged_is_unmerged(targets: list[str]) -> None:
     task = adapted(targets=targets, alpha=2)
     weights = {v.path for v in random_task().weights}
