@@ -12,7 +12,8 @@ TEST_ENV = OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3 PYTHONHASHSEED=0
 CHEAP_CODE = --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 # What no backend can change runs on PyTorch alone (see tests/conftest.py).
 BACKEND_TESTS = -m "not one_backend"
-LIGHT_TESTS = tests/light tests/generation tests/tasks/test_causal_lm.py \
+# What would import TensorFlow if it were there: loading, preprocessing, answering.
+LIGHT_TESTS = tests/light tests/generation/test_decoding.py tests/tasks/test_causal_lm.py \
 	tests/tasks/loading/test_loading.py
 
 BACKENDS = jax tensorflow torch
