@@ -18,8 +18,6 @@ from keras_pg2.datasets.coco import read_coco
 from keras_pg2.datasets.detection_rows import segmentation_rows
 from scripts.sampled_masks import sample_mask
 
-pytestmark = pytest.mark.every_backend
-
 torch = pytest.importorskip("torch")
 published = pytest.importorskip("tests.codecs.published_vqvae")
 
@@ -58,6 +56,7 @@ def signed_masks(count: int) -> np.ndarray:
     return np.stack([np.asarray(plane) * 2 - 1 for plane in planes]).astype("float32")
 
 
+@pytest.mark.every_backend
 def test_encoder_and_decoder_are_the_published_ones(reference, file):
     codec = MaskCodec.from_file(file)
     masks = signed_masks(5)

@@ -55,7 +55,6 @@ def test_through_gemma_cpp(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("to", ["hf", "preset", "npz", "sbs"])
-@pytest.mark.every_backend
 def test_a_model_of_any_format_answers_the_same(to: str, tmp_path: Path) -> None:
     task = random_task(sequence_length=128)
     target = tmp_path / {"npz": "m.npz", "sbs": "m.sbs"}.get(to, "m")

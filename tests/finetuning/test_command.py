@@ -83,7 +83,6 @@ def assert_fails(result: Result, *messages: str) -> None:
         assert message in result.stderr
 
 
-@pytest.mark.every_backend
 def test_a_run_and_what_it_can_not_go_on_with(run, data, preset, tmp_path):
     output = tmp_path / "run"
     words = ["--data", data / "rows.csv", "--eval-share", "0.25", "--output", output]

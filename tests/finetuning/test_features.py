@@ -107,6 +107,7 @@ def test_a_resumed_run_looks_at_no_picture_again(rows, tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.one_backend  # Files are of NumPy.
 def test_half_precision_keeps_half_precision(rows, tmp_path):
     random_task().save_to_preset(tmp_path / "tiny")
 

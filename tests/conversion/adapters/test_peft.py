@@ -106,7 +106,6 @@ def make_adapter(path: Path, kind: str = "3b", **options: Any) -> np.ndarray:
     ],
     ids=["query_value", "all", "all_linear", "expression", "patterns", "one_layer"],
 )
-@pytest.mark.every_backend
 def test_an_adapter_of_peft_computes_the_same(
     kind: str, options: dict, bases: dict[str, Path], tmp_path: Path
 ) -> None:
