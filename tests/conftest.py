@@ -26,6 +26,7 @@ ONE_BACKEND = {
     "finetuning/test_data_files": "files of annotations",
     "finetuning/test_evaluation": "metrics of texts",
     "finetuning/test_plan": "settings, before anything is computed",
+    "generation/recording": "steps are recorded on PyTorch alone",
     "metrics": "arrays of NumPy",
     "preprocessing": "pictures of Pillow, text of SentencePiece",
     "recipes": "a table",
