@@ -17,8 +17,10 @@ LIGHT_TESTS = tests/light tests/generation/test_decoding.py tests/tasks/test_cau
 	tests/tasks/loading/test_loading.py
 
 BACKENDS = jax tensorflow torch
-# In two processes, as a long one collects what XLA and PyTorch compile.
-SUITES = $(BACKENDS:%=test-%-tasks) $(BACKENDS:%=test-%-others)
+# In two processes, as a long one collects what XLA and PyTorch compile. The longest
+# begin, and the two of TensorFlow, which take most memory, not side by side.
+SUITES = test-tensorflow-tasks test-torch-others test-jax-others test-tensorflow-others \
+	test-jax-tasks test-torch-tasks
 LIGHT_SUITES = test-light-jax test-light-torch
 
 # $(call run_tests,backend,environment,tests). XLA's compiler has ended a process with
