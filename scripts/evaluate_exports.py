@@ -27,6 +27,7 @@ from rich.progress import track
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.deploy import LiteRTModel, ONNXModel
 from keras_pg2.deploy.formats import FORMATS
+from keras_pg2.preprocessing.resizing import stretch
 
 MAX_NEW_TOKENS = 45
 
@@ -139,10 +140,8 @@ def main(
     converter = model.preprocessor.image_converter
 
     def prepare(picture: np.ndarray) -> np.ndarray:
-        # As the preprocessor of a preset resizes.
-        filter_ = Image.Resampling[converter.interpolation.upper()]
-        resized = Image.fromarray(picture).resize((picture_side,) * 2, filter_)
-        return np.asarray(resized)
+        size = (picture_side, picture_side)
+        return stretch(picture, size, converter.interpolation, converter.antialias)
 
     reference = generate_rows(preset, num_scenes)
     results = {"model": score(reference)}

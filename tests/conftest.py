@@ -45,8 +45,8 @@ ONE_BACKEND = {
 A test inside that goes through a backend's own arrays is marked `every_backend`.
 """
 
-
 MOST_MAPPINGS = 25_000
+"""Memory mappings of the process before JAX's programs go."""
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -133,7 +133,13 @@ class CausalLM:
             ValueError: if a prompt leaves no room for an answer, or inputs are bad;
                 before anything is computed.
         """
-        options = Options(max_length, max_new_tokens, stop_token_ids, seed, constraint)
+        options = Options(
+            max_length=max_length,
+            max_new_tokens=max_new_tokens,
+            stop_token_ids=stop_token_ids,
+            seed=seed,
+            constraint=constraint,
+        )
         stops = check_stop_strings(self, stop_strings)
         arguments = options, stops, strip_prompt, return_scores
         if not hasattr(inputs, "as_numpy_iterator"):
@@ -196,7 +202,13 @@ class CausalLM:
                 "Received: preprocessor=None. Call `generate`."
             )
         check_no_beams(self.sampler, "stream")
-        options = Options(max_length, max_new_tokens, stop_token_ids, seed, constraint)
+        options = Options(
+            max_length=max_length,
+            max_new_tokens=max_new_tokens,
+            stop_token_ids=stop_token_ids,
+            seed=seed,
+            constraint=constraint,
+        )
         stops = check_stop_strings(self, stop_strings)
         plan, prepared = Plan(self.sampler.structure), prepare(self, inputs, options)
         return stream(self._functions, plan, prepared, self.preprocessor, stops)
