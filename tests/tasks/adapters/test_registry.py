@@ -121,7 +121,7 @@ def test_adapters_are_switched(tmp_path: Path) -> None:
     for name in settings:
         task.adapters.load(tmp_path / f"{name}.safetensors")
     assert task.adapters.names == list(settings)
-    for name in ["a", "b", "none", "c", "d", "e", "a"]:
+    for name in ["a", "b", "none", "c", "a", "d", "e", "none", "d", "a"]:
         task.adapters.activate(name)
         assert task.adapters.active == (None if name == "none" else name)
         np.testing.assert_allclose(
