@@ -1,46 +1,17 @@
 """PaliGemma 2 for Keras 3, on JAX, TensorFlow and PyTorch.
 
-Importing the package registers its classes, so that
-`keras_hub.models.CausalLM.from_preset(directory)` finds them. The command
-`keras-pg2` alone goes without: it answers `--help` at once, and Keras must not be
-imported before a command has chosen the backend. So does a device that only runs
-exported files (`keras_pg2.deploy.runners.litert`), where Keras is not installed.
+What the package gives is listed in `__init__.pyi`, here and in each room, and imported
+when it is first used. Its classes are registered as soon as Keras is imported, so that
+`keras_hub.models.CausalLM.from_preset(directory)` finds them.
 """
 
-import sys as _sys
-from pathlib import Path as _Path
-
-from keras_pg2.garbage_collection import paused_collection as _paused_collection
-
-if _Path(_sys.argv[0]).stem != "keras-pg2":
-    try:
-        with _paused_collection():
-            from keras_pg2.generation import BeamSearch as BeamSearch
-            from keras_pg2.generation import Choices as Choices
-            from keras_pg2.generation import LocationGrammar as LocationGrammar
-            from keras_pg2.generation import Sampler as Sampler
-            from keras_pg2.modeling import PaliGemma2Backbone as PaliGemma2Backbone
-            from keras_pg2.preprocessing import prompts as prompts
-            from keras_pg2.preprocessing.image_converter import (
-                PaliGemma2ImageConverter as PaliGemma2ImageConverter,
-            )
-            from keras_pg2.preprocessing.preprocessor import (
-                PaliGemma2CausalLMPreprocessor as PaliGemma2CausalLMPreprocessor,
-            )
-            from keras_pg2.preprocessing.tokenizer import (
-                PaliGemma2Tokenizer as PaliGemma2Tokenizer,
-            )
-            from keras_pg2.tasks import PaliGemma2CausalLM as PaliGemma2CausalLM
-            from keras_pg2.tasks.answering.predictions import predict as predict
-            from keras_pg2.tasks.training.feature_caching import (
-                cache_image_features as cache_image_features,
-            )
-            from keras_pg2.tasks.training.loss import ResponseLoss as ResponseLoss
-            from keras_pg2.tasks.training.memory import (
-                estimate_memory as estimate_memory,
-            )
-    except ModuleNotFoundError as _error:
-        if _error.name not in ("keras", "keras_hub"):
-            raise
+from keras_pg2.start import backends as _backends
+from keras_pg2.start import lazy_names as _lazy_names
+from keras_pg2.start import registration as _registration
 
 __version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = _lazy_names.attach(__name__, __file__)
+
+_backends.set_default_backend()
+_registration.register_when_keras_is_imported()

@@ -38,6 +38,7 @@ ONE_BACKEND = {
     "test_cli": "words of commands, and what they print",
     "test_garbage_collection": "Python's collector",
     "test_layout": "sources",
+    "test_public_face": "names, and processes that choose their own backend",
     "test_train_benchmark": "a script",
 }
 """Tests of what no backend can change, and what that is; PyTorch alone runs them.

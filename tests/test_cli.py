@@ -19,9 +19,10 @@ from typer.testing import CliRunner, Result
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.catalogue import download
 from keras_pg2.catalogue.names import PRESETS
-from keras_pg2.cli import app, backends
+from keras_pg2.cli import app
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
+from keras_pg2.start import backends
 from keras_pg2.tasks.answering import detecting
 from keras_pg2.tasks.answering.answers import ScoredAnswer
 from keras_pg2.tasks.answering.requests import Options

@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from keras_pg2.garbage_collection import paused_collection
+from keras_pg2.start.garbage_collection import paused_collection
 
 
 @pytest.mark.parametrize("is_enabled", [True, False])

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from keras_pg2.cli import options
-from keras_pg2.cli.backends import use_backend
 from keras_pg2.cli.inputs import check_pictures, find_pictures, read_picture
 from keras_pg2.cli.loading import load_model
 from keras_pg2.cli.messages import progress
 from keras_pg2.cli.options import ModelChoice, Sampling, with_options
 from keras_pg2.cli.outputs import expand_user
+from keras_pg2.start.backends import use_backend
 
 if TYPE_CHECKING:
     from keras_pg2.tasks import PaliGemma2CausalLM

@@ -11,7 +11,6 @@ import typer
 from PIL import Image
 
 from keras_pg2.cli.answering import ask_model
-from keras_pg2.cli.backends import use_backend
 from keras_pg2.cli.detecting import TASKS, Search, find_things
 from keras_pg2.cli.detection_records import format_record, keep_detections
 from keras_pg2.cli.inputs import check_pictures, read_picture
@@ -19,6 +18,7 @@ from keras_pg2.cli.loading import load_model
 from keras_pg2.cli.options import ModelChoice, Sampling, with_options
 from keras_pg2.cli.outputs import plan_outputs, prepare_folder, save_picture
 from keras_pg2.datasets import scenes
+from keras_pg2.start.backends import use_backend
 
 HELD_OUT_SEED = 3
 """A series of scenes that the bundled preset was not trained on."""

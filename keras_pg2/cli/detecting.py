@@ -13,7 +13,6 @@ import numpy as np
 import typer
 
 from keras_pg2.cli import options
-from keras_pg2.cli.backends import use_backend
 from keras_pg2.cli.detection_records import (
     check_coco,
     format_record,
@@ -25,6 +24,7 @@ from keras_pg2.cli.loading import load_model
 from keras_pg2.cli.messages import progress
 from keras_pg2.cli.options import ModelChoice, with_options
 from keras_pg2.cli.outputs import ENDINGS, plan_outputs
+from keras_pg2.start.backends import use_backend
 
 if TYPE_CHECKING:
     from keras_pg2.codecs import Detections

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from keras_pg2.cli import options
-from keras_pg2.cli.backends import use_backend
 from keras_pg2.cli.messages import notice, progress
 from keras_pg2.deploy.formats import FORMATS, check_export
+from keras_pg2.start.backends import use_backend
 
 
 @options.with_options

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from keras_pg2.cli import options
-from keras_pg2.cli.backends import use_backend
 from keras_pg2.cli.finetuning_choices import RANK, Files, Trained
 from keras_pg2.cli.finetuning_start import run_finetuning
 from keras_pg2.cli.options import ModelChoice, with_options
 from keras_pg2.cli.outputs import expand_user
+from keras_pg2.start.backends import use_backend
 
 if TYPE_CHECKING:
     from keras_pg2.finetuning import Result, Settings

@@ -13,8 +13,8 @@ import typer
 
 from keras_pg2.catalogue.names import NANO_ALIAS
 from keras_pg2.checks.dtypes import FLOATS, check_dtype
-from keras_pg2.cli.backends import Backend
 from keras_pg2.cli.messages import reported_errors
+from keras_pg2.start.backends import Backend
 
 MODEL, ANSWERS = "Model", "Answers"
 BATCH_SIZE = 8

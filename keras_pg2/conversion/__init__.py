@@ -5,15 +5,6 @@ model in memory, `upload` sends what was written to a hub. The formats are descr
 `formats`.
 """
 
-from keras_pg2.conversion.convert import convert as convert
-from keras_pg2.conversion.formats import open_checkpoint as open_checkpoint
-from keras_pg2.conversion.upload import upload as upload
+from keras_pg2.start.lazy_names import attach
 
-
-def __getattr__(name: str) -> object:
-    # It needs Keras, which file to file nobody waits for.
-    if name == "write_model":
-        from keras_pg2.conversion.from_model import write_model
-
-        return write_model
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

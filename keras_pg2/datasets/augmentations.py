@@ -213,7 +213,7 @@ def _levels(image: ImageInput) -> np.ndarray:
 
 
 def _each_picture(
-    images: ImageInput | Sequence[ImageInput],
+    images: ImageInput | list[ImageInput] | tuple[ImageInput, ...],
     change: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray | list[np.ndarray]:
     if isinstance(images, list | tuple):

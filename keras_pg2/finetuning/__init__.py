@@ -12,9 +12,6 @@
 A run that was stopped goes on with `resume=True`, to the same numbers.
 """
 
-from keras_pg2.finetuning.checkpoints import DivergedError as DivergedError
-from keras_pg2.finetuning.data_files import read_rows as read_rows
-from keras_pg2.finetuning.data_files import split_rows as split_rows
-from keras_pg2.finetuning.run import Result as Result
-from keras_pg2.finetuning.settings import Settings as Settings
-from keras_pg2.finetuning.start import finetune as finetune
+from keras_pg2.start.lazy_names import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -15,6 +15,7 @@ from keras_pg2.metrics import coco_average_precision
 from keras_pg2.tasks import PaliGemma2CausalLM
 from keras_pg2.tasks.answering.answers import ScoredAnswer
 from keras_pg2.tasks.answering.detection_scores import geometric_mean, token_features
+from keras_pg2.tasks.answering.requests import Batch
 
 _SPARE_TOKENS = 8
 # Average precision at IoU 0.5 is the same in pictures of any size.
@@ -173,10 +174,10 @@ def answer_rows(
     assert model.preprocessor is not None
     truths = model.preprocessor.tokenizer.tokenize([row["responses"] for row in rows])
     room = max(len(truth) for truth in truths) + _SPARE_TOKENS
-    answers = []
+    answers: list[ScoredAnswer] = []
     for start in range(0, len(rows), batch_size):
-        inputs = columns(rows[start : start + batch_size])
-        del inputs["responses"]
+        asked = columns(rows[start : start + batch_size])
+        inputs: Batch = {"images": asked["images"], "prompts": asked["prompts"]}
         answers += model.generate(inputs, max_new_tokens=room, return_scores=True)
     return answers
 

@@ -1,6 +1,5 @@
 """From prompts to tokens: sampling, prefill and the decoding loop."""
 
-from keras_pg2.codecs.grammars import Choices as Choices
-from keras_pg2.codecs.grammars import LocationGrammar as LocationGrammar
-from keras_pg2.generation.samplers import BeamSearch as BeamSearch
-from keras_pg2.generation.samplers import Sampler as Sampler
+from keras_pg2.start.lazy_names import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -14,10 +14,10 @@ import keras
 import platformdirs
 from keras import ops
 
-from keras_pg2.garbage_collection import paused_collection
 from keras_pg2.generation.recording.recording import forget_recordings
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.cpu import is_used
+from keras_pg2.start.garbage_collection import paused_collection
 from keras_pg2.typing import Tensor
 
 SHORT_TEXTS = (8, 16)

@@ -1,5 +1,5 @@
 """The network: Keras layers only, no tokens, files or sizes of released models."""
 
-from keras_pg2.modeling.backbone import PaliGemma2Backbone as PaliGemma2Backbone
-from keras_pg2.modeling.gemma2 import Gemma2Decoder as Gemma2Decoder
-from keras_pg2.modeling.siglip import SigLIPEncoder as SigLIPEncoder
+from keras_pg2.start.lazy_names import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

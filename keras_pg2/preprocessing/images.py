@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from keras_pg2.preprocessing.image_files import is_path, read_image
 
-# A path, a PIL image, or an array (numpy, JAX, PyTorch, TensorFlow).
-ImageInput: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray | Any"
+
+class ArrayLike(Protocol):
+    """An array of NumPy or a tensor of any backend."""
+
+    @property
+    def shape(self) -> Any:
+        """Length of each axis."""
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the numbers."""
+
+
+ImageInput: TypeAlias = "str | os.PathLike[str] | Image.Image | ArrayLike"
+"""A picture: a path, a PIL image, or an array."""
 
 ARRAY_FORMS = "[H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (channels last)"
 

@@ -8,10 +8,6 @@ The tasks are in transfers.toml; `record` explains its keys and sources. Adam (b
 are common to all.
 """
 
-from keras_pg2.recipes.record import METRICS as METRICS
-from keras_pg2.recipes.record import RESOLUTIONS as RESOLUTIONS
-from keras_pg2.recipes.record import SIZES as SIZES
-from keras_pg2.recipes.selection import Recipe as Recipe
-from keras_pg2.recipes.selection import default as default
-from keras_pg2.recipes.selection import get as get
-from keras_pg2.recipes.selection import names as names
+from keras_pg2.start.lazy_names import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -1,3 +1,5 @@
 """What users hold in their hands: a model that takes pictures and text."""
 
-from keras_pg2.tasks.causal_lm import PaliGemma2CausalLM as PaliGemma2CausalLM
+from keras_pg2.start.lazy_names import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

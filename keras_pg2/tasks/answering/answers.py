@@ -14,9 +14,9 @@ import numpy as np
 from keras_pg2.generation.decoding import Generated
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 
+Arrays: TypeAlias = dict[str, np.ndarray]
 Answers: TypeAlias = Any
-"""What `PaliGemma2CausalLM.generate` gives, which says more: a text, a `ScoredAnswer`,
-a list of them, or arrays."""
+"""What `generate` returns, whose overloads say more."""
 
 INCOMPLETE = "\ufffd"
 """What stands for bytes that are no whole character (yet)."""

@@ -5,7 +5,10 @@ Axes: B batch, N new tokens, L tokens of prompt and answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Unpack, overload
+
+import numpy as np
 
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.grammars import Grammar
@@ -23,6 +26,7 @@ from keras_pg2.generation.recording.recording import recording_at_once
 from keras_pg2.generation.samplers import BeamSearch, Sampler
 from keras_pg2.generation.session import Session
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.preprocessing.images import ImageInput
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.answering.answering import (
     check_no_beams,
@@ -33,21 +37,28 @@ from keras_pg2.tasks.answering.answering import (
     read_answers,
     stream,
 )
-from keras_pg2.tasks.answering.answers import Answers
+from keras_pg2.tasks.answering.answers import Answers, Arrays, ScoredAnswer
 from keras_pg2.tasks.answering.detecting import (
     Asked,
     DetectionFiles,
     DetectionOptions,
     Labels,
+    Thresholds,
     find_detections,
 )
 from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
 from keras_pg2.tasks.answering.requests import (
+    Batch,
+    Dataset,
     EncodedImages,
+    Example,
     Images,
     Inputs,
+    Limits,
     Options,
+    Pictures,
     StopTokenIds,
+    Texts,
     prepare,
 )
 from keras_pg2.tasks.answering.warming import warming_request
@@ -79,6 +90,90 @@ class CausalLM:
             return self._functions.get(run, plan, num_tokens=size)(request)
 
         return generate
+
+    @overload
+    def generate(
+        self,
+        inputs: str | Example,
+        max_length: int | None = None,
+        stop_token_ids: StopTokenIds = "auto",
+        strip_prompt: bool = False,
+        *,
+        return_scores: Literal[False] = False,
+        **limits: Unpack[Limits],
+    ) -> str: ...
+
+    @overload
+    def generate(
+        self,
+        inputs: Texts | Batch | Dataset,
+        max_length: int | None = None,
+        stop_token_ids: StopTokenIds = "auto",
+        strip_prompt: bool = False,
+        *,
+        return_scores: Literal[False] = False,
+        **limits: Unpack[Limits],
+    ) -> list[str]: ...
+
+    @overload
+    def generate(
+        self,
+        inputs: str | Example,
+        max_length: int | None = None,
+        stop_token_ids: StopTokenIds = "auto",
+        strip_prompt: bool = False,
+        *,
+        return_scores: Literal[True],
+        **limits: Unpack[Limits],
+    ) -> ScoredAnswer: ...
+
+    @overload
+    def generate(
+        self,
+        inputs: Texts | Batch | Dataset,
+        max_length: int | None = None,
+        stop_token_ids: StopTokenIds = "auto",
+        strip_prompt: bool = False,
+        *,
+        return_scores: Literal[True],
+        **limits: Unpack[Limits],
+    ) -> list[ScoredAnswer]: ...
+
+    @overload
+    def generate(
+        self,
+        inputs: Mapping[str, np.ndarray],
+        max_length: int | None = None,
+        stop_token_ids: StopTokenIds = "auto",
+        strip_prompt: bool = False,
+        *,
+        return_scores: bool = False,
+        **limits: Unpack[Limits],
+    ) -> Arrays: ...
+
+    @overload
+    def generate(
+        self,
+        inputs: Mapping[str, Any],
+        max_length: int | None = None,
+        stop_token_ids: StopTokenIds = "auto",
+        strip_prompt: bool = False,
+        *,
+        return_scores: Literal[False] = False,
+        **limits: Unpack[Limits],
+    ) -> str | list[str]: ...
+
+    @overload
+    def generate(
+        self,
+        inputs: Mapping[str, Any],
+        max_length: int | None = None,
+        stop_token_ids: StopTokenIds = "auto",
+        strip_prompt: bool = False,
+        *,
+        return_scores: Literal[True],
+        **limits: Unpack[Limits],
+    ) -> ScoredAnswer | list[ScoredAnswer]: ...
 
     def generate(
         self,
@@ -169,6 +264,33 @@ class CausalLM:
             self.preprocessor, prepared, answers, stops, strip_prompt, return_scores
         )
 
+    @overload
+    def stream(
+        self,
+        inputs: str | Example,
+        max_length: int | None = None,
+        stop_token_ids: StopTokenIds = "auto",
+        **limits: Unpack[Limits],
+    ) -> Iterator[str]: ...
+
+    @overload
+    def stream(
+        self,
+        inputs: Texts | Batch,
+        max_length: int | None = None,
+        stop_token_ids: StopTokenIds = "auto",
+        **limits: Unpack[Limits],
+    ) -> Iterator[list[str]]: ...
+
+    @overload
+    def stream(
+        self,
+        inputs: Mapping[str, Any],
+        max_length: int | None = None,
+        stop_token_ids: StopTokenIds = "auto",
+        **limits: Unpack[Limits],
+    ) -> Iterator[str] | Iterator[list[str]]: ...
+
     def stream(
         self,
         inputs: Inputs,
@@ -179,7 +301,7 @@ class CausalLM:
         seed: int | None = None,
         stop_strings: str | Sequence[str] | None = None,
         constraint: Grammar | None = None,
-    ) -> Iterator[str | list[str]]:
+    ) -> Iterator[Any]:
         """Yield the answers of `generate` as they are made, piece by piece.
 
         Put together, the pieces are the text that `generate` gives with
@@ -212,6 +334,21 @@ class CausalLM:
         stops = check_stop_strings(self, stop_strings)
         plan, prepared = Plan(self.sampler.structure), prepare(self, inputs, options)
         return stream(self._functions, plan, prepared, self.preprocessor, stops)
+
+    @overload
+    def choose(
+        self, inputs: str | Example, choices: Sequence[str]
+    ) -> dict[str, float]: ...
+
+    @overload
+    def choose(
+        self, inputs: Texts | Batch, choices: Sequence[str]
+    ) -> list[dict[str, float]]: ...
+
+    @overload
+    def choose(
+        self, inputs: Mapping[str, Any], choices: Sequence[str]
+    ) -> dict[str, float] | list[dict[str, float]]: ...
 
     def choose(
         self, inputs: Inputs, choices: Sequence[str]
@@ -258,6 +395,17 @@ class CausalLM:
     @score_calibration.setter
     def score_calibration(self, calibration: ScoreCalibration | None) -> None:
         self._detection_files.score_calibration = calibration
+
+    # A path is a sequence of texts too, but is taken as a path.
+    @overload
+    def detect(  # type: ignore[overload-overlap]
+        self, images: ImageInput, labels: Labels, **options: Unpack[Thresholds]
+    ) -> Detections: ...
+
+    @overload
+    def detect(
+        self, images: Pictures, labels: Labels, **options: Unpack[Thresholds]
+    ) -> list[Detections]: ...
 
     def detect(
         self,
@@ -307,6 +455,17 @@ class CausalLM:
         )
         return find_detections(self, self._detection_files, images, labels, options)
 
+    # A path is a sequence of texts too, but is taken as a path.
+    @overload
+    def segment(  # type: ignore[overload-overlap]
+        self, images: ImageInput, labels: Labels, **options: Unpack[Thresholds]
+    ) -> Detections: ...
+
+    @overload
+    def segment(
+        self, images: Pictures, labels: Labels, **options: Unpack[Thresholds]
+    ) -> list[Detections]: ...
+
     def segment(
         self,
         images: Images,
@@ -339,7 +498,7 @@ class CausalLM:
         )
         return find_detections(self, self._detection_files, images, labels, options)
 
-    def encode_images(self, images: Images) -> EncodedImages:
+    def encode_images(self, images: ImageInput | Pictures) -> EncodedImages:
         """Compute the image tokens of pictures, for many prompts about them.
 
         Args:

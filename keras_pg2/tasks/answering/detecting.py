@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 import numpy as np
 
@@ -47,6 +47,15 @@ BOTH_OVERLAP = 0.5
 """IoU over which what was found in both ways is one thing."""
 CODEC_FILE = "mask_codec.npz"
 """In a preset's directory; without one the codec of the released checkpoints is it."""
+
+
+class Thresholds(TypedDict, total=False):
+    """Options of `detect`, which do not change the type of what it returns."""
+
+    max_detections: int
+    max_overlap: float | None
+    batch_size: int
+    asked: Asked
 
 
 @dataclass(frozen=True)

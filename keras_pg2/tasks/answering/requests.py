@@ -6,9 +6,17 @@ D hidden_dim.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import (
+    Any,
+    Literal,
+    NamedTuple,
+    NotRequired,
+    Protocol,
+    TypeAlias,
+    TypedDict,
+)
 
 import numpy as np
 from keras import ops
@@ -22,15 +30,17 @@ from keras_pg2.generation.decoding import Generated, Request
 from keras_pg2.generation.samplers import BeamSearch, Sampler
 from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
 from keras_pg2.preprocessing.examples import normalize_examples
+from keras_pg2.preprocessing.images import ImageInput
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.typing import Tensor
 
-Inputs: TypeAlias = Any
-"""What `PaliGemma2CausalLM.generate` takes, which says more: a dict of pictures and
-prompts, or prompts alone; everything else is refused."""
+Pictures: TypeAlias = Sequence[ImageInput]
+Texts: TypeAlias = list[str] | tuple[str, ...]
 Images: TypeAlias = Any
-"""A picture (a file path, PIL image or array) or a list of pictures."""
-StopTokenIds: TypeAlias = str | Sequence[int] | None
+"""A picture, or `Pictures`; everything else is refused."""
+Inputs: TypeAlias = Any
+"""An `Example`, a `Batch`, its prompts alone, or arrays; all else is refused."""
+StopTokenIds: TypeAlias = Literal["auto"] | Sequence[int] | None
 """Tokens that end an answer; "auto" is the end token."""
 
 
@@ -47,7 +57,8 @@ class AnsweringModel(Protocol):
         """Return the compiled function of requests to answers."""
 
 
-class EncodedImages(NamedTuple):
+@dataclass(frozen=True)
+class EncodedImages:
     """What `encode_images` makes of pictures; `generate` takes it in their place.
 
     Attributes:
@@ -55,6 +66,38 @@ class EncodedImages(NamedTuple):
     """
 
     embeddings: Tensor
+
+
+class Example(TypedDict):
+    """One prompt, with its picture or pictures."""
+
+    prompts: str
+    images: NotRequired[ImageInput | Pictures | EncodedImages]
+    responses: NotRequired[str]
+
+
+class Batch(TypedDict):
+    """Prompts, with a picture for all of them or an entry for each."""
+
+    prompts: Texts
+    images: NotRequired[ImageInput | Sequence[ImageInput | Pictures] | EncodedImages]
+    responses: NotRequired[Texts]
+
+
+class Dataset(Protocol):
+    """A `tf.data.Dataset` of batches."""
+
+    def as_numpy_iterator(self) -> Iterator[Any]:
+        """Return an iterator of its elements, as arrays of NumPy."""
+
+
+class Limits(TypedDict, total=False):
+    """Options of `generate` that do not change the type of what it returns."""
+
+    max_new_tokens: int | None
+    seed: int | None
+    stop_strings: str | Sequence[str] | None
+    constraint: Grammar | None
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,10 @@ def warming_request(
         "padding_mask": is_prompt,
         "response_mask": ~is_prompt,
     }
-    stops = None if model.preprocessor is None else "auto"
-    options = Options(max_new_tokens=max_new_tokens, stop_token_ids=stops)
+    options = Options(
+        max_new_tokens=max_new_tokens,
+        stop_token_ids=None if model.preprocessor is None else "auto",
+    )
     request = make_request(model, arrays, options)
     # Two tokens, as the second is the first that has only the cache.
     return request._replace(

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2 import BeamSearch, LocationGrammar, PaliGemma2CausalLM
 from keras_pg2.codecs import Detections, parse_detections
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
-from keras_pg2.generation import BeamSearch, LocationGrammar
 from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
 from tests.tiny_models import random_task
 

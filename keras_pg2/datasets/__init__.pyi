@@ -1,0 +1,9 @@
+from .coco import read_coco as read_coco
+from .jsonl import read_jsonl as read_jsonl
+from .loading import RowBatches as RowBatches
+from .loading import grain_batches as grain_batches
+from .refcoco import read_references as read_references
+from .refcoco import refcoco_rows as refcoco_rows
+from .tables import read_table as read_table
+from .vqa import read_textvqa as read_textvqa
+from .vqa import read_vqav2 as read_vqav2

@@ -1,0 +1,2 @@
+from .samplers import BeamSearch as BeamSearch
+from .samplers import Sampler as Sampler

@@ -1,0 +1,10 @@
+from .answering.answers import ScoredAnswer as ScoredAnswer
+from .answering.detection_scores import ScoreCalibration as ScoreCalibration
+from .answering.detection_scores import fit_calibration as fit_calibration
+from .answering.predictions import predict as predict
+from .answering.requests import EncodedImages as EncodedImages
+from .causal_lm import PaliGemma2CausalLM as PaliGemma2CausalLM
+from .training.feature_caching import cache_image_features as cache_image_features
+from .training.loss import ResponseLoss as ResponseLoss
+from .training.memory import MemoryEstimate as MemoryEstimate
+from .training.memory import estimate_memory as estimate_memory
