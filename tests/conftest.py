@@ -36,6 +36,7 @@ ONE_BACKEND = {
     "tasks/answering/test_detection_scores": "arrays of NumPy",
     "tasks/answering/test_predictions": "rows, records and what ends them",
     "test_cli": "words of commands, and what they print",
+    "test_documentation": "pages, and what they call is tested on all backends",
     "test_garbage_collection": "Python's collector",
     "test_layout": "sources",
     "test_public_face": "names, and processes that choose their own backend",
