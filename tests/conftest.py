@@ -10,7 +10,7 @@ import keras
 import pytest
 
 from keras_pg2.modeling import PaliGemma2Backbone
-from tests.tiny_networks import random_backbone
+from tests.support.tiny_networks import random_backbone
 
 ONE_BACKEND = {
     "catalogue": "names, sizes and downloads",

@@ -25,7 +25,7 @@ from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
 from keras_pg2.tasks.answering import detecting
 from keras_pg2.tasks.answering.answers import ScoredAnswer
 from keras_pg2.tasks.answering.requests import Options
-from tests.tiny_models import random_task
+from tests.support.tiny_models import random_task
 
 WIDTH, HEIGHT = 200, 100
 SCORE = 0.8706  # 0.5 ** (1 / 5): the first location is half sure, the rest wholly.

@@ -19,7 +19,7 @@ from keras_pg2.datasets.detection_rows import segmentation_rows
 from scripts.sampled_masks import sample_mask
 
 torch = pytest.importorskip("torch")
-published = pytest.importorskip("tests.codecs.published_vqvae")
+published = pytest.importorskip("tests.support.published_vqvae")
 
 SMALL = MaskNetworkConfig(8, 16, (4, 6, 8, 10))
 

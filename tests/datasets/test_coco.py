@@ -17,7 +17,7 @@ from keras_pg2.datasets.detection_rows import (
     detection_rows,
     segmentation_rows,
 )
-from tests.tiny_vocabulary import gemma_like_proto
+from tests.support.tiny_vocabulary import gemma_like_proto
 
 pytest.importorskip("pycocotools.mask")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from keras_pg2.datasets.loading import RowBatches, grain_batches
 from keras_pg2.datasets.order import EpochOrder
-from tests.datasets.row_files import NUM_PICTURES, make_rows
+from tests.support.row_files import NUM_PICTURES, make_rows
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_a_stopped_pass_goes_on_where_it_was(rows):
 
 
 def test_decoded_pictures_are_those_of_the_preprocessor(rows):
-    from tests.tiny_models import random_task
+    from tests.support.tiny_models import random_task
 
     preprocessor = random_task(sequence_length=24).preprocessor
     [decoded] = RowBatches(rows, 5, shuffle=False, image_size=28)

@@ -16,8 +16,8 @@ from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.cli.finetuning_choices import Trained
 from keras_pg2.finetuning import Settings, finetune
 from keras_pg2.finetuning.logs import StepLog, read_log
-from tests.finetuning.runs import make_model, make_rows
-from tests.tiny_models import random_task
+from tests.support.finetuning_runs import make_model, make_rows
+from tests.support.tiny_models import random_task
 
 SETTINGS = Settings(
     epochs=2, batch_size=3, learning_rate=1e-2, dropout=0.2, checkpoint_steps=2

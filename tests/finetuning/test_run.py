@@ -21,7 +21,7 @@ from keras_pg2.tasks.answering.detection_scores import (
     CALIBRATION_FILE,
     ScoreCalibration,
 )
-from tests.finetuning.runs import make_model, make_rows
+from tests.support.finetuning_runs import make_model, make_rows
 
 SETTINGS = Settings(
     epochs=2,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.gradients import gradients_of, kept_for_backward
-from tests.tiny_networks import TEXT_DECODER, random_backbone, random_inputs
+from tests.support.gradients import gradients_of, kept_for_backward
+from tests.support.tiny_networks import TEXT_DECODER, random_backbone, random_inputs
 
 BOTH = ("vision_encoder", "text_decoder")
 

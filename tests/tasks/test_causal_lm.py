@@ -13,8 +13,8 @@ from PIL import Image
 
 import keras_pg2
 from keras_pg2 import PaliGemma2CausalLM, Sampler
-from tests.tiny_models import random_task
-from tests.tiny_networks import random_inputs
+from tests.support.tiny_models import random_task
+from tests.support.tiny_networks import random_inputs
 
 OPTIONS = {"max_new_tokens": 5, "stop_token_ids": None}
 

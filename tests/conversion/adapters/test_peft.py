@@ -19,7 +19,7 @@ peft = pytest.importorskip("peft")
 
 from safetensors.numpy import load_file, save_file  # noqa: E402
 
-from tests.parity.reference import (  # noqa: E402
+from tests.support.reference import (  # noqa: E402
     TEXT_CONFIGS,
     VOCABULARY_SIZE,
     build_model,

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from keras_pg2.deploy import export_litertlm
-from tests.tiny_models import random_task
+from tests.support.tiny_models import random_task
 
 pytest.importorskip("tensorflow")
 pytest.importorskip("litert_lm_builder")

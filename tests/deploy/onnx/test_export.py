@@ -17,9 +17,9 @@ from keras_pg2.deploy import ONNXModel, export_onnx
 from keras_pg2.deploy.comparison import model_logits
 from keras_pg2.deploy.onnx import export as onnx_export
 from keras_pg2.deploy.onnx.quantization import block_quantize, row_quantize
-from tests.deploy.broken_copies import copy_with_cut, copy_without
-from tests.deploy.without_keras import generate_without_keras
-from tests.tiny_models import random_task
+from tests.support.broken_copies import copy_with_cut, copy_without
+from tests.support.tiny_models import random_task
+from tests.support.without_keras import generate_without_keras
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

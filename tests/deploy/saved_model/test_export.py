@@ -20,7 +20,7 @@ from keras_pg2.codecs.grammars import Choices
 from keras_pg2.deploy import export_saved_model
 from keras_pg2.deploy.saved_model import export as saved_model
 from keras_pg2.deploy.saved_model import verification
-from tests.tiny_models import random_task
+from tests.support.tiny_models import random_task
 
 BACKEND = keras.backend.backend()
 if BACKEND != "torch":

@@ -21,8 +21,8 @@ from keras_pg2.modeling.cpu.products import (
     multiply_by_kernel,
     multiply_by_vocabulary,
 )
-from tests.gradients import gradients_of, jax_loss
-from tests.tiny_networks import TEXT_DECODER, random_backbone, random_inputs
+from tests.support.gradients import gradients_of, jax_loss
+from tests.support.tiny_networks import TEXT_DECODER, random_backbone, random_inputs
 
 BACKEND = keras.config.backend()
 BOTH = ("vision_encoder", "text_decoder")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_pg2.tasks.adapters.layers import choose_layers, dense_layers
-from tests.tiny_models import random_task
+from tests.support.tiny_models import random_task
 
 BLOCKS = [f"text_decoder/block_{i}" for i in range(12)]
 PATHS = [

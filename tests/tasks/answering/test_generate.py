@@ -12,8 +12,8 @@ from keras import ops
 from keras_pg2 import BeamSearch, Choices, PaliGemma2CausalLM, Sampler
 from keras_pg2.generation import compilation
 from keras_pg2.generation.recording import recording
-from tests.tiny_models import random_task
-from tests.tiny_networks import random_inputs
+from tests.support.tiny_models import random_task
+from tests.support.tiny_networks import random_inputs
 
 OPTIONS = {"max_new_tokens": 12, "stop_token_ids": None}
 PROMPTS = ["ocr", "answer en what is the colour of the ball?", "detect cat ; dog"]

@@ -14,8 +14,8 @@ from keras_pg2.catalogue import download
 from keras_pg2.catalogue.names import PRESETS
 from keras_pg2.conversion.from_model import write_model
 from keras_pg2.tasks.loading import loading
-from tests.tiny_models import random_task
-from tests.tiny_networks import random_inputs
+from tests.support.tiny_models import random_task
+from tests.support.tiny_networks import random_inputs
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from keras_pg2 import PaliGemma2Backbone, PaliGemma2CausalLM, ResponseLoss
-from tests.array_shapes import shapes_of
-from tests.tiny_networks import TEXT_DECODER, VISION_ENCODER, randomize
+from tests.support.array_shapes import shapes_of
+from tests.support.tiny_networks import TEXT_DECODER, VISION_ENCODER, randomize
 
 VOCABULARY_SIZE = 1009
 OTHER_BACKEND = {"jax": "tensorflow", "tensorflow": "torch", "torch": "jax"}

@@ -14,7 +14,7 @@ from PIL import Image
 from keras_pg2 import PaliGemma2CausalLM, cache_image_features
 from keras_pg2.datasets.loading import RowBatches
 from keras_pg2.datasets.rows import columns
-from tests.tiny_models import random_task
+from tests.support.tiny_models import random_task
 
 Rows = list[dict[str, Any]]
 

@@ -14,8 +14,8 @@ from keras_pg2.tasks.training.feeding import (
     PreparedBatches,
     prepare_data,
 )
-from tests.datasets.row_files import make_rows
-from tests.tiny_models import random_task
+from tests.support.row_files import make_rows
+from tests.support.tiny_models import random_task
 
 NUM_EPOCHS = 2
 

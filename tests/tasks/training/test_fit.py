@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from PIL import Image
 
-from tests.tiny_models import random_task
-from tests.tiny_networks import random_inputs
+from tests.support.tiny_models import random_task
+from tests.support.tiny_networks import random_inputs
 
 
 def test_fit_takes_files_and_texts(tmp_path):

@@ -10,9 +10,9 @@ import pytest
 from keras import ops
 
 from keras_pg2 import PaliGemma2CausalLM, ResponseLoss
-from tests.gradients import kept_for_backward
-from tests.tiny_models import random_task
-from tests.tiny_networks import random_backbone, random_inputs
+from tests.support.gradients import kept_for_backward
+from tests.support.tiny_models import random_task
+from tests.support.tiny_networks import random_backbone, random_inputs
 
 RESPONSES = ["a red ball", "blue", "a dog on a mat", "no"]
 DATA = {

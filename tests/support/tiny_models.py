@@ -9,8 +9,8 @@ from keras_pg2 import (
     PaliGemma2ImageConverter,
     PaliGemma2Tokenizer,
 )
-from tests.tiny_networks import TEXT_DECODER, VISION_ENCODER, randomize
-from tests.tiny_vocabulary import gemma_like_proto
+from tests.support.tiny_networks import TEXT_DECODER, VISION_ENCODER, randomize
+from tests.support.tiny_vocabulary import gemma_like_proto
 
 
 def random_task(
