@@ -202,7 +202,8 @@ def test_segment_gives_masks(run, picture, asked, tmp_path) -> None:
 
 
 def test_what_is_found_as_a_coco_data_set(run, picture, asked, tmp_path) -> None:
-    pycocotools = pytest.importorskip("pycocotools.coco")
+    import pycocotools.coco as pycocotools
+
     folder = tmp_path / "folder"
     folder.mkdir()
     for name in ("a.png", "b.png"):

@@ -15,9 +15,6 @@ from keras_pg2.cli import app
 from keras_pg2.deploy import LiteRTModel, formats
 from tests.support.tiny_models import random_task
 
-pytest.importorskip("ai_edge_litert")
-pytest.importorskip("ai_edge_quantizer")
-
 
 @pytest.fixture(scope="module")
 def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:

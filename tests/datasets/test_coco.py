@@ -19,8 +19,6 @@ from keras_pg2.datasets.detection_rows import (
 )
 from tests.support.tiny_vocabulary import gemma_like_proto
 
-pytest.importorskip("pycocotools.mask")
-
 SEGMENT_TOKENS = "".join(f"<seg{i:03d}>" for i in range(16))
 SQUARE = [[10, 20, 30, 20, 30, 40, 10, 40]]
 

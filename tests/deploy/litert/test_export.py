@@ -22,10 +22,6 @@ from tests.support.broken_copies import copy_with_cut, copy_without
 from tests.support.tiny_models import random_task
 from tests.support.without_keras import generate_without_keras
 
-pytest.importorskip("tensorflow")
-pytest.importorskip("ai_edge_litert")
-pytest.importorskip("ai_edge_quantizer")
-
 # Blocks of 32 for int4; N * H = 32.
 SIZES = {"hidden_dim": 64, "intermediate_dim": 96}
 

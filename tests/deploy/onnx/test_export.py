@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from keras import ops
 
@@ -20,9 +21,6 @@ from keras_pg2.deploy.onnx.quantization import block_quantize, row_quantize
 from tests.support.broken_copies import copy_with_cut, copy_without
 from tests.support.tiny_models import random_task
 from tests.support.without_keras import generate_without_keras
-
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
 
 # Blocks of 32 that do not divide 40; N * H = 32.
 SIZES = {"hidden_dim": 64, "intermediate_dim": 40}

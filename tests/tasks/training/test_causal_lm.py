@@ -16,7 +16,7 @@ from tests.support.array_shapes import shapes_of
 from tests.support.tiny_networks import TEXT_DECODER, VISION_ENCODER, randomize
 
 VOCABULARY_SIZE = 1009
-OTHER_BACKEND = {"jax": "tensorflow", "tensorflow": "torch", "torch": "jax"}
+OTHER_BACKEND = {"jax": "torch", "tensorflow": "torch", "torch": "jax"}
 
 
 def network(dtype: str = "float32", **text_decoder: object) -> PaliGemma2CausalLM:

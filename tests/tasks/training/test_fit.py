@@ -76,9 +76,7 @@ def test_lora_trains_only_its_layers():
     assert "lora_kernel_b" in changed
 
 
-def test_generate_takes_a_dataset_of_batches_or_of_examples():
-    import tensorflow as tf
-
+def test_generate_takes_a_dataset_of_batches_or_of_examples(tf):
     task = random_task()
     options = {"max_new_tokens": 3, "stop_token_ids": None}
     prompts = ["ocr", "caption en", "describe en"]
