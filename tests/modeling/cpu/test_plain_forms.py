@@ -228,9 +228,9 @@ def test_accelerators_train_by_jax_checkpoint(
 def test_both_forms_have_the_same_loss_and_gradients(
     training: tuple[Callable[[], Any], list],
 ) -> None:
-    loss, expected = gradients_of(*training)
+    loss, expected = gradients_of(*training, by_xla=True)
     with cpu.plain_forms():
-        plain_loss, gradients = gradients_of(*training)
+        plain_loss, gradients = gradients_of(*training, by_xla=True)
     assert plain_loss == pytest.approx(loss, rel=1e-6)
     largest = max(np.abs(gradient).max() for gradient in expected)
     for ours, theirs in zip(gradients, expected, strict=True):
