@@ -61,7 +61,10 @@ def read_suite(path: Path) -> Suite:
 
 def tables(suites: list[Suite]) -> str:
     """Return both tables, in Markdown."""
-    lines = ["| suite | run | skipped | seconds | GB |", "| --- | --- | --- | --- | --- |"]
+    lines = [
+        "| suite | run | skipped | seconds | GB |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for suite in sorted(suites, key=lambda suite: -suite.seconds):
         lines.append(
             f"| {suite.name} | {suite.num_run} | {suite.num_skipped} "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,6 +40,7 @@ ONE_BACKEND = {
     "tasks/answering/test_answers": "text of tokens",
     "tasks/answering/test_detecting": "prompts, and the reading of answers",
     "tasks/answering/test_detection_scores": "arrays of NumPy",
+    "tasks/loading": "files and options; test_causal_lm loads on each backend",
     "tasks/answering/test_predictions": "rows, records and what ends them",
     "test_cli": "words of commands, and what they print",
     "test_garbage_collection": "Python's collector",
@@ -109,6 +111,28 @@ def tf() -> ModuleType:
     import tensorflow
 
     return tensorflow
+
+
+@pytest.fixture(autouse=True)
+def eager_functions(request: pytest.FixtureRequest):
+    """Run what TensorFlow would compile as it stands, in tests marked `eager`.
+
+    A training step that is run a few times takes a tenth of the time so. Steps are
+    compiled in tests/tasks/training, tests/tasks/test_quantizing and in a whole run of
+    tests/finetuning.
+    """
+    is_eager = request.node.get_closest_marker("eager") is not None
+    if not is_eager or keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow
+
+    tensorflow.config.run_functions_eagerly(True)
+    with warnings.catch_warnings():
+        # Functions of tf.data, such as reads a generator, are compiled all the same.
+        warnings.filterwarnings("ignore", "Even though the `tf.config")
+        yield
+    tensorflow.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="session", autouse=True)

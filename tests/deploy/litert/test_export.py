@@ -23,7 +23,7 @@ from tests.support.tiny_models import random_task
 from tests.support.without_keras import generate_without_keras
 
 # Blocks of 32 for int4; N * H = 32.
-SIZES = {"hidden_dim": 64, "intermediate_dim": 96}
+SIZES = {"vision_layers": 2, "hidden_dim": 64, "intermediate_dim": 96}
 
 
 @pytest.fixture(scope="module")

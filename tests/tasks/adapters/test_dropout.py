@@ -59,6 +59,7 @@ def losses(dropout: float, seed: int) -> list[float]:
     return [*history.history["loss"], result["loss"]]
 
 
+@pytest.mark.eager
 def test_seeds_reproduce() -> None:
     first = losses(0.4, 0)
     assert losses(0.4, 0) == pytest.approx(first, rel=1e-6)

@@ -25,6 +25,7 @@ def preset(tmp_path):
     return directory
 
 
+@pytest.mark.every_backend
 def test_numbers_and_dtype_can_be_overridden(preset):
     task = PaliGemma2CausalLM.from_preset(
         str(preset), dtype="bfloat16", final_logit_soft_cap=None, sliding_window=None
@@ -212,6 +213,7 @@ def test_text_length_of_a_downloaded_model(kind, length, tmp_path, monkeypatch):
     assert task.preprocessor.sequence_length == 40
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("accelerated", "expected"), [(False, "float32"), (True, "bfloat16")]
 )
