@@ -1,60 +1,108 @@
 # Two commands set themselves up on a machine with Python 3.11+ and make:
 #   make demo   the main job on a picture file, with JAX and the bundled preset
-#   make test   the tests on JAX, TensorFlow and PyTorch, and without TensorFlow
+#   make test   the tests on JAX, TensorFlow and PyTorch; docs/tests.md says which where
 
 PYTHON ?= python3
-PIP_INSTALL = -m pip install --quiet --disable-pip-version-check -c constraints.txt
-SOURCES = pyproject.toml constraints.txt requirements-light.txt
+# What no backend can change runs on PyTorch alone (see tests/conftest.py).
+BACKEND_TESTS = not one_backend
+BACKENDS = jax tensorflow torch
+# In several processes, as a long one collects what XLA and PyTorch compile. The longest
+# begin.
+SUITES = tensorflow-others jax-others tensorflow-tasks jax-tasks torch-others \
+	tensorflow-training torch-tasks torch-with-tensorflow jax-with-tensorflow
+RESULTS = build/test-results
+
 # XLA and PyTorch oversubscribe the cores when two test runs share them.
 TEST_ENV = OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3 PYTHONHASHSEED=0
 # Most of the time of tests on JAX and TensorFlow goes to the compiler, and small
-# networks need none of its best code.
-CHEAP_CODE = --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
-# What no backend can change runs on PyTorch alone (see tests/conftest.py).
-BACKEND_TESTS = -m "not one_backend"
-# What would import TensorFlow if it were there: loading, preprocessing, answering.
-LIGHT_TESTS = tests/light tests/generation/test_decoding.py tests/tasks/test_causal_lm.py \
-	tests/tasks/loading/test_loading.py
+# networks need none of its best code; without XLA's own fusions it takes half as long.
+CHEAP_CODE = --xla_backend_optimization_level=0 \
+	--xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false
 
-BACKENDS = jax tensorflow torch
-# In two processes, as a long one collects what XLA and PyTorch compile. The longest
-# begin, and the two of TensorFlow, which take most memory, not side by side.
-SUITES = test-tensorflow-tasks test-torch-others test-jax-others test-tensorflow-others \
-	test-jax-tasks test-torch-tasks
-LIGHT_SUITES = test-light-jax test-light-torch
-
-# $(call run_tests,backend,environment,tests). XLA's compiler has ended a process with
-# a segmentation fault: what a signal ends is run once more, what fails is not.
+# $(call run_tests,suite,backend,environment,tests and options). XLA's compiler has
+# ended a process with a segmentation fault: what a signal ends is run once more, what
+# fails is not.
 define run_tests
-run() { $(TEST_ENV) XLA_FLAGS="$(CHEAP_CODE)" KERAS_BACKEND=$(1) $(2)/bin/python -m pytest --quiet $(3); }; \
+run() { $(TEST_ENV) XLA_FLAGS="$(CHEAP_CODE)" KERAS_BACKEND=$(2) $(3)/bin/python -m pytest \
+	--quiet --durations=20 --junitxml=$(RESULTS)/$(1).xml -o junit_suite_name=$(1) $(4); }; \
 run || { code=$$?; [ $$code -gt 128 ] || exit $$code; \
 	echo "pytest was ended by signal $$((code - 128)); once more:"; run; }
 endef
 
-.PHONY: demo test test-all $(BACKENDS:%=test-%) $(SUITES) $(LIGHT_SUITES) lint format clean
+SOURCES = pyproject.toml constraints.txt without-tensorflow.txt
+EXTRAS = jax,torch,detection,finetune,litert,onnx,dev
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check -c constraints.txt
+UV = -m uv pip --quiet
+WITHOUT_TENSORFLOW = --excludes without-tensorflow.txt
+
+# $(call make_environment,environment,what uv installs). torch comes first and from pip,
+# so that no other package brings another build of it; for the small CPU build where
+# pip's index has the CUDA one: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+define make_environment
+$(PYTHON) -m venv $(1)
+$(1)/bin/python $(PIP_INSTALL) uv torch
+$(1)/bin/python $(UV) install --python $(1)/bin/python $(2)
+touch $(1)/ready
+endef
+
+.PHONY: demo test test-all test-oldest test-newest lint format clean \
+	$(BACKENDS:%=test-%) $(SUITES:%=test-%)
 
 demo: .venv-demo/ready
 	KERAS_BACKEND=jax .venv-demo/bin/keras-pg2 demo --output demo-output
 
-test: .venv/ready .venv-light/ready
+test:
+	rm -rf $(RESULTS)
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=target \
-		BACKEND_TESTS='$(BACKEND_TESTS)' $(SUITES) $(LIGHT_SUITES)
+		BACKEND_TESTS='$(BACKEND_TESTS)' $(SUITES:%=test-%)
 
 # Every test on every backend.
 test-all: BACKEND_TESTS =
 test-all: test
 
 $(BACKENDS:%=test-%): test-%: test-%-tasks test-%-others
+test-tensorflow: test-tensorflow-training
+test-jax: test-jax-with-tensorflow
+test-torch: test-torch-with-tensorflow
 
-$(BACKENDS:%=test-%-tasks): test-%-tasks: .venv/ready
-	@$(call run_tests,$*,.venv,tests/tasks $(if $(filter torch,$*),,$(BACKEND_TESTS)))
+test-jax-tasks: .venv/ready
+	@$(call run_tests,jax-tasks,jax,.venv,tests/tasks -m '$(BACKEND_TESTS)')
 
-$(BACKENDS:%=test-%-others): test-%-others: .venv/ready
-	@$(call run_tests,$*,.venv,tests --ignore=tests/tasks \
-		$(if $(filter torch,$*),,$(BACKEND_TESTS)))
+test-jax-others: .venv/ready
+	@$(call run_tests,jax-others,jax,.venv,--ignore=tests/tasks -m '$(BACKEND_TESTS)')
 
-$(LIGHT_SUITES): test-light-%: .venv-light/ready
-	@$(call run_tests,$*,.venv-light,$(LIGHT_TESTS))
+test-torch-tasks: .venv/ready
+	@$(call run_tests,torch-tasks,torch,.venv,tests/tasks)
+
+test-torch-others: .venv/ready
+	@$(call run_tests,torch-others,torch,.venv,--ignore=tests/tasks)
+
+test-tensorflow-training: .venv-tensorflow/ready
+	@$(call run_tests,tensorflow-training,tensorflow,.venv-tensorflow,\
+		tests/tasks/training tests/tasks/adapters -m '$(BACKEND_TESTS)')
+
+test-tensorflow-tasks: .venv-tensorflow/ready
+	@$(call run_tests,tensorflow-tasks,tensorflow,.venv-tensorflow,tests/tasks \
+		--ignore=tests/tasks/training --ignore=tests/tasks/adapters -m '$(BACKEND_TESTS)')
+
+test-tensorflow-others: .venv-tensorflow/ready
+	@$(call run_tests,tensorflow-others,tensorflow,.venv-tensorflow,\
+		--ignore=tests/tasks -m '$(BACKEND_TESTS)')
+
+test-torch-with-tensorflow: .venv-tensorflow/ready
+	@$(call run_tests,torch-with-tensorflow,torch,.venv-tensorflow,-m needs_tensorflow)
+
+test-jax-with-tensorflow: .venv-tensorflow/ready
+	@$(call run_tests,jax-with-tensorflow,jax,.venv-tensorflow,\
+		-m 'needs_tensorflow$(if $(BACKEND_TESTS), and $(BACKEND_TESTS))')
+
+# The core of the tests with the lowest versions that pyproject.toml allows, and with
+# the newest there are.
+CORE = tests/modeling tests/preprocessing tests/generation tests/parity \
+	tests/conversion/keras tests/conversion/huggingface tests/tasks/test_causal_lm.py \
+	tests/tasks/answering tests/tasks/loading
+test-oldest test-newest: test-%: .venv-%/ready
+	@$(call run_tests,$*,torch,.venv-$*,$(CORE))
 
 lint: .venv/ready
 	.venv/bin/ruff check .
@@ -66,29 +114,37 @@ format: .venv/ready
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-# Everything: three backends, the tests' oracles, the tools. torch comes first
-# and pinned, so that no other package brings a newer build; for the small CPU build
-# where pip's index has the CUDA one: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+# JAX and PyTorch, the tests' oracles, the tools.
 .venv/ready: $(SOURCES)
-	$(PYTHON) -m venv .venv
-	.venv/bin/python $(PIP_INSTALL) torch
-	.venv/bin/python $(PIP_INSTALL) --editable '.[jax,tensorflow,torch,detection,finetune,litert,onnx,dev]'
-	touch $@
+	$(call make_environment,.venv,\
+		-c constraints.txt $(WITHOUT_TENSORFLOW) --editable '.[$(EXTRAS)]')
 
-# One light backend and no TensorFlow.
+# The same with TensorFlow.
+.venv-tensorflow/ready: $(SOURCES)
+	$(call make_environment,.venv-tensorflow,\
+		-c constraints.txt --editable '.[$(EXTRAS)]' --editable '.[tensorflow]')
+
+.venv-newest/ready: $(SOURCES)
+	$(call make_environment,.venv-newest,$(WITHOUT_TENSORFLOW) --editable '.[$(EXTRAS)]')
+
+# The lowest versions of what the package requires, and of torch the pinned one: PyPI has
+# older ones for CUDA alone.
+.venv-oldest/ready: $(SOURCES) build/oldest.txt
+	$(call make_environment,.venv-oldest,\
+		-c build/oldest.txt $(WITHOUT_TENSORFLOW) --editable '.[$(EXTRAS)]')
+
+build/oldest.txt: $(SOURCES) .venv/ready
+	grep '^torch==' constraints.txt | .venv/bin/python $(UV) compile pyproject.toml \
+		--no-header --no-annotate --resolution lowest-direct --constraints - $(WITHOUT_TENSORFLOW) \
+		$(patsubst %,--extra %,jax torch detection finetune litert onnx) --output-file $@
+
+# One light backend.
 .venv-demo/ready: $(SOURCES)
 	$(PYTHON) -m venv .venv-demo
-	.venv-demo/bin/python $(PIP_INSTALL) -r requirements-light.txt jax
-	.venv-demo/bin/python $(PIP_INSTALL) --no-deps keras-hub --editable .
-	touch $@
-
-# JAX and PyTorch where TensorFlow is not installed, for the tests of just that.
-.venv-light/ready: $(SOURCES)
-	$(PYTHON) -m venv .venv-light
-	.venv-light/bin/python $(PIP_INSTALL) torch
-	.venv-light/bin/python $(PIP_INSTALL) -r requirements-light.txt jax pytest
-	.venv-light/bin/python $(PIP_INSTALL) --no-deps keras-hub --editable .
+	.venv-demo/bin/python $(PIP_INSTALL) uv
+	.venv-demo/bin/python $(UV) install --python .venv-demo/bin/python \
+		-c constraints.txt $(WITHOUT_TENSORFLOW) --editable '.[jax]'
 	touch $@
 
 clean:
-	rm -rf .venv .venv-demo .venv-light demo-output
+	rm -rf .venv .venv-* demo-output build

@@ -16,8 +16,8 @@ import keras_hub
 import numpy as np
 
 from keras_pg2 import PaliGemma2CausalLM
-from tests.parity.keras_hub_copy import copy_to_keras_hub
-from tests.tiny_networks import random_backbone, random_inputs
+from tests.support.keras_hub_copy import copy_to_keras_hub
+from tests.support.tiny_networks import random_backbone, random_inputs
 
 SHAPE = {
     "attention_logit_soft_cap": None,

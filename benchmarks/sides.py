@@ -120,7 +120,7 @@ def load_keras_hub(directory: Path, dtype: str) -> Generate:
     from keras import config, ops
 
     from keras_pg2.tasks.loading.loading import load_parts
-    from tests.parity.keras_hub_copy import copy_to_keras_hub
+    from tests.support.keras_hub_copy import copy_to_keras_hub
 
     config.set_dtype_policy(dtype)
     ours, _ = load_parts(str(directory), dtype=dtype)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import gc
 import os
+import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import keras
 import pytest
 
 from keras_pg2.modeling import PaliGemma2Backbone
-from tests.tiny_networks import random_backbone
+from tests.support.tiny_networks import random_backbone
+
+TESTS = Path(__file__).parent
 
 ONE_BACKEND = {
     "catalogue": "names, sizes and downloads",
@@ -34,6 +40,7 @@ ONE_BACKEND = {
     "tasks/answering/test_answers": "text of tokens",
     "tasks/answering/test_detecting": "prompts, and the reading of answers",
     "tasks/answering/test_detection_scores": "arrays of NumPy",
+    "tasks/loading": "files and options; test_causal_lm loads on each backend",
     "tasks/answering/test_predictions": "rows, records and what ends them",
     "test_cli": "words of commands, and what they print",
     "test_documentation": "pages, and what they call is tested on all backends",
@@ -47,18 +54,98 @@ ONE_BACKEND = {
 A test inside that goes through a backend's own arrays is marked `every_backend`.
 """
 
+NEEDS_TENSORFLOW = {
+    "deploy/litert": "TensorFlow Lite's converter writes the files",
+    "deploy/saved_model": "TensorFlow writes the files",
+    "test_cli_export": "the command asks first whether the converters are there",
+}
+"""Modules collected only where TensorFlow is installed, and why.
+
+So are single tests marked `needs_tensorflow` and those that use the fixture `tf`.
+"""
+
+WITHOUT_TENSORFLOW = {"test_without_tensorflow": "it is told not to be there"}
+"""Modules collected only where TensorFlow is not installed, and why."""
+
+HAS_TENSORFLOW = find_spec("tensorflow") is not None
+
 MOST_MAPPINGS = 25_000
 """Memory mappings of the process before JAX's programs go."""
 
 
+def is_in(table: dict[str, str], path: Path) -> bool:
+    return path.relative_to(TESTS).as_posix().startswith(tuple(table))
+
+
+def pytest_report_header() -> str:
+    """Say what this environment has, as it decides what is collected."""
+    found = "is" if HAS_TENSORFLOW else "is not"
+    return f"backend: {keras.backend.backend()}; TensorFlow {found} installed"
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out modules that this environment cannot import."""
+    table = WITHOUT_TENSORFLOW if HAS_TENSORFLOW else NEEDS_TENSORFLOW
+    return True if is_in(table, collection_path) else None
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need one backend, for `-m "not one_backend"`."""
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Mark tests by the tables above; leave out those that need TensorFlow."""
     for item in items:
-        path = item.path.relative_to(Path(__file__).parent).as_posix()
-        is_listed = path.startswith(tuple(ONE_BACKEND))
-        if is_listed and item.get_closest_marker("every_backend") is None:
+        if is_in(ONE_BACKEND, item.path) and not item.get_closest_marker(
+            "every_backend"
+        ):
             item.add_marker("one_backend")
+        if is_in(NEEDS_TENSORFLOW, item.path) or "tf" in item.fixturenames:
+            item.add_marker("needs_tensorflow")
+    if not HAS_TENSORFLOW:
+        left_out = [i for i in items if i.get_closest_marker("needs_tensorflow")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+@pytest.fixture(scope="session")
+def tf() -> ModuleType:
+    """TensorFlow, for tests of what runs inside `tf.data`."""
+    import tensorflow
+
+    return tensorflow
+
+
+@pytest.fixture(autouse=True)
+def eager_functions(request: pytest.FixtureRequest):
+    """Run what TensorFlow would compile as it stands, in tests marked `eager`.
+
+    A training step that is run a few times takes a tenth of the time so. Steps are
+    compiled in tests/tasks/training, tests/tasks/test_quantizing and in a whole run of
+    tests/finetuning.
+    """
+    is_eager = request.node.get_closest_marker("eager") is not None
+    if not is_eager or keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow
+
+    tensorflow.config.run_functions_eagerly(True)
+    with warnings.catch_warnings():
+        # Functions of tf.data, such as reads a generator, are compiled all the same.
+        warnings.filterwarnings("ignore", "Even though the `tf.config")
+        yield
+    tensorflow.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def peak_memory(record_testsuite_property: Callable[[str, object], None]):
+    """Note the most memory that the process has held, in GB, in JUnit's file."""
+    yield
+    if find_spec("resource"):
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        record_testsuite_property("peak_memory_gb", round(peak, 2))
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ from keras_pg2.start import backends
 from keras_pg2.tasks.answering import detecting
 from keras_pg2.tasks.answering.answers import ScoredAnswer
 from keras_pg2.tasks.answering.requests import Options
-from tests.tiny_models import random_task
+from tests.support.tiny_models import random_task
 
 WIDTH, HEIGHT = 200, 100
 SCORE = 0.8706  # 0.5 ** (1 / 5): the first location is half sure, the rest wholly.
@@ -203,7 +203,8 @@ def test_segment_gives_masks(run, picture, asked, tmp_path) -> None:
 
 
 def test_what_is_found_as_a_coco_data_set(run, picture, asked, tmp_path) -> None:
-    pycocotools = pytest.importorskip("pycocotools.coco")
+    import pycocotools.coco as pycocotools
+
     folder = tmp_path / "folder"
     folder.mkdir()
     for name in ("a.png", "b.png"):

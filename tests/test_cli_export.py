@@ -13,10 +13,7 @@ from typer.testing import CliRunner
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.cli import app
 from keras_pg2.deploy import LiteRTModel, formats
-from tests.tiny_models import random_task
-
-pytest.importorskip("ai_edge_litert")
-pytest.importorskip("ai_edge_quantizer")
+from tests.support.tiny_models import random_task
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,18 @@ def test_no_file_imports_a_private_name_of_another() -> None:
     assert len(trees) > 200
 
 
+def test_no_test_is_skipped_for_a_package_that_is_missing() -> None:
+    """Tests that need TensorFlow say so by a mark; all else `make test` installs."""
+    found = [
+        line.strip()
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for line in path.read_text("utf-8").splitlines()
+        if "pytest.importorskip(" in line and path != Path(__file__)
+    ]
+    # Windows has neither.
+    assert {line.partition("(")[2] for line in found} == {'"fcntl")', '"resource")'}
+
+
 def test_arrows_and_floors_of_a_small_house(tmp_path: Path) -> None:
     files = {
         "__init__.py": "",

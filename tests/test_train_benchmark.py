@@ -8,9 +8,6 @@ import keras
 import numpy as np
 import pytest
 
-pytest.importorskip("transformers")
-pytest.importorskip("peft")
-
 from benchmarks import train
 from benchmarks.full_size import write_checkpoint
 from benchmarks.sides import SHAPES

@@ -10,7 +10,6 @@ from PIL import Image, ImageDraw, ImageFont
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.drawing_masks import RIM_COLOR, paint_masks
 from keras_pg2.codecs.drawing_plates import Font, draw_plate, place_plates, plate_texts
-from keras_pg2.preprocessing.image_files import is_path
 from keras_pg2.preprocessing.images import ImageInput, open_image
 
 # Far apart on the colour circle and told apart by lightness too.
@@ -39,7 +38,7 @@ def draw_detections(
     keep apart from each other where a place near their box allows it.
 
     Args:
-        image: a PIL image, or an array `uint8[H, W, 3]` or another that
+        image: a path, a PIL image, or an array `uint8[H, W, 3]` or another that
             `preprocessing.images.load_rgb` takes. A photograph that is stored turned
             (EXIF orientation) is drawn upright, as the model sees it.
         detections: of this picture, upright: boxes in its pixels, masks of its size.
@@ -54,7 +53,7 @@ def draw_detections(
         ValueError: if the array is of another shape or range, or the masks are not of
             the picture's size.
     """
-    picture = _to_picture(image)
+    picture = open_image(image)
     scale = min(picture.size)
     line_width = max(1, round(scale / 200))
     colors_of_labels = label_colors(detections.labels)
@@ -96,17 +95,6 @@ def _further_color(i: int) -> tuple[int, ...]:
     """Steps of the golden angle never come close to each other soon."""
     rgb = colorsys.hsv_to_rgb((i * 0.618034) % 1, 0.65, 0.95)
     return tuple(round(255 * level) for level in rgb)
-
-
-def _to_picture(image: ImageInput) -> Image.Image:
-    """A new RGB picture, upright."""
-    if is_path(image):
-        raise TypeError(
-            "Expected a PIL image or a uint8 array [H, W, 3], received "
-            f"{type(image).__name__}. Open files with "
-            "keras_pg2.preprocessing.images.open_image first."
-        )
-    return open_image(image)
 
 
 def _draw_frame(

@@ -21,8 +21,8 @@ from kagglehub.exceptions import KaggleApiHTTPError
 from keras_pg2.catalogue import download
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import write_model
-from tests.conversion.networks import assert_same_weights
-from tests.tiny_models import random_task
+from tests.support.released_kinds import assert_same_weights
+from tests.support.tiny_models import random_task
 
 COMMIT = "c" * 40
 REPOSITORY = "someone/model"

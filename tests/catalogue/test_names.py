@@ -19,7 +19,7 @@ from keras_pg2.catalogue.names import (
     resolve,
 )
 from keras_pg2.modeling import PaliGemma2Backbone
-from tests.tiny_networks import TEXT_DECODER, VISION_ENCODER
+from tests.support.tiny_networks import TEXT_DECODER, VISION_ENCODER
 
 NUMBERS = {
     "vision_encoder": VISION_ENCODER,

@@ -4,14 +4,13 @@ import json
 import sys
 
 import numpy as np
+import pycocotools.mask as coco_mask
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from keras_pg2.codecs import mask_from_coco, mask_to_rle
-
-coco_mask = pytest.importorskip("pycocotools.mask")
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=40))
 

@@ -108,6 +108,7 @@ def test_photographs_stored_turned_are_drawn_upright(tmp_path):
     found = detections(("cat", [10, 100, 90, 180]))
     with Image.open(tmp_path / "stored.png") as stored:
         drawn = draw_detections(stored, found)
+    assert draw_detections(tmp_path / "stored.png", found) == drawn
     assert drawn.size == (100, 200)
     color = label_colors(found.labels)["cat"]
     assert drawn.getpixel((50, 180)) == color
@@ -118,7 +119,7 @@ def test_photographs_stored_turned_are_drawn_upright(tmp_path):
 
 
 def test_no_picture():
-    with pytest.raises(TypeError, match=r"received str.*open_image"):
+    with pytest.raises(FileNotFoundError, match=r"cat\.png"):
         draw_detections("cat.png", detections())
     with pytest.raises(TypeError, match="received int"):
         draw_detections(3, detections())

@@ -7,9 +7,11 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from keras import ops
 from PIL import Image
 
+import tests.support.published_vqvae as published
 from keras_pg2.codecs import mask_from_coco, parse_detections
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
@@ -17,9 +19,6 @@ from keras_pg2.codecs.segment_tokens import codes_to_text
 from keras_pg2.datasets.coco import read_coco
 from keras_pg2.datasets.detection_rows import segmentation_rows
 from scripts.sampled_masks import sample_mask
-
-torch = pytest.importorskip("torch")
-published = pytest.importorskip("tests.codecs.published_vqvae")
 
 SMALL = MaskNetworkConfig(8, 16, (4, 6, 8, 10))
 
@@ -235,7 +234,6 @@ def test_codes_are_written_as_tokens():
 
 
 def test_coco_polygons_to_training_rows_and_back(bundled, tmp_path):
-    pytest.importorskip("pycocotools")
     star = [50, 10, 61, 40, 95, 40, 68, 60, 78, 92, 50, 73, 22, 92, 32, 60, 5, 40, 39]
     polygons = [[*star, 40], [120, 20, 190, 30, 150, 90]]
     boxes = [[5, 10, 90, 82], [120, 20, 70, 70]]

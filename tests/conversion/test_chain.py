@@ -11,8 +11,8 @@ from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.conversion.convert import convert
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import from_model, write_model
-from tests.conversion.networks import KINDS, assert_same_weights
-from tests.tiny_models import random_task
+from tests.support.released_kinds import KINDS, assert_same_weights
+from tests.support.tiny_models import random_task
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 30, 3)).astype(np.uint8)
 QUESTION = {"images": PICTURE, "prompts": "caption en"}

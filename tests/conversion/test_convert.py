@@ -17,7 +17,7 @@ from keras_pg2.conversion.convert import convert
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import write_model
 from keras_pg2.files import whole_files
-from tests.tiny_models import random_task
+from tests.support.tiny_models import random_task
 
 TARGETS = [("hf", "t"), ("preset", "t"), ("npz", "t.npz"), ("sbs", "t.sbs")]
 

@@ -11,7 +11,7 @@ import pytest
 
 from keras_pg2.conversion.from_model import write_model
 from keras_pg2.conversion.upload import upload
-from tests.tiny_models import random_task
+from tests.support.tiny_models import random_task
 
 
 @pytest.mark.parametrize("to", ["hf", "preset", "npz"])

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from keras_pg2.conversion.from_model import write_model
-from tests.parity.keras_hub_copy import copy_to_keras_hub
-from tests.tiny_models import random_task
+from tests.support.keras_hub_copy import copy_to_keras_hub
+from tests.support.tiny_models import random_task
 
 SCRIPT = """
 import sys

@@ -17,9 +17,7 @@ from keras_pg2.datasets.detection_rows import (
     detection_rows,
     segmentation_rows,
 )
-from tests.tiny_vocabulary import gemma_like_proto
-
-pytest.importorskip("pycocotools.mask")
+from tests.support.tiny_vocabulary import gemma_like_proto
 
 SEGMENT_TOKENS = "".join(f"<seg{i:03d}>" for i in range(16))
 SQUARE = [[10, 20, 30, 20, 30, 40, 10, 40]]

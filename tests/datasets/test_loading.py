@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from keras_pg2.datasets.loading import RowBatches, grain_batches
 from keras_pg2.datasets.order import EpochOrder
-from tests.datasets.row_files import NUM_PICTURES, make_rows
+from tests.support.row_files import NUM_PICTURES, make_rows
 
 
 @pytest.fixture
@@ -78,7 +78,6 @@ def test_batches_without_shuffling_are_the_rows_in_order(rows):
 
 @pytest.mark.parametrize("options", [{}, {"drop_remainder": True}, {"image_size": 8}])
 def test_grain_gives_the_batches_of_keras(rows, options):
-    pytest.importorskip("grain")
     ours = RowBatches(rows, 2, seed=5, **options)
     theirs = grain_batches(rows, 2, seed=5, **options).repeat(3)
     expected = []
@@ -95,7 +94,6 @@ def test_grain_gives_the_batches_of_keras(rows, options):
 
 
 def test_later_epochs_can_be_started_with(rows):
-    pytest.importorskip("grain")
     first = RowBatches(rows, 5, seed=2)
     first.epoch += 1
     assert responses(RowBatches(rows, 5, seed=2, epoch=1)) == responses(first)
@@ -103,7 +101,8 @@ def test_later_epochs_can_be_started_with(rows):
 
 
 def test_a_stopped_pass_goes_on_where_it_was(rows):
-    grain = pytest.importorskip("grain")
+    import grain
+
     batches = grain_batches(rows, 2, seed=1).repeat(2)
     whole = responses(batches)
     assert responses(batches[4:]) == whole[4:]
@@ -117,7 +116,7 @@ def test_a_stopped_pass_goes_on_where_it_was(rows):
 
 
 def test_decoded_pictures_are_those_of_the_preprocessor(rows):
-    from tests.tiny_models import random_task
+    from tests.support.tiny_models import random_task
 
     preprocessor = random_task(sequence_length=24).preprocessor
     [decoded] = RowBatches(rows, 5, shuffle=False, image_size=28)
@@ -169,7 +168,6 @@ def test_augmentations_are_repeatable_and_new_in_each_epoch(rows):
     ],
 )
 def test_bad_options(rows, options, message):
-    pytest.importorskip("grain")
     for make in (RowBatches, grain_batches):
         with pytest.raises(ValueError, match=message):
             make(rows, **{"batch_size": 2, **options})

@@ -15,8 +15,6 @@ from keras_pg2.datasets.refcoco import (
     refcoco_truths,
 )
 
-pytest.importorskip("pycocotools.mask")
-
 SEGMENT_TOKENS = "".join(f"<seg{i:03d}>" for i in range(16))
 
 

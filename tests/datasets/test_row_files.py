@@ -10,7 +10,7 @@ from keras_pg2.datasets.jsonl import read_jsonl
 from keras_pg2.datasets.rows import Rows, check_pictures, columns
 from keras_pg2.datasets.tables import read_table
 from keras_pg2.preprocessing.examples import normalize_examples
-from tests.datasets.row_files import write_pictures
+from tests.support.row_files import write_pictures
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from keras_pg2.datasets.vqa import (
     read_textvqa,
     read_vqav2,
 )
-from tests.datasets.row_files import write_pictures
+from tests.support.row_files import write_pictures
 
 NAMES = {9: "COCO_val2014_000000000009.jpg", 12: "COCO_val2014_000000000012.jpg"}
 

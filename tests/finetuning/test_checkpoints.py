@@ -18,7 +18,7 @@ from keras_pg2.finetuning.checkpoints import (
 )
 from keras_pg2.finetuning.logs import StepLog, read_log
 from keras_pg2.finetuning.steps import Step
-from tests.finetuning.runs import make_model
+from tests.support.finetuning_runs import make_model
 
 
 @pytest.fixture(scope="module")

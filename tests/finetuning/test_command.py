@@ -18,8 +18,8 @@ from keras_pg2.cli import app
 from keras_pg2.cli.finetuning import finetune
 from keras_pg2.cli.finetuning_choices import Files, Trained
 from keras_pg2.finetuning import Settings
-from tests.finetuning.runs import PROMPT, make_rows
-from tests.tiny_models import random_task
+from tests.support.finetuning_runs import PROMPT, make_rows
+from tests.support.tiny_models import random_task
 
 
 @pytest.fixture(scope="module")

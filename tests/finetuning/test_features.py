@@ -16,8 +16,8 @@ from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.cli.finetuning_choices import Trained
 from keras_pg2.finetuning import Settings, finetune
 from keras_pg2.finetuning.logs import StepLog, read_log
-from tests.finetuning.runs import make_model, make_rows
-from tests.tiny_models import random_task
+from tests.support.finetuning_runs import make_model, make_rows
+from tests.support.tiny_models import random_task
 
 SETTINGS = Settings(
     epochs=2, batch_size=3, learning_rate=1e-2, dropout=0.2, checkpoint_steps=2
@@ -47,6 +47,7 @@ def scores(result: Any) -> list[tuple]:
     ]
 
 
+@pytest.mark.eager
 def test_losses_and_answers_are_those_of_pixels(rows, tmp_path, monkeypatch):
     def do(name: str, settings: Settings) -> Any:
         model = decoder_model()
@@ -77,6 +78,7 @@ def counted(function: Callable, calls: list[int]) -> Callable:
     return wrapped
 
 
+@pytest.mark.eager
 def test_a_resumed_run_looks_at_no_picture_again(rows, tmp_path, monkeypatch):
     finetune(decoder_model(), rows, (), CACHED, tmp_path / "whole", **QUIET)
     parts = tmp_path / "parts"
@@ -107,7 +109,7 @@ def test_a_resumed_run_looks_at_no_picture_again(rows, tmp_path, monkeypatch):
     )
 
 
-@pytest.mark.one_backend  # Files are of NumPy.
+@pytest.mark.one_backend("files are of NumPy")
 def test_half_precision_keeps_half_precision(rows, tmp_path):
     random_task().save_to_preset(tmp_path / "tiny")
 
@@ -127,6 +129,7 @@ def test_half_precision_keeps_half_precision(rows, tmp_path):
     np.testing.assert_allclose(cached, plain, rtol=2**-6)
 
 
+@pytest.mark.one_backend("settings, and room on a disk")
 def test_runs_that_cannot_be(rows, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="either augment or cache_features"):
         dataclasses.replace(CACHED, augment=True)
@@ -155,6 +158,7 @@ class Disk:
         return self.usage
 
 
+@pytest.mark.one_backend("which variables train")
 @pytest.mark.parametrize(
     ("trained", "freezes_vision", "is_frozen"),
     [

@@ -19,7 +19,7 @@ import pytest
 import keras_pg2
 from keras_pg2.conversion.adapters.files import read_adapter
 from keras_pg2.finetuning.logs import read_log
-from tests.finetuning.runs import make_rows
+from tests.support.finetuning_runs import make_rows
 
 NUM_KILLS = int(os.environ.get("KERAS_PG2_KILLED_RUNS", "0"))
 COMMAND = (

@@ -15,8 +15,8 @@ from keras_pg2.finetuning import Settings
 from keras_pg2.finetuning.lengths import leave_out_long
 from keras_pg2.finetuning.plan import find_recipe, make_plan
 from keras_pg2.finetuning.settings import differences
-from tests.tiny_networks import TEXT_DECODER, VISION_ENCODER
-from tests.tiny_vocabulary import gemma_like_proto
+from tests.support.tiny_networks import TEXT_DECODER, VISION_ENCODER
+from tests.support.tiny_vocabulary import gemma_like_proto
 
 BOX = "<loc0000><loc0000><loc0512><loc0512> cat"
 

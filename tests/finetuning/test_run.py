@@ -21,7 +21,7 @@ from keras_pg2.tasks.answering.detection_scores import (
     CALIBRATION_FILE,
     ScoreCalibration,
 )
-from tests.finetuning.runs import make_model, make_rows
+from tests.support.finetuning_runs import make_model, make_rows
 
 SETTINGS = Settings(
     epochs=2,
@@ -127,6 +127,7 @@ def test_a_run_that_was_killed_and_interrupted_comes_to_the_same_numbers(
     ]
 
 
+@pytest.mark.one_backend("which step is chosen; scores are compared elsewhere")
 def test_evaluations_choose_the_best_and_end_training(rows, tmp_path):
     settings = dataclasses.replace(
         SETTINGS, epochs=40, accumulate=1, eval_steps=2, patience=2, num_samples=0
@@ -179,6 +180,7 @@ def test_dropout_is_in_the_steps_of_a_run_alone(rows, tmp_path):
     np.testing.assert_allclose(losses("after", model, 0.0), plain, rtol=1e-5)
 
 
+@pytest.mark.eager
 def test_a_diverged_run_stops_and_leaves_the_last_good_checkpoint(rows, tmp_path):
     settings = dataclasses.replace(
         SETTINGS, learning_rate=1e30, accumulate=1, checkpoint_steps=1
@@ -191,6 +193,7 @@ def test_a_diverged_run_stops_and_leaves_the_last_good_checkpoint(rows, tmp_path
     assert all(np.isfinite(v).all() for v in factors(output / "last").values())
 
 
+@pytest.mark.one_backend("which files a run leaves")
 def test_whole_weights_without_lora(rows, tmp_path):
     model = make_model(rank=None)
     model.backbone.vision_encoder.trainable = False
@@ -210,6 +213,7 @@ def test_whole_weights_without_lora(rows, tmp_path):
     assert not list(output.rglob(CALIBRATION_FILE))
 
 
+@pytest.mark.one_backend("settings and folders, before anything is computed")
 def test_runs_that_do_not_begin(rows, tmp_path):
     model = make_model()
     options = {"show_progress": False}

@@ -9,8 +9,8 @@ import pytest
 from keras_pg2.generation import compilation
 from keras_pg2.generation.decoding import Request, count_tokens
 from keras_pg2.generation.samplers import Sampler
-from tests.tiny_models import random_task
-from tests.tiny_networks import random_inputs
+from tests.support.tiny_models import random_task
+from tests.support.tiny_networks import random_inputs
 
 JAX_ONLY = pytest.mark.skipif(
     keras.config.backend() != "jax", reason="Only JAX has options of its compiler."

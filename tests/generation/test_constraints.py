@@ -17,7 +17,7 @@ from keras_pg2.codecs.grammars import (
     LocationGrammar,
 )
 from keras_pg2.generation.constraints import allowed_tokens, next_states
-from tests.tiny_models import random_task
+from tests.support.tiny_models import random_task
 
 LABELS = ["cat", "dog", "a person riding", "a person", "Hund; Katze"]
 BOX = r"(?:<loc\d{4}>){4}"

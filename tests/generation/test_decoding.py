@@ -26,7 +26,7 @@ from keras_pg2.generation.recording import recording
 from keras_pg2.generation.samplers import Sampler
 from keras_pg2.modeling.backbone import with_image_axis
 from keras_pg2.modeling.cpu import scheduling
-from tests.tiny_networks import random_backbone, random_inputs, randomize
+from tests.support.tiny_networks import random_backbone, random_inputs, randomize
 
 NUM_STEPS = 6
 

@@ -13,8 +13,8 @@ import pytest
 from keras_pg2.generation.decoding import Plan, Request, generate_tokens
 from keras_pg2.generation.samplers import Sampler
 from keras_pg2.modeling import PaliGemma2Backbone
-from tests.array_shapes import shapes_of
-from tests.tiny_networks import TEXT_DECODER, VISION_ENCODER, randomize
+from tests.support.array_shapes import shapes_of
+from tests.support.tiny_networks import TEXT_DECODER, VISION_ENCODER, randomize
 
 # A number that no other size is made of, and many more image tokens than hidden units.
 VOCABULARY_SIZE, IMAGE_SIZE, NUM_IMAGE_TOKENS = 1009, 140, 100

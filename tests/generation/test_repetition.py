@@ -26,8 +26,9 @@ def as_tensors(*arrays):
 
 @pytest.mark.parametrize("num_tokens", [0, 1, 5, 12])
 def test_penalty_is_that_of_transformers(num_tokens):
-    torch = pytest.importorskip("torch")
-    processors = pytest.importorskip("transformers.generation.logits_process")
+    import torch
+    import transformers.generation.logits_process as processors
+
     scores, tokens = answers(num_tokens)
     theirs = processors.RepetitionPenaltyLogitsProcessor(1.7)(
         torch.tensor(tokens[:, :num_tokens]).long(), torch.tensor(scores)
@@ -39,8 +40,9 @@ def test_penalty_is_that_of_transformers(num_tokens):
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("num_tokens", [0, 1, 2, 7, 12])
 def test_banned_ngrams_are_those_of_transformers(num_tokens, size):
-    torch = pytest.importorskip("torch")
-    processors = pytest.importorskip("transformers.generation.logits_process")
+    import torch
+    import transformers.generation.logits_process as processors
+
     for seed in range(5):
         scores, tokens = answers(num_tokens, seed)
         theirs = processors.NoRepeatNGramLogitsProcessor(size)(

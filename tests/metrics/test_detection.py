@@ -12,8 +12,6 @@ import pytest
 from keras_pg2.codecs import Detections, mask_to_rle
 from keras_pg2.metrics import coco_average_precision, coco_file_average_precision
 
-pytest.importorskip("pycocotools.cocoeval")
-
 
 def boxes(*rows, scores=None, masks=None):
     """Rows of (label, x1, y1, x2, y2)."""

@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 from keras_pg2.modeling import PaliGemma2Backbone
-from tests.tiny_networks import (
+from tests.support.tiny_networks import (
     TEXT_DECODER,
     VISION_ENCODER,
     random_backbone,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.gradients import gradients_of, kept_for_backward
-from tests.tiny_networks import TEXT_DECODER, random_backbone, random_inputs
+from tests.support.gradients import gradients_of, kept_for_backward
+from tests.support.tiny_networks import TEXT_DECODER, random_backbone, random_inputs
 
 BOTH = ("vision_encoder", "text_decoder")
 
@@ -25,10 +25,10 @@ def test_gradients_stay_the_same():
     def loss():
         return sum_of_squares(backbone, inputs)
 
-    expected_loss, expected = gradients_of(loss, variables)
+    expected_loss, expected = gradients_of(loss, variables, by_xla=True)
     backbone.checkpoint_activations = BOTH
     assert backbone.checkpoint_activations == BOTH
-    found_loss, found = gradients_of(loss, variables)
+    found_loss, found = gradients_of(loss, variables, by_xla=True)
     assert found_loss == pytest.approx(expected_loss, rel=1e-6)
     largest = max(np.abs(gradient).max() for gradient in expected)
     for variable, ours, theirs in zip(variables, found, expected, strict=True):

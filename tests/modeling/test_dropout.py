@@ -8,8 +8,8 @@ import pytest
 from keras import ops
 
 from keras_pg2.modeling.dropout import Dropout, Noise
-from tests.gradients import gradients_of
-from tests.tiny_networks import random_backbone, random_inputs
+from tests.support.gradients import gradients_of
+from tests.support.tiny_networks import random_backbone, random_inputs
 
 
 def run(backbone, inputs, training):

@@ -13,7 +13,7 @@ from keras_pg2.modeling.attention_mask import (
 )
 from keras_pg2.modeling.gemma2 import RMSNorm, prepend_image
 from keras_pg2.modeling.rotary import apply_rotary
-from tests.tiny_networks import (
+from tests.support.tiny_networks import (
     TEXT_DECODER,
     VISION_ENCODER,
     random_backbone,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keras_pg2.modeling.parts import WITH_BLOCKS, check_parts
-from tests.tiny_networks import random_backbone
+from tests.support.tiny_networks import random_backbone
 
 
 def test_earlier_words_mean_the_same() -> None:

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from keras_pg2.modeling import PaliGemma2Backbone, SigLIPEncoder
-from tests.tiny_networks import VISION_ENCODER
+from tests.support.tiny_networks import VISION_ENCODER
 
 
 def random_images(*shape: int) -> np.ndarray:

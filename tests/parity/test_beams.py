@@ -10,8 +10,8 @@ import torch
 
 from keras_pg2 import BeamSearch
 from keras_pg2.tasks.causal_lm import PaliGemma2CausalLM
-from tests.loaded import load_backbone
-from tests.parity.reference import (
+from tests.support.loaded import load_backbone
+from tests.support.reference import (
     TEXT_CONFIGS,
     VOCABULARY_SIZE,
     build_model,

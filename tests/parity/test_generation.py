@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from keras_pg2.tasks.causal_lm import PaliGemma2CausalLM
-from tests.loaded import load_backbone
-from tests.parity.reference import (
+from tests.support.loaded import load_backbone
+from tests.support.reference import (
     NUM_ROWS,
     TEXT_CONFIGS,
     VOCABULARY_SIZE,

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.parity.keras_hub_copy import copy_to_keras_hub
-from tests.tiny_networks import random_backbone, random_inputs
+from tests.support.keras_hub_copy import copy_to_keras_hub
+from tests.support.tiny_networks import random_backbone, random_inputs
 
 CAPS = {"attention_logit_soft_cap": 5.0, "final_logit_soft_cap": 30.0}
 NO_CAPS = {"attention_logit_soft_cap": None, "final_logit_soft_cap": None}

@@ -17,8 +17,8 @@ from keras_pg2.modeling import PaliGemma2Backbone
 from keras_pg2.modeling.attention_mask import attention_masks, token_layout
 from keras_pg2.modeling.gemma2 import prepend_image
 from keras_pg2.modeling.rotary import compute_rotation
-from tests.loaded import load_backbone
-from tests.parity.reference import (
+from tests.support.loaded import load_backbone
+from tests.support.reference import (
     TEXT_CONFIGS,
     VOCABULARY_SIZE,
     Batch,

@@ -8,7 +8,7 @@ import pytest
 
 from keras_pg2.preprocessing.image_converter import PaliGemma2ImageConverter
 from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
-from tests.tiny_vocabulary import gemma_like_proto
+from tests.support.tiny_vocabulary import gemma_like_proto
 
 
 @pytest.fixture(scope="session")

@@ -21,9 +21,8 @@ def levels(*shape: int) -> np.ndarray:
 
 def of_siglip(image, resample: int = 3) -> np.ndarray:
     """What transformers makes of one picture, channels last."""
-    siglip = pytest.importorskip(
-        "transformers.models.siglip.image_processing_pil_siglip"
-    )
+    import transformers.models.siglip.image_processing_pil_siglip as siglip
+
     processor = siglip.SiglipImageProcessorPil(
         size={"height": 28, "width": 28}, resample=resample
     )
@@ -100,8 +99,7 @@ def smooth(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("antialias", [True, False])
 @pytest.mark.parametrize("shape", [(90, 50, 3), (5, 70, 1), (2, 40, 40, 4)])
-def test_inside_tf_data(interpolation, antialias, shape):
-    tf = pytest.importorskip("tensorflow")
+def test_inside_tf_data(tf, interpolation, antialias, shape):
     converter = PaliGemma2ImageConverter(SIZE, interpolation, antialias)
     for image, most in ((smooth(*shape), 1), (levels(*shape), 12)):
         [inside] = tf.data.Dataset.from_tensors(image).map(converter)
@@ -110,15 +108,13 @@ def test_inside_tf_data(interpolation, antialias, shape):
         assert levels_apart.mean() < 0.25
 
 
-def test_grey_inside_tf_data(image_converter):
-    tf = pytest.importorskip("tensorflow")
+def test_grey_inside_tf_data(tf, image_converter):
     image = smooth(20, 30, 1)[..., 0]
     [inside] = tf.data.Dataset.from_tensors(image).map(image_converter)
     np.testing.assert_allclose(inside, image_converter(image), atol=1.01 / 127.5)
 
 
-def test_floats_inside_tf_data(image_converter):
-    tf = pytest.importorskip("tensorflow")
+def test_floats_inside_tf_data(tf, image_converter):
     image = levels(2, 3, 40, 50, 3).astype("float32")
     [inside] = tf.data.Dataset.from_tensors(image).map(image_converter)
     assert inside.shape == (2, 3, 28, 28, 3)
@@ -132,8 +128,7 @@ def test_floats_inside_tf_data(image_converter):
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (1, 3)])
-def test_files_inside_tf_data(tmp_path, image_converter, shape):
-    tf = pytest.importorskip("tensorflow")
+def test_files_inside_tf_data(tf, tmp_path, image_converter, shape):
     path = tmp_path / "ä.png"
     Image.fromarray(levels(10, 20, 3)).save(path)
     paths = np.full(shape, str(path))

@@ -85,19 +85,21 @@ def test_one_example_has_no_batch_axis(preprocessor):
 
 def hugging_face_processor(proto: bytes, tmp_path):
     """PaliGemma's processor of transformers over the same vocabulary."""
-    transformers = pytest.importorskip("transformers")
-    convert = pytest.importorskip("transformers.convert_slow_tokenizer")
-    tokenizers = pytest.importorskip("tokenizers")
+    import tokenizers
+    import transformers
+    from transformers.convert_slow_tokenizer import SentencePieceExtractor
+
     path = tmp_path / "vocabulary.spm"
     path.write_bytes(proto)
-    extractor = convert.SentencePieceExtractor(str(path))
+    extractor = SentencePieceExtractor(str(path))
     parts = extractor.extract(tokenizers.models.BPE)
     tokenizer = transformers.GemmaTokenizer(
         vocab=parts["vocab"],
         merges=parts["merges"],
         additional_special_tokens=["\n", "\n\n"],
     )
-    pil = pytest.importorskip("transformers.models.siglip.image_processing_pil_siglip")
+    import transformers.models.siglip.image_processing_pil_siglip as pil
+
     images = pil.SiglipImageProcessorPil(size={"height": 28, "width": 28})
     images.image_seq_length = 4
     return transformers.PaliGemmaProcessor(images, tokenizer)
@@ -325,8 +327,7 @@ def test_labels_are_made_here(preprocessor):
         preprocessor({"prompts": "a", "responses": "b"}, y=[1])
 
 
-def test_the_same_inside_tf_data(preprocessor, tmp_path):
-    tf = pytest.importorskip("tensorflow")
+def test_the_same_inside_tf_data(tf, preprocessor, tmp_path):
     preprocessor.sequence_length = 24
     paths = []
     for i in range(4):
@@ -347,8 +348,7 @@ def test_the_same_inside_tf_data(preprocessor, tmp_path):
     assert batched[2].dtype == tf.float32
 
 
-def test_text_alone_and_weights_inside_tf_data(preprocessor):
-    tf = pytest.importorskip("tensorflow")
+def test_text_alone_and_weights_inside_tf_data(tf, preprocessor):
     rows = {"prompts": ["a", "b"], "responses": ["c", "d"]}
     weight = np.array([0.5, 2.0], np.float32)
     dataset = tf.data.Dataset.from_tensors((rows, weight))
@@ -357,8 +357,7 @@ def test_text_alone_and_weights_inside_tf_data(preprocessor):
     keras.tree.map_structure(np.testing.assert_array_equal, expected, received)
 
 
-def test_errors_and_counts_inside_tf_data(preprocessor):
-    tf = pytest.importorskip("tensorflow")
+def test_errors_and_counts_inside_tf_data(tf, preprocessor):
 
     def run(**rows: list[str]) -> None:
         list(tf.data.Dataset.from_tensors(rows).map(preprocessor))

@@ -16,8 +16,7 @@ def picture(height: int, width: int, dtype: str = "uint8") -> np.ndarray:
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("antialias", [True, False])
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_floats_as_tf_image_resizes_them(height, width, interpolation, antialias):
-    tf = pytest.importorskip("tensorflow")
+def test_floats_as_tf_image_resizes_them(tf, height, width, interpolation, antialias):
     image = picture(height, width, "float32")
     ours = stretch(image, (28, 14), interpolation, antialias)
     theirs = tf.image.resize(image, (28, 14), interpolation, antialias=antialias)

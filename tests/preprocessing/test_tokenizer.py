@@ -50,9 +50,7 @@ def test_text_of_a_special_token_is_no_special_token(tokenizer):
     assert not set(ids.tolist()) & {0, 1, 2}
 
 
-def test_same_ids_inside_tf_data(tokenizer):
-    tf = pytest.importorskip("tensorflow")
-    pytest.importorskip("tensorflow_text")
+def test_same_ids_inside_tf_data(tf, tokenizer):
     dataset = tf.data.Dataset.from_tensor_slices(TEXTS)
     alone = [row.numpy().tolist() for row in dataset.map(tokenizer)]
     assert alone == tokenizer(TEXTS)

@@ -13,8 +13,8 @@ from PIL import Image
 
 import keras_pg2
 from keras_pg2 import PaliGemma2CausalLM, Sampler
-from tests.tiny_models import random_task
-from tests.tiny_networks import random_inputs
+from tests.support.tiny_models import random_task
+from tests.support.tiny_networks import random_inputs
 
 OPTIONS = {"max_new_tokens": 5, "stop_token_ids": None}
 
@@ -22,6 +22,12 @@ OPTIONS = {"max_new_tokens": 5, "stop_token_ids": None}
 @pytest.fixture(scope="module")
 def task() -> PaliGemma2CausalLM:
     return random_task()
+
+
+@pytest.fixture(scope="module")
+def raw(task) -> PaliGemma2CausalLM:
+    """The same network without a preprocessor: it takes and returns arrays."""
+    return PaliGemma2CausalLM(task.backbone)
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +99,10 @@ def test_several_images_and_none(task, pixels):
     assert task.generate(["ocr"], **OPTIONS) == [none]
 
 
-def test_max_length_counts_prompt_and_answer(task, pixels):
+def test_max_length_counts_prompt_and_answer(raw, task, pixels):
     inputs = {"images": pixels, "prompts": ["ocr", "caption en"]}
     arrays = task.preprocessor.generate_preprocess(inputs)
     lengths = arrays["padding_mask"].sum(axis=1)
-    raw = PaliGemma2CausalLM(task.backbone)
     result = raw.generate(arrays, max_length=16, stop_token_ids=None)
     assert result["padding_mask"].sum(axis=1).tolist() == [16, 16]
     result = raw.generate(arrays, max_new_tokens=3, stop_token_ids=None)
@@ -113,9 +118,8 @@ def test_responses_are_the_beginning_of_the_answer(task, pixels):
     assert text.startswith("ocr\n" + start)
 
 
-def test_generation_stops_at_the_end_token(task, pixels):
+def test_generation_stops_at_the_end_token(raw, task, pixels):
     inputs = {"images": pixels, "prompts": "caption en"}
-    raw = PaliGemma2CausalLM(task.backbone)
     arrays = task.preprocessor.generate_preprocess(inputs)
     free = raw.generate(
         arrays, max_new_tokens=8, stop_token_ids=None, strip_prompt=True
@@ -194,9 +198,8 @@ def test_bad_inputs(task, inputs, options, error, message):
         task.generate(inputs, **options)
 
 
-def test_an_answer_may_outgrow_the_sequence_length(task):
+def test_an_answer_may_outgrow_the_sequence_length(raw, task):
     length = task.preprocessor.sequence_length
-    raw = PaliGemma2CausalLM(task.backbone)
     arrays = task.preprocessor.generate_preprocess("ocr")
     options = {"stop_token_ids": None, "max_new_tokens": length + 6}
     expected = raw.generate(arrays, **options)
@@ -205,8 +208,7 @@ def test_an_answer_may_outgrow_the_sequence_length(task):
     assert text == task.preprocessor.generate_postprocess(expected)[0]
 
 
-def test_arrays_without_a_preprocessor_are_checked(task):
-    raw = PaliGemma2CausalLM(task.backbone)
+def test_arrays_without_a_preprocessor_are_checked(raw):
     inputs = random_inputs([3, 5])
     options = {"max_new_tokens": 2, "stop_token_ids": np.array([1, 2])}
     whole = raw.generate(inputs, **options)
@@ -223,8 +225,7 @@ def test_arrays_without_a_preprocessor_are_checked(task):
         raw.generate(left, **options)
 
 
-def test_stop_tokens_need_a_preprocessor(task):
-    raw = PaliGemma2CausalLM(task.backbone)
+def test_stop_tokens_need_a_preprocessor(raw):
     with pytest.raises(ValueError, match="stop_token_ids"):
         raw.generate(random_inputs([3]), max_new_tokens=2)
 

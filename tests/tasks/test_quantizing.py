@@ -14,7 +14,7 @@ from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.tasks.adapters.layers import dense_layers
 from keras_pg2.tasks.quantizing import frozen_garbage
-from tests.tiny_models import random_task
+from tests.support.tiny_models import random_task
 
 DATA = {
     "images": np.full((2, 28, 28, 3), 99, np.uint8),

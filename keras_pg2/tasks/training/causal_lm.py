@@ -211,6 +211,14 @@ class CausalLM(keras_hub.models.CausalLM):
         model.__dict__.update(self.__dict__, call=self._compute_states)
         return model
 
+    def make_train_function(self, force: bool = False) -> Any:
+        """Compile the training step; see `keras.Model.make_train_function`."""
+        # TensorFlow traces a function twice if it creates variables, as the first step
+        # of an optimizer that is not built does.
+        if not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
     def train_step(self, *arguments: Any) -> Any:
         """Run one step; the arguments are those of the backend's trainer."""
         return super(CausalLM, self._for_steps()).train_step(*arguments)

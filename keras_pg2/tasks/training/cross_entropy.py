@@ -105,7 +105,8 @@ def weighted_sums(
         gradients with respect to `hidden` and a trained table.
     """
     chunks, slots = _split_in_chunks(targets, chunk_size)
-    table = vocabulary.table
+    # Not a variable, which TensorFlow, run eagerly, takes for one that `run` reads.
+    table = ops.reshape(vocabulary.table, vocabulary.table.shape)
     arguments = (hidden, table) if vocabulary.is_trained else (hidden,)
     # Not a variable: TensorFlow asks for gradients of those that `run` reads.
     table = ops.stop_gradient(table)

@@ -21,7 +21,7 @@ from keras_pg2.codecs import (
     to_coco_results,
     write_json,
 )
-from tests.codecs.exchange_cases import (
+from tests.support.exchange_cases import (
     BY_ID,
     HEIGHT,
     IDS,

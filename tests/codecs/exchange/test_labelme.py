@@ -18,7 +18,7 @@ from keras_pg2.codecs import (
     to_labelme,
     write_json,
 )
-from tests.codecs.exchange_cases import (
+from tests.support.exchange_cases import (
     HEIGHT,
     WIDTH,
     filled,

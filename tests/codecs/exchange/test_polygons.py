@@ -23,7 +23,7 @@ from keras_pg2.codecs import (
     write_text,
 )
 from keras_pg2.codecs.exchange.polygons import edge_polygons, pixel_polygons, rasterize
-from tests.codecs.exchange_cases import (
+from tests.support.exchange_cases import (
     BY_ID,
     HEIGHT,
     IDS,

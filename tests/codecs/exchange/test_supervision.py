@@ -12,7 +12,7 @@ from keras_pg2.codecs import (
     from_supervision,
     to_supervision,
 )
-from tests.codecs.exchange_cases import (
+from tests.support.exchange_cases import (
     HEIGHT,
     NAMES,
     WIDTH,

@@ -17,7 +17,7 @@ from keras_pg2.codecs import (
     write_text,
 )
 from keras_pg2.codecs.exchange.polygons import pixel_polygons
-from tests.codecs.exchange_cases import (
+from tests.support.exchange_cases import (
     HEIGHT,
     NAMES,
     WIDTH,

@@ -8,18 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peft
 import pytest
+import torch
 from keras import ops
+from safetensors.numpy import load_file, save_file
 
 from keras_pg2 import PaliGemma2CausalLM
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
-peft = pytest.importorskip("peft")
-
-from safetensors.numpy import load_file, save_file  # noqa: E402
-
-from tests.parity.reference import (  # noqa: E402
+from tests.support.reference import (
     TEXT_CONFIGS,
     VOCABULARY_SIZE,
     build_model,

@@ -20,10 +20,10 @@ from keras_pg2.conversion.convert import convert
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import from_model, write_model
 from keras_pg2.conversion.tables.blocks import Block
-from tests.conversion.big_vision import formulas
-from tests.conversion.networks import KINDS, assert_same_weights
-from tests.loaded import load_backbone
-from tests.tiny_models import random_task
+from tests.support import big_vision_formulas as formulas
+from tests.support.loaded import load_backbone
+from tests.support.released_kinds import KINDS, assert_same_weights
+from tests.support.tiny_models import random_task
 
 # Of paligemma2-3b-pt-224, as big_vision stacks them.
 SHAPES_3B = {

@@ -15,8 +15,8 @@ from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import from_model, write_model
 from keras_pg2.conversion.gemma_cpp.blob_store import read_directory
 from keras_pg2.conversion.gemma_cpp.sfp import decode_sfp, encode_sfp
-from tests.conversion.networks import KINDS, assert_same_weights
-from tests.tiny_models import random_task
+from tests.support.released_kinds import KINDS, assert_same_weights
+from tests.support.tiny_models import random_task
 
 MAGIC = 0x0A534253
 HEADS, KEYS, HEAD_DIM, WIDTH = 4, 2, 8, 24

@@ -17,8 +17,8 @@ from keras_pg2.conversion.huggingface.reader import (
 )
 from keras_pg2.conversion.huggingface.tokenizer_files import to_tokenizer_json
 from keras_pg2.tasks.loading.loading import load_parts
-from tests.loaded import load_backbone
-from tests.tiny_vocabulary import SENTENCES, gemma_like_proto
+from tests.support.loaded import load_backbone
+from tests.support.tiny_vocabulary import SENTENCES, gemma_like_proto
 
 # The lists of keys and shapes are in conftest.py.
 CONFIG = {

@@ -17,9 +17,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokeniz
 from keras_pg2.conversion import safetensors_files
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import from_model, write_model
-from tests.conversion.networks import KINDS, assert_same_weights
-from tests.tiny_models import random_task
-from tests.tiny_vocabulary import SENTENCES
+from tests.support.released_kinds import KINDS, assert_same_weights
+from tests.support.tiny_models import random_task
+from tests.support.tiny_vocabulary import SENTENCES
 
 TEXTS = [*SENTENCES, "  two  spaces", "<loc0001><seg127> ; x", "zażółć 漢字", "\n\n"]
 

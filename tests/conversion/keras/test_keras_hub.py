@@ -17,11 +17,11 @@ from keras_pg2.conversion.keras.keras_hub import (
     read_keras_hub_architecture,
     weight_rows,
 )
-from tests.conversion.networks import KINDS, assert_same_weights
-from tests.loaded import load_backbone
-from tests.parity.keras_hub_copy import copy_to_keras_hub
-from tests.tiny_networks import random_backbone, random_inputs
-from tests.tiny_vocabulary import gemma_like_proto
+from tests.support.keras_hub_copy import copy_to_keras_hub
+from tests.support.loaded import load_backbone
+from tests.support.released_kinds import KINDS, assert_same_weights
+from tests.support.tiny_networks import random_backbone, random_inputs
+from tests.support.tiny_vocabulary import gemma_like_proto
 
 KERNEL = "layers/pali_gemma_decoder_block_1/attention/query_dense/vars/0"
 

@@ -14,8 +14,8 @@ from keras_pg2.conversion.convert import convert
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import from_model, write_model
 from keras_pg2.conversion.keras import weight_files
-from tests.conversion.networks import KINDS, assert_same_weights
-from tests.tiny_models import random_task
+from tests.support.released_kinds import KINDS, assert_same_weights
+from tests.support.tiny_models import random_task
 
 FILES = ("config", "metadata", "preprocessor", "task", "tokenizer", "image_converter")
 

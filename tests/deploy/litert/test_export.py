@@ -18,16 +18,12 @@ from keras_pg2.deploy import LiteRTModel, export_litert, verify_litert
 from keras_pg2.deploy.litert import export as litert
 from keras_pg2.deploy.litert import files as litert_files
 from keras_pg2.deploy.litert.quantization import quantize
-from tests.deploy.broken_copies import copy_with_cut, copy_without
-from tests.deploy.without_keras import generate_without_keras
-from tests.tiny_models import random_task
-
-pytest.importorskip("tensorflow")
-pytest.importorskip("ai_edge_litert")
-pytest.importorskip("ai_edge_quantizer")
+from tests.support.broken_copies import copy_with_cut, copy_without
+from tests.support.tiny_models import random_task
+from tests.support.without_keras import generate_without_keras
 
 # Blocks of 32 for int4; N * H = 32.
-SIZES = {"hidden_dim": 64, "intermediate_dim": 96}
+SIZES = {"vision_layers": 2, "hidden_dim": 64, "intermediate_dim": 96}
 
 
 @pytest.fixture(scope="module")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+import litert_lm
 import numpy as np
 import pytest
 from PIL import Image
 
 from keras_pg2.deploy import export_litertlm
-from tests.tiny_models import random_task
-
-pytest.importorskip("tensorflow")
-pytest.importorskip("litert_lm_builder")
+from tests.support.tiny_models import random_task
 
 
 def test_litert_lm_answers_as_the_model(tmp_path):
-    litert_lm = pytest.importorskip("litert_lm")
-    task = random_task(8, hidden_dim=64, intermediate_dim=96)
+    task = random_task(8, vision_layers=2, hidden_dim=64, intermediate_dim=96)
     path = tmp_path / "model.litertlm"
     comparison = export_litertlm(task, path, prefill_length=12, cache_length=40)
     assert comparison.num_same_choice == comparison.num_tokens

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from keras import ops
 
@@ -17,15 +18,12 @@ from keras_pg2.deploy import ONNXModel, export_onnx
 from keras_pg2.deploy.comparison import model_logits
 from keras_pg2.deploy.onnx import export as onnx_export
 from keras_pg2.deploy.onnx.quantization import block_quantize, row_quantize
-from tests.deploy.broken_copies import copy_with_cut, copy_without
-from tests.deploy.without_keras import generate_without_keras
-from tests.tiny_models import random_task
-
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+from tests.support.broken_copies import copy_with_cut, copy_without
+from tests.support.tiny_models import random_task
+from tests.support.without_keras import generate_without_keras
 
 # Blocks of 32 that do not divide 40; N * H = 32.
-SIZES = {"hidden_dim": 64, "intermediate_dim": 40}
+SIZES = {"vision_layers": 2, "hidden_dim": 64, "intermediate_dim": 40}
 # That the export's own comparison has the model compiled for.
 LENGTH = 16
 

@@ -7,6 +7,7 @@ import io
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from keras_pg2 import PaliGemma2ImageConverter
@@ -14,8 +15,6 @@ from keras_pg2 import PaliGemma2ImageConverter
 BACKEND = keras.backend.backend()
 if BACKEND == "torch":
     pytest.skip("PyTorch writes no SavedModel", allow_module_level=True)
-tf = pytest.importorskip("tensorflow")
-pytest.importorskip("tensorflow_text")
 
 
 def encode(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:

@@ -17,7 +17,7 @@ from keras_pg2.generation.decoding import Plan, Request, generate_tokens
 from keras_pg2.generation.recording import recording, set_recording
 from keras_pg2.generation.samplers import Sampler
 from keras_pg2.modeling.backbone import with_image_axis
-from tests.tiny_networks import random_backbone, random_inputs
+from tests.support.tiny_networks import random_backbone, random_inputs
 
 
 @pytest.fixture

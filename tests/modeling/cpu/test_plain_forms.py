@@ -21,8 +21,8 @@ from keras_pg2.modeling.cpu.products import (
     multiply_by_kernel,
     multiply_by_vocabulary,
 )
-from tests.gradients import gradients_of, jax_loss
-from tests.tiny_networks import TEXT_DECODER, random_backbone, random_inputs
+from tests.support.gradients import gradients_of, jax_loss
+from tests.support.tiny_networks import TEXT_DECODER, random_backbone, random_inputs
 
 BACKEND = keras.config.backend()
 BOTH = ("vision_encoder", "text_decoder")
@@ -228,9 +228,9 @@ def test_accelerators_train_by_jax_checkpoint(
 def test_both_forms_have_the_same_loss_and_gradients(
     training: tuple[Callable[[], Any], list],
 ) -> None:
-    loss, expected = gradients_of(*training)
+    loss, expected = gradients_of(*training, by_xla=True)
     with cpu.plain_forms():
-        plain_loss, gradients = gradients_of(*training)
+        plain_loss, gradients = gradients_of(*training, by_xla=True)
     assert plain_loss == pytest.approx(loss, rel=1e-6)
     largest = max(np.abs(gradient).max() for gradient in expected)
     for ours, theirs in zip(gradients, expected, strict=True):

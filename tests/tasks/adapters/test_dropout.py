@@ -13,7 +13,7 @@ from keras import ops
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.dropout import Dropout, Noise
-from tests.tiny_models import random_task
+from tests.support.tiny_models import random_task
 
 DATA = {
     "images": np.full((2, 28, 28, 3), 99, np.uint8),
@@ -59,6 +59,7 @@ def losses(dropout: float, seed: int) -> list[float]:
     return [*history.history["loss"], result["loss"]]
 
 
+@pytest.mark.eager
 def test_seeds_reproduce() -> None:
     first = losses(0.4, 0)
     assert losses(0.4, 0) == pytest.approx(first, rel=1e-6)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_pg2.tasks.adapters.layers import choose_layers, dense_layers
-from tests.tiny_models import random_task
+from tests.support.tiny_models import random_task
 
 BLOCKS = [f"text_decoder/block_{i}" for i in range(12)]
 PATHS = [
@@ -91,6 +91,7 @@ def test_parts_and_the_default_targets(parts: list[str], beginnings: set[str]) -
     assert found == beginnings
 
 
+@pytest.mark.eager
 def test_training_changes_the_factors_alone() -> None:
     keras.utils.set_random_seed(0)
     task = random_task(sequence_length=24)
@@ -108,6 +109,7 @@ def test_training_changes_the_factors_alone() -> None:
     assert len(factors) == 2 * 7 * 2
 
 
+@pytest.mark.eager
 def test_factors_stay_float32_on_a_bfloat16_model() -> None:
     keras.config.set_dtype_policy("bfloat16")
     task = random_task(sequence_length=24)
@@ -121,6 +123,7 @@ def test_factors_stay_float32_on_a_bfloat16_model() -> None:
     assert dtypes == {("float32", True), ("bfloat16", False)}
 
 
+@pytest.mark.eager
 def test_lora_on_layers_of_8_bits() -> None:
     keras.utils.set_random_seed(0)
     task = random_task(sequence_length=24)

@@ -13,8 +13,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from keras_pg2 import PaliGemma2CausalLM
-from tests.tiny_models import random_task
-from tests.tiny_networks import random_inputs
+from tests.support.tiny_models import random_task
+from tests.support.tiny_networks import random_inputs
 
 INPUTS = random_inputs([9, 6], num_responses=2)
 PROMPT = {"images": np.full((30, 40, 3), 77, np.uint8), "prompts": "caption en"}

@@ -13,7 +13,7 @@ from keras_pg2.codecs import Detections, parse_detections
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
 from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
-from tests.tiny_models import random_task
+from tests.support.tiny_models import random_task
 
 LABELS = ["red circle", "star"]
 CONFIG = MaskNetworkConfig(8, 16, (4, 4, 8, 8))

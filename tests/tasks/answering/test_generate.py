@@ -12,8 +12,8 @@ from keras import ops
 from keras_pg2 import BeamSearch, Choices, PaliGemma2CausalLM, Sampler
 from keras_pg2.generation import compilation
 from keras_pg2.generation.recording import recording
-from tests.tiny_models import random_task
-from tests.tiny_networks import random_inputs
+from tests.support.tiny_models import random_task
+from tests.support.tiny_networks import random_inputs
 
 OPTIONS = {"max_new_tokens": 12, "stop_token_ids": None}
 PROMPTS = ["ocr", "answer en what is the colour of the ball?", "detect cat ; dog"]
@@ -22,6 +22,12 @@ PROMPTS = ["ocr", "answer en what is the colour of the ball?", "detect cat ; dog
 @pytest.fixture(scope="module")
 def task() -> PaliGemma2CausalLM:
     return random_task()
+
+
+@pytest.fixture(scope="module")
+def raw(task) -> PaliGemma2CausalLM:
+    """The same network without a preprocessor: it takes and returns arrays."""
+    return PaliGemma2CausalLM(task.backbone)
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +92,10 @@ def test_a_stream_draws_the_tokens_of_generate(task, pictures):
     assert "".join(task.stream(inputs, **OPTIONS)) == text
 
 
-def test_a_stream_ends_with_its_rows(task, pictures):
+def test_a_stream_ends_with_its_rows(raw, task, pictures):
     inputs = {"images": pictures, "prompts": PROMPTS}
     arrays = task.preprocessor.generate_preprocess(inputs)
-    free = PaliGemma2CausalLM(task.backbone).generate(
-        arrays, strip_prompt=True, **OPTIONS
-    )
+    free = raw.generate(arrays, strip_prompt=True, **OPTIONS)
     stop = [int(tokens[2]) for tokens in free["token_ids"]]
     options = {"max_new_tokens": 12, "stop_token_ids": stop}
     steps = list(task.stream(inputs, **options))
@@ -375,8 +379,7 @@ def test_a_stream_keeps_the_sampler_it_was_called_with(task):
     assert "".join(pieces) == expected
 
 
-def test_what_needs_a_preprocessor_or_no_beams(task):
-    raw = PaliGemma2CausalLM(task.backbone)
+def test_what_needs_a_preprocessor_or_no_beams(raw, task):
     inputs = random_inputs([3])
     with pytest.raises(ValueError, match="preprocessor"):
         raw.stream(inputs, max_new_tokens=2)
@@ -393,8 +396,7 @@ def test_what_needs_a_preprocessor_or_no_beams(task):
         task.generate("ocr", stop_strings="a")
 
 
-def test_arrays_get_their_scores_too(task):
-    raw = PaliGemma2CausalLM(task.backbone)
+def test_arrays_get_their_scores_too(raw):
     inputs = random_inputs([3, 5])
     options = {"max_new_tokens": 4, "stop_token_ids": None}
     result = raw.generate(inputs, return_scores=True, **options)

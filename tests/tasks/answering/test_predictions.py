@@ -18,7 +18,7 @@ from PIL import Image
 import keras_pg2
 from keras_pg2 import Choices, PaliGemma2CausalLM, predict
 from keras_pg2.tasks.answering.record_file import RecordFile
-from tests.tiny_models import random_task
+from tests.support.tiny_models import random_task
 
 OPTIONS = {"max_new_tokens": 4, "stop_token_ids": None}
 

@@ -14,8 +14,8 @@ from keras_pg2.catalogue import download
 from keras_pg2.catalogue.names import PRESETS
 from keras_pg2.conversion.from_model import write_model
 from keras_pg2.tasks.loading import loading
-from tests.tiny_models import random_task
-from tests.tiny_networks import random_inputs
+from tests.support.tiny_models import random_task
+from tests.support.tiny_networks import random_inputs
 
 
 @pytest.fixture
@@ -25,6 +25,7 @@ def preset(tmp_path):
     return directory
 
 
+@pytest.mark.every_backend
 def test_numbers_and_dtype_can_be_overridden(preset):
     task = PaliGemma2CausalLM.from_preset(
         str(preset), dtype="bfloat16", final_logit_soft_cap=None, sliding_window=None
@@ -212,6 +213,7 @@ def test_text_length_of_a_downloaded_model(kind, length, tmp_path, monkeypatch):
     assert task.preprocessor.sequence_length == 40
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("accelerated", "expected"), [(False, "float32"), (True, "bfloat16")]
 )

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from keras_pg2 import PaliGemma2Backbone, PaliGemma2CausalLM, ResponseLoss
-from tests.array_shapes import shapes_of
-from tests.tiny_networks import TEXT_DECODER, VISION_ENCODER, randomize
+from tests.support.array_shapes import shapes_of
+from tests.support.tiny_networks import TEXT_DECODER, VISION_ENCODER, randomize
 
 VOCABULARY_SIZE = 1009
-OTHER_BACKEND = {"jax": "tensorflow", "tensorflow": "torch", "torch": "jax"}
+OTHER_BACKEND = {"jax": "torch", "tensorflow": "torch", "torch": "jax"}
 
 
 def network(dtype: str = "float32", **text_decoder: object) -> PaliGemma2CausalLM:
@@ -128,6 +128,8 @@ def test_a_call_gives_logits_also_inside_a_step():
     task.test_on_batch(x, y, weights)
     hidden = (4, 19, TEXT_DECODER["hidden_dim"])
     assert set(shapes) == {(hidden, (4, 19, VOCABULARY_SIZE))}
+    if keras.config.backend() == "tensorflow":
+        assert len(shapes) == 2  # Each step is traced once.
 
 
 class Darkened(PaliGemma2CausalLM):

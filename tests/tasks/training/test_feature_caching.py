@@ -14,7 +14,7 @@ from PIL import Image
 from keras_pg2 import PaliGemma2CausalLM, cache_image_features
 from keras_pg2.datasets.loading import RowBatches
 from keras_pg2.datasets.rows import columns
-from tests.tiny_models import random_task
+from tests.support.tiny_models import random_task
 
 Rows = list[dict[str, Any]]
 
@@ -49,6 +49,7 @@ def trained(task: PaliGemma2CausalLM, data: Any) -> tuple[list[float], dict]:
     return history.history["loss"], weights
 
 
+@pytest.mark.eager
 def test_loss_and_gradients_are_those_of_pixels(rows: Rows, tmp_path: Path) -> None:
     expected_losses, expected = trained(frozen_task(), columns(rows))
     task = frozen_task()
@@ -68,6 +69,7 @@ def test_loss_and_gradients_are_those_of_pixels(rows: Rows, tmp_path: Path) -> N
     assert np.abs(weights["vision_projection/kernel"]).max() > 0
 
 
+@pytest.mark.one_backend("files are of NumPy")
 def test_files_are_of_a_picture_and_a_tower(rows: Rows, tmp_path: Path) -> None:
     task = frozen_task()
     features = cache_image_features(task, rows[:1], tmp_path)
@@ -90,6 +92,7 @@ def test_files_are_of_a_picture_and_a_tower(rows: Rows, tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 6
 
 
+@pytest.mark.one_backend("what is refused before training")
 def test_what_changes_pictures_or_the_tower_is_refused(
     rows: Rows, tmp_path: Path
 ) -> None:

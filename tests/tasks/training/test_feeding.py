@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from torch.utils.data import DataLoader
 
 from keras_pg2.datasets.jsonl import read_jsonl
 from keras_pg2.datasets.loading import RowBatches, grain_batches
@@ -14,8 +15,8 @@ from keras_pg2.tasks.training.feeding import (
     PreparedBatches,
     prepare_data,
 )
-from tests.datasets.row_files import make_rows
-from tests.tiny_models import random_task
+from tests.support.row_files import make_rows
+from tests.support.tiny_models import random_task
 
 NUM_EPOCHS = 2
 
@@ -66,23 +67,21 @@ def by_columns(rows):
 
 
 def by_grain(rows):
-    pytest.importorskip("grain")
     return grain_batches(rows, 2, shuffle=False, image_size=28)
 
 
 def by_grain_with_paths(rows):
-    pytest.importorskip("grain")
     return grain_batches(rows, 2, shuffle=False)
 
 
 def by_tensorflow(rows):
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     return tf.data.Dataset.from_tensor_slices(columns(rows)).batch(2)
 
 
 def by_torch(rows):
-    data = pytest.importorskip("torch.utils.data")
-    return data.DataLoader(rows, batch_size=2)
+    return DataLoader(rows, batch_size=2)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +92,7 @@ def by_torch(rows):
         by_columns,
         by_grain,
         by_grain_with_paths,
-        by_tensorflow,
+        pytest.param(by_tensorflow, marks=pytest.mark.needs_tensorflow),
         by_torch,
     ],
 )
@@ -105,7 +104,14 @@ def test_every_form_trains_as_arrays_do(expected, task, rows, make):
 
 
 @pytest.mark.parametrize(
-    "validation", [by_keras, by_torch, by_tensorflow, by_grain, columns]
+    "validation",
+    [
+        by_keras,
+        by_torch,
+        pytest.param(by_tensorflow, marks=pytest.mark.needs_tensorflow),
+        by_grain,
+        columns,
+    ],
 )
 def test_validation_data_may_be_of_another_form(expected, task, rows, validation):
     history = task.fit(
@@ -134,7 +140,6 @@ def test_arrays_with_a_loader_to_validate(expected, task, rows):
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_each_epoch_has_its_own_order(compiled, task, rows, num_workers):
-    pytest.importorskip("grain")
     theirs = grain_batches(rows, 2, seed=3, epoch=4)
     orders = [str(batch["responses"]) for batch in theirs.repeat(3)]
     assert len(set(orders)) > 3  # Else the test could not fail.

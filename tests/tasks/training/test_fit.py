@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from PIL import Image
 
-from tests.tiny_models import random_task
-from tests.tiny_networks import random_inputs
+from tests.support.tiny_models import random_task
+from tests.support.tiny_networks import random_inputs
 
 
 def test_fit_takes_files_and_texts(tmp_path):
@@ -76,9 +76,7 @@ def test_lora_trains_only_its_layers():
     assert "lora_kernel_b" in changed
 
 
-def test_generate_takes_a_dataset_of_batches_or_of_examples():
-    import tensorflow as tf
-
+def test_generate_takes_a_dataset_of_batches_or_of_examples(tf):
     task = random_task()
     options = {"max_new_tokens": 3, "stop_token_ids": None}
     prompts = ["ocr", "caption en", "describe en"]

@@ -9,8 +9,8 @@ from keras import ops
 
 from keras_pg2 import ResponseLoss
 from keras_pg2.tasks.training.cross_entropy import Vocabulary
-from tests.gradients import gradients_of
-from tests.tiny_networks import random_backbone, random_inputs
+from tests.support.gradients import gradients_of
+from tests.support.tiny_networks import random_backbone, random_inputs
 
 VOCABULARY_SIZE = 60
 

@@ -16,8 +16,8 @@ from keras_pg2 import (
     estimate_memory,
 )
 from keras_pg2.catalogue.architecture import count_parameters
-from tests.gradients import gradients_of, jax_loss
-from tests.tiny_networks import (
+from tests.support.gradients import gradients_of, jax_loss
+from tests.support.tiny_networks import (
     TEXT_DECODER,
     VISION_ENCODER,
     random_backbone,

@@ -9,18 +9,25 @@ from keras_pg2 import (
     PaliGemma2ImageConverter,
     PaliGemma2Tokenizer,
 )
-from tests.tiny_networks import TEXT_DECODER, VISION_ENCODER, randomize
-from tests.tiny_vocabulary import gemma_like_proto
+from tests.support.tiny_networks import TEXT_DECODER, VISION_ENCODER, randomize
+from tests.support.tiny_vocabulary import gemma_like_proto
 
 
 def random_task(
-    seed: int = 0, sequence_length: int = 64, **text_decoder: object
+    seed: int = 0,
+    sequence_length: int = 64,
+    vision_layers: int = 1,
+    **text_decoder: object,
 ) -> PaliGemma2CausalLM:
-    """A task that answers nonsense: 28 px images, a vocabulary of 1552 pieces."""
+    """A task that answers nonsense: 28 px images, a vocabulary of 1552 pieces.
+
+    One block of vision is enough for a task, and quicker to compile; tests of networks
+    and of what walks over their blocks have two.
+    """
     tokenizer = PaliGemma2Tokenizer(gemma_like_proto())
     vocabulary_size = tokenizer.vocabulary_size()
     backbone = PaliGemma2Backbone(
-        VISION_ENCODER,
+        {**VISION_ENCODER, "num_layers": vision_layers},
         {**TEXT_DECODER, "vocabulary_size": vocabulary_size, **text_decoder},
     )
     randomize(backbone, seed)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.datasets.rows import Row
-from tests.tiny_models import random_task
+from tests.support.tiny_models import random_task
 
 PROMPT = "answer en what is it?"
 
