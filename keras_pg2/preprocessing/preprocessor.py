@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -21,6 +22,7 @@ from keras_pg2.preprocessing.packing import (
     pad_rows,
     shift_by_one,
 )
+from keras_pg2.preprocessing.preset_files import PresetFiles
 from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
 from keras_pg2.typing import Tensor
 
@@ -71,6 +73,8 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
     image_features: ImageFeatures | None
     """Where training takes what the vision tower made of pictures from, as
     `x["image_features"]` [B, M * I, D] instead of `x["images"]`; None for pixels."""
+    preset_files: PresetFiles | None = None
+    """What the preset it was loaded from has for detections; None without one."""
 
     def __init__(
         self,
@@ -297,6 +301,21 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
     def _image_shape(self) -> tuple[int, int, int]:
         height, width = self.image_size or (0, 0)
         return height, width, 3
+
+    def load_preset_assets(self, preset: str) -> None:
+        """Read the vocabulary and the small files of a preset; see KerasHub."""
+        super().load_preset_assets(preset)
+        self.preset_files = PresetFiles.read(preset)
+
+    def save_to_preset(self, preset_dir: str | Path) -> None:
+        """Write the preprocessor's part of a preset, as KerasHub does.
+
+        Args:
+            preset_dir: Directory to write into.
+        """
+        super().save_to_preset(str(preset_dir))
+        if self.preset_files is not None:
+            self.preset_files.save(preset_dir)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, for saving."""

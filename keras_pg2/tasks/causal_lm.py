@@ -18,6 +18,7 @@ from keras_pg2.conversion.keras.preset import leave_lora_out_of_count
 from keras_pg2.generation.compilation import CompiledFunctions
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
+from keras_pg2.preprocessing.preset_files import PresetFiles
 from keras_pg2.tasks.adapters.base import short_name
 from keras_pg2.tasks.adapters.layers import Targets
 from keras_pg2.tasks.adapters.registry import Adapters
@@ -33,6 +34,9 @@ from keras_pg2.tasks.quantizing import (
 from keras_pg2.tasks.training import causal_lm as training
 from keras_pg2.tasks.training.feature_caching import hidden_of_features
 from keras_pg2.typing import DTypePolicy, Tensor
+
+_BASE_NAME_FILE = "base_name.txt"
+"""In the assets of an archive: the name of the checkpoint that adapters belong to."""
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
@@ -86,6 +90,7 @@ class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
 
     backbone_cls = PaliGemma2Backbone
     preprocessor_cls = PaliGemma2CausalLMPreprocessor
+    _is_from_config = False
 
     def __init__(
         self,
@@ -108,8 +113,7 @@ class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
         # Tracked here, so that files of weights go without.
         self._noise_generator = backbone.text_decoder.noise.generator
         self._functions = CompiledFunctions(self)
-        self._detection_files = DetectionFiles(None)
-        self.adapters = Adapters(backbone, self._forget_compiled)
+        self.adapters = Adapters(backbone, self._forget_compiled, self._preset_name)
 
     def _compute_hidden(
         self, inputs: dict[str, Tensor], training: bool | None = None
@@ -119,6 +123,43 @@ class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
         else:
             hidden = self.backbone(inputs, training=training)
         return self.get_layer("keep_text")(hidden, inputs["token_ids"])
+
+    @property
+    def preprocessor(self) -> PaliGemma2CausalLMPreprocessor | None:
+        """From pictures and text to arrays; None to work on arrays."""
+        return getattr(self, "_preprocessor", None)
+
+    @preprocessor.setter
+    def preprocessor(self, preprocessor: PaliGemma2CausalLMPreprocessor | None) -> None:
+        if getattr(self.preprocessor, "preset_files", None) is not None:
+            # What the preset had stays with the model.
+            self._keep_files()
+            self.adapters.base_name = self.adapters.base_name
+        self._preprocessor = preprocessor
+
+    def _preset_name(self) -> str:
+        """Name of the preset that network and preprocessor were loaded from; or ""."""
+        files = getattr(self.preprocessor, "preset_files", None)
+        return short_name(files.preset) if files and self._is_from_config else ""
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> PaliGemma2CausalLM:
+        """Build a task with a network and a preprocessor of its own, as KerasHub."""
+        task = super().from_config(config)
+        task._is_from_config = True  # noqa: SLF001
+        return task
+
+    def save_assets(self, dir_path: str) -> None:
+        """Write what an archive of Keras keeps besides the configuration."""
+        self._detection_files.save(Path(dir_path))
+        (Path(dir_path) / _BASE_NAME_FILE).write_text(self.adapters.base_name, "utf-8")
+
+    def load_assets(self, dir_path: str) -> None:
+        """Read what `save_assets` wrote."""
+        self._own_files = DetectionFiles(PresetFiles.read(dir_path))
+        name_file = Path(dir_path) / _BASE_NAME_FILE
+        if name_file.is_file():
+            self.adapters.base_name = name_file.read_text("utf-8")
 
     def _forget_compiled(self, everything: bool) -> None:
         """Forget steps, to which what trains is fixed, and LoRA's scale to the rest."""
@@ -184,8 +225,7 @@ class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
         if not trainable:
             model.trainable = False
         model.adapters.base_name = short_name(preset)
-        if load_weights:
-            model._detection_files = DetectionFiles.of_preset(preset)
+        model._own_files = DetectionFiles.of_preset(preset)
         return model
 
     def save_to_preset(self, preset_dir: str | Path, **kwargs: Any) -> None:
