@@ -17,6 +17,7 @@ from keras_pg2.modeling.gemma2 import Gemma2Decoder
 from keras_pg2.modeling.parts import PARTS, WITH_BLOCKS, check_parts
 from keras_pg2.modeling.quantized_layers import split_policies, with_float_policy
 from keras_pg2.modeling.siglip import SigLIPEncoder
+from keras_pg2.modeling.torch_module import TorchModule
 from keras_pg2.typing import DTypePolicy, Tensor
 
 
@@ -29,7 +30,7 @@ def with_image_axis(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
-class PaliGemma2Backbone(keras_hub.models.Backbone):
+class PaliGemma2Backbone(TorchModule, keras_hub.models.Backbone):
     """PaliGemma 2, and PaliGemma 1 by its numbers, without the output projection.
 
     Inputs, as a dictionary:
@@ -71,6 +72,8 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
         self.vision_projection = Dense(
             self.text_decoder.hidden_dim, dtype=dtype, name="vision_projection"
         )
+        # Before KerasHub's own setup, after which PyTorch would list it a second time.
+        self.token_embedding = self.text_decoder.token_embedding
         for path, quantized_policy in quantized.items():
             # Before it is built, and makes its weights.
             self.find(path).dtype_policy = quantized_policy
@@ -95,7 +98,6 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
         )
         # Images may come with or without their M axis; `call` sees to it.
         self.input_spec = None
-        self.token_embedding = self.text_decoder.token_embedding
 
     @property
     def architecture(self) -> dict[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ from keras_pg2.conversion.from_model import write_model
 from keras_pg2.conversion.keras.preset import leave_lora_out_of_count
 from keras_pg2.generation.compilation import CompiledFunctions
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.modeling.torch_module import TorchModule
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.preprocessing.preset_files import PresetFiles
 from keras_pg2.tasks.adapters.base import short_name
@@ -66,7 +67,7 @@ class VocabularyLogits(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
-class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
+class PaliGemma2CausalLM(TorchModule, answering.CausalLM, training.CausalLM):
     """PaliGemma 2 (or PaliGemma 1), from pictures and prompts to text.
 
     Called on the backbone's inputs it gives float32[B, T, V] logits, one
