@@ -66,12 +66,12 @@ class PaliGemma2Backbone(TorchModule, keras_hub.models.Backbone):
         self.vision_encoder = SigLIPEncoder(
             **vision_encoder, dtype=dtype, name="vision_encoder"
         )
-        self.text_decoder = Gemma2Decoder(
-            **text_decoder, dtype=dtype, name="text_decoder"
-        )
+        decoder = Gemma2Decoder(**text_decoder, dtype=dtype, name="text_decoder")
+        # In the order of the graph, so that copies of the graph list weights alike.
         self.vision_projection = Dense(
-            self.text_decoder.hidden_dim, dtype=dtype, name="vision_projection"
+            decoder.hidden_dim, dtype=dtype, name="vision_projection"
         )
+        self.text_decoder = decoder
         # Before KerasHub's own setup, after which PyTorch would list it a second time.
         self.token_embedding = self.text_decoder.token_embedding
         for path, quantized_policy in quantized.items():
@@ -197,18 +197,40 @@ class PaliGemma2Backbone(TorchModule, keras_hub.models.Backbone):
 
     def call(
         self,
-        inputs: dict[str, Tensor],
+        inputs: dict[str, Tensor] | Tensor,
         training: bool | None = None,
         mask: Tensor | None = None,
+        reverse: bool = False,
         **kwargs: Any,
     ) -> Tensor:
+        """Return hidden states, or with `reverse` the logits of hidden states.
+
+        As a call, not as a method alone, the latter is seen by what copies the graph
+        of a task: `keras.models.clone_model`, and models made of its outputs.
+        """
+        if reverse:
+            return self.project_to_vocabulary(inputs)
         inputs = with_image_axis(inputs)
         if training:
             self.text_decoder.noise.advance()
         return super().call(inputs, training=training, mask=mask, **kwargs)
 
+    def compute_output_spec(
+        self,
+        inputs: Any,
+        training: bool | None = None,
+        mask: keras.KerasTensor | None = None,
+        reverse: bool = False,
+    ) -> keras.KerasTensor:
+        if not reverse:
+            return super().compute_output_spec(inputs, training, mask)
+        return keras.KerasTensor((*inputs.shape[:-1], self.vocabulary_size), "float32")
+
     def encode_images(self, images: Tensor) -> Tensor:
-        """float32[B, M, h, w, 3] in [-1, 1] -> float[B, M * I, D] for the decoder."""
+        """float32[B, M, h, w, 3] in [-1, 1] -> float[B, M * I, D] for the decoder.
+
+        [B, h, w, 3] is one image an example.
+        """
         return self.vision_projection(self.vision_encoder(images))
 
     def project_to_vocabulary(self, hidden: Tensor) -> Tensor:

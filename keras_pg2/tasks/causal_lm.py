@@ -50,24 +50,13 @@ class KeepText(keras.layers.Layer):
     def call(self, hidden: Tensor, token_ids: Tensor) -> Tensor:
         return hidden[:, ops.shape(hidden)[1] - ops.shape(token_ids)[1] :]
 
-
-class VocabularyLogits(keras.layers.Layer):
-    """float[B, T, D] hidden states -> float32[B, T, V] logits of a backbone.
-
-    A layer, as the model would else keep the embedding as it was when it was made. Its
-    weights are those of the backbone, and stay there.
-    """
-
-    def __init__(self, backbone: PaliGemma2Backbone, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.project = backbone.project_to_vocabulary
-
-    def call(self, hidden: Tensor) -> Tensor:
-        return self.project(hidden)
+    def get_config(self) -> dict[str, Any]:
+        """Keras' own; without this method Keras refuses a dtype that is no name."""
+        return super().get_config()
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
-class PaliGemma2CausalLM(TorchModule, answering.CausalLM, training.CausalLM):
+class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
     """PaliGemma 2 (or PaliGemma 1), from pictures and prompts to text.
 
     Called on the backbone's inputs it gives float32[B, T, V] logits, one
@@ -105,9 +94,7 @@ class PaliGemma2CausalLM(TorchModule, answering.CausalLM, training.CausalLM):
         hidden = KeepText(dtype=backbone.dtype_policy, name="keep_text")(
             backbone(inputs), inputs["token_ids"]
         )
-        logits = VocabularyLogits(backbone, dtype=backbone.dtype_policy, name="logits")(
-            hidden
-        )
+        logits = backbone(hidden, reverse=True)
         super().__init__(inputs=inputs, outputs=logits, **kwargs)
         # Images may come with or without their M axis; the backbone sees to it.
         self.input_spec = None

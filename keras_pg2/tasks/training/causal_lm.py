@@ -185,7 +185,7 @@ class CausalLM(keras_hub.models.CausalLM):
     def call(
         self, inputs: dict[str, Tensor], training: bool | None = None, **kwargs: Any
     ) -> Tensor:
-        return self.get_layer("logits")(self._compute_hidden(inputs, training))
+        return self.backbone(self._compute_hidden(inputs, training), reverse=True)
 
     def _takes_states(self) -> bool:
         """Return whether steps go by hidden states, as nothing asks for logits.
