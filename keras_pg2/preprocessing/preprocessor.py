@@ -194,13 +194,18 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
     def generate_preprocess(
         self, x: Any, sequence_length: int | None = None
     ) -> dict[str, np.ndarray]:
-        """Prepare prompts for generation; nothing is padded beyond the longest one.
+        """Prepare prompts for `generate` of a model without a preprocessor.
+
+            x = preprocessor.generate_preprocess(prompts, sequence_length=64)
+            model.preprocessor = None
+            y = model.generate(x, stop_token_ids=[preprocessor.tokenizer.end_token_id])
+            texts = preprocessor.generate_postprocess(y)
 
         Args:
             x: a prompt, prompts, or a dict of "images", "prompts" and "responses"; the
                 responses here are the beginnings the answers must have.
-            sequence_length: the most tokens a prompt with its forced beginning may
-                have; None for no limit.
+            sequence_length: P, the room for a prompt and its answer; None for that of
+                the longest prompt, which leaves none for answers.
 
         Returns:
             dict of `images` float32 [B, h, w, 3] or [B, M, h, w, 3], `token_ids` int32
@@ -211,6 +216,23 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
             TypeError, ValueError, OSError: as `call`, and as they were raised, while
                 Keras puts its own text around the errors of a call.
         """
+        return self._prepare_prompts(x, sequence_length, sequence_length)
+
+    def prepare_prompts(
+        self, x: Any, max_length: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return what `generate_preprocess` does, padded to the longest prompt only.
+
+        Args:
+            x: as in `generate_preprocess`.
+            max_length: Most tokens a prompt with its forced beginning may have; None
+                for no limit.
+        """
+        return self._prepare_prompts(x, max_length, None)
+
+    def _prepare_prompts(
+        self, x: Any, max_length: int | None, length: int | None
+    ) -> dict[str, np.ndarray]:
         examples = normalize_examples(x)
         heads = self._tokenize_prompts(examples.prompts)
         tails: list[list[int]] = [[] for _ in heads]
@@ -218,8 +240,8 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
             tails = self.tokenizer.tokenize(examples.responses)
         rows = [[*head, *tail] for head, tail in zip(heads, tails)]
         for i, row in enumerate(rows):
-            check_prompt_length(i, len(row), sequence_length)
-        length = max(len(row) for row in rows)
+            check_prompt_length(i, len(row), max_length)
+        length = length or max(len(row) for row in rows)
         packed = pad_rows(rows, heads, length, self.tokenizer.pad_token_id)
         images = self.convert_images(examples.images, len(rows))
         return {"images": images, **packed._asdict()}
