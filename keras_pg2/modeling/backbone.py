@@ -6,7 +6,7 @@ D hidden_dim, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -62,6 +62,16 @@ class PaliGemma2Backbone(TorchModule, keras_hub.models.Backbone):
         dtype: DTypePolicy = None,
         **kwargs: Any,
     ) -> None:
+        for name, part in (
+            ("vision_encoder", vision_encoder),
+            ("text_decoder", text_decoder),
+        ):
+            if not isinstance(part, Mapping):
+                raise TypeError(
+                    f"Expected {name} as a dict of its arguments. Received: {part!r}. "
+                    "KerasHub's PaliGemmaBackbone takes them one by one; from_preset "
+                    "reads them from a preset."
+                )
         dtype, quantized = split_policies(dtype)
         self.vision_encoder = SigLIPEncoder(
             **vision_encoder, dtype=dtype, name="vision_encoder"

@@ -70,7 +70,12 @@ class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
 
     Args:
         backbone: The network.
-        preprocessor: From pictures and text to arrays; None to work on arrays.
+        preprocessor: From pictures and text to arrays; None to work on arrays. Both
+            may be given in KerasHub's order too, the preprocessor first.
+        **kwargs: `name`, `trainable`, and `compile`: False leaves `compile` to you.
+
+    Raises:
+        TypeError: if the backbone is of another class.
 
     Attributes:
         adapters: The LoRA adapters by name: saved, loaded, switched, merged.
@@ -84,10 +89,19 @@ class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
 
     def __init__(
         self,
-        backbone: PaliGemma2Backbone,
-        preprocessor: PaliGemma2CausalLMPreprocessor | None = None,
+        backbone: PaliGemma2Backbone | PaliGemma2CausalLMPreprocessor | None,
+        preprocessor: Any = None,
         **kwargs: Any,
     ) -> None:
+        if isinstance(preprocessor, PaliGemma2Backbone):
+            backbone, preprocessor = preprocessor, backbone
+        if not isinstance(backbone, PaliGemma2Backbone):
+            raise TypeError(
+                "Expected a PaliGemma2Backbone and a preprocessor. Received: backbone="
+                f"{type(backbone).__name__}, preprocessor="
+                f"{type(preprocessor).__name__}. Load both by "
+                "PaliGemma2CausalLM.from_preset."
+            )
         self.backbone = backbone
         self.preprocessor = preprocessor
         inputs = backbone.input
@@ -167,6 +181,7 @@ class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
         preprocessor: PaliGemma2CausalLMPreprocessor | Literal["auto"] | None = "auto",
         trainable: bool = True,
         name: str | None = None,
+        compile: bool = True,
         **overrides: Any,
     ) -> PaliGemma2CausalLM:
         """Load a model with its preprocessor.
@@ -185,9 +200,11 @@ class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
                 preset.
             tokenizer: SentencePiece file for a .npz, which has none inside.
             preprocessor: Preprocessor to use; None loads the network alone, "auto"
-                loads that of the preset.
+                loads that of the preset, if it has one.
             trainable: Whether weights are trainable.
             name: Name of the model.
+            compile: Whether to compile the model with an optimizer, loss and metrics;
+                `generate` works without.
             **overrides: Arguments of the vision encoder or text decoder by name, such
                 as `final_logit_soft_cap=None`.
 
@@ -209,7 +226,7 @@ class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
             preprocessor=preprocessor,
             **overrides,
         )
-        model = cls(backbone, preprocessor, name=name)
+        model = cls(backbone, preprocessor, name=name, compile=compile)
         if not trainable:
             model.trainable = False
         model.adapters.base_name = short_name(preset)

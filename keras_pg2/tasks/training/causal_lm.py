@@ -55,8 +55,8 @@ class CausalLM(keras_hub.models.CausalLM):
 
     backbone: PaliGemma2Backbone
     preprocessor: PaliGemma2CausalLMPreprocessor | None
-    sampler: samplers.Sampler | samplers.BeamSearch
     # What `compile` chooses by default, for a model that is not compiled.
+    sampler: samplers.Sampler | samplers.BeamSearch = samplers.get("greedy")
     _chunked = _Chunked(ResponseLoss(), [])
 
     def compile(
