@@ -42,6 +42,7 @@ ONE_BACKEND = {
     "tasks/answering/test_detection_scores": "arrays of NumPy",
     "tasks/loading": "files and options; test_causal_lm loads on each backend",
     "tasks/answering/test_predictions": "rows, records and what ends them",
+    "tasks/test_torch_module": "PyTorch alone has modules",
     "test_cli": "words of commands, and what they print",
     "test_documentation": "pages, and what they call is tested on all backends",
     "test_garbage_collection": "Python's collector",

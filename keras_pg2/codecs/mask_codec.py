@@ -18,7 +18,12 @@ import numpy as np
 from keras import ops
 from PIL import Image
 
-from keras_pg2.codecs.mask_files import RELEASED, read_network, write_network
+from keras_pg2.codecs.mask_files import (
+    RELEASED,
+    parse_network,
+    read_network,
+    write_network,
+)
 from keras_pg2.codecs.mask_network import MASK_SIZE, MaskNetwork
 from keras_pg2.codecs.segment_tokens import NUM_TOKENS, check_codes, codes_to_text
 from keras_pg2.typing import Tensor
@@ -48,6 +53,15 @@ class MaskCodec:
             ValueError: when it is another kind of file.
         """
         return cls(read_network(source))
+
+    @classmethod
+    def from_bytes(cls, content: bytes, source: str | Path) -> MaskCodec:
+        """Read the content of such a file, which errors call `source`.
+
+        Raises:
+            ValueError: if it is another kind of file.
+        """
+        return cls(parse_network(content, source))
 
     @classmethod
     @cache

@@ -8,6 +8,7 @@ what Keras wants. Widths and kernel sizes are read from the arrays.
 from __future__ import annotations
 
 import hashlib
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,16 @@ def read_network(source: str | Path) -> MaskNetwork:
             or not finite.
     """
     path = _local_file(source)
-    arrays = _read_arrays(path)
+    return parse_network(path.read_bytes(), path)
+
+
+def parse_network(content: bytes, path: str | Path) -> MaskNetwork:
+    """Return a network with the weights in a file's content; errors name the path.
+
+    Raises:
+        ValueError: as `read_network`.
+    """
+    arrays = _read_arrays(content, path)
     try:
         configuration = _infer_configuration(arrays)
     except (KeyError, ValueError, IndexError) as error:
@@ -124,15 +134,14 @@ def _infer_configuration(arrays: dict[str, np.ndarray]) -> MaskNetworkConfig:
     )
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+def _read_arrays(content: bytes, path: str | Path) -> dict[str, np.ndarray]:
     try:
-        # Opened here, as NumPy leaves a broken file open.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"Expected a whole .npz of plain arrays. Received: {path} "
-            f"({path.stat().st_size} bytes): {error}. Download it again."
+            f"({len(content)} bytes): {error}. Download it again."
         ) from error
 
 

@@ -16,13 +16,17 @@ def load_json(path: Path) -> Any:
     Raises:
         ValueError: when the file holds no JSON.
     """
+    return _parse(path.read_bytes(), path)
+
+
+def _parse(content: bytes, source: str | Path) -> Any:
     try:
-        return json.loads(path.read_text("utf-8"))
+        return json.loads(content.decode())
     except ValueError as error:
-        raise ValueError(f"Expected JSON in {path}. Received: {error}.") from error
+        raise ValueError(f"Expected JSON in {source}. Received: {error}.") from error
     except RecursionError as error:
         raise ValueError(
-            f"Expected JSON in {path}. Received: lists in lists beyond any use."
+            f"Expected JSON in {source}. Received: lists in lists beyond any use."
         ) from error
 
 
@@ -32,12 +36,21 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: when the file holds no JSON, or something else than an object.
     """
-    content = load_json(path)
-    if not isinstance(content, dict):
+    return parse_json(path.read_bytes(), path)
+
+
+def parse_json(content: bytes, source: str | Path) -> dict[str, Any]:
+    """Return the object in the content of a JSON file, which errors call `source`.
+
+    Raises:
+        ValueError: if it is not JSON, or is something other than an object.
+    """
+    value = _parse(content, source)
+    if not isinstance(value, dict):
         raise ValueError(
-            f"Expected a JSON object in {path}. Received: {type(content).__name__}."
+            f"Expected a JSON object in {source}. Received: {type(value).__name__}."
         )
-    return content
+    return value
 
 
 def write_json(content: Any, path: str | os.PathLike[str]) -> None:

@@ -6,7 +6,7 @@ D hidden_dim, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -17,6 +17,7 @@ from keras_pg2.modeling.gemma2 import Gemma2Decoder
 from keras_pg2.modeling.parts import PARTS, WITH_BLOCKS, check_parts
 from keras_pg2.modeling.quantized_layers import split_policies, with_float_policy
 from keras_pg2.modeling.siglip import SigLIPEncoder
+from keras_pg2.modeling.torch_module import TorchModule
 from keras_pg2.typing import DTypePolicy, Tensor
 
 
@@ -29,7 +30,7 @@ def with_image_axis(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
-class PaliGemma2Backbone(keras_hub.models.Backbone):
+class PaliGemma2Backbone(TorchModule, keras_hub.models.Backbone):
     """PaliGemma 2, and PaliGemma 1 by its numbers, without the output projection.
 
     Inputs, as a dictionary:
@@ -61,16 +62,28 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
         dtype: DTypePolicy = None,
         **kwargs: Any,
     ) -> None:
+        for name, part in (
+            ("vision_encoder", vision_encoder),
+            ("text_decoder", text_decoder),
+        ):
+            if not isinstance(part, Mapping):
+                raise TypeError(
+                    f"Expected {name} as a dict of its arguments. Received: {part!r}. "
+                    "KerasHub's PaliGemmaBackbone takes them one by one; from_preset "
+                    "reads them from a preset."
+                )
         dtype, quantized = split_policies(dtype)
         self.vision_encoder = SigLIPEncoder(
             **vision_encoder, dtype=dtype, name="vision_encoder"
         )
-        self.text_decoder = Gemma2Decoder(
-            **text_decoder, dtype=dtype, name="text_decoder"
-        )
+        decoder = Gemma2Decoder(**text_decoder, dtype=dtype, name="text_decoder")
+        # In the order of the graph, so that copies of the graph list weights alike.
         self.vision_projection = Dense(
-            self.text_decoder.hidden_dim, dtype=dtype, name="vision_projection"
+            decoder.hidden_dim, dtype=dtype, name="vision_projection"
         )
+        self.text_decoder = decoder
+        # Before KerasHub's own setup, after which PyTorch would list it a second time.
+        self.token_embedding = self.text_decoder.token_embedding
         for path, quantized_policy in quantized.items():
             # Before it is built, and makes its weights.
             self.find(path).dtype_policy = quantized_policy
@@ -95,7 +108,6 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
         )
         # Images may come with or without their M axis; `call` sees to it.
         self.input_spec = None
-        self.token_embedding = self.text_decoder.token_embedding
 
     @property
     def architecture(self) -> dict[str, dict[str, Any]]:
@@ -195,18 +207,40 @@ class PaliGemma2Backbone(keras_hub.models.Backbone):
 
     def call(
         self,
-        inputs: dict[str, Tensor],
+        inputs: dict[str, Tensor] | Tensor,
         training: bool | None = None,
         mask: Tensor | None = None,
+        reverse: bool = False,
         **kwargs: Any,
     ) -> Tensor:
+        """Return hidden states, or with `reverse` the logits of hidden states.
+
+        As a call, not as a method alone, the latter is seen by what copies the graph
+        of a task: `keras.models.clone_model`, and models made of its outputs.
+        """
+        if reverse:
+            return self.project_to_vocabulary(inputs)
         inputs = with_image_axis(inputs)
         if training:
             self.text_decoder.noise.advance()
         return super().call(inputs, training=training, mask=mask, **kwargs)
 
+    def compute_output_spec(
+        self,
+        inputs: Any,
+        training: bool | None = None,
+        mask: keras.KerasTensor | None = None,
+        reverse: bool = False,
+    ) -> keras.KerasTensor:
+        if not reverse:
+            return super().compute_output_spec(inputs, training, mask)
+        return keras.KerasTensor((*inputs.shape[:-1], self.vocabulary_size), "float32")
+
     def encode_images(self, images: Tensor) -> Tensor:
-        """float32[B, M, h, w, 3] in [-1, 1] -> float[B, M * I, D] for the decoder."""
+        """float32[B, M, h, w, 3] in [-1, 1] -> float[B, M * I, D] for the decoder.
+
+        [B, h, w, 3] is one image an example.
+        """
         return self.vision_projection(self.vision_encoder(images))
 
     def project_to_vocabulary(self, hidden: Tensor) -> Tensor:

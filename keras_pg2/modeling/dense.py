@@ -15,6 +15,7 @@ from keras_pg2.modeling.dropout import Dropout
 from keras_pg2.typing import Tensor
 
 
+@keras.saving.register_keras_serializable(package="keras_pg2")
 class Dense(keras.layers.Dense):
     """`keras.layers.Dense` that computes LoRA beside its kernel, not inside it.
 

@@ -94,6 +94,7 @@ def _gelu(x: Tensor) -> Tensor:
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
+@keras.saving.register_keras_serializable(package="keras_pg2")
 class SigLIPEncoder(keras.layers.Layer):
     """Image pixels to image features.
 
@@ -166,12 +167,14 @@ class SigLIPEncoder(keras.layers.Layer):
 
         Args:
             images: float[B, M, image_size, image_size, 3] in [-1, 1]. M may be
-                0: an example of text alone.
+                0: an example of text alone. Without that axis M is 1.
             training: True for dropout of LoRA.
 
         Returns:
             float[B, M * I, D].
         """
+        if len(images.shape) == 4:
+            images = images[:, None]
         batch, num_images = ops.shape(images)[:2]
         if images.shape[1] == 0:
             return ops.zeros((batch, 0, self.hidden_dim), dtype=self.compute_dtype)
@@ -191,7 +194,8 @@ class SigLIPEncoder(keras.layers.Layer):
         self, images: keras.KerasTensor, training: bool | None = None
     ) -> keras.KerasTensor:
         # Known without tracing `call`, which is most of the time it takes to build.
-        batch, num_images = images.shape[:2]
+        batch, *leading = images.shape[:-3]
+        num_images = leading[0] if leading else 1
         num_tokens = None if num_images is None else num_images * self.num_image_tokens
         shape = (batch, num_tokens, self.hidden_dim)
         return keras.KerasTensor(shape, dtype=self.compute_dtype)

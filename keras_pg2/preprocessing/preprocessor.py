@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -21,6 +22,7 @@ from keras_pg2.preprocessing.packing import (
     pad_rows,
     shift_by_one,
 )
+from keras_pg2.preprocessing.preset_files import PresetFiles
 from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
 from keras_pg2.typing import Tensor
 
@@ -57,9 +59,9 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         image_converter: a `PaliGemma2ImageConverter`; None takes images as they are,
             float32 in [-1, 1] and of the model's size.
         sequence_length: T, the number of text tokens; image tokens are not counted.
-        separator: the text between prompt and response; "" for none.
         add_start_token: whether bos comes first.
         add_end_token: whether eos ends a response.
+        separator: the text between prompt and response; "" for none.
 
     Raises:
         TypeError: if `image_converter` is of another class.
@@ -71,15 +73,17 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
     image_features: ImageFeatures | None
     """Where training takes what the vision tower made of pictures from, as
     `x["image_features"]` [B, M * I, D] instead of `x["images"]`; None for pixels."""
+    preset_files: PresetFiles | None = None
+    """What the preset it was loaded from has for detections; None without one."""
 
     def __init__(
         self,
         tokenizer: PaliGemma2Tokenizer,
         image_converter: PaliGemma2ImageConverter | None = None,
         sequence_length: int = 1024,
-        separator: str = "\n",
         add_start_token: bool = True,
         add_end_token: bool = True,
+        separator: str = "\n",
         **kwargs: Any,
     ) -> None:
         if not isinstance(image_converter, PaliGemma2ImageConverter | None):
@@ -190,13 +194,18 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
     def generate_preprocess(
         self, x: Any, sequence_length: int | None = None
     ) -> dict[str, np.ndarray]:
-        """Prepare prompts for generation; nothing is padded beyond the longest one.
+        """Prepare prompts for `generate` of a model without a preprocessor.
+
+            x = preprocessor.generate_preprocess(prompts, sequence_length=64)
+            model.preprocessor = None
+            y = model.generate(x, stop_token_ids=[preprocessor.tokenizer.end_token_id])
+            texts = preprocessor.generate_postprocess(y)
 
         Args:
             x: a prompt, prompts, or a dict of "images", "prompts" and "responses"; the
                 responses here are the beginnings the answers must have.
-            sequence_length: the most tokens a prompt with its forced beginning may
-                have; None for no limit.
+            sequence_length: P, the room for a prompt and its answer; None for that of
+                the longest prompt, which leaves none for answers.
 
         Returns:
             dict of `images` float32 [B, h, w, 3] or [B, M, h, w, 3], `token_ids` int32
@@ -207,6 +216,23 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
             TypeError, ValueError, OSError: as `call`, and as they were raised, while
                 Keras puts its own text around the errors of a call.
         """
+        return self._prepare_prompts(x, sequence_length, sequence_length)
+
+    def prepare_prompts(
+        self, x: Any, max_length: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return what `generate_preprocess` does, padded to the longest prompt only.
+
+        Args:
+            x: as in `generate_preprocess`.
+            max_length: Most tokens a prompt with its forced beginning may have; None
+                for no limit.
+        """
+        return self._prepare_prompts(x, max_length, None)
+
+    def _prepare_prompts(
+        self, x: Any, max_length: int | None, length: int | None
+    ) -> dict[str, np.ndarray]:
         examples = normalize_examples(x)
         heads = self._tokenize_prompts(examples.prompts)
         tails: list[list[int]] = [[] for _ in heads]
@@ -214,8 +240,8 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
             tails = self.tokenizer.tokenize(examples.responses)
         rows = [[*head, *tail] for head, tail in zip(heads, tails)]
         for i, row in enumerate(rows):
-            check_prompt_length(i, len(row), sequence_length)
-        length = max(len(row) for row in rows)
+            check_prompt_length(i, len(row), max_length)
+        length = length or max(len(row) for row in rows)
         packed = pad_rows(rows, heads, length, self.tokenizer.pad_token_id)
         images = self.convert_images(examples.images, len(rows))
         return {"images": images, **packed._asdict()}
@@ -297,6 +323,21 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
     def _image_shape(self) -> tuple[int, int, int]:
         height, width = self.image_size or (0, 0)
         return height, width, 3
+
+    def load_preset_assets(self, preset: str) -> None:
+        """Read the vocabulary and the small files of a preset; see KerasHub."""
+        super().load_preset_assets(preset)
+        self.preset_files = PresetFiles.read(preset)
+
+    def save_to_preset(self, preset_dir: str | Path) -> None:
+        """Write the preprocessor's part of a preset, as KerasHub does.
+
+        Args:
+            preset_dir: Directory to write into.
+        """
+        super().save_to_preset(str(preset_dir))
+        if self.preset_files is not None:
+            self.preset_files.save(preset_dir)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, for saving."""

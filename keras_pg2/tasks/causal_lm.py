@@ -17,7 +17,9 @@ from keras_pg2.conversion.from_model import write_model
 from keras_pg2.conversion.keras.preset import leave_lora_out_of_count
 from keras_pg2.generation.compilation import CompiledFunctions
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.modeling.torch_module import TorchModule
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
+from keras_pg2.preprocessing.preset_files import PresetFiles
 from keras_pg2.tasks.adapters.base import short_name
 from keras_pg2.tasks.adapters.layers import Targets
 from keras_pg2.tasks.adapters.registry import Adapters
@@ -34,6 +36,9 @@ from keras_pg2.tasks.training import causal_lm as training
 from keras_pg2.tasks.training.feature_caching import hidden_of_features
 from keras_pg2.typing import DTypePolicy, Tensor
 
+_BASE_NAME_FILE = "base_name.txt"
+"""In the assets of an archive: the name of the checkpoint that adapters belong to."""
+
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
 class KeepText(keras.layers.Layer):
@@ -45,24 +50,13 @@ class KeepText(keras.layers.Layer):
     def call(self, hidden: Tensor, token_ids: Tensor) -> Tensor:
         return hidden[:, ops.shape(hidden)[1] - ops.shape(token_ids)[1] :]
 
-
-class VocabularyLogits(keras.layers.Layer):
-    """float[B, T, D] hidden states -> float32[B, T, V] logits of a backbone.
-
-    A layer, as the model would else keep the embedding as it was when it was made. Its
-    weights are those of the backbone, and stay there.
-    """
-
-    def __init__(self, backbone: PaliGemma2Backbone, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.project = backbone.project_to_vocabulary
-
-    def call(self, hidden: Tensor) -> Tensor:
-        return self.project(hidden)
+    def get_config(self) -> dict[str, Any]:
+        """Keras' own; without this method Keras refuses a dtype that is no name."""
+        return super().get_config()
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
-class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
+class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
     """PaliGemma 2 (or PaliGemma 1), from pictures and prompts to text.
 
     Called on the backbone's inputs it gives float32[B, T, V] logits, one
@@ -76,7 +70,12 @@ class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
 
     Args:
         backbone: The network.
-        preprocessor: From pictures and text to arrays; None to work on arrays.
+        preprocessor: From pictures and text to arrays; None to work on arrays. Both
+            may be given in KerasHub's order too, the preprocessor first.
+        **kwargs: `name`, `trainable`, and `compile`: False leaves `compile` to you.
+
+    Raises:
+        TypeError: if the backbone is of another class.
 
     Attributes:
         adapters: The LoRA adapters by name: saved, loaded, switched, merged.
@@ -86,30 +85,37 @@ class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
 
     backbone_cls = PaliGemma2Backbone
     preprocessor_cls = PaliGemma2CausalLMPreprocessor
+    _is_from_config = False
 
     def __init__(
         self,
-        backbone: PaliGemma2Backbone,
-        preprocessor: PaliGemma2CausalLMPreprocessor | None = None,
+        backbone: PaliGemma2Backbone | PaliGemma2CausalLMPreprocessor | None,
+        preprocessor: Any = None,
         **kwargs: Any,
     ) -> None:
+        if isinstance(preprocessor, PaliGemma2Backbone):
+            backbone, preprocessor = preprocessor, backbone
+        if not isinstance(backbone, PaliGemma2Backbone):
+            raise TypeError(
+                "Expected a PaliGemma2Backbone and a preprocessor. Received: backbone="
+                f"{type(backbone).__name__}, preprocessor="
+                f"{type(preprocessor).__name__}. Load both by "
+                "PaliGemma2CausalLM.from_preset."
+            )
         self.backbone = backbone
         self.preprocessor = preprocessor
         inputs = backbone.input
         hidden = KeepText(dtype=backbone.dtype_policy, name="keep_text")(
             backbone(inputs), inputs["token_ids"]
         )
-        logits = VocabularyLogits(backbone, dtype=backbone.dtype_policy, name="logits")(
-            hidden
-        )
+        logits = backbone(hidden, reverse=True)
         super().__init__(inputs=inputs, outputs=logits, **kwargs)
         # Images may come with or without their M axis; the backbone sees to it.
         self.input_spec = None
         # Tracked here, so that files of weights go without.
         self._noise_generator = backbone.text_decoder.noise.generator
         self._functions = CompiledFunctions(self)
-        self._detection_files = DetectionFiles(None)
-        self.adapters = Adapters(backbone, self._forget_compiled)
+        self.adapters = Adapters(backbone, self._forget_compiled, self._preset_name)
 
     def _compute_hidden(
         self, inputs: dict[str, Tensor], training: bool | None = None
@@ -119,6 +125,43 @@ class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
         else:
             hidden = self.backbone(inputs, training=training)
         return self.get_layer("keep_text")(hidden, inputs["token_ids"])
+
+    @property
+    def preprocessor(self) -> PaliGemma2CausalLMPreprocessor | None:
+        """From pictures and text to arrays; None to work on arrays."""
+        return getattr(self, "_preprocessor", None)
+
+    @preprocessor.setter
+    def preprocessor(self, preprocessor: PaliGemma2CausalLMPreprocessor | None) -> None:
+        if getattr(self.preprocessor, "preset_files", None) is not None:
+            # What the preset had stays with the model.
+            self._keep_files()
+            self.adapters.base_name = self.adapters.base_name
+        self._preprocessor = preprocessor
+
+    def _preset_name(self) -> str:
+        """Name of the preset that network and preprocessor were loaded from; or ""."""
+        files = getattr(self.preprocessor, "preset_files", None)
+        return short_name(files.preset) if files and self._is_from_config else ""
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> PaliGemma2CausalLM:
+        """Build a task with a network and a preprocessor of its own, as KerasHub."""
+        task = super().from_config(config)
+        task._is_from_config = True  # noqa: SLF001
+        return task
+
+    def save_assets(self, dir_path: str) -> None:
+        """Write what an archive of Keras keeps besides the configuration."""
+        self._detection_files.save(Path(dir_path))
+        (Path(dir_path) / _BASE_NAME_FILE).write_text(self.adapters.base_name, "utf-8")
+
+    def load_assets(self, dir_path: str) -> None:
+        """Read what `save_assets` wrote."""
+        self._own_files = DetectionFiles(PresetFiles.read(dir_path))
+        name_file = Path(dir_path) / _BASE_NAME_FILE
+        if name_file.is_file():
+            self.adapters.base_name = name_file.read_text("utf-8")
 
     def _forget_compiled(self, everything: bool) -> None:
         """Forget steps, to which what trains is fixed, and LoRA's scale to the rest."""
@@ -138,6 +181,7 @@ class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
         preprocessor: PaliGemma2CausalLMPreprocessor | Literal["auto"] | None = "auto",
         trainable: bool = True,
         name: str | None = None,
+        compile: bool = True,
         **overrides: Any,
     ) -> PaliGemma2CausalLM:
         """Load a model with its preprocessor.
@@ -156,9 +200,11 @@ class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
                 preset.
             tokenizer: SentencePiece file for a .npz, which has none inside.
             preprocessor: Preprocessor to use; None loads the network alone, "auto"
-                loads that of the preset.
+                loads that of the preset, if it has one.
             trainable: Whether weights are trainable.
             name: Name of the model.
+            compile: Whether to compile the model with an optimizer, loss and metrics;
+                `generate` works without.
             **overrides: Arguments of the vision encoder or text decoder by name, such
                 as `final_logit_soft_cap=None`.
 
@@ -180,12 +226,11 @@ class PaliGemma2CausalLM(answering.CausalLM, training.CausalLM):
             preprocessor=preprocessor,
             **overrides,
         )
-        model = cls(backbone, preprocessor, name=name)
+        model = cls(backbone, preprocessor, name=name, compile=compile)
         if not trainable:
             model.trainable = False
         model.adapters.base_name = short_name(preset)
-        if load_weights:
-            model._detection_files = DetectionFiles.of_preset(preset)
+        model._own_files = DetectionFiles.of_preset(preset)
         return model
 
     def save_to_preset(self, preset_dir: str | Path, **kwargs: Any) -> None:

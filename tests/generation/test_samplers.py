@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import keras_hub
 import numpy as np
 import pytest
@@ -85,6 +86,17 @@ def test_seed_reproduces_and_differs():
     np.testing.assert_array_equal(first, sampler.draw_uniforms(2, 5)[:, :3])
     np.testing.assert_array_equal(first, sampler.draw_uniforms(7, 3)[:2])
     assert not np.array_equal(first, sampler.draw_uniforms(2, 3, seed=2))
+
+
+def test_keras_own_seed_makes_calls_without_a_seed_repeatable():
+    sampler = Sampler(temperature=1.0)
+    runs = []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(seed)
+        runs.append([sampler.draw_uniforms(2, 3) for _ in range(2)])
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+    assert not np.array_equal(*runs[0])
 
 
 @pytest.mark.parametrize(

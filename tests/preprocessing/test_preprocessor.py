@@ -234,6 +234,16 @@ def test_generation_is_padded_to_the_longest_prompt_only(preprocessor, tokenizer
     assert arrays["images"].shape == (2, 0, 28, 28, 3)
 
 
+def test_a_given_length_leaves_room_for_the_answer(preprocessor):
+    prompts = ["<loc0000>", "<loc0000><loc0001>"]
+    short = preprocessor.generate_preprocess(prompts)
+    padded = preprocessor.generate_preprocess(prompts, sequence_length=9)
+    for name, value in (("token_ids", PAD), ("padding_mask", 0), ("response_mask", 0)):
+        assert padded[name].shape == (2, 9)
+        np.testing.assert_array_equal(padded[name][:, :4], short[name])
+        assert (padded[name][:, 4:] == value).all()
+
+
 def test_forced_beginning_of_an_answer(preprocessor, tokenizer):
     arrays = preprocessor.generate_preprocess(
         {"prompts": ["<loc0000>", "<loc0000>"], "responses": ["<loc0003>", ""]}

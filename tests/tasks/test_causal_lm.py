@@ -208,6 +208,19 @@ def test_an_answer_may_outgrow_the_sequence_length(raw, task):
     assert text == task.preprocessor.generate_postprocess(expected)[0]
 
 
+def test_preprocessing_apart_from_the_model_gives_the_same_answers(task, pixels):
+    """The pattern of KerasHub's documentation."""
+    prompts = ["ocr", "answer en what is this?"]
+    inputs = {"images": pixels, "prompts": prompts}
+    raw = PaliGemma2CausalLM(task.backbone, task.preprocessor)
+    arrays = raw.preprocessor.generate_preprocess(inputs, sequence_length=20)
+    raw.preprocessor = None
+    answers = raw.generate(arrays, stop_token_ids=None)
+    assert answers["padding_mask"].sum(axis=1).tolist() == [20, 20]
+    expected = task.generate(inputs, max_length=20, stop_token_ids=None)
+    assert task.preprocessor.generate_postprocess(answers) == expected
+
+
 def test_arrays_without_a_preprocessor_are_checked(raw):
     inputs = random_inputs([3, 5])
     options = {"max_new_tokens": 2, "stop_token_ids": np.array([1, 2])}

@@ -67,20 +67,31 @@ class Adapters:
         backbone: Network of the model.
         forget_compiled: Called after a change with True if everything that was compiled
             is out of date, False if only the training steps are.
-
-    Attributes:
-        base_name: Name of the checkpoint that the adapters belong to.
+        preset_name: Returns the name of the preset, where that is known.
     """
 
     def __init__(
-        self, backbone: PaliGemma2Backbone, forget_compiled: Callable[[bool], None]
+        self,
+        backbone: PaliGemma2Backbone,
+        forget_compiled: Callable[[bool], None],
+        preset_name: Callable[[], str] = lambda: "",
     ) -> None:
         self._backbone = backbone
         self._forget_compiled = forget_compiled
+        self._preset_name = preset_name
         self._known: dict[str, Adapter] = {}
         self._active: str | None = None
         self._merged: _Merged | None = None
-        self.base_name = ""
+        self._base_name = ""
+
+    @property
+    def base_name(self) -> str:
+        """Name of the checkpoint that the adapters belong to; "" if it is not known."""
+        return self._base_name or self._preset_name()
+
+    @base_name.setter
+    def base_name(self, name: str) -> None:
+        self._base_name = name
 
     @property
     def names(self) -> list[str]:

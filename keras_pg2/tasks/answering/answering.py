@@ -163,7 +163,7 @@ def encode_images(
     if isinstance(images, list | tuple):
         inputs = {"images": list(images), "prompts": [""] * len(images)}
     if model.preprocessor is not None:
-        images = model.preprocessor.generate_preprocess(inputs)["images"]
+        images = model.preprocessor.prepare_prompts(inputs)["images"]
     arrays = with_image_axis({"images": ops.convert_to_numpy(images)})
     count = len(arrays["images"])
     padded = rows.pad_rows(arrays["images"].astype(np.float32))

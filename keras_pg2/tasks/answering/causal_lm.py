@@ -76,7 +76,25 @@ class CausalLM:
     preprocessor: PaliGemma2CausalLMPreprocessor | None
     sampler: Sampler | BeamSearch
     _functions: CompiledFunctions
-    _detection_files: DetectionFiles
+    _own_files: DetectionFiles | None = None
+
+    @property
+    def _detection_files(self) -> DetectionFiles:
+        """Those that were loaded or set, otherwise those of the preprocessor's preset.
+
+        KerasHub's loader tells the preprocessor alone what preset it loads.
+        """
+        if self._own_files is None:
+            files = getattr(self.preprocessor, "preset_files", None)
+            if files is None:
+                return DetectionFiles()
+            self._own_files = DetectionFiles(files)
+        return self._own_files
+
+    def _keep_files(self) -> DetectionFiles:
+        """Return those files after making them the model's own."""
+        self._own_files = self._detection_files
+        return self._own_files
 
     def make_generate_function(
         self, with_scores: bool = False
@@ -381,7 +399,7 @@ class CausalLM:
 
     @mask_codec.setter
     def mask_codec(self, codec: MaskCodec | None) -> None:
-        self._detection_files.mask_codec = codec
+        self._keep_files().mask_codec = codec
 
     @property
     def score_calibration(self) -> ScoreCalibration | None:
@@ -394,7 +412,7 @@ class CausalLM:
 
     @score_calibration.setter
     def score_calibration(self, calibration: ScoreCalibration | None) -> None:
-        self._detection_files.score_calibration = calibration
+        self._keep_files().score_calibration = calibration
 
     # A path is a sequence of texts too, but is taken as a path.
     @overload

@@ -26,6 +26,11 @@ from keras_pg2.generation.samplers import BeamSearch
 from keras_pg2.preprocessing import prompts
 from keras_pg2.preprocessing.images import open_image
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
+from keras_pg2.preprocessing.preset_files import (
+    CALIBRATION_FILE,
+    CODEC_FILE,
+    PresetFiles,
+)
 from keras_pg2.tasks.answering.answering import answer_with_scores
 from keras_pg2.tasks.answering.detection_scores import (
     ScoreCalibration,
@@ -45,8 +50,6 @@ Labels: TypeAlias = Sequence[str] | Sequence[Sequence[str]]
 Asked = Literal["together", "each", "both"]
 BOTH_OVERLAP = 0.5
 """IoU over which what was found in both ways is one thing."""
-CODEC_FILE = "mask_codec.npz"
-"""In a preset's directory; without one the codec of the released checkpoints is it."""
 
 
 class Thresholds(TypedDict, total=False):
@@ -160,34 +163,43 @@ def _joined(parts: list[Detections], options: DetectionOptions) -> Detections:
 
 
 class DetectionFiles:
-    """What a preset has for detection besides its network, read when it is needed.
+    """What a model has for detection besides its network.
 
     Args:
-        directory: Directory of a preset; None if there is none.
+        files: Those of a preset, of which the codec is made when it is needed.
+
+    Attributes:
+        score_calibration: Calibration of scores, if there is one.
+
+    Raises:
+        ValueError: if the calibration is damaged.
     """
 
-    def __init__(self, directory: Path | None) -> None:
-        self._directory = directory
+    def __init__(self, files: PresetFiles | None = None) -> None:
+        self._preset, contents = files or PresetFiles("", {})
         self._codec: MaskCodec | None = None
+        self._codec_file = contents.get(CODEC_FILE)
         self.score_calibration: ScoreCalibration | None = None
-        if directory is not None:
-            self.score_calibration = ScoreCalibration.from_directory(directory)
+        if CALIBRATION_FILE in contents:
+            self.score_calibration = ScoreCalibration.from_bytes(
+                contents[CALIBRATION_FILE], f"{self._preset}/{CALIBRATION_FILE}"
+            )
 
     @classmethod
     def of_preset(cls, preset: str | Path) -> DetectionFiles:
         """Return those of what `from_preset` has put on this machine."""
         found = resolve(preset)
         if isinstance(found, Preset):
-            return cls(None)
+            return cls()
         path = found if isinstance(found, Path) else locate(found)
-        return cls(path.absolute() if path.is_dir() else None)
+        return cls(PresetFiles.read(str(path)) if path.is_dir() else None)
 
     @property
     def mask_codec(self) -> MaskCodec | None:
         """The one that was set, or the preset's own; None if there is neither."""
-        if self._codec is None and self._directory is not None:
-            path = self._directory / CODEC_FILE
-            self._codec = MaskCodec.from_file(path) if path.is_file() else None
+        if self._codec is None and self._codec_file is not None:
+            source = f"{self._preset}/{CODEC_FILE}"
+            self._codec = MaskCodec.from_bytes(self._codec_file, source)
         return self._codec
 
     @mask_codec.setter
@@ -195,7 +207,9 @@ class DetectionFiles:
         self._codec = codec
 
     def save(self, directory: Path) -> None:
-        """Write the codec and the calibration, if there are any."""
+        """Write the codec and the calibration; what there is none of is removed."""
+        for name in (CODEC_FILE, CALIBRATION_FILE):
+            (directory / name).unlink(missing_ok=True)
         if self.mask_codec is not None:
             self.mask_codec.save(directory / CODEC_FILE)
         if self.score_calibration is not None:

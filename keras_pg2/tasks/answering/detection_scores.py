@@ -17,12 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pg2.files.json_files import read_json
+from keras_pg2.files.json_files import parse_json
+from keras_pg2.preprocessing.preset_files import CALIBRATION_FILE
 from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
 from keras_pg2.tasks.answering.answers import ScoredAnswer
 
-CALIBRATION_FILE = "detection_scores.json"
-"""In a preset's directory."""
 NUM_FEATURES = 3
 
 
@@ -59,16 +58,23 @@ class ScoreCalibration:
             ValueError: when the file holds something else.
         """
         path = Path(directory) / CALIBRATION_FILE
-        if not path.is_file():
-            return None
-        values = read_json(path)
+        return cls.from_bytes(path.read_bytes(), path) if path.is_file() else None
+
+    @classmethod
+    def from_bytes(cls, content: bytes, source: str | Path) -> ScoreCalibration:
+        """Read the content of the file, which errors call `source`.
+
+        Raises:
+            ValueError: if it holds something else.
+        """
+        values = parse_json(content, source)
         try:
             weights = [float(weight) for weight in values["weights"]]
             first, others, label = weights
             bias, fitted_on = float(values["bias"]), str(values.get("fitted_on", ""))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"Expected bias and {NUM_FEATURES} weights in {path}, received "
+                f"Expected bias and {NUM_FEATURES} weights in {source}, received "
                 f"{values}: {error}. Copy the preset again."
             ) from error
         return cls(bias, (first, others, label), fitted_on)

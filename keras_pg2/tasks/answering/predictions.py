@@ -221,7 +221,7 @@ def _group(
 ) -> Iterator[list[tuple[int, Row, int]]]:
     """Batches of rows of like length, and as many pictures."""
     while window := list(itertools.islice(rows, batch_size * BATCHES_OF_A_WINDOW)):
-        arrays = preprocessor.generate_preprocess([row.prompt for _, row in window])
+        arrays = preprocessor.prepare_prompts([row.prompt for _, row in window])
         lengths = arrays["padding_mask"].sum(axis=1).tolist()
 
         def shape(entry: tuple[int, Row, int]) -> tuple[int, int]:
@@ -260,7 +260,7 @@ def _answer_batch(
         return
     prompts = [entry.row.prompt for entry in readable]
     length = options.max_length or preprocessor.sequence_length
-    arrays = preprocessor.generate_preprocess(prompts, sequence_length=length)
+    arrays = preprocessor.prepare_prompts(prompts, length)
     # [h, w, 3] -> [1, h, w, 3]; several pictures as they are.
     arrays["images"] = np.stack([p[None] if p.ndim == 3 else p for p in pictures])
     prepared = Prepared(arrays, make_request(model, arrays, options), True)

@@ -211,7 +211,7 @@ def preprocess(
     else:
         is_batched = normalize_examples(inputs).is_batched
         length = max_length or preprocessor.sequence_length
-        arrays = preprocessor.generate_preprocess(inputs, sequence_length=length)
+        arrays = preprocessor.prepare_prompts(inputs, length)
     if features is not None:
         arrays = {**arrays, "image_embeddings": _check_features(features, arrays)}
         del arrays["images"]

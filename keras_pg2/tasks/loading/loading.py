@@ -29,6 +29,7 @@ OPTIONS = (
     "preprocessor",
     "trainable",
     "name",
+    "compile",
 )
 """What `from_preset` takes beside arguments of the network."""
 
@@ -131,8 +132,10 @@ def _override(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> Checkpoin
 def _load_preprocessor(
     checkpoint: Checkpoint, sequence_length: int | None
 ) -> PaliGemma2CausalLMPreprocessor | None:
-    """Build the preprocessor of a checkpoint; None if it has no tokenizer."""
+    """Build the preprocessor of a checkpoint; None if it was saved without one."""
     if checkpoint.format == "preset":
+        if not _has_preprocessor(checkpoint.path):
+            return None
         # Keras reads its own, which may have other options than those of `Checkpoint`.
         check_preprocessor_files(checkpoint.path)
         path = str(checkpoint.path)
@@ -147,6 +150,15 @@ def _load_preprocessor(
     if sequence_length is not None:
         preprocessor.sequence_length = sequence_length
     return preprocessor
+
+
+def _has_preprocessor(directory: Path) -> bool:
+    """Return whether a preset of ours was saved with a preprocessor."""
+    task = directory / "task.json"
+    if not task.is_file():
+        return any((directory / name).exists() for name in PREPROCESSOR_FILES)
+    config = read_json(task).get("config")
+    return not isinstance(config, dict) or config.get("preprocessor") is not None
 
 
 PREPROCESSOR_FILES = (

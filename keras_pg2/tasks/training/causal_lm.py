@@ -55,8 +55,8 @@ class CausalLM(keras_hub.models.CausalLM):
 
     backbone: PaliGemma2Backbone
     preprocessor: PaliGemma2CausalLMPreprocessor | None
-    sampler: samplers.Sampler | samplers.BeamSearch
     # What `compile` chooses by default, for a model that is not compiled.
+    sampler: samplers.Sampler | samplers.BeamSearch = samplers.get("greedy")
     _chunked = _Chunked(ResponseLoss(), [])
 
     def compile(
@@ -185,7 +185,7 @@ class CausalLM(keras_hub.models.CausalLM):
     def call(
         self, inputs: dict[str, Tensor], training: bool | None = None, **kwargs: Any
     ) -> Tensor:
-        return self.get_layer("logits")(self._compute_hidden(inputs, training))
+        return self.backbone(self._compute_hidden(inputs, training), reverse=True)
 
     def _takes_states(self) -> bool:
         """Return whether steps go by hidden states, as nothing asks for logits.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 
+import keras_hub
 import numpy as np
 import pytest
 from keras import ops
 
-from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2 import PaliGemma2Backbone, PaliGemma2CausalLM
 from keras_pg2.catalogue import download
 from keras_pg2.catalogue.names import PRESETS
 from keras_pg2.conversion.from_model import write_model
@@ -94,6 +96,77 @@ def test_name_and_trainable(preset):
     assert task.name == "mine"
     assert not task.trainable_weights
     assert PaliGemma2CausalLM.from_preset(str(preset)).trainable_weights
+
+
+DOORS = {"ours": PaliGemma2CausalLM, "KerasHub's": keras_hub.models.CausalLM}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_the_options_of_keras_hub(preset, door):
+    task = DOORS[door].from_preset(
+        str(preset),
+        False,
+        preprocessor=None,
+        compile=False,
+        trainable=False,
+        name="mine",
+        dtype="bfloat16",
+    )
+    assert type(task) is PaliGemma2CausalLM
+    assert (task.preprocessor, task.name, task.compiled) == (None, "mine", False)
+    assert task.trainable_weights == []
+    assert {weight.dtype for weight in task.weights} == {"bfloat16"}
+
+
+def test_a_model_that_is_not_compiled_generates(preset):
+    options = {"max_new_tokens": 3, "stop_token_ids": None}
+    texts = [
+        PaliGemma2CausalLM.from_preset(preset, compile=choice).generate(
+            "ocr", **options
+        )
+        for choice in (False, True)
+    ]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_preset_that_was_saved_without_a_preprocessor(tmp_path, door):
+    bare = PaliGemma2CausalLM(random_task().backbone)
+    bare.save_to_preset(tmp_path)
+    loaded = DOORS[door].from_preset(str(tmp_path))
+    assert loaded.preprocessor is None
+    inputs = random_inputs([5])
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(loaded(inputs)),
+        ops.convert_to_numpy(bare(inputs)),
+        atol=1e-5,
+    )
+
+
+def test_a_backbone_alone_is_a_preset(tmp_path):
+    random_task().backbone.save_to_preset(str(tmp_path))
+    assert PaliGemma2CausalLM.from_preset(tmp_path).preprocessor is None
+
+
+def test_backbone_and_preprocessor_in_any_order():
+    task = random_task()
+    parts = task.preprocessor, task.backbone
+    swapped = PaliGemma2CausalLM(*parts, compile=False)
+    assert (swapped.preprocessor, swapped.backbone) == parts
+    assert PaliGemma2CausalLM(None, task.backbone).preprocessor is None
+    with pytest.raises(TypeError, match="Expected a PaliGemma2Backbone"):
+        PaliGemma2CausalLM(task.preprocessor)
+    with pytest.raises(TypeError, match="vision_encoder as a dict"):
+        PaliGemma2Backbone(1000, 28)
+
+
+def test_the_preprocessors_arguments_are_in_keras_hubs_order():
+    own = random_task().preprocessor
+    theirs = inspect.signature(keras_hub.models.PaliGemmaCausalLMPreprocessor)
+    names = [n for n, p in theirs.parameters.items() if p.kind is not p.VAR_KEYWORD]
+    values = [own.tokenizer, own.image_converter, 9, False, False]
+    made = type(own)(*values)
+    assert [getattr(made, name) for name in names] == values
 
 
 @pytest.mark.parametrize(("to", "name"), [("npz", "m.npz"), ("sbs", "m.sbs")])
