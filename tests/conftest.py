@@ -38,6 +38,7 @@ ONE_BACKEND = {
     "test_cli": "words of commands, and what they print",
     "test_garbage_collection": "Python's collector",
     "test_layout": "sources",
+    "test_presets": "files, and the sizes of networks without memory",
     "test_train_benchmark": "a script",
 }
 """Tests of what no backend can change, and what that is; PyTorch alone runs them.

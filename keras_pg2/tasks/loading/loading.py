@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from keras_pg2.catalogue.architecture import override_architecture, variable_shapes
 from keras_pg2.catalogue.names import Preset, locate, near_names, resolve
-from keras_pg2.catalogue.released import PRESETS
 from keras_pg2.checks.dtypes import POLICIES, check_dtype
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
@@ -17,6 +17,8 @@ from keras_pg2.conversion.to_preprocessor import build_preprocessor
 from keras_pg2.files.json_files import read_json
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.cpu import has_accelerator
+from keras_pg2.modeling.gemma2 import Gemma2Decoder
+from keras_pg2.modeling.siglip import SigLIPEncoder
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.loading.filling import build_backbone
 from keras_pg2.typing import DTypePolicy
@@ -32,8 +34,18 @@ OPTIONS = (
 )
 """What `from_preset` takes beside arguments of the network."""
 
-_RELEASED = PRESETS["pali_gemma2_pt_3b_224"].architecture
-ARGUMENTS = (*_RELEASED, *dict.fromkeys(n for p in _RELEASED.values() for n in p))
+_PARTS = {"vision_encoder": SigLIPEncoder, "text_decoder": Gemma2Decoder}
+ARGUMENTS = tuple(
+    dict.fromkeys(
+        name
+        for names in (
+            _PARTS,
+            *(inspect.signature(p).parameters for p in _PARTS.values()),
+        )
+        for name in names
+        if name != "kwargs"
+    )
+)
 """What `from_preset` can override of the network."""
 
 
@@ -74,7 +86,7 @@ def load_parts(
 
 def _check_names(overrides: Mapping[str, Any]) -> None:
     """Raise TypeError for names that mean nothing, before anything is downloaded."""
-    known = [*OPTIONS, *ARGUMENTS, "dropout"]
+    known = [*OPTIONS, *ARGUMENTS]
     unknown = [name for name in overrides if name not in known]
     if unknown:
         near = near_names(unknown[0], known)
@@ -96,7 +108,12 @@ def _open(
             format="released",
             path=Path(found.name),
             architecture=found.architecture,
-            preprocessing=Preprocessing(None, found.sequence_length),
+            preprocessing=Preprocessing(
+                None
+                if tokenizer is None
+                else Path(tokenizer).expanduser().read_bytes(),
+                found.sequence_length,
+            ),
         )
     checkpoint = open_checkpoint(locate(preset), tokenizer, with_weights=load_weights)
     if not isinstance(found, Preset):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import numpy as np
@@ -11,7 +10,6 @@ from keras import ops
 
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.catalogue import download
-from keras_pg2.catalogue.names import PRESETS
 from keras_pg2.conversion.from_model import write_model
 from keras_pg2.tasks.loading import loading
 from tests.tiny_models import random_task
@@ -185,19 +183,6 @@ def test_damaged_weight_file(preset):
 def test_unknown_name_has_near_matches():
     with pytest.raises(ValueError, match="pali_gemma2_mix_3b_224"):
         PaliGemma2CausalLM.from_preset("pali_gema2_mix_3b_224")
-
-
-def test_a_released_name_without_weights_needs_no_files(monkeypatch):
-    name = "pali_gemma2_pt_3b_224"
-    small = random_task().backbone
-    config = small.get_config()
-    parts = {part: config[part] for part in ("vision_encoder", "text_decoder")}
-    preset = dataclasses.replace(PRESETS[name], **parts)
-    monkeypatch.setitem(PRESETS, name, preset)
-    task = PaliGemma2CausalLM.from_preset(name, load_weights=False, sliding_window=9)
-    assert task.preprocessor is None
-    assert task.backbone.count_params() == small.count_params()
-    assert task.backbone.text_decoder.sliding_window == 9
 
 
 @pytest.mark.parametrize(("kind", "length"), [("pt", 128), ("mix", 256)])
