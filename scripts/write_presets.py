@@ -326,9 +326,12 @@ def describe(released: Released) -> dict[str, Any]:
     measured = _measure(decoder, side)
     count = measured.num_parameters
     in_files = count + NUM_EXTRA_ROWS * architecture["text_decoder"]["hidden_dim"]
+    generation = "PaliGemma 2" if released.generation == 2 else "PaliGemma"
+    network = f"{generation} with the {decoder} decoder, pictures of {side} x {side}."
     return {
         "parameter_count": count,
         "tasks": ["CausalLM"],
+        "description": f"{network} {PURPOSE[released.kind]}",
         "kind": released.kind,
         "license": "gemma",
         "kaggle_handle": released.kaggle_handle,
@@ -448,7 +451,6 @@ def _serialize(layer: keras.layers.Layer) -> dict[str, Any]:
 
 def model_card(released: Released, metadata: Mapping[str, Any]) -> str:
     """Return the README.md of a checkpoint."""
-    generation = "PaliGemma 2" if released.generation == 2 else "PaliGemma"
     side, kind = released.image_size, released.kind
     repository = metadata["huggingface_id"]
     notes = []
@@ -469,7 +471,7 @@ tags:
 
 # {released.name}
 
-{generation} with the {released.decoder} decoder. {PURPOSE[kind]}
+{metadata["description"]}
 
 | | |
 |---|---|
@@ -558,8 +560,13 @@ def bundled_metadata(directory: Path) -> dict[str, Any]:
     config = json.loads((directory / "config.json").read_text("utf-8"))["config"]
     parts = ("vision_encoder", "text_decoder")
     sizes = memory_bytes({part: config[part] for part in parts})
-    computed = {"kind": "scenes", "license": "apache-2.0", "memory_bytes": sizes}
-    return {**metadata, **computed}
+    return {
+        **metadata,
+        "description": "PaliGemma 2, small and trained from scratch on drawn scenes.",
+        "kind": "scenes",
+        "license": "apache-2.0",
+        "memory_bytes": sizes,
+    }
 
 
 def all_files(root: Path = ROOT) -> dict[Path, str]:

@@ -35,6 +35,7 @@ ONE_BACKEND = {
     "tasks/answering/test_detecting": "prompts, and the reading of answers",
     "tasks/answering/test_detection_scores": "arrays of NumPy",
     "tasks/answering/test_predictions": "rows, records and what ends them",
+    "tasks/loading/test_registration": "names, options and files",
     "test_cli": "words of commands, and what they print",
     "test_garbage_collection": "Python's collector",
     "test_layout": "sources",

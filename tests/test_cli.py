@@ -509,7 +509,7 @@ def test_presets(run) -> None:
 
 
 def test_a_released_model_is_downloaded(run, picture, monkeypatch) -> None:
-    def refuse(uri: str) -> Path:
+    def refuse(uri: str, with_weights: bool) -> Path:
         raise PermissionError(f"no access to {uri}")
 
     monkeypatch.setattr(download, "download", refuse)

@@ -22,6 +22,13 @@ def bundled_presets() -> dict[str, Path]:
     return {path.name: path for path in sorted(whole, key=_date_saved)}
 
 
+def bundled_names() -> dict[str, Path]:
+    """Name and directory of the bundled presets, the alias of the newest among them."""
+    bundled = bundled_presets()
+    nanos = [path for name, path in bundled.items() if name.startswith(NANO_ALIAS)]
+    return {**bundled, **({NANO_ALIAS: nanos[-1]} if nanos else {})}
+
+
 def _date_saved(preset: Path) -> tuple[str, str]:
     """KerasHub's metadata has dates that sort as text."""
     metadata = preset / "metadata.json"
@@ -48,12 +55,9 @@ def resolve(name_or_path: str | Path) -> Preset | Path | str:
     released = PRESETS.find(name)
     if released is not None:
         return released
-    bundled = bundled_presets()
+    bundled = bundled_names()
     if name in bundled:
         return bundled[name]
-    nanos = [path for key, path in bundled.items() if key.startswith(NANO_ALIAS)]
-    if name == NANO_ALIAS and nanos:
-        return nanos[-1]
     path = _as_path(name)
     if path is not None and path.resolve().parent == PRESETS.root.resolve():
         # Its weights are where those of its name are.
@@ -62,7 +66,7 @@ def resolve(name_or_path: str | Path) -> Preset | Path | str:
         return path
     if "://" in name:
         return name
-    near = near_names(name, [*bundled, NANO_ALIAS, *PRESETS])
+    near = near_names(name, [*bundled, *PRESETS])
     raise ValueError(
         "Expected the name of a preset, an existing directory or .npz or .sbs file, or "
         "a URI such as "
@@ -93,7 +97,7 @@ def _as_path(name: str) -> Path | None:
         return None
 
 
-def locate(name_or_path: str | Path) -> Path:
+def locate(name_or_path: str | Path, with_weights: bool = True) -> Path:
     """The files of a model on this machine, downloaded if they are not there yet.
 
     A released checkpoint comes from Hugging Face, unless it is named by its
@@ -102,6 +106,7 @@ def locate(name_or_path: str | Path) -> Path:
 
     Args:
         name_or_path: as for `resolve`.
+        with_weights: False downloads no weights.
 
     Raises:
         ValueError: when the name stands for nothing.
@@ -113,4 +118,4 @@ def locate(name_or_path: str | Path) -> Path:
     uri = str(name_or_path)
     if isinstance(found, Preset) and "://" not in uri:
         uri = f"hf://{found.huggingface_id}"
-    return download.download(uri)
+    return download.download(uri, with_weights)

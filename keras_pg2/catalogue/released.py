@@ -26,6 +26,7 @@ class Preset:
 
     Attributes:
         name: the name `from_preset` takes.
+        directory: the files that describe it.
         kind: "pt" (pretrained, to be fine-tuned), "mix" (many tasks) or "ft_docci"
             (long captions).
         license: name of the licence, as Hugging Face has it.
@@ -42,6 +43,7 @@ class Preset:
     """
 
     name: str
+    directory: Path
     kind: str
     license: str
     sequence_length: int
@@ -122,6 +124,7 @@ def read_preset(directory: Path) -> Preset:
     metadata = read_json(directory / "metadata.json")
     return Preset(
         name=directory.name,
+        directory=directory,
         kind=metadata["kind"],
         license=metadata["license"],
         sequence_length=metadata["sequence_length"],

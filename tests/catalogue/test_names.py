@@ -133,9 +133,14 @@ def test_what_is_not_here_is_downloaded(
     name: str, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(download, "download", lambda uri: asked.append(uri) or tmp_path)
-    assert locate(name) == tmp_path
-    assert asked == [uri]
+
+    def note(uri: str, with_weights: bool) -> Path:
+        asked.append((uri, with_weights))
+        return tmp_path
+
+    monkeypatch.setattr(download, "download", note)
+    assert locate(name) == locate(name, with_weights=False) == tmp_path
+    assert asked == [(uri, True), (uri, False)]
 
 
 def test_files_are_models(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +33,7 @@ OPTIONS = (
     "name",
 )
 """What `from_preset` takes beside arguments of the network."""
+_OF_BACKBONE = ("load_weights", "dtype", "trainable", "name")
 
 _PARTS = {"vision_encoder": SigLIPEncoder, "text_decoder": Gemma2Decoder}
 ARGUMENTS = tuple(
@@ -61,10 +62,7 @@ def load_parts(
 ) -> tuple[PaliGemma2Backbone, PaliGemma2CausalLMPreprocessor | None]:
     """Load what a task is made of; see `PaliGemma2CausalLM.from_preset`."""
     _check_names(overrides)
-    if isinstance(dtype, str):
-        dtype = check_dtype(dtype, POLICIES)
-    if dtype == "auto":
-        dtype = "bfloat16" if has_accelerator() else "float32"
+    dtype = _choose_dtype(dtype)
     if preprocessor not in ("auto", None) and not isinstance(
         preprocessor, PaliGemma2CausalLMPreprocessor
     ):
@@ -84,9 +82,40 @@ def load_parts(
     return build_backbone(checkpoint, dtype), preprocessor
 
 
-def _check_names(overrides: Mapping[str, Any]) -> None:
+def load_backbone(
+    cls: type[PaliGemma2Backbone],
+    preset: str | Path,
+    load_weights: bool = True,
+    *,
+    dtype: DTypePolicy = None,
+    trainable: bool = True,
+    name: str | None = None,
+    **overrides: Any,
+) -> PaliGemma2Backbone:
+    """Load a network alone; see `PaliGemma2Backbone.from_preset`."""
+    _check_names(overrides, _OF_BACKBONE)
+    dtype = _choose_dtype(dtype)
+    checkpoint = _override(_open(preset, load_weights, None), overrides)
+    backbone = build_backbone(checkpoint, dtype, cls, name=name)
+    if not trainable:
+        backbone.trainable = False
+    return backbone
+
+
+def _choose_dtype(dtype: DTypePolicy) -> DTypePolicy:
+    """Return the policy of a name in any spelling; "auto" goes by the machine."""
+    if isinstance(dtype, str):
+        dtype = check_dtype(dtype, POLICIES)
+    if dtype == "auto":
+        return "bfloat16" if has_accelerator() else "float32"
+    return dtype
+
+
+def _check_names(
+    overrides: Mapping[str, Any], options: Sequence[str] = OPTIONS
+) -> None:
     """Raise TypeError for names that mean nothing, before anything is downloaded."""
-    known = [*OPTIONS, *ARGUMENTS]
+    known = [*options, *ARGUMENTS]
     unknown = [name for name in overrides if name not in known]
     if unknown:
         near = near_names(unknown[0], known)
@@ -94,7 +123,7 @@ def _check_names(overrides: Mapping[str, Any]) -> None:
             "Expected options of from_preset or arguments of the network, received "
             f"{', '.join(unknown)}. "
             + (f"Did you mean {near[0]}? " if near else "")
-            + f"Options are {', '.join(OPTIONS)}; arguments are {', '.join(ARGUMENTS)}."
+            + f"Options are {', '.join(options)}; arguments are {', '.join(ARGUMENTS)}."
         )
 
 
@@ -103,19 +132,36 @@ def _open(
 ) -> Checkpoint:
     """Open a checkpoint; of a released one without weights only the record."""
     found = resolve(preset)
-    if isinstance(found, Preset) and not load_weights:
-        return Checkpoint(
-            format="released",
-            path=Path(found.name),
-            architecture=found.architecture,
-            preprocessing=Preprocessing(
-                None
-                if tokenizer is None
-                else Path(tokenizer).expanduser().read_bytes(),
-                found.sequence_length,
-            ),
-        )
-    checkpoint = open_checkpoint(locate(preset), tokenizer, with_weights=load_weights)
+    if load_weights or not isinstance(found, Preset):
+        return open_files(preset, tokenizer, with_weights=load_weights)
+    proto = None if tokenizer is None else Path(tokenizer).expanduser().read_bytes()
+    return Checkpoint(
+        format="released",
+        path=found.directory,
+        architecture=found.architecture,
+        preprocessing=Preprocessing(proto, found.sequence_length),
+    )
+
+
+def open_files(
+    preset: str | Path,
+    tokenizer: str | Path | None = None,
+    *,
+    with_weights: bool = True,
+) -> Checkpoint:
+    """Open the files of a preset of any format, downloaded if they are not here.
+
+    Args:
+        preset: Name, URI, directory or file.
+        tokenizer: SentencePiece file for a .npz, which has none inside.
+        with_weights: False downloads no weights.
+
+    Raises:
+        ValueError, OSError: as `PaliGemma2CausalLM.from_preset`.
+    """
+    found = resolve(preset)
+    path = locate(preset, with_weights)
+    checkpoint = open_checkpoint(path, tokenizer, with_weights=with_weights)
     if not isinstance(found, Preset):
         return checkpoint
     # The name of a directory in a download cache does not tell the length.

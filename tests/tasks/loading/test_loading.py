@@ -189,7 +189,7 @@ def test_unknown_name_has_near_matches():
 def test_text_length_of_a_downloaded_model(kind, length, tmp_path, monkeypatch):
     cached = tmp_path / "snapshots" / "0123abc"
     random_task().export_to_transformers(cached)
-    monkeypatch.setattr(download, "download", lambda uri: cached)
+    monkeypatch.setattr(download, "download", lambda uri, with_weights: cached)
     name = f"google/paligemma2-3b-{kind}-224"
     task = PaliGemma2CausalLM.from_preset(name)
     assert task.preprocessor.sequence_length == length
