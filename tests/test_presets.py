@@ -6,6 +6,8 @@ import json
 import math
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from keras_pg2.catalogue.architecture import count_parameters
 from keras_pg2.catalogue.names import PRESETS
 from keras_pg2.catalogue.released import ReleasedPresets
 from keras_pg2.cli.app import app
+from keras_pg2.cli.catalogue import list_presets
 from scripts import write_presets
 from tests.tiny_networks import TEXT_DECODER, VISION_ENCODER
 from tests.tiny_vocabulary import gemma_like_proto
@@ -119,6 +122,37 @@ def test_examples_of_cards_are_commands_that_there_are() -> None:
             assert command in known
 
 
+def test_the_table_has_what_the_metadata_have() -> None:
+    records = list_presets()
+    assert [record["is_bundled"] for record in records] == [True] + 22 * [False]
+    for record in records:
+        metadata = read(record["name"], "metadata.json")
+        assert record["parameters"] == metadata["parameter_count"]
+        for key in ("kind", "license", "memory_bytes"):
+            assert record[key] == metadata[key]
+
+
+def test_help_reads_no_preset() -> None:
+    code = """
+import sys
+opened = []
+sys.addaudithook(lambda name, args: name == "open" and opened.append(str(args[0])))
+sys.argv = ["keras-pg2", "--help"]
+from keras_pg2.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+found = [path for path in opened if path.endswith("metadata.json")]
+assert opened and not found, found
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent
+    )
+    assert done.returncode == 0, done.stderr
+    assert "presets" in done.stdout
+
+
 def test_sizes_are_those_of_quantized_networks() -> None:
     """Two groups of 128 inputs, and a last byte that holds one number."""
     expected = write_presets.memory_bytes(SMALL)
@@ -182,7 +216,7 @@ def test_a_name_or_its_directory_without_weights(small: str, tmp_path: Path) -> 
     assert bare.preprocessor is None
 
 
-def test_a_directory_with_weights_means_the_download(
+def test_a_directory_means_the_download_of_its_weights(
     small: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConnectionError, match="hf://google/paligemma2-3b-mix-448"):

@@ -179,6 +179,14 @@ def test_names_of_keras_hub_stay_its_own() -> None:
     assert "pali_gemma2_ft_docci_3b_448" not in every
 
 
+@pytest.mark.parametrize(
+    "cls", [keras_hub.models.PaliGemmaCausalLM, keras_hub.models.PaliGemmaBackbone]
+)
+def test_classes_of_keras_hubs_paligemma_name_ours(cls: type) -> None:
+    with pytest.raises(ValueError, match="PaliGemma2Backbone"):
+        cls.from_preset("pali_gemma2_nano")
+
+
 @pytest.mark.parametrize("cls", CLASSES)
 def test_unknown_name_has_near_matches(cls: type) -> None:
     with pytest.raises(ValueError, match="Did you mean 'pali_gemma2_mix_3b_224'"):
