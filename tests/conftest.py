@@ -43,11 +43,13 @@ ONE_BACKEND = {
     "tasks/loading": "files and options; test_causal_lm loads on each backend",
     "tasks/answering/test_predictions": "rows, records and what ends them",
     "tasks/test_torch_module": "PyTorch alone has modules",
+    "tasks/loading/test_registration": "names, options and files",
     "test_cli": "words of commands, and what they print",
     "test_documentation": "pages, and what they call is tested on all backends",
     "test_garbage_collection": "Python's collector",
     "test_layout": "sources",
     "test_public_face": "names, and processes that choose their own backend",
+    "test_presets": "files, and the sizes of networks without memory",
     "test_train_benchmark": "a script",
 }
 """Tests of what no backend can change, and what that is; PyTorch alone runs them.

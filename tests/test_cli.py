@@ -511,7 +511,7 @@ def test_presets(run) -> None:
 
 
 def test_a_released_model_is_downloaded(run, picture, monkeypatch) -> None:
-    def refuse(uri: str) -> Path:
+    def refuse(uri: str, with_weights: bool) -> Path:
         raise PermissionError(f"no access to {uri}")
 
     monkeypatch.setattr(download, "download", refuse)
@@ -582,14 +582,10 @@ def test_sizes_of_presets(run) -> None:
     assert sizes["download_bytes"] == 2 * 3_032_242_416
     memory = sizes["memory_bytes"]
     assert memory["bfloat16"] == 2 * 3_032_094_960
-    # The decoder's matrices: q and o, k and v, gate, up and down.
-    matrices = 26 * (2 * 2304 * 2048 + 2 * 2304 * 1024 + 3 * 2304 * 9216)
-    assert (
-        memory["bfloat16"] - matrices
-        < memory["int8"]
-        < 1.01 * (memory["bfloat16"] - matrices)
-    )
-    assert memory["int4"] < memory["int8"] < memory["bfloat16"]
+    # Kernels and the embedding are nearly all of it: a byte each, or half of one with
+    # scales and zero points.
+    assert 1 < 2 * memory["int8"] / memory["bfloat16"] < 1.01
+    assert 1 < 4 * memory["int4"] / memory["bfloat16"] < 1.06
 
 
 @pytest.mark.parametrize("command", ["caption", "ask", "detect", "generate", "demo"])

@@ -20,17 +20,30 @@ HUGGING_FACE_URI = re.compile(
 KAGGLE_URI = re.compile(r"kaggle://(?P<handle>[\w.-]+(/[\w.-]+){3}(/\d+)?)")
 WEIGHT_FILES = (".npz", ".sbs")
 """Endings of files that are a model by themselves."""
-# What a checkpoint needs; no second copies of the weights as .bin or .gguf.
-_FILES = ["*.json", "*.safetensors", "*.h5", "*.model", "assets/*", "README.md"]
+# What a checkpoint needs besides weights, and those; no second copies of the weights as
+# .bin or .gguf.
+_DESCRIPTION = ["*.json", "*.model", "assets/*", "mask_codec.npz", "README.md"]
+_WEIGHTS = ["*.safetensors", "*.h5"]
+# What a preset of Keras may have beside its `config.json`, as Kaggle has no patterns.
+_KERAS_FILES = (
+    "metadata.json",
+    "task.json",
+    "preprocessor.json",
+    "tokenizer.json",
+    "image_converter.json",
+    "assets/tokenizer/vocabulary.spm",
+)
 
 
-def download(uri: str) -> Path:
-    """Downloads a checkpoint, or finds it in the cache.
+def download(uri: str, with_weights: bool = True) -> Path:
+    """Download a checkpoint, or find it in the cache.
 
     Args:
         uri: `hf://organisation/name`, also with `@revision` and the path of a file in
             the repository; or `kaggle://organisation/model/framework/variation`, also
             with `/version`.
+        with_weights: Whether weights are needed too; a .npz or .sbs, which has all in
+            one file, comes in any case.
 
     Returns:
         The directory; or the file, where the address names one, or where a .npz or
@@ -46,10 +59,10 @@ def download(uri: str) -> Path:
     found = HUGGING_FACE_URI.fullmatch(uri)
     if found:
         with explained_errors(uri, f"https://huggingface.co/{found['repository']}"):
-            return _download_huggingface(**found.groupdict())
+            return _download_huggingface(with_weights, **found.groupdict())
     found = KAGGLE_URI.fullmatch(uri)
     if found:
-        return _download_kaggle(uri, found["handle"])
+        return _download_kaggle(uri, found["handle"], with_weights)
     raise ValueError(
         "Expected hf://organisation/name[@revision][/file] or "
         "kaggle://organisation/model/framework/variation[/version]. Received: "
@@ -58,16 +71,21 @@ def download(uri: str) -> Path:
 
 
 def _download_huggingface(
-    repository: str, revision: str | None, file: str | None, **rest: Any
+    with_weights: bool,
+    repository: str,
+    revision: str | None,
+    file: str | None,
+    **rest: Any,
 ) -> Path:
     import huggingface_hub
 
     if file is not None:
         path = huggingface_hub.hf_hub_download(repository, file, revision=revision)
         return Path(path)
+    patterns = [*_DESCRIPTION, *(_WEIGHTS if with_weights else ())]
     directory = Path(
         huggingface_hub.snapshot_download(
-            repository, revision=revision, allow_patterns=_FILES
+            repository, revision=revision, allow_patterns=patterns
         )
     )
     if (directory / "config.json").is_file():
@@ -79,7 +97,7 @@ def _download_huggingface(
     return _only_file(directory)
 
 
-def _download_kaggle(uri: str, handle: str) -> Path:
+def _download_kaggle(uri: str, handle: str, with_weights: bool) -> Path:
     try:
         import kagglehub
     except ImportError as error:
@@ -88,7 +106,33 @@ def _download_kaggle(uri: str, handle: str) -> Path:
         ) from error
     page = "https://www.kaggle.com/models/" + "/".join(handle.split("/")[:2])
     with explained_errors(uri, page):
-        return _only_file(Path(kagglehub.model_download(handle)))
+        directory = None if with_weights else _download_keras_files(handle)
+        return directory or _only_file(Path(kagglehub.model_download(handle)))
+
+
+def _download_keras_files(handle: str) -> Path | None:
+    """The directory of a preset of Keras without its weights; None for other models."""
+    import kagglehub
+
+    try:
+        config = kagglehub.model_download(handle, path="config.json")
+    except Exception as error:
+        if _is_missing(error):
+            return None
+        raise
+    for name in _KERAS_FILES:
+        try:
+            kagglehub.model_download(handle, path=name)
+        except Exception as error:
+            if not _is_missing(error):
+                raise
+    return Path(config).parent
+
+
+def _is_missing(error: Exception) -> bool:
+    """Whether Kaggle, or the copy in the cache, says that a model has no such file."""
+    is_absent = "is not present in the model files" in str(error)
+    return is_absent or _kind_of(error) is FileNotFoundError
 
 
 def _only_file(directory: Path) -> Path:

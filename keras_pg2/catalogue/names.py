@@ -9,21 +9,24 @@ from pathlib import Path
 
 from keras_pg2.catalogue import download
 from keras_pg2.catalogue.download import WEIGHT_FILES
-from keras_pg2.catalogue.released import PRESETS, Preset
+from keras_pg2.catalogue.released import PRESETS, Preset, has_weights
 
 NANO_ALIAS = "pali_gemma2_nano"
 """Stands for the newest bundled preset of the small trained model."""
 
-_ALIASES = {alias: p.name for p in PRESETS.values() for alias in p.aliases}
-
 
 def bundled_presets() -> dict[str, Path]:
     """Name and directory of the presets that come with the package, oldest first."""
-    package = Path(__file__).parents[1]
-    in_wheel = package / "_presets"
-    root = in_wheel if in_wheel.is_dir() else package.parent / "presets"
-    found = [path.parent for path in root.glob("*/config.json")]
-    return {path.name: path for path in sorted(found, key=_date_saved)}
+    found = [path.parent for path in PRESETS.root.glob("*/config.json")]
+    whole = [path for path in found if has_weights(path)]
+    return {path.name: path for path in sorted(whole, key=_date_saved)}
+
+
+def bundled_names() -> dict[str, Path]:
+    """Name and directory of the bundled presets, the alias of the newest among them."""
+    bundled = bundled_presets()
+    nanos = [path for name, path in bundled.items() if name.startswith(NANO_ALIAS)]
+    return {**bundled, **({NANO_ALIAS: nanos[-1]} if nanos else {})}
 
 
 def _date_saved(preset: Path) -> tuple[str, str]:
@@ -41,27 +44,29 @@ def resolve(name_or_path: str | Path) -> Preset | Path | str:
             a URI.
 
     Returns:
-        The record of a released checkpoint, the directory of a bundled preset or
-        a path of the user's own, or a URI of another model, unchanged.
+        The record of a released checkpoint, which the directory of the package that
+        describes it stands for too; the directory of a bundled preset or a path of the
+        user's own; or a URI of another model, unchanged.
 
     Raises:
         ValueError: when it is none of these.
     """
     name = str(name_or_path)
-    if name in PRESETS or name in _ALIASES:
-        return PRESETS[_ALIASES.get(name, name)]
-    bundled = bundled_presets()
+    released = PRESETS.find(name)
+    if released is not None:
+        return released
+    bundled = bundled_names()
     if name in bundled:
         return bundled[name]
-    nanos = [path for key, path in bundled.items() if key.startswith(NANO_ALIAS)]
-    if name == NANO_ALIAS and nanos:
-        return nanos[-1]
     path = _as_path(name)
+    if path is not None and path.resolve().parent == PRESETS.root.resolve():
+        # Its weights are where those of its name are.
+        return PRESETS.get(path.resolve().name, path)
     if path is not None:
         return path
     if "://" in name:
         return name
-    near = near_names(name, [*bundled, NANO_ALIAS, *PRESETS])
+    near = near_names(name, [*bundled, *PRESETS])
     raise ValueError(
         "Expected the name of a preset, an existing directory or .npz or .sbs file, or "
         "a URI such as "
@@ -92,7 +97,7 @@ def _as_path(name: str) -> Path | None:
         return None
 
 
-def locate(name_or_path: str | Path) -> Path:
+def locate(name_or_path: str | Path, with_weights: bool = True) -> Path:
     """The files of a model on this machine, downloaded if they are not there yet.
 
     A released checkpoint comes from Hugging Face, unless it is named by its
@@ -101,6 +106,7 @@ def locate(name_or_path: str | Path) -> Path:
 
     Args:
         name_or_path: as for `resolve`.
+        with_weights: False downloads no weights.
 
     Raises:
         ValueError: when the name stands for nothing.
@@ -112,4 +118,4 @@ def locate(name_or_path: str | Path) -> Path:
     uri = str(name_or_path)
     if isinstance(found, Preset) and "://" not in uri:
         uri = f"hf://{found.huggingface_id}"
-    return download.download(uri)
+    return download.download(uri, with_weights)

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import json
-import math
+from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from keras_pg2.catalogue.architecture import (
-    count_parameters,
-    override_architecture,
-    variable_shapes,
-)
 from keras_pg2.catalogue.names import PRESETS, Preset, bundled_presets
-from keras_pg2.catalogue.released import NUM_EXTRA_ROWS
 from keras_pg2.cli import options
-from keras_pg2.typing import Architecture
+from keras_pg2.files.json_files import read_json
 
 _LEGEND = """
 px: height and width of the pictures inside. kind: "scenes" knows only drawn scenes,
 "pt" is to be fine-tuned, "mix" does many tasks, "ft_docci" writes long captions.
 
-GB: of the download, and of the weights in memory in bfloat16, int8 and int4 (image
-encoder and embedding stay in bfloat16 in the latter two).
+GB: of the download, and of the weights in memory in bfloat16, int8 and int4 (the
+kernels and the token embedding are integers then, all else stays bfloat16).
 
 A released model is downloaded when it is first used. Accept its licence at its page,
 and log in with `hf auth login`:
@@ -42,39 +36,50 @@ def presets(as_json: options.AsJson = False) -> None:
 
 
 def list_presets() -> list[dict[str, Any]]:
-    """Return one record per preset: name, kind, parameters, image_size (pixels), sizes.
+    """Return one record per preset: name, kind, licence, image_size (pixels), sizes.
 
     Sizes are bytes: `download_bytes`, and `memory_bytes` by the type of the weights.
     """
-    bundled = []
-    for name, directory in bundled_presets().items():
-        config = json.loads((directory / "config.json").read_text("utf-8"))["config"]
-        architecture = override_architecture(config)
-        record = {
-            "name": name,
-            "kind": "scenes",
-            "parameters": count_parameters(**architecture),
-            "image_size": architecture["vision_encoder"]["image_size"],
-            "download_bytes": 0,
-            "memory_bytes": memory_bytes(architecture),
-            "is_bundled": True,
-            "source": str(directory),
-        }
-        bundled.append(record)
-    released = [
-        {
-            "name": preset.name,
-            "kind": preset.kind,
-            "parameters": preset.num_parameters,
-            "image_size": preset.image_size,
-            "download_bytes": _download_bytes(preset),
-            "memory_bytes": memory_bytes(preset.architecture),
-            "is_bundled": False,
-            "source": preset.huggingface_id,
-        }
-        for preset in PRESETS.values()
+    return [
+        *map(_describe_bundled, bundled_presets().values()),
+        *map(_describe_released, sorted(PRESETS.values(), key=_by_size)),
     ]
-    return bundled + released
+
+
+def _describe_bundled(directory: Path) -> dict[str, Any]:
+    config = read_json(directory / "config.json")["config"]
+    metadata = read_json(directory / "metadata.json")
+    return {
+        "name": directory.name,
+        "kind": metadata["kind"],
+        "license": metadata["license"],
+        "parameters": metadata["parameter_count"],
+        "image_size": config["vision_encoder"]["image_size"],
+        "download_bytes": 0,
+        "memory_bytes": metadata["memory_bytes"],
+        "is_bundled": True,
+        "source": str(directory),
+    }
+
+
+def _describe_released(preset: Preset) -> dict[str, Any]:
+    return {
+        "name": preset.name,
+        "kind": preset.kind,
+        "license": preset.license,
+        "parameters": preset.num_parameters,
+        "image_size": preset.image_size,
+        "download_bytes": preset.download_bytes,
+        "memory_bytes": preset.memory_bytes,
+        "is_bundled": False,
+        "source": preset.huggingface_id,
+    }
+
+
+def _by_size(preset: Preset) -> tuple[bool, int, int]:
+    """Key of an order: PaliGemma 2 first; by kind; from the small to the large."""
+    is_first = not preset.text_decoder["has_post_norms"]
+    return is_first, ("pt", "mix", "ft_docci").index(preset.kind), preset.num_parameters
 
 
 def print_presets(records: list[dict[str, Any]]) -> None:
@@ -100,36 +105,6 @@ def print_presets(records: list[dict[str, Any]]) -> None:
         )
     console.print(table)
     console.print(_LEGEND, soft_wrap=True)
-
-
-def memory_bytes(architecture: Architecture) -> dict[str, int]:
-    """Return bytes of weights in memory by type; scales of int4 in groups of 128.
-
-    Quantised are the decoder's matrices, as KerasHub's `quantize` does with a filter;
-    the embedding and all else stays bfloat16.
-    """
-    shapes = variable_shapes(**architecture)
-    total = sum(map(math.prod, shapes.values()))
-    matrices = [
-        shape
-        for path, shape in shapes.items()
-        if path.startswith("text_decoder/block_") and path.endswith("/kernel")
-    ]
-    quantized = sum(map(math.prod, matrices))
-    columns = sum(shape[1] for shape in matrices)
-    rest = 2 * (total - quantized)
-    return {
-        "bfloat16": 2 * total,
-        "int8": rest + quantized + 4 * columns,
-        "int4": rest + quantized // 2 + 4 * (quantized // 128),
-    }
-
-
-def _download_bytes(preset: Preset) -> int:
-    """Size of the hub's files: bfloat16 for PaliGemma 2, float32 for PaliGemma."""
-    itemsize = 2 if preset.text_decoder["has_post_norms"] else 4
-    extra_rows = NUM_EXTRA_ROWS * preset.text_decoder["hidden_dim"]
-    return itemsize * (preset.num_parameters + extra_rows)
 
 
 def _gigabytes(num_bytes: int) -> str:

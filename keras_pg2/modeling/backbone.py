@@ -7,6 +7,7 @@ D hidden_dim, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -18,6 +19,7 @@ from keras_pg2.modeling.parts import PARTS, WITH_BLOCKS, check_parts
 from keras_pg2.modeling.quantized_layers import split_policies, with_float_policy
 from keras_pg2.modeling.siglip import SigLIPEncoder
 from keras_pg2.modeling.torch_module import TorchModule
+from keras_pg2.start.preset_loading import PresetNames, preset_loading
 from keras_pg2.typing import DTypePolicy, Tensor
 
 
@@ -54,6 +56,8 @@ class PaliGemma2Backbone(TorchModule, keras_hub.models.Backbone):
         TypeError: when a number is missing or unknown.
         ValueError: when sizes do not fit each other.
     """
+
+    presets = PresetNames()
 
     def __init__(
         self,
@@ -108,6 +112,29 @@ class PaliGemma2Backbone(TorchModule, keras_hub.models.Backbone):
         )
         # Images may come with or without their M axis; `call` sees to it.
         self.input_spec = None
+
+    @classmethod
+    def from_preset(
+        cls, preset: str | Path, load_weights: bool = True, **kwargs: Any
+    ) -> PaliGemma2Backbone:
+        """Load a network of any format.
+
+            PaliGemma2Backbone.from_preset("pali_gemma2_nano", dtype="bfloat16")
+
+        Args:
+            preset: Name, URI, directory or file, as for
+                `PaliGemma2CausalLM.from_preset`.
+            load_weights: False builds the network with random weights.
+            **kwargs: `dtype`, `trainable` and `name` of the network, and arguments of
+                its parts by name, such as `final_logit_soft_cap=None`.
+
+        Raises:
+            ValueError, OSError, TypeError: as `PaliGemma2CausalLM.from_preset`.
+        """
+        loaded: PaliGemma2Backbone = preset_loading().load_backbone(
+            cls, preset, load_weights, **kwargs
+        )
+        return loaded
 
     @property
     def architecture(self) -> dict[str, dict[str, Any]]:

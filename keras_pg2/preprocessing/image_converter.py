@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -25,6 +26,7 @@ from keras_pg2.preprocessing.resizing import (
     stretch,
     to_model_input,
 )
+from keras_pg2.start.preset_loading import PresetNames, preset_loading
 from keras_pg2.typing import Tensor
 
 
@@ -57,6 +59,7 @@ class PaliGemma2ImageConverter(keras_hub.layers.ImageConverter):
     """
 
     backbone_cls = PaliGemma2Backbone
+    presets = PresetNames()
 
     def __init__(
         self,
@@ -85,6 +88,32 @@ class PaliGemma2ImageConverter(keras_hub.layers.ImageConverter):
             antialias=bool(antialias),
             **kwargs,
         )
+
+    @classmethod
+    def from_preset(cls, preset: str | Path, **kwargs: Any) -> PaliGemma2ImageConverter:
+        """Load the image converter of a preset of any format.
+
+        For a released checkpoint nothing is downloaded.
+
+            PaliGemma2ImageConverter.from_preset("pali_gemma2_mix_3b_448")
+
+        Args:
+            preset: Name, URI, directory or file, as for
+                `PaliGemma2CausalLM.from_preset`.
+            **kwargs: Arguments of the converter, instead of the preset's.
+
+        Raises:
+            ValueError: if there is no such preset; names near ones.
+            OSError: if a file is missing, or cannot be downloaded.
+        """
+        loading = preset_loading()
+        directory = loading.find_own_files(preset, needs_vocabulary=False)
+        loaded: PaliGemma2ImageConverter = (
+            loading.load_image_converter(cls, preset, **kwargs)
+            if directory is None
+            else super().from_preset(directory, **kwargs)
+        )
+        return loaded
 
     def call(self, inputs: Any) -> Tensor:
         """float32 in [-1, 1]; see the class for the shapes taken and given."""

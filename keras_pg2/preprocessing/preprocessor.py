@@ -24,6 +24,7 @@ from keras_pg2.preprocessing.packing import (
 )
 from keras_pg2.preprocessing.preset_files import PresetFiles
 from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
+from keras_pg2.start.preset_loading import PresetNames, preset_loading
 from keras_pg2.typing import Tensor
 
 
@@ -70,6 +71,7 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
     backbone_cls = PaliGemma2Backbone
     tokenizer_cls = PaliGemma2Tokenizer
     image_converter_cls = PaliGemma2ImageConverter
+    presets = PresetNames()
     image_features: ImageFeatures | None
     """Where training takes what the vision tower made of pictures from, as
     `x["image_features"]` [B, M * I, D] instead of `x["images"]`; None for pixels."""
@@ -102,6 +104,36 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         self.separator = separator
         self.num_cut_responses = 0
         self.image_features = None
+
+    @classmethod
+    def from_preset(
+        cls, preset: str | Path, config_file: str = "preprocessor.json", **kwargs: Any
+    ) -> PaliGemma2CausalLMPreprocessor:
+        """Load the preprocessor of a preset of any format; no weights are downloaded.
+
+            PaliGemma2CausalLMPreprocessor.from_preset(
+                "pali_gemma2_nano", sequence_length=32
+            )
+
+        Args:
+            preset: Name, URI, directory or file, as for
+                `PaliGemma2CausalLM.from_preset`.
+            config_file: File of its configuration, in presets of ours.
+            **kwargs: Arguments of the preprocessor, instead of the preset's.
+
+        Raises:
+            ValueError: if there is no such preset (names near ones), or it has no
+                tokenizer.
+            OSError: if a file is missing, or cannot be downloaded.
+        """
+        loading = preset_loading()
+        directory = loading.find_own_files(preset, needs_vocabulary=True)
+        loaded: PaliGemma2CausalLMPreprocessor = (
+            loading.load_preprocessor(cls, preset, **kwargs)
+            if directory is None
+            else super().from_preset(directory, config_file, **kwargs)
+        )
+        return loaded
 
     def build(self, input_shape: Any = None) -> None:
         """Nothing to build; KerasHub's packer is not used."""

@@ -10,6 +10,7 @@ import keras
 import keras_hub
 
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.start.preset_loading import PresetNames, preset_loading
 
 NUM_LOCATIONS = 1024
 NUM_SEGMENTS = 128
@@ -38,6 +39,7 @@ class PaliGemma2Tokenizer(keras_hub.tokenizers.SentencePieceTokenizer):
     """
 
     backbone_cls = PaliGemma2Backbone
+    presets = PresetNames()
 
     def __init__(
         self, proto: str | os.PathLike[str] | bytes | None = None, **kwargs: Any
@@ -46,6 +48,34 @@ class PaliGemma2Tokenizer(keras_hub.tokenizers.SentencePieceTokenizer):
         self._add_special_token("<eos>", "end_token")
         self._add_special_token("<pad>", "pad_token")
         super().__init__(proto=proto, **kwargs)
+
+    @classmethod
+    def from_preset(
+        cls, preset: str | Path, config_file: str = "tokenizer.json", **kwargs: Any
+    ) -> PaliGemma2Tokenizer:
+        """Load the tokenizer of a preset of any format; no weights are downloaded.
+
+            PaliGemma2Tokenizer.from_preset("pali_gemma2_nano")
+
+        Args:
+            preset: Name, URI, directory or file, as for
+                `PaliGemma2CausalLM.from_preset`.
+            config_file: File of its configuration, in presets of ours.
+            **kwargs: Arguments of the tokenizer, instead of the preset's.
+
+        Raises:
+            ValueError: if there is no such preset (names near ones), or it has no
+                tokenizer.
+            OSError: if a file is missing, or cannot be downloaded.
+        """
+        loading = preset_loading()
+        directory = loading.find_own_files(preset, needs_vocabulary=True)
+        loaded: PaliGemma2Tokenizer = (
+            loading.load_tokenizer(cls, preset, **kwargs)
+            if directory is None
+            else super().from_preset(directory, config_file, **kwargs)
+        )
+        return loaded
 
     def set_proto(self, proto: str | os.PathLike[str] | bytes | None) -> None:
         """Read the vocabulary; see the class for what is accepted and raised."""

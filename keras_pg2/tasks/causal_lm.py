@@ -20,11 +20,13 @@ from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.torch_module import TorchModule
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.preprocessing.preset_files import PresetFiles
+from keras_pg2.start.preset_loading import PresetNames
 from keras_pg2.tasks.adapters.base import short_name
 from keras_pg2.tasks.adapters.layers import Targets
 from keras_pg2.tasks.adapters.registry import Adapters
 from keras_pg2.tasks.answering import causal_lm as answering
 from keras_pg2.tasks.answering.detecting import DetectionFiles
+from keras_pg2.tasks.loading import registration as registration
 from keras_pg2.tasks.loading.loading import load_parts
 from keras_pg2.tasks.quantizing import (
     check_can_save,
@@ -86,6 +88,7 @@ class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
     backbone_cls = PaliGemma2Backbone
     preprocessor_cls = PaliGemma2CausalLMPreprocessor
     _is_from_config = False
+    presets = PresetNames()
 
     def __init__(
         self,

@@ -170,6 +170,16 @@ def test_what_is_downloaded_is_loaded(served: Hub, checkpoint: Path) -> None:
     assert served.sent - sent < 10_000  # The list of files, no file.
 
 
+def test_a_description_comes_without_weights(served: Hub, checkpoint: Path) -> None:
+    served.files["mask_codec.npz"] = b"what masks mean"
+    path = download.download(f"hf://{REPOSITORY}", with_weights=False)
+    description = {p.name for p in checkpoint.iterdir()} - {"model.safetensors"}
+    assert {p.name for p in path.iterdir()} == {*description, "mask_codec.npz"}
+    opened = open_checkpoint(path, with_weights=False)
+    assert opened.preprocessing.tokenizer is not None
+    assert not any(name.endswith("model.safetensors") for _, name, _ in served.requests)
+
+
 def test_an_interrupted_transfer_is_resumed(
     served: Hub, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +273,66 @@ def test_a_filled_kaggle_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (cached.parent / "2.complete").touch()
     assert download.download(f"kaggle://{HANDLE}") == cached
     assert open_checkpoint(cached).format == "preset"
+
+
+class Kaggle:
+    """Files of a model, given one by one."""
+
+    def __init__(self, directory: Path, error: Exception) -> None:
+        self.directory = directory
+        self.error = error
+        self.asked: list[str | None] = []
+
+    def model_download(self, handle: str, path: str | None = None) -> str:
+        assert handle == HANDLE
+        self.asked.append(path)
+        found = self.directory / (path or "")
+        if not found.exists():
+            raise self.error
+        return str(found)
+
+
+def not_found(status: int = 404) -> KaggleApiHTTPError:
+    response = requests.Response()
+    response.status_code = status
+    return KaggleApiHTTPError(f"{status} Client Error", response=response)
+
+
+@pytest.mark.parametrize(
+    "error", [not_found(), ValueError("'task.json' is not present in the model files.")]
+)
+def test_a_description_of_kaggle(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without a task, as KerasHub's own.
+    random_task().backbone.save_to_preset(str(tmp_path))
+    random_task().preprocessor.save_to_preset(str(tmp_path))
+    kaggle = Kaggle(tmp_path, error)
+    monkeypatch.setattr(kagglehub, "model_download", kaggle.model_download)
+    assert download.download(f"kaggle://{HANDLE}", with_weights=False) == tmp_path
+    assert None not in kaggle.asked
+    assert "model.weights.h5" not in kaggle.asked
+    assert "assets/tokenizer/vocabulary.spm" in kaggle.asked
+
+
+def test_a_file_of_kaggle_comes_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(random_task(), tmp_path / "model.npz", "npz")
+    kaggle = Kaggle(tmp_path, not_found())
+    monkeypatch.setattr(kagglehub, "model_download", kaggle.model_download)
+    found = download.download(f"kaggle://{HANDLE}", with_weights=False)
+    assert found == tmp_path / "model.npz"
+    assert kaggle.asked == ["config.json", None]
+
+
+def test_a_refused_description_of_kaggle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kaggle = Kaggle(tmp_path, not_found(403))
+    monkeypatch.setattr(kagglehub, "model_download", kaggle.model_download)
+    with pytest.raises(PermissionError, match="KAGGLE_API_TOKEN"):
+        download.download(f"kaggle://{HANDLE}", with_weights=False)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from keras_pg2.catalogue.names import (
     locate,
     resolve,
 )
+from keras_pg2.catalogue.released import ReleasedPresets
 from keras_pg2.modeling import PaliGemma2Backbone
 from tests.support.tiny_networks import TEXT_DECODER, VISION_ENCODER
 
@@ -132,9 +133,14 @@ def test_what_is_not_here_is_downloaded(
     name: str, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(download, "download", lambda uri: asked.append(uri) or tmp_path)
-    assert locate(name) == tmp_path
-    assert asked == [uri]
+
+    def note(uri: str, with_weights: bool) -> Path:
+        asked.append((uri, with_weights))
+        return tmp_path
+
+    monkeypatch.setattr(download, "download", note)
+    assert locate(name) == locate(name, with_weights=False) == tmp_path
+    assert asked == [(uri, True), (uri, False)]
 
 
 def test_files_are_models(tmp_path: Path) -> None:
@@ -150,15 +156,15 @@ def test_bundled_presets_and_the_newest_nano(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dates = {"pali_gemma2_nano_224": "2026-01-02", "pali_gemma2_nano_112": "2026-03-01"}
+    root = tmp_path / "presets"
     for name, date in {**dates, "other": "2027-01-01"}.items():
-        directory = tmp_path / "presets" / name
+        directory = root / name
         directory.mkdir(parents=True)
         (directory / "config.json").write_text("{}")
+        (directory / "model.weights.h5").touch()
         (directory / "metadata.json").write_text(json.dumps({"date_saved": date}))
-    (tmp_path / "presets" / "no_preset").mkdir()
-    module = tmp_path / "keras_pg2" / "catalogue" / "names.py"
-    monkeypatch.setattr(names, "__file__", str(module))
-    root = tmp_path / "presets"
+    (root / "no_preset").mkdir()
+    monkeypatch.setattr(names, "PRESETS", ReleasedPresets(root))
     assert resolve("pali_gemma2_nano") == root / "pali_gemma2_nano_112"
     assert resolve("other") == root / "other"
     with pytest.raises(ValueError, match="Expected the name of a preset"):

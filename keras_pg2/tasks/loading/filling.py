@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import keras
 import numpy as np
@@ -32,7 +33,10 @@ _NUM_THREADS = 2
 
 
 def build_backbone(
-    checkpoint: Checkpoint, dtype: DTypePolicy = None
+    checkpoint: Checkpoint,
+    dtype: DTypePolicy = None,
+    backbone_cls: type[PaliGemma2Backbone] = PaliGemma2Backbone,
+    **kwargs: Any,
 ) -> PaliGemma2Backbone:
     """Build a backbone and fill it, one tensor after another.
 
@@ -41,6 +45,8 @@ def build_backbone(
             backbone of random weights.
         dtype: Dtype policy of the backbone, if it is quantized that of its floats;
             None for Keras' own, if it is quantized for that of the checkpoint.
+        backbone_cls: Class to build.
+        **kwargs: Other arguments of the class, such as `name`.
 
     Raises:
         ValueError: if a tensor holds NaN or infinity, or numbers too large for the
@@ -48,13 +54,13 @@ def build_backbone(
         OSError: if a file cannot be read.
     """
     if checkpoint.policies is not None:
-        return _build_quantized(checkpoint, dtype)
+        return _build_quantized(checkpoint, dtype, backbone_cls, **kwargs)
     if not checkpoint.rows:
-        return PaliGemma2Backbone(**checkpoint.architecture, dtype=dtype)
+        return backbone_cls(**checkpoint.architecture, dtype=dtype, **kwargs)
     errors: list[Exception] = []
     with ThreadPoolExecutor(_NUM_THREADS) as threads, keras.StatelessScope():
         with _symbolic_only():
-            backbone = PaliGemma2Backbone(**checkpoint.architecture, dtype=dtype)
+            backbone = backbone_cls(**checkpoint.architecture, dtype=dtype, **kwargs)
         # In the order of making, in which Keras asks: else much would be read ahead.
         variables = [
             variable
@@ -73,13 +79,18 @@ def build_backbone(
     return backbone
 
 
-def _build_quantized(checkpoint: Checkpoint, dtype: DTypePolicy) -> PaliGemma2Backbone:
+def _build_quantized(
+    checkpoint: Checkpoint,
+    dtype: DTypePolicy,
+    backbone_cls: type[PaliGemma2Backbone],
+    **kwargs: Any,
+) -> PaliGemma2Backbone:
     """Build layers that are quantized from the start; Keras fills them."""
     policies = checkpoint.policies
     if policies is not None and dtype is not None:
         policies = with_float_policy(policies, keras.dtype_policies.get(dtype).name)
-    backbone = PaliGemma2Backbone(
-        **checkpoint.architecture, dtype=keras.dtype_policies.get(policies)
+    backbone = backbone_cls(
+        **checkpoint.architecture, dtype=keras.dtype_policies.get(policies), **kwargs
     )
     index = checkpoint.path / INDEX_FILE
     file = index if index.is_file() else checkpoint.path / SINGLE_FILE

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from keras_pg2.catalogue.architecture import override_architecture, variable_shapes
 from keras_pg2.catalogue.names import Preset, locate, near_names, resolve
-from keras_pg2.catalogue.released import PRESETS
 from keras_pg2.checks.dtypes import POLICIES, check_dtype
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
@@ -17,6 +17,8 @@ from keras_pg2.conversion.to_preprocessor import build_preprocessor
 from keras_pg2.files.json_files import read_json
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.cpu import has_accelerator
+from keras_pg2.modeling.gemma2 import Gemma2Decoder
+from keras_pg2.modeling.siglip import SigLIPEncoder
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.loading.filling import build_backbone
 from keras_pg2.typing import DTypePolicy
@@ -32,9 +34,20 @@ OPTIONS = (
     "compile",
 )
 """What `from_preset` takes beside arguments of the network."""
+_OF_BACKBONE = ("load_weights", "dtype", "trainable", "name")
 
-_RELEASED = PRESETS["pali_gemma2_pt_3b_224"].architecture
-ARGUMENTS = (*_RELEASED, *dict.fromkeys(n for p in _RELEASED.values() for n in p))
+_PARTS = {"vision_encoder": SigLIPEncoder, "text_decoder": Gemma2Decoder}
+ARGUMENTS = tuple(
+    dict.fromkeys(
+        name
+        for names in (
+            _PARTS,
+            *(inspect.signature(p).parameters for p in _PARTS.values()),
+        )
+        for name in names
+        if name != "kwargs"
+    )
+)
 """What `from_preset` can override of the network."""
 
 
@@ -50,10 +63,7 @@ def load_parts(
 ) -> tuple[PaliGemma2Backbone, PaliGemma2CausalLMPreprocessor | None]:
     """Load what a task is made of; see `PaliGemma2CausalLM.from_preset`."""
     _check_names(overrides)
-    if isinstance(dtype, str):
-        dtype = check_dtype(dtype, POLICIES)
-    if dtype == "auto":
-        dtype = "bfloat16" if has_accelerator() else "float32"
+    dtype = _choose_dtype(dtype)
     if preprocessor not in ("auto", None) and not isinstance(
         preprocessor, PaliGemma2CausalLMPreprocessor
     ):
@@ -73,9 +83,40 @@ def load_parts(
     return build_backbone(checkpoint, dtype), preprocessor
 
 
-def _check_names(overrides: Mapping[str, Any]) -> None:
+def load_backbone(
+    cls: type[PaliGemma2Backbone],
+    preset: str | Path,
+    load_weights: bool = True,
+    *,
+    dtype: DTypePolicy = None,
+    trainable: bool = True,
+    name: str | None = None,
+    **overrides: Any,
+) -> PaliGemma2Backbone:
+    """Load a network alone; see `PaliGemma2Backbone.from_preset`."""
+    _check_names(overrides, _OF_BACKBONE)
+    dtype = _choose_dtype(dtype)
+    checkpoint = _override(_open(preset, load_weights, None), overrides)
+    backbone = build_backbone(checkpoint, dtype, cls, name=name)
+    if not trainable:
+        backbone.trainable = False
+    return backbone
+
+
+def _choose_dtype(dtype: DTypePolicy) -> DTypePolicy:
+    """Return the policy of a name in any spelling; "auto" goes by the machine."""
+    if isinstance(dtype, str):
+        dtype = check_dtype(dtype, POLICIES)
+    if dtype == "auto":
+        return "bfloat16" if has_accelerator() else "float32"
+    return dtype
+
+
+def _check_names(
+    overrides: Mapping[str, Any], options: Sequence[str] = OPTIONS
+) -> None:
     """Raise TypeError for names that mean nothing, before anything is downloaded."""
-    known = [*OPTIONS, *ARGUMENTS, "dropout"]
+    known = [*options, *ARGUMENTS]
     unknown = [name for name in overrides if name not in known]
     if unknown:
         near = near_names(unknown[0], known)
@@ -83,7 +124,7 @@ def _check_names(overrides: Mapping[str, Any]) -> None:
             "Expected options of from_preset or arguments of the network, received "
             f"{', '.join(unknown)}. "
             + (f"Did you mean {near[0]}? " if near else "")
-            + f"Options are {', '.join(OPTIONS)}; arguments are {', '.join(ARGUMENTS)}."
+            + f"Options are {', '.join(options)}; arguments are {', '.join(ARGUMENTS)}."
         )
 
 
@@ -92,14 +133,36 @@ def _open(
 ) -> Checkpoint:
     """Open a checkpoint; of a released one without weights only the record."""
     found = resolve(preset)
-    if isinstance(found, Preset) and not load_weights:
-        return Checkpoint(
-            format="released",
-            path=Path(found.name),
-            architecture=found.architecture,
-            preprocessing=Preprocessing(None, found.sequence_length),
-        )
-    checkpoint = open_checkpoint(locate(preset), tokenizer, with_weights=load_weights)
+    if load_weights or not isinstance(found, Preset):
+        return open_files(preset, tokenizer, with_weights=load_weights)
+    proto = None if tokenizer is None else Path(tokenizer).expanduser().read_bytes()
+    return Checkpoint(
+        format="released",
+        path=found.directory,
+        architecture=found.architecture,
+        preprocessing=Preprocessing(proto, found.sequence_length),
+    )
+
+
+def open_files(
+    preset: str | Path,
+    tokenizer: str | Path | None = None,
+    *,
+    with_weights: bool = True,
+) -> Checkpoint:
+    """Open the files of a preset of any format, downloaded if they are not here.
+
+    Args:
+        preset: Name, URI, directory or file.
+        tokenizer: SentencePiece file for a .npz, which has none inside.
+        with_weights: False downloads no weights.
+
+    Raises:
+        ValueError, OSError: as `PaliGemma2CausalLM.from_preset`.
+    """
+    found = resolve(preset)
+    path = locate(preset, with_weights)
+    checkpoint = open_checkpoint(path, tokenizer, with_weights=with_weights)
     if not isinstance(found, Preset):
         return checkpoint
     # The name of a directory in a download cache does not tell the length.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import json
 
@@ -13,7 +12,6 @@ from keras import ops
 
 from keras_pg2 import PaliGemma2Backbone, PaliGemma2CausalLM
 from keras_pg2.catalogue import download
-from keras_pg2.catalogue.names import PRESETS
 from keras_pg2.conversion.from_model import write_model
 from keras_pg2.tasks.loading import loading
 from tests.support.tiny_models import random_task
@@ -261,24 +259,11 @@ def test_unknown_name_has_near_matches():
         PaliGemma2CausalLM.from_preset("pali_gema2_mix_3b_224")
 
 
-def test_a_released_name_without_weights_needs_no_files(monkeypatch):
-    name = "pali_gemma2_pt_3b_224"
-    small = random_task().backbone
-    config = small.get_config()
-    parts = {part: config[part] for part in ("vision_encoder", "text_decoder")}
-    preset = dataclasses.replace(PRESETS[name], **parts)
-    monkeypatch.setitem(PRESETS, name, preset)
-    task = PaliGemma2CausalLM.from_preset(name, load_weights=False, sliding_window=9)
-    assert task.preprocessor is None
-    assert task.backbone.count_params() == small.count_params()
-    assert task.backbone.text_decoder.sliding_window == 9
-
-
 @pytest.mark.parametrize(("kind", "length"), [("pt", 128), ("mix", 256)])
 def test_text_length_of_a_downloaded_model(kind, length, tmp_path, monkeypatch):
     cached = tmp_path / "snapshots" / "0123abc"
     random_task().export_to_transformers(cached)
-    monkeypatch.setattr(download, "download", lambda uri: cached)
+    monkeypatch.setattr(download, "download", lambda uri, with_weights: cached)
     name = f"google/paligemma2-3b-{kind}-224"
     task = PaliGemma2CausalLM.from_preset(name)
     assert task.preprocessor.sequence_length == length
