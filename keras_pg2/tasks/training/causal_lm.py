@@ -55,8 +55,8 @@ class CausalLM(keras_hub.models.CausalLM):
 
     backbone: PaliGemma2Backbone
     preprocessor: PaliGemma2CausalLMPreprocessor | None
-    sampler: samplers.Sampler | samplers.BeamSearch
     # What `compile` chooses by default, for a model that is not compiled.
+    sampler: samplers.Sampler | samplers.BeamSearch = samplers.get("greedy")
     _chunked = _Chunked(ResponseLoss(), [])
 
     def compile(
@@ -170,6 +170,21 @@ class CausalLM(keras_hub.models.CausalLM):
             return super().evaluate(x, *args, **kwargs)
         x = prepare_data(x, self.preprocess_samples, 32)
         return keras.Model.evaluate(self, x, *args, **kwargs)
+
+    def predict(
+        self, x: Data = None, batch_size: int | None = None, **kwargs: Any
+    ) -> np.ndarray:
+        """Return the logits of `x`, float32[B, T, V]; see `keras.Model.predict`.
+
+        Args:
+            x: as for `fit`.
+            batch_size: rows of a batch, where `x` has lists; 32 if None.
+            **kwargs: further arguments of `keras.Model.predict`.
+        """
+        if not is_loader(x):
+            return super().predict(x, batch_size, **kwargs)
+        x = prepare_data(x, self.preprocess_samples, 32)
+        return keras.Model.predict(self, x, **kwargs)
 
     def _compute_hidden(
         self, inputs: dict[str, Tensor], training: bool | None = None
