@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -131,6 +131,9 @@ class CausalLM(keras_hub.models.CausalLM):
         Returns:
             As `keras.Model.fit`.
         """
+        if not isinstance(x, Mapping | tuple):
+            # The order is that of the data set; Keras warns of True, its default.
+            kwargs.setdefault("shuffle", False)
         if not (is_loader(x) or is_loader(validation_data)):
             return super().fit(
                 x,
