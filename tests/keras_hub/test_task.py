@@ -136,9 +136,8 @@ def expected_losses(task, weights, data) -> list[float]:
 
 @pytest.mark.parametrize("form", forms())
 def test_fit(fresh, data, form, expected_losses):
-    options = {"batch_size": 2} if form == "arrays" else {}
-    rows = dataset(form, data, 2)
-    history = fresh.fit(rows, shuffle=False, verbose=0, **options).history
+    options = {"batch_size": 2, "shuffle": False} if form == "arrays" else {}
+    history = fresh.fit(dataset(form, data, 2), verbose=0, **options).history
     np.testing.assert_allclose(history["loss"], np.mean(expected_losses), rtol=1e-5)
 
 
@@ -147,12 +146,13 @@ def test_fit_of_prepared_data(fresh, data, form, expected_losses):
     preprocessor = fresh.preprocessor
     prepared = dataset(form, data, 2, preprocessor)
     if form == "arrays":
-        arguments = dict(zip(("x", "y", "sample_weight"), prepared), batch_size=2)
+        names = ("x", "y", "sample_weight")
+        arguments = dict(zip(names, prepared), batch_size=2, shuffle=False)
     else:
         arguments = {"x": prepared}
     fresh.preprocessor = None
     try:
-        history = fresh.fit(**arguments, shuffle=False, verbose=0).history
+        history = fresh.fit(**arguments, verbose=0).history
     finally:
         fresh.preprocessor = preprocessor
     np.testing.assert_allclose(history["loss"], np.mean(expected_losses), rtol=1e-5)
