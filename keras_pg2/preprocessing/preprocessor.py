@@ -57,9 +57,9 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         image_converter: a `PaliGemma2ImageConverter`; None takes images as they are,
             float32 in [-1, 1] and of the model's size.
         sequence_length: T, the number of text tokens; image tokens are not counted.
-        separator: the text between prompt and response; "" for none.
         add_start_token: whether bos comes first.
         add_end_token: whether eos ends a response.
+        separator: the text between prompt and response; "" for none.
 
     Raises:
         TypeError: if `image_converter` is of another class.
@@ -77,9 +77,9 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         tokenizer: PaliGemma2Tokenizer,
         image_converter: PaliGemma2ImageConverter | None = None,
         sequence_length: int = 1024,
-        separator: str = "\n",
         add_start_token: bool = True,
         add_end_token: bool = True,
+        separator: str = "\n",
         **kwargs: Any,
     ) -> None:
         if not isinstance(image_converter, PaliGemma2ImageConverter | None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from keras_pg2 import (
     PaliGemma2Backbone,
     PaliGemma2CausalLM,
     PaliGemma2CausalLMPreprocessor,
+    PaliGemma2Tokenizer,
     Sampler,
 )
 from tests.support.keras_hub_harness import (
@@ -453,6 +455,33 @@ def test_lora_weights_of_the_backbone(tmp_path):
     other.backbone.load_lora_weights(path)
     assert_equal(other(inputs), task(inputs), 1e-5)
     assert np.abs(plain(task(inputs)) - plain(before)).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        # KerasHub's PaliGemma alone has these two in the other order.
+        (PaliGemma2CausalLM, keras_hub.models.GemmaCausalLM),
+        (
+            PaliGemma2CausalLMPreprocessor,
+            keras_hub.models.PaliGemmaCausalLMPreprocessor,
+        ),
+        (PaliGemma2CausalLM.generate, keras_hub.models.CausalLM.generate),
+        (PaliGemma2CausalLM.compile, keras_hub.models.PaliGemmaCausalLM.compile),
+        (PaliGemma2CausalLM.fit, keras_hub.models.CausalLM.fit),
+        (PaliGemma2CausalLM.predict, keras_hub.models.CausalLM.predict),
+        (PaliGemma2CausalLM.from_preset, keras_hub.models.CausalLM.from_preset),
+        (PaliGemma2Backbone.enable_lora, keras_hub.models.Backbone.enable_lora),
+        (PaliGemma2Tokenizer, keras_hub.tokenizers.PaliGemmaTokenizer),
+    ],
+)
+def test_arguments_have_the_names_and_the_order_of_keras_hub(ours, theirs):
+    def names(function):
+        parameters = inspect.signature(function).parameters.values()
+        return [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
+
+    shared = names(theirs)
+    assert names(ours)[: len(shared)] == shared
 
 
 def test_classes_name_each_other():
