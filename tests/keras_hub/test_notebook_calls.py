@@ -327,3 +327,19 @@ def test_preset_is_saved_and_loaded(lm, columns, tmp_path):
     assert other.preprocessor.sequence_length == 32
     inputs = {"images": columns["images"][0], "prompts": "caption en\n"}
     assert other.generate(inputs) == lm.generate(inputs)
+
+
+def test_blocks_of_the_docs(tmp_path, monkeypatch, capsys):
+    """Every Python block of docs/coming_from_keras_hub.md runs as it stands."""
+    if keras.backend.backend() != "torch":
+        pytest.skip("runs on torch")
+    text = (ROOT / "docs" / "coming_from_keras_hub.md").read_text("utf-8")
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    printed = []
+    for block in blocks:
+        exec(block, {})
+        printed.append(capsys.readouterr().out)
+    assert printed[0].startswith(f"caption en\n{CAPTION}\npurple circle [")
+    assert "caption en\n" in printed[1]
