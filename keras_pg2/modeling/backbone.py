@@ -277,6 +277,37 @@ class PaliGemma2Backbone(TorchModule, keras_hub.models.Backbone):
     def default_lora_layer_names(self) -> list[str]:
         return ["query_dense", "value_dense"]
 
+    def enable_lora(
+        self, rank: int, target_layer_names: Sequence[str] | None = None
+    ) -> None:
+        """Add LoRA to dense layers by name and freeze everything else.
+
+        `PaliGemma2CausalLM.enable_lora` takes paths and patterns too, and keeps
+        adapters by name.
+
+        Args:
+            rank: Rank of the factors.
+            target_layer_names: Names of layers; None is query and value.
+
+        Raises:
+            ValueError: if no dense layer has one of the names.
+        """
+        targets = list(target_layer_names or self.default_lora_layer_names())
+        layers = self._flatten_layers(include_self=False)
+        dense = [layer for layer in layers if isinstance(layer, Dense)]
+        names = {layer.name for layer in dense}
+        unknown = sorted(set(targets) - names)
+        if unknown:
+            raise ValueError(
+                "Expected target_layer_names that dense layers have: "
+                f"{', '.join(sorted(names))}. Received: {', '.join(unknown)}."
+            )
+        super().enable_lora(rank, targets)
+        for layer in dense:
+            # KerasHub trains them, and its files of factors are without them.
+            if layer.bias is not None:
+                layer.bias.trainable = False
+
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         if "Map" in config["dtype"]["class_name"]:

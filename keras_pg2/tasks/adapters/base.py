@@ -163,7 +163,6 @@ def check_nothing_else_trains(backbone: PaliGemma2Backbone, adapter: Adapter) ->
     if others:
         raise ValueError(
             "Expected only the adapter to be trainable, as its file keeps nothing "
-            f"else. Received also: {', '.join(others[:4])} ({len(others)} such). Use "
-            "model.enable_lora, which freezes them, instead of backbone.enable_lora; "
-            "or save_to_preset."
+            f"else. Received also: {', '.join(others[:4])} ({len(others)} such). Leave "
+            "frozen what model.enable_lora froze, or use save_to_preset."
         )

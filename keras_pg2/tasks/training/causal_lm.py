@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -131,6 +131,9 @@ class CausalLM(keras_hub.models.CausalLM):
         Returns:
             As `keras.Model.fit`.
         """
+        if not isinstance(x, Mapping | tuple):
+            # The order is that of the data set; Keras warns of True, its default.
+            kwargs.setdefault("shuffle", False)
         if not (is_loader(x) or is_loader(validation_data)):
             return super().fit(
                 x,
@@ -170,6 +173,21 @@ class CausalLM(keras_hub.models.CausalLM):
             return super().evaluate(x, *args, **kwargs)
         x = prepare_data(x, self.preprocess_samples, 32)
         return keras.Model.evaluate(self, x, *args, **kwargs)
+
+    def predict(
+        self, x: Data = None, batch_size: int | None = None, **kwargs: Any
+    ) -> np.ndarray:
+        """Return the logits of `x`, float32[B, T, V]; see `keras.Model.predict`.
+
+        Args:
+            x: as for `fit`.
+            batch_size: rows of a batch, where `x` has lists; 32 if None.
+            **kwargs: further arguments of `keras.Model.predict`.
+        """
+        if not is_loader(x):
+            return super().predict(x, batch_size, **kwargs)
+        x = prepare_data(x, self.preprocess_samples, 32)
+        return keras.Model.predict(self, x, **kwargs)
 
     def _compute_hidden(
         self, inputs: dict[str, Tensor], training: bool | None = None

@@ -271,6 +271,8 @@ def test_what_keras_hub_enabled_is_an_adapter_too(tmp_path: Path) -> None:
     task = random_task()
     task.backbone.enable_lora(2, target_layer_names=["key_dense"])
     assert task.adapters.names == ["default"]
+    attention = task.backbone.find("vision_encoder/block_0/attention")
+    attention.key_dense.bias.trainable = True
     with pytest.raises(ValueError, match=r"only the adapter to be trainable.*bias"):
         task.adapters.save(tmp_path / "a.safetensors")
     task = random_task()
