@@ -178,7 +178,7 @@ class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
         preset: str | Path,
         load_weights: bool = True,
         *,
-        dtype: DTypePolicy = None,
+        dtype: DTypePolicy = "auto",
         sequence_length: int | None = None,
         tokenizer: str | Path | None = None,
         preprocessor: PaliGemma2CausalLMPreprocessor | Literal["auto"] | None = "auto",
@@ -197,8 +197,10 @@ class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
                 not on this machine is downloaded.
             load_weights: False builds the model with random weights; for a
                 released name offline, without a preprocessor.
-            dtype: Dtype policy; "auto" is bfloat16 on an accelerator and float32 on a
-                CPU, None is Keras' own (for quantized weights that of the preset).
+            dtype: Dtype policy; "auto" is the policy that was set in Keras
+                (`keras.config.set_dtype_policy`), otherwise bfloat16 on an accelerator
+                and float32 on a CPU; None is always Keras' own. Quantized weights
+                keep the floats of their preset where a CPU runs them.
             sequence_length: Text tokens of a training example; None is that of the
                 preset.
             tokenizer: SentencePiece file for a .npz, which has none inside.

@@ -10,9 +10,7 @@ from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 
-from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.grammars import Grammar
-from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.generation.beams import search_beams
 from keras_pg2.generation.compilation import CompiledFunctions
 from keras_pg2.generation.decoding import (
@@ -38,21 +36,12 @@ from keras_pg2.tasks.answering.answering import (
     stream,
 )
 from keras_pg2.tasks.answering.answers import Answers, Arrays, ScoredAnswer
-from keras_pg2.tasks.answering.detecting import (
-    Asked,
-    DetectionFiles,
-    DetectionOptions,
-    Labels,
-    Thresholds,
-    find_detections,
-)
-from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
+from keras_pg2.tasks.answering.detecting_model import DetectingModel
 from keras_pg2.tasks.answering.requests import (
     Batch,
     Dataset,
     EncodedImages,
     Example,
-    Images,
     Inputs,
     Limits,
     Options,
@@ -64,7 +53,7 @@ from keras_pg2.tasks.answering.requests import (
 from keras_pg2.tasks.answering.warming import warming_request
 
 
-class CausalLM:
+class CausalLM(DetectingModel):
     """What a causal model answers; it goes before the class that trains.
 
     A plain class, as Keras changes the bases of a functional model's classes, and
@@ -76,25 +65,6 @@ class CausalLM:
     preprocessor: PaliGemma2CausalLMPreprocessor | None
     sampler: Sampler | BeamSearch
     _functions: CompiledFunctions
-    _own_files: DetectionFiles | None = None
-
-    @property
-    def _detection_files(self) -> DetectionFiles:
-        """Those that were loaded or set, otherwise those of the preprocessor's preset.
-
-        KerasHub's loader tells the preprocessor alone what preset it loads.
-        """
-        if self._own_files is None:
-            files = getattr(self.preprocessor, "preset_files", None)
-            if files is None:
-                return DetectionFiles()
-            self._own_files = DetectionFiles(files)
-        return self._own_files
-
-    def _keep_files(self) -> DetectionFiles:
-        """Return those files after making them the model's own."""
-        self._own_files = self._detection_files
-        return self._own_files
 
     def make_generate_function(
         self, with_scores: bool = False
@@ -388,133 +358,6 @@ class CausalLM:
                 preprocessor.
         """
         return choose(self, self._functions, inputs, choices)
-
-    @property
-    def mask_codec(self) -> MaskCodec | None:
-        """What `<seg...>` tokens mean: the preset's own codec, or one that was set.
-
-        None is that of the released checkpoints, downloaded when it is first needed.
-        """
-        return self._detection_files.mask_codec
-
-    @mask_codec.setter
-    def mask_codec(self, codec: MaskCodec | None) -> None:
-        self._keep_files().mask_codec = codec
-
-    @property
-    def score_calibration(self) -> ScoreCalibration | None:
-        """Makes token probabilities the scores of detections; may be None.
-
-        Without one a score is the geometric mean of the probabilities of an
-        instance's location and label tokens: an order, but no probability.
-        """
-        return self._detection_files.score_calibration
-
-    @score_calibration.setter
-    def score_calibration(self, calibration: ScoreCalibration | None) -> None:
-        self._keep_files().score_calibration = calibration
-
-    # A path is a sequence of texts too, but is taken as a path.
-    @overload
-    def detect(  # type: ignore[overload-overlap]
-        self, images: ImageInput, labels: Labels, **options: Unpack[Thresholds]
-    ) -> Detections: ...
-
-    @overload
-    def detect(
-        self, images: Pictures, labels: Labels, **options: Unpack[Thresholds]
-    ) -> list[Detections]: ...
-
-    def detect(
-        self,
-        images: Images,
-        labels: Labels,
-        *,
-        max_detections: int = 20,
-        max_overlap: float | None = None,
-        batch_size: int = 8,
-        asked: Asked = "together",
-    ) -> Detections | list[Detections]:
-        """Find named things: boxes with labels and scores.
-
-        Every answer is held to the form of a detection, by the sampler set in
-        `compile`.
-
-        Args:
-            images: a picture (a file path, PIL image or array) of any size, or a list
-                of pictures.
-            labels: the names to look for, in all pictures; or a list of such lists,
-                one for each picture.
-            max_detections: most things in a picture.
-            max_overlap: of two boxes with one label that overlap by more (IoU, in
-                [0, 1]) the one with the lower score is dropped; None keeps all (but
-                is 0.5 for "both").
-            batch_size: pictures at a time.
-            asked: "together" is one prompt with all labels, "each" a prompt for each
-                label, "both" is both, which takes longest and finds most.
-
-        Returns:
-            `keras_pg2.codecs.Detections` for one picture, a list of them for a list:
-            boxes in pixels of the picture as it was given (upright), scores in [0, 1]
-            (`score_calibration`), the tokens as written.
-
-        Raises:
-            TypeError, ValueError: if labels are invalid, empty, doubled, or hold ";",
-                a line break or tokens; numbers are out of range; the model has no
-                preprocessor, or beam search as its sampler.
-            FileNotFoundError, ValueError: if a picture cannot be read.
-        """
-        options = DetectionOptions(
-            task="detect",
-            max_detections=max_detections,
-            max_overlap=max_overlap,
-            batch_size=batch_size,
-            asked=asked,
-        )
-        return find_detections(self, self._detection_files, images, labels, options)
-
-    # A path is a sequence of texts too, but is taken as a path.
-    @overload
-    def segment(  # type: ignore[overload-overlap]
-        self, images: ImageInput, labels: Labels, **options: Unpack[Thresholds]
-    ) -> Detections: ...
-
-    @overload
-    def segment(
-        self, images: Pictures, labels: Labels, **options: Unpack[Thresholds]
-    ) -> list[Detections]: ...
-
-    def segment(
-        self,
-        images: Images,
-        labels: Labels,
-        *,
-        max_detections: int = 20,
-        max_overlap: float | None = None,
-        batch_size: int = 8,
-        asked: Asked = "together",
-    ) -> Detections | list[Detections]:
-        """Find named things: masks, with boxes, labels and scores.
-
-        The arguments are those of `detect`.
-
-        Returns:
-            As `detect`, with masks bool[N, H, W] of the size of the picture, decoded
-            by `mask_codec`.
-
-        Raises:
-            TypeError, ValueError, FileNotFoundError: as `detect`.
-            ConnectionError: if the codec of the released checkpoints is needed and
-                cannot be downloaded.
-        """
-        options = DetectionOptions(
-            task="segment",
-            max_detections=max_detections,
-            max_overlap=max_overlap,
-            batch_size=batch_size,
-            asked=asked,
-        )
-        return find_detections(self, self._detection_files, images, labels, options)
 
     def encode_images(self, images: ImageInput | Pictures) -> EncodedImages:
         """Compute the image tokens of pictures, for many prompts about them.

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import keras
+
 from keras_pg2.catalogue.architecture import override_architecture, variable_shapes
 from keras_pg2.catalogue.names import Preset, locate, near_names, resolve
 from keras_pg2.checks.dtypes import POLICIES, check_dtype
@@ -55,7 +57,7 @@ def load_parts(
     preset: str | Path,
     load_weights: bool = True,
     *,
-    dtype: DTypePolicy = None,
+    dtype: DTypePolicy = "auto",
     sequence_length: int | None = None,
     tokenizer: str | Path | None = None,
     preprocessor: PaliGemma2CausalLMPreprocessor | Literal["auto"] | None = "auto",
@@ -88,7 +90,7 @@ def load_backbone(
     preset: str | Path,
     load_weights: bool = True,
     *,
-    dtype: DTypePolicy = None,
+    dtype: DTypePolicy = "auto",
     trainable: bool = True,
     name: str | None = None,
     **overrides: Any,
@@ -104,12 +106,16 @@ def load_backbone(
 
 
 def _choose_dtype(dtype: DTypePolicy) -> DTypePolicy:
-    """Return the policy of a name in any spelling; "auto" goes by the machine."""
+    """Return the policy of a name in any spelling; None for Keras' own.
+
+    "auto" is Keras' own where one was set, and goes by the machine where none was.
+    """
     if isinstance(dtype, str):
         dtype = check_dtype(dtype, POLICIES)
-    if dtype == "auto":
-        return "bfloat16" if has_accelerator() else "float32"
-    return dtype
+    if dtype != "auto":
+        return dtype
+    is_set = keras.config.dtype_policy().name != "float32"
+    return "bfloat16" if has_accelerator() and not is_set else None
 
 
 def _check_names(

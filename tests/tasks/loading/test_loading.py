@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 
+import keras
 import keras_hub
 import numpy as np
 import pytest
@@ -277,6 +278,16 @@ def test_text_length_of_a_downloaded_model(kind, length, tmp_path, monkeypatch):
 )
 def test_dtype_auto(preset, monkeypatch, accelerated, expected):
     monkeypatch.setattr(loading, "has_accelerator", lambda: accelerated)
-    task = PaliGemma2CausalLM.from_preset(str(preset), dtype="auto")
+    task = PaliGemma2CausalLM.from_preset(str(preset))
     assert task.backbone.compute_dtype == expected
     assert task.backbone.variables[0].dtype == expected
+
+
+def test_a_policy_that_was_set_in_keras_is_kept(preset, monkeypatch):
+    monkeypatch.setattr(loading, "has_accelerator", lambda: True)
+    keras.config.set_dtype_policy("float16")
+    task = PaliGemma2CausalLM.from_preset(str(preset))
+    assert task.backbone.compute_dtype == "float16"
+    keras.config.set_dtype_policy("float32")
+    task = PaliGemma2CausalLM.from_preset(str(preset), dtype=None)
+    assert task.backbone.compute_dtype == "float32"
