@@ -35,6 +35,7 @@ ONE_BACKEND = {
     "tasks/answering/test_detecting": "prompts, and the reading of answers",
     "tasks/answering/test_detection_scores": "arrays of NumPy",
     "tasks/answering/test_predictions": "rows, records and what ends them",
+    "tasks/test_exporting": "words of errors, and files",
     "tasks/test_torch_module": "PyTorch alone has modules",
     "test_cli": "words of commands, and what they print",
     "test_garbage_collection": "Python's collector",
