@@ -52,7 +52,7 @@ def test_a_network_alone_is_read_by_transformers(task, tmp_path):
         tmp_path / "model"
     )
     ours = ops.convert_to_numpy(task.backbone.token_embedding.embeddings)
-    # Transformers adds 64 rows when it loads, for tokens that may be added.
+    # Rows after these are for tokens that transformers adds.
     theirs = loaded.get_input_embeddings().weight.detach().numpy()[: len(ours)]
     np.testing.assert_array_equal(theirs, ours)
 
