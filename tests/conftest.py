@@ -42,6 +42,7 @@ ONE_BACKEND = {
     "tasks/answering/test_detection_scores": "arrays of NumPy",
     "tasks/loading": "files and options; test_causal_lm loads on each backend",
     "tasks/answering/test_predictions": "rows, records and what ends them",
+    "tasks/test_exporting": "words of errors, and files",
     "tasks/test_torch_module": "PyTorch alone has modules",
     "tasks/loading/test_registration": "names, options and files",
     "test_cli": "words of commands, and what they print",

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import random
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, NamedTuple
@@ -48,7 +47,7 @@ class Sampler:
         top_k: only the k likeliest tokens may be chosen; None for all.
         top_p: only the likeliest tokens that together reach probability p may
             be chosen (the one that crosses p included); None for all.
-        seed: seed of the noise; None draws a fresh one at every call, by Python's
+        seed: seed of the noise; None draws a fresh one at every call, by NumPy's
             generator, which `keras.utils.set_random_seed` seeds.
         repetition_penalty: above 1 makes tokens that the answer has already
             less likely (Keskar et al. 2019, arXiv 1909.05858, section 4.1); 1 is off.
@@ -164,8 +163,9 @@ class Sampler:
         if self.is_greedy:
             return np.zeros((batch_size, num_steps), np.float32)
         seed = self.seed if seed is None else seed
-        seed = random.getrandbits(64) if seed is None else seed
-        sequence = np.random.SeedSequence(seed)
+        # Not by Python's generator, which Keras draws from where it traces and builds.
+        fresh = np.random.randint(0, 2**32, 4, np.uint32) if seed is None else seed
+        sequence = np.random.SeedSequence(fresh)
         rows = [np.random.default_rng(s) for s in sequence.spawn(batch_size)]
         return np.stack([rng.random(num_steps, dtype=np.float32) for rng in rows])
 

@@ -371,6 +371,20 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         if self.preset_files is not None:
             self.preset_files.save(preset_dir)
 
+    def export_to_transformers(self, path: str | Path) -> None:
+        """Raise an error that says what writes files for transformers.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(
+            "Expected export_to_transformers of a task, as the settings for pictures "
+            "depend on the network. Received: a preprocessor. Call PaliGemma2CausalLM"
+            f"(backbone, preprocessor).export_to_transformers({str(path)!r}); for the "
+            "tokenizer alone keras_pg2.conversion.huggingface.writer.write_tokenizer"
+            f"({str(path)!r}, preprocessor.tokenizer.proto)."
+        )
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, for saving."""
         return {**super().get_config(), "separator": self.separator}

@@ -102,6 +102,19 @@ class PaliGemma2Tokenizer(keras_hub.tokenizers.SentencePieceTokenizer):
         """Read `vocabulary.spm` in this folder."""
         self.set_proto(Path(dir_path) / "vocabulary.spm")
 
+    def export_to_transformers(self, path: str | os.PathLike[str]) -> None:
+        """Raise an error that says what writes files for transformers.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(
+            "Expected export_to_transformers of a task, which writes the tokenizer "
+            "with the network. Received: a tokenizer. For its files alone call "
+            "keras_pg2.conversion.huggingface.writer.write_tokenizer"
+            f"({str(path)!r}, tokenizer.proto)."
+        )
+
     def _update_special_token_ids(self) -> None:
         vocabulary = self.get_vocabulary()
         present = set(vocabulary)

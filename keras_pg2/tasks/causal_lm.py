@@ -38,6 +38,12 @@ from keras_pg2.tasks.training import causal_lm as training
 from keras_pg2.tasks.training.feature_caching import hidden_of_features
 from keras_pg2.typing import DTypePolicy, Tensor
 
+_EXPORTERS = {
+    "tf_saved_model": "export_saved_model",
+    "onnx": "export_onnx",
+    "litert": "export_litert",
+}
+"""Functions of `keras_pg2.deploy` by the names that Keras has for formats."""
 _BASE_NAME_FILE = "base_name.txt"
 """In the assets of an archive: the name of the checkpoint that adapters belong to."""
 
@@ -256,6 +262,41 @@ class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
         if self.adapters.names:
             leave_lora_out_of_count(Path(preset_dir))
         self._detection_files.save(Path(preset_dir))
+
+    def export(
+        self,
+        filepath: str | Path,
+        format: str = "tf_saved_model",
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Raise an error that says which exporter of `keras_pg2.deploy` to call.
+
+        Args:
+            filepath: Path to write.
+            format: Format that Keras would write.
+            *args: as in `keras.Model.export`.
+            **kwargs: as in `keras.Model.export`.
+
+        Raises:
+            NotImplementedError: if there is an exporter for the format.
+            ValueError: if there is none.
+        """
+        why = (
+            "Keras' exporter writes one pass through the network, without cache, "
+            "tokenizer and generate."
+        )
+        if format not in _EXPORTERS:
+            raise ValueError(
+                f"Expected a format of: {', '.join(_EXPORTERS)}. Received: {format!r}. "
+                f"{why} keras_pg2.deploy has exporters for these formats, and "
+                "keras_pg2.conversion.write_model writes checkpoints."
+            )
+        name = f"keras_pg2.deploy.{_EXPORTERS[format]}"
+        raise NotImplementedError(
+            f"Expected a call of {name}(model, {str(filepath)!r}). Received: "
+            f"model.export({str(filepath)!r}, format={format!r}). {why} Call {name}."
+        )
 
     def export_to_transformers(
         self, path: str | Path, dtype: str | None = None

@@ -141,6 +141,19 @@ def test_seed_reproduces(task, pixels):
     assert sampling.generate(inputs, **OPTIONS) != sampling.generate(inputs, **OPTIONS)
 
 
+def test_keras_own_seed_reproduces(task, pixels):
+    """Also the first call, in which functions are compiled."""
+    inputs = {"images": pixels, "prompts": "caption en"}
+    runs = []
+    sampling = PaliGemma2CausalLM(task.backbone, task.preprocessor)
+    sampling.compile(sampler=Sampler(temperature=5.0, top_k=50))
+    for _ in range(2):
+        keras.utils.set_random_seed(1)
+        runs.append([sampling.generate(inputs, **OPTIONS) for _ in range(2)])
+    assert runs[0] == runs[1]
+    assert runs[0][0] != runs[0][1]
+
+
 def test_logits_are_those_of_the_text_positions(task):
     inputs = random_inputs([5, 3], num_responses=1)
     hidden = task.backbone(inputs)

@@ -121,8 +121,15 @@ def _image_processor(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def write_tokenizer(target: Path, proto: bytes) -> None:
-    """Writes the vocabulary and the files that describe it."""
+def write_tokenizer(target: str | Path, proto: bytes) -> None:
+    """Write the vocabulary and the files that describe it, as transformers reads them.
+
+    Args:
+        target: Directory to write into; made if it is not there.
+        proto: SentencePiece model, `proto` of a `PaliGemma2Tokenizer`.
+    """
+    target = Path(target)
+    target.mkdir(parents=True, exist_ok=True)
     (target / "tokenizer.model").write_bytes(proto)
     content = to_tokenizer_json(proto)
     _write_json(target / "tokenizer.json", content, indent=None)
