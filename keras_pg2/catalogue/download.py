@@ -32,6 +32,8 @@ _KERAS_FILES = (
     "tokenizer.json",
     "image_converter.json",
     "assets/tokenizer/vocabulary.spm",
+    "mask_codec.npz",
+    "detection_scores.json",
 )
 
 
