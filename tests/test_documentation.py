@@ -43,6 +43,7 @@ def run_commands(block: str) -> None:
         assert shown in ("", done.stdout), command
 
 
+@pytest.mark.needs_tensorflow  # It writes files of LiteRT.
 def test_every_block_of_the_readme_runs(
     checkout: Path, capsys: pytest.CaptureFixture
 ) -> None:

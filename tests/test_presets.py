@@ -15,8 +15,6 @@ import keras
 import pytest
 import typer
 from huggingface_hub import constants
-from tests.tiny_networks import TEXT_DECODER, VISION_ENCODER
-from tests.tiny_vocabulary import gemma_like_proto
 
 from keras_pg2 import PaliGemma2Backbone, PaliGemma2CausalLM
 from keras_pg2.catalogue import names
@@ -26,6 +24,8 @@ from keras_pg2.catalogue.released import ReleasedPresets
 from keras_pg2.cli.app import app
 from keras_pg2.cli.catalogue import list_presets
 from scripts import write_presets
+from tests.support.tiny_networks import TEXT_DECODER, VISION_ENCODER
+from tests.support.tiny_vocabulary import gemma_like_proto
 
 ROOT = Path(__file__).parents[1] / "presets"
 FILES = {

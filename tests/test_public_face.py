@@ -110,6 +110,11 @@ def test_classes_are_registered_in_any_order_of_imports(imports: str) -> None:
     assert "PaliGemma2CausalLM" in run(f"{imports}; print({REGISTERED})")
 
 
+def test_a_class_of_a_lower_room_loads_presets_by_name() -> None:
+    code = "from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer as T\n"
+    assert run(code + "print(T.from_preset('pali_gemma2_nano').separator_id)") == "4"
+
+
 @pytest.mark.parametrize(
     ("packages", "message"),
     [

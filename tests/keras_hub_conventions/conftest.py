@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.tiny_models import random_task
+
+from tests.support.tiny_models import random_task
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import keras_hub
 import numpy as np
 import pytest
 from keras import ops
-from tests.tiny_networks import TEXT_DECODER, VISION_ENCODER, random_inputs, randomize
 
 from keras_pg2 import PaliGemma2Backbone
 from tests.support.keras_hub_harness import (
@@ -19,6 +18,12 @@ from tests.support.keras_hub_harness import (
     check_saved,
     dataset,
     forms,
+)
+from tests.support.tiny_networks import (
+    TEXT_DECODER,
+    VISION_ENCODER,
+    random_inputs,
+    randomize,
 )
 
 NUM_TOKENS = 4 + 5

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.tiny_networks import TEXT_DECODER
 
 from keras_pg2.modeling.gemma2 import Gemma2Decoder
 from tests.support.keras_hub_harness import (
@@ -15,6 +14,7 @@ from tests.support.keras_hub_harness import (
     check_policy,
     check_trains,
 )
+from tests.support.tiny_networks import TEXT_DECODER
 
 # Embedding and final norm; a block: 4 norms, 4 products of attention, 3 of the MLP.
 NUM_WEIGHTS = 2 + 11 * TEXT_DECODER["num_layers"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import keras_hub
 import numpy as np
 import pytest
-from tests.tiny_vocabulary import gemma_like_proto
 
 from keras_pg2 import (
     PaliGemma2Backbone,
@@ -21,6 +20,7 @@ from tests.support.keras_hub_harness import (
     dataset,
     forms,
 )
+from tests.support.tiny_vocabulary import gemma_like_proto
 
 LENGTH = 16
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.tiny_networks import VISION_ENCODER
 
 from keras_pg2.modeling.siglip import SigLIPEncoder
 from tests.support.keras_hub_harness import (
@@ -14,6 +13,7 @@ from tests.support.keras_hub_harness import (
     check_policy,
     check_trains,
 )
+from tests.support.tiny_networks import VISION_ENCODER
 
 # Patches 2, positions 1, final norm 2; a block: 2 norms of 2, 6 dense layers of 2.
 NUM_WEIGHTS = 5 + 16 * VISION_ENCODER["num_layers"]

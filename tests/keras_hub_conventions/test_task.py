@@ -11,8 +11,6 @@ import keras_hub
 import numpy as np
 import pytest
 from keras import ops
-from tests.tiny_models import random_task
-from tests.tiny_networks import TEXT_DECODER, VISION_ENCODER, random_inputs
 
 from keras_pg2 import (
     PaliGemma2Backbone,
@@ -30,6 +28,8 @@ from tests.support.keras_hub_harness import (
     forms,
     plain,
 )
+from tests.support.tiny_models import random_task
+from tests.support.tiny_networks import TEXT_DECODER, VISION_ENCODER, random_inputs
 
 LENGTH = 16
 NANO = Path(__file__).parents[2] / "presets" / "pali_gemma2_nano_84"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import keras_hub
 import pytest
-from tests.tiny_vocabulary import gemma_like_proto
 
 from keras_pg2 import PaliGemma2Backbone, PaliGemma2Tokenizer
 from tests.support.keras_hub_harness import (
@@ -14,6 +13,7 @@ from tests.support.keras_hub_harness import (
     check_pipelines,
     forms,
 )
+from tests.support.tiny_vocabulary import gemma_like_proto
 
 TEXTS = ["a red ball", "detect dog", "<loc0003><loc1023> dog", "schläft 猫\n"]
 

@@ -11,12 +11,12 @@ import keras
 import keras_hub
 import numpy as np
 import pytest
-from tests.tiny_models import random_task
 
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
 from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
+from tests.support.tiny_models import random_task
 
 # Keras builds a loaded model's optimizer, which these models never did.
 pytestmark = pytest.mark.filterwarnings(

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from tests.tiny_models import random_task
-from tests.tiny_networks import random_inputs
 
 from keras_pg2 import PaliGemma2Backbone, PaliGemma2CausalLM
+from tests.support.tiny_models import random_task
+from tests.support.tiny_networks import random_inputs
 
 # Keras builds a loaded model's optimizer, which these models never did.
 pytestmark = pytest.mark.filterwarnings(

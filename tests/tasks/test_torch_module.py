@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from tests.tiny_models import random_task
-from tests.tiny_networks import random_inputs
 
 from keras_pg2 import PaliGemma2CausalLM
+from tests.support.tiny_models import random_task
+from tests.support.tiny_networks import random_inputs
 
 if keras.config.backend() != "torch":
     pytest.skip("PyTorch alone has modules", allow_module_level=True)

@@ -10,8 +10,6 @@ import keras_hub
 import numpy as np
 import pytest
 from keras import ops
-from tests.parity.keras_hub_copy import copy_to_keras_hub
-from tests.tiny_models import random_task
 
 from keras_pg2 import (
     PaliGemma2Backbone,
@@ -19,11 +17,12 @@ from keras_pg2 import (
     PaliGemma2CausalLMPreprocessor,
     PaliGemma2ImageConverter,
     PaliGemma2Tokenizer,
-    preset_loading,
 )
 from keras_pg2.catalogue import download
 from keras_pg2.catalogue.names import PRESETS, bundled_presets
 from keras_pg2.conversion.from_model import write_model
+from tests.support.keras_hub_copy import copy_to_keras_hub
+from tests.support.tiny_models import random_task
 
 CLASSES = (
     PaliGemma2Backbone,
@@ -229,9 +228,3 @@ def test_a_class_of_ones_own(files: dict[str, Path]) -> None:
         assert type(again) is PaliGemma2Backbone
     finally:
         del keras.saving.get_custom_objects()["tests_of_loading>Own"]
-
-
-def test_a_class_that_was_given_no_loading(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preset_loading, "_provided", [])
-    with pytest.raises(ImportError, match=r"import keras_pg2\.tasks"):
-        PaliGemma2Tokenizer.from_preset("pali_gemma2_nano")
