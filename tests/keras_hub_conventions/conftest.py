@@ -6,6 +6,9 @@ import pytest
 
 from tests.support.tiny_models import random_task
 
+# So that a check that fails says what it compared.
+pytest.register_assert_rewrite("tests.support.keras_hub_harness")
+
 
 @pytest.fixture(scope="session")
 def preset(tmp_path_factory: pytest.TempPathFactory) -> str:

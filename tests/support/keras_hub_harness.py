@@ -21,8 +21,8 @@ from keras import ops
 FORMS = {"arrays": "grain", "tf.data": "tensorflow", "grain": "grain", "PyDataset": ""}
 """What `fit` and `predict` take, and the package that each needs."""
 POLICIES = ("mixed_float16", "mixed_bfloat16", "bfloat16")
-OPTIONAL_ATTRIBUTES = {"__annotations__", "_torch_params"}
-"""Attributes that appear when a class or layer is first looked at."""
+OPTIONAL_ATTRIBUTES = ("__annotations__", "_torch_params", "_self_")
+"""Beginnings of attributes that appear late: TensorFlow and PyTorch track layers."""
 
 
 def forms(*names: str) -> list[Any]:
@@ -172,7 +172,7 @@ def check_config(instance: Any) -> None:
     """
     cls = type(instance)
     config = _json(instance.get_config())
-    attributes = set(dir(instance)) - OPTIONAL_ATTRIBUTES
+    attributes = _attributes(instance)
     stored = json.loads(_json(keras.saving.serialize_keras_object(instance)))
     for revived in (
         cls.from_config(instance.get_config()),
@@ -180,7 +180,11 @@ def check_config(instance: Any) -> None:
     ):
         assert type(revived) is cls
         assert _json(revived.get_config()) == config
-        assert set(dir(revived)) - OPTIONAL_ATTRIBUTES == attributes
+        assert _attributes(revived) == attributes
+
+
+def _attributes(instance: Any) -> set[str]:
+    return {name for name in dir(instance) if not name.startswith(OPTIONAL_ATTRIBUTES)}
 
 
 def _json(config: Any) -> str:
@@ -266,20 +270,18 @@ def check_trains(layer: keras.layers.Layer, inputs: dict[str, np.ndarray]) -> No
 def check_policy(
     make: Callable[[Any], keras.layers.Layer],
     policy: str,
-    call: Callable[[Any], Any],
-    specify: Callable[[Any], Any],
+    *calls: Callable[[Any], Any],
 ) -> None:
     """Check that a dtype policy reaches results, weights and all layers inside.
 
     Args:
         make: Makes a layer or model of a policy.
         policy: Name of the policy.
-        call: Calls it.
-        specify: Asks for the specification of the call's result.
+        *calls: Call it, or ask it for the specification of a call's result.
     """
     expected = keras.dtype_policies.get(policy)
     layer = make(expected)
-    for result in keras.tree.flatten([call(layer), specify(layer)]):
+    for result in keras.tree.flatten([call(layer) for call in calls]):
         dtype = keras.backend.standardize_dtype(result.dtype)
         assert dtype == expected.compute_dtype
     assert {weight.dtype for weight in layer.weights} == {expected.variable_dtype}
