@@ -103,7 +103,6 @@ def test_weight_file(backbone, inputs, tmp_path):
 
 def test_clone(backbone, inputs):
     clone = keras.models.clone_model(backbone)
-    assert type(clone) is PaliGemma2Backbone
     clone.set_weights(backbone.get_weights())
     assert_equal(clone(inputs), backbone(inputs), 1e-6)
 

@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_pg2 import PaliGemma2CausalLM, deploy
 from keras_pg2.conversion.huggingface.writer import write_tokenizer
-from tests.tiny_models import random_task
+from tests.support.tiny_models import random_task
 
 
 @pytest.fixture(scope="module")

@@ -191,7 +191,7 @@ class DetectionFiles:
         found = resolve(preset)
         if isinstance(found, Preset):
             return cls()
-        path = found if isinstance(found, Path) else locate(found)
+        path = found if isinstance(found, Path) else locate(found, with_weights=False)
         return cls(PresetFiles.read(str(path)) if path.is_dir() else None)
 
     @property
