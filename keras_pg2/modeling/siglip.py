@@ -182,7 +182,9 @@ class SigLIPEncoder(keras.layers.Layer):
         # [B * M, side, side, D]
         x = self.patch_embedding(ops.reshape(images, pixels))
         x = ops.reshape(x, (-1, self.num_image_tokens, self.hidden_dim))
-        x = x + self.position_embedding(ops.arange(self.num_image_tokens))
+        # Without a dtype it would be int16 with a floatx of 16 bits, which XLA lacks.
+        positions = ops.arange(self.num_image_tokens, dtype="int32")
+        x = x + self.position_embedding(positions)
         for block in self.blocks:
             run = partial(_run_block, block, training)
             x = checkpoint(run, x) if self.checkpoints_blocks else run(x)
