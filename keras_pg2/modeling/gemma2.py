@@ -150,7 +150,6 @@ class Gemma2Block(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
-@keras.saving.register_keras_serializable(package="keras_pg2")
 class Gemma2Decoder(keras.layers.Layer):
     """Token embeddings, decoder blocks, final norm and tied vocabulary.
 

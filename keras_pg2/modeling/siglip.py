@@ -94,7 +94,6 @@ def _gelu(x: Tensor) -> Tensor:
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
-@keras.saving.register_keras_serializable(package="keras_pg2")
 class SigLIPEncoder(keras.layers.Layer):
     """Image pixels to image features.
 
