@@ -274,17 +274,16 @@ class PaliGemma2Backbone(TorchModule, keras_hub.models.Backbone):
         """float[..., D] -> float32[..., V] logits, soft cap applied."""
         return self.text_decoder.project_to_vocabulary(hidden)
 
-    def export_to_transformers(self, path: str) -> None:
-        """Raise an error that says what writes files for transformers.
+    def export_to_transformers(self, path: str | Path) -> None:
+        """Write the network, without a preprocessor, as transformers reads it.
+
+        Args:
+            path: A directory that does not exist yet.
 
         Raises:
-            NotImplementedError: always.
+            FileExistsError, ValueError, OSError: as the task's.
         """
-        raise NotImplementedError(
-            "Expected export_to_transformers of a task, as transformers has no class "
-            "for PaliGemma's network without its logits. Received: a backbone. Call "
-            f"PaliGemma2CausalLM(backbone).export_to_transformers({str(path)!r})."
-        )
+        preset_loading().export_backbone(self, path)
 
     def default_lora_layer_names(self) -> list[str]:
         return ["query_dense", "value_dense"]

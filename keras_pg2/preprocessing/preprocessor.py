@@ -372,18 +372,15 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
             self.preset_files.save(preset_dir)
 
     def export_to_transformers(self, path: str | Path) -> None:
-        """Raise an error that says what writes files for transformers.
+        """Write the tokenizer as transformers reads it, as KerasHub does.
 
-        Raises:
-            NotImplementedError: always.
+        What transformers has to know of pictures depends on the network too: that is
+        written by the task's method.
+
+        Args:
+            path: Directory to write into; made if it is not there.
         """
-        raise NotImplementedError(
-            "Expected export_to_transformers of a task, as the settings for pictures "
-            "depend on the network. Received: a preprocessor. Call PaliGemma2CausalLM"
-            f"(backbone, preprocessor).export_to_transformers({str(path)!r}); for the "
-            "tokenizer alone keras_pg2.conversion.huggingface.writer.write_tokenizer"
-            f"({str(path)!r}, preprocessor.tokenizer.proto)."
-        )
+        self.tokenizer.export_to_transformers(path)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, for saving."""

@@ -103,17 +103,12 @@ class PaliGemma2Tokenizer(keras_hub.tokenizers.SentencePieceTokenizer):
         self.set_proto(Path(dir_path) / "vocabulary.spm")
 
     def export_to_transformers(self, path: str | os.PathLike[str]) -> None:
-        """Raise an error that says what writes files for transformers.
+        """Write the vocabulary as transformers reads it.
 
-        Raises:
-            NotImplementedError: always.
+        Args:
+            path: Directory to write into; made if it is not there.
         """
-        raise NotImplementedError(
-            "Expected export_to_transformers of a task, which writes the tokenizer "
-            "with the network. Received: a tokenizer. For its files alone call "
-            "keras_pg2.conversion.huggingface.writer.write_tokenizer"
-            f"({str(path)!r}, tokenizer.proto)."
-        )
+        preset_loading().export_tokenizer(path, self.proto)
 
     def _update_special_token_ids(self) -> None:
         vocabulary = self.get_vocabulary()

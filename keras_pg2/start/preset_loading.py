@@ -1,4 +1,4 @@
-"""How classes of lower rooms reach what loads them by name.
+"""How classes of lower rooms reach what loads and writes them.
 
 Checkpoints are opened in `tasks/loading/`, above the network and the preprocessor whose
 `from_preset` users call. `tasks/loading/registration.py` gives that room's functions to
@@ -30,6 +30,8 @@ class PresetLoading:
         load_preprocessor: `(cls, preset, **options) ->` one of another format.
         load_tokenizer: `(cls, preset, **options) ->` one of another format.
         load_image_converter: `(cls, preset, **options) ->` one of another format.
+        export_backbone: `(backbone, path)` writes a directory of transformers.
+        export_tokenizer: `(path, proto)` writes the tokenizer of one.
     """
 
     list_presets: Callable[[], dict[str, dict[str, Any]]]
@@ -38,6 +40,8 @@ class PresetLoading:
     load_preprocessor: Callable[..., Any]
     load_tokenizer: Callable[..., Any]
     load_image_converter: Callable[..., Any]
+    export_backbone: Callable[..., Any]
+    export_tokenizer: Callable[..., Any]
 
 
 _provided: list[PresetLoading] = []

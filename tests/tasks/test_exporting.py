@@ -12,7 +12,6 @@ import transformers
 from keras import ops
 
 from keras_pg2 import PaliGemma2CausalLM, deploy
-from keras_pg2.conversion.huggingface.writer import write_tokenizer
 from tests.support.tiny_models import random_task
 
 
@@ -39,15 +38,8 @@ def test_another_format_is_told(task):
         assert ours[name].default == theirs[name].default
 
 
-def test_parts_say_what_to_call(task):
-    preprocessor = task.preprocessor
-    for part in (task.backbone, preprocessor, preprocessor.tokenizer):
-        with pytest.raises(NotImplementedError, match=r"\('folder'"):
-            part.export_to_transformers("folder")
-
-
 def test_a_network_alone_is_read_by_transformers(task, tmp_path):
-    PaliGemma2CausalLM(task.backbone).export_to_transformers(tmp_path / "model")
+    task.backbone.export_to_transformers(tmp_path / "model")
     loaded = transformers.PaliGemmaForConditionalGeneration.from_pretrained(
         tmp_path / "model"
     )
@@ -57,10 +49,12 @@ def test_a_network_alone_is_read_by_transformers(task, tmp_path):
     np.testing.assert_array_equal(theirs, ours)
 
 
-def test_a_tokenizer_alone_is_read_by_transformers(task, tmp_path):
+@pytest.mark.parametrize("name", ["tokenizer", "preprocessor"])
+def test_a_tokenizer_alone_is_read_by_transformers(task, tmp_path, name):
     tokenizer = task.preprocessor.tokenizer
-    write_tokenizer(tmp_path / "tokenizer", tokenizer.proto)
-    loaded = transformers.AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
+    part = tokenizer if name == "tokenizer" else task.preprocessor
+    part.export_to_transformers(tmp_path / name)
+    loaded = transformers.AutoTokenizer.from_pretrained(tmp_path / name)
     text = "detect cat ; dog <loc0012>"
     theirs = loaded(text, add_special_tokens=False).input_ids
     assert theirs == list(tokenizer.tokenize(text))

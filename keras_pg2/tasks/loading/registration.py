@@ -21,6 +21,9 @@ from keras_pg2.catalogue.names import (
     locate,
     resolve,
 )
+from keras_pg2.conversion.convert import write_checkpoint
+from keras_pg2.conversion.from_model import from_model
+from keras_pg2.conversion.huggingface.writer import write_tokenizer
 from keras_pg2.conversion.keras.preset import is_preset
 from keras_pg2.conversion.to_preprocessor import (
     build_image_converter,
@@ -90,6 +93,11 @@ def load_image_converter(
     return build_image_converter(checkpoint, cls, **kwargs)
 
 
+def export_backbone(backbone: PaliGemma2Backbone, path: str | Path) -> None:
+    """Write a network alone as a directory of transformers."""
+    write_checkpoint(from_model(backbone, None), path, "hf")
+
+
 def _bundled() -> dict[str, dict[str, Any]]:
     return {
         name: {"metadata": _metadata(directory), "kaggle_handle": str(directory)}
@@ -117,6 +125,8 @@ provide(
         load_preprocessor=load_preprocessor,
         load_tokenizer=load_tokenizer,
         load_image_converter=load_image_converter,
+        export_backbone=export_backbone,
+        export_tokenizer=write_tokenizer,
     )
 )
 # Never a name that KerasHub has, which must go on to mean its own model.
