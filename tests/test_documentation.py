@@ -36,7 +36,8 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 def run_commands(block: str) -> None:
     """Run the lines that begin with a dollar, and compare what is shown after them."""
-    for part in re.split(r"^\$ keras-pg2 ", block, flags=re.MULTILINE)[1:]:
+    whole = block.replace("\\\n", "")
+    for part in re.split(r"^\$ keras-pg2 ", whole, flags=re.MULTILINE)[1:]:
         command, _, shown = part.partition("\n")
         done = CliRunner().invoke(app, shlex.split(command))
         assert done.exit_code == 0, (command, done.output, done.exception)

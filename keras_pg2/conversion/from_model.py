@@ -88,6 +88,7 @@ def from_model(
         preprocessing = Preprocessing(
             tokenizer=preprocessor.tokenizer.proto,
             sequence_length=preprocessor.sequence_length,
+            preset_files=preprocessor.preset_files,
             **pictures,
         )
     return Checkpoint(

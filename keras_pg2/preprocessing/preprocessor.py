@@ -22,7 +22,11 @@ from keras_pg2.preprocessing.packing import (
     pad_rows,
     shift_by_one,
 )
-from keras_pg2.preprocessing.preset_files import PresetFiles
+from keras_pg2.preprocessing.preset_files import (
+    CALIBRATION_FILE,
+    CODEC_FILE,
+    PresetFiles,
+)
 from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
 from keras_pg2.start.preset_loading import PresetNames, preset_loading
 from keras_pg2.typing import Tensor
@@ -358,8 +362,16 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
 
     def load_preset_assets(self, preset: str) -> None:
         """Read the vocabulary and the small files of a preset; see KerasHub."""
+        # KerasHub has no public name for a file of a preset, which may be remote.
+        from keras_hub.src.utils.preset_utils import check_file_exists, get_file
+
         super().load_preset_assets(preset)
-        self.preset_files = PresetFiles.read(preset)
+        contents = {
+            name: Path(get_file(preset, name)).read_bytes()
+            for name in (CODEC_FILE, CALIBRATION_FILE)
+            if check_file_exists(preset, name)
+        }
+        self.preset_files = PresetFiles(preset, contents)
 
     def save_to_preset(self, preset_dir: str | Path) -> None:
         """Write the preprocessor's part of a preset, as KerasHub does.

@@ -25,23 +25,11 @@ class PresetFiles(NamedTuple):
     contents: dict[str, bytes]
 
     @classmethod
-    def read(cls, preset: str) -> PresetFiles:
-        """Read the files of any preset that KerasHub can load.
-
-        Raises:
-            OSError: if a file that is there cannot be read.
-        """
-        # KerasHub has no public name for a file of a preset, which may be remote.
-        from keras_hub.src.utils.preset_utils import check_file_exists, get_file
-
-        return cls(
-            preset,
-            {
-                name: Path(get_file(preset, name)).read_bytes()
-                for name in (CODEC_FILE, CALIBRATION_FILE)
-                if check_file_exists(preset, name)
-            },
-        )
+    def read(cls, directory: str | Path) -> PresetFiles:
+        """Read the files of a directory."""
+        paths = [Path(directory) / name for name in (CODEC_FILE, CALIBRATION_FILE)]
+        found = {path.name: path.read_bytes() for path in paths if path.is_file()}
+        return cls(str(directory), found)
 
     def save(self, directory: str | Path) -> None:
         """Write the files into a directory."""

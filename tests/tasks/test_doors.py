@@ -12,7 +12,7 @@ import keras_hub
 import numpy as np
 import pytest
 
-from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2 import PaliGemma2CausalLM, convert, write_model
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
 from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
@@ -48,12 +48,25 @@ def through_an_archive(model: PaliGemma2CausalLM, folder: Path) -> PaliGemma2Cau
     return keras.saving.load_model(folder / "model.keras", compile=False)
 
 
+def through_files(_: PaliGemma2CausalLM, preset: Path) -> PaliGemma2CausalLM:
+    converted = convert(preset, preset.parent / "files" / "preset", "preset")
+    return PaliGemma2CausalLM.from_preset(converted)
+
+
+def through_memory(_: PaliGemma2CausalLM, preset: Path) -> PaliGemma2CausalLM:
+    loaded = PaliGemma2CausalLM.from_preset(preset)
+    written = write_model(loaded, preset.parent / "memory" / "preset", "preset")
+    return PaliGemma2CausalLM.from_preset(written)
+
+
 DOORS: dict[str, Door] = {
     "preset": lambda _, preset: PaliGemma2CausalLM.from_preset(preset),
     "preset by KerasHub": lambda _, preset: keras_hub.models.CausalLM.from_preset(
         str(preset)
     ),
     "archive": lambda model, preset: through_an_archive(model, preset.parent),
+    "convert": through_files,
+    "write_model": through_memory,
     "deepcopy": lambda model, _: copy.deepcopy(model),
     "pickle": lambda model, _: pickle.loads(pickle.dumps(model)),
     "deepcopy of what KerasHub loaded": lambda _, preset: copy.deepcopy(

@@ -28,6 +28,7 @@ from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.tables.outgoing import main_dtype, outgoing_tensors
 from keras_pg2.conversion.tables.weight_table import Row
 from keras_pg2.files.json_files import read_json
+from keras_pg2.preprocessing.preset_files import PresetFiles
 from keras_pg2.typing import Advance, Architecture
 
 _REGISTERED = "keras_pg2>PaliGemma2Backbone"
@@ -129,7 +130,12 @@ def _read_preprocessing(directory: Path) -> Preprocessing:
     if converter.is_file():
         given = read_json(converter)["config"]
         pictures = {name: given[name] for name in ("interpolation", "antialias")}
-    return Preprocessing(tokenizer=proto, sequence_length=length, **pictures)
+    return Preprocessing(
+        tokenizer=proto,
+        sequence_length=length,
+        preset_files=PresetFiles.read(directory),
+        **pictures,
+    )
 
 
 def weight_rows(
@@ -213,6 +219,7 @@ def _write_preprocessor(checkpoint: Checkpoint, target: Path) -> dict[str, Any]:
     from keras_pg2.conversion.to_preprocessor import build_preprocessor
 
     preprocessor = build_preprocessor(checkpoint)
+    preprocessor.preset_files = checkpoint.preprocessing.preset_files
     preprocessor.save_to_preset(str(target))
     return read_json(target / "preprocessor.json")
 

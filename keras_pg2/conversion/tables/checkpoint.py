@@ -23,6 +23,7 @@ from keras_pg2.conversion.tables.weight_table import (
     check_shapes,
     read_variable,
 )
+from keras_pg2.preprocessing.preset_files import PresetFiles
 from keras_pg2.typing import Architecture
 
 
@@ -36,12 +37,15 @@ class Preprocessing:
         sequence_length: number of text tokens.
         interpolation: "bicubic" or "bilinear", of the stretch to the model's square.
         antialias: whether shrinking averages over all the pixels it drops.
+        preset_files: What a preset has for detection; other formats have no place for
+            it.
     """
 
     tokenizer: bytes | None
     sequence_length: int
     interpolation: str = "bicubic"
     antialias: bool = True
+    preset_files: PresetFiles | None = None
 
 
 @dataclass(frozen=True)

@@ -192,7 +192,7 @@ class DetectionFiles:
         if isinstance(found, Preset):
             return cls()
         path = found if isinstance(found, Path) else locate(found, with_weights=False)
-        return cls(PresetFiles.read(str(path)) if path.is_dir() else None)
+        return cls(PresetFiles.read(path) if path.is_dir() else None)
 
     @property
     def mask_codec(self) -> MaskCodec | None:
