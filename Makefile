@@ -53,6 +53,7 @@ demo: .venv-demo/ready
 
 test:
 	rm -rf $(RESULTS)
+	$(MAKE) --no-print-directory --jobs 2 .venv/ready .venv-tensorflow/ready
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=target \
 		BACKEND_TESTS='$(BACKEND_TESTS)' $(SUITES:%=test-%)
 

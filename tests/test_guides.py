@@ -34,7 +34,18 @@ def test_guide_is_stored_without_outputs(path: Path) -> None:
     assert not any(cell.outputs or cell.execution_count for cell in code)
 
 
-@pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(
+            path,
+            id=path.stem,
+            # It writes files of LiteRT.
+            marks=[pytest.mark.needs_tensorflow] if path.stem == "deployment" else [],
+        )
+        for path in GUIDES
+    ],
+)
 def test_guide_runs(path: Path, tmp_path: Path) -> None:
     if keras.config.backend() != BACKENDS[path.stem]:
         pytest.skip(f"runs on {BACKENDS[path.stem]}")

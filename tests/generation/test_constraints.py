@@ -110,7 +110,19 @@ def test_only_what_can_still_be_finished_is_allowed(tokenizer):
     assert walk(grammar, tokenizer, "", 1) == OVER
 
 
-@pytest.mark.parametrize("segments", list(SEGMENTS))
+OF_GRAMMAR = pytest.mark.one_backend(
+    "another table of the grammar, run by the same loop"
+)
+
+
+@pytest.mark.parametrize(
+    "segments",
+    [
+        "optional",
+        pytest.param("never", marks=OF_GRAMMAR),
+        pytest.param("always", marks=OF_GRAMMAR),
+    ],
+)
 def test_every_detection_of_a_random_network_is_well_formed(task, segments):
     """3 x 3,400 answers of up to 48 tokens, drawn almost evenly."""
     task.compile(sampler=Sampler(temperature=100.0))

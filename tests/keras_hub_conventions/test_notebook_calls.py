@@ -260,10 +260,7 @@ def lm() -> PaliGemma2CausalLM:
     return lm
 
 
-@pytest.mark.skipif(forms("tf.data")[0].marks[0].args[0], reason="needs tensorflow")
-def test_pictures_by_tf_image(rows, train_examples):
-    import tensorflow as tf
-
+def test_pictures_by_tf_image(rows, train_examples, tf):
     def process_image(name):
         raw = tf.io.read_file(str(rows.parent / name))
         image = tf.io.decode_jpeg(raw, channels=3)

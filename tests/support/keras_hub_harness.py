@@ -6,7 +6,6 @@ TensorFlow for `tf.data` alone.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -18,28 +17,21 @@ import numpy as np
 import pytest
 from keras import ops
 
-FORMS = {"arrays": "grain", "tf.data": "tensorflow", "grain": "grain", "PyDataset": ""}
-"""What `fit` and `predict` take, and the package that each needs."""
+FORMS = ("arrays", "tf.data", "grain", "PyDataset")
+"""What `fit` and `predict` take."""
 POLICIES = ("mixed_float16", "mixed_bfloat16", "bfloat16")
-OPTIONAL_ATTRIBUTES = ("__annotations__", "_torch_params", "_self_")
-"""Beginnings of attributes that appear late: TensorFlow and PyTorch track layers."""
+OPTIONAL_ATTRIBUTES = ("__annotations__", "_torch_params", "_self_", "_sentence_piece")
+"""Beginnings of attributes that appear late: TensorFlow and PyTorch track layers, and
+without TensorFlow KerasHub reads a vocabulary when it is first used."""
 
 
 def forms(*names: str) -> list[Any]:
-    """Return parameters of a test: forms of data, with the reason where one is absent.
-
-    TensorFlow is never absent on its own backend.
-    """
-    packages = {name: FORMS[name] for name in names or FORMS}
+    """Return parameters of a test: forms of data, marked where TensorFlow is needed."""
     return [
-        pytest.param(
-            name,
-            marks=pytest.mark.skipif(
-                bool(package) and importlib.util.find_spec(package) is None,
-                reason=f"{name} needs {package}",
-            ),
-        )
-        for name, package in packages.items()
+        pytest.param(name, marks=pytest.mark.needs_tensorflow)
+        if name == "tf.data"
+        else name
+        for name in names or FORMS
     ]
 
 
