@@ -6,10 +6,10 @@ PYTHON ?= python3
 # What no backend can change runs on PyTorch alone (see tests/conftest.py).
 BACKEND_TESTS = not one_backend
 BACKENDS = jax tensorflow torch
-# In several processes, as a long one collects what XLA and PyTorch compile. The longest
-# begin.
-SUITES = tensorflow-others jax-others tensorflow-tasks jax-tasks torch-others \
-	tensorflow-training torch-tasks torch-with-tensorflow jax-with-tensorflow
+# In several processes, as what XLA and PyTorch compile stays in one. The longest begin.
+SUITES = tensorflow-deploy jax-network torch-others jax-tasks tensorflow-network \
+	tensorflow-answering tensorflow-training torch-tasks jax-others tensorflow-others \
+	tensorflow-tasks torch-with-tensorflow jax-with-tensorflow
 RESULTS = build/test-results
 
 # XLA and PyTorch oversubscribe the cores when two test runs share them.
@@ -61,16 +61,24 @@ test:
 test-all: BACKEND_TESTS =
 test-all: test
 
-$(BACKENDS:%=test-%): test-%: test-%-tasks test-%-others
-test-tensorflow: test-tensorflow-training
-test-jax: test-jax-with-tensorflow
-test-torch: test-torch-with-tensorflow
+$(BACKENDS:%=test-%): test-%:
+	@$(MAKE) --no-print-directory $(patsubst %,test-%,$(filter $*-%,$(SUITES)))
+
+network = tests/modeling tests/parity tests/generation
+deploy = tests/deploy tests/finetuning
+training = tests/tasks/training tests/tasks/adapters
+answering = tests/tasks/answering
+but_for = $(1:%=--ignore=%)
+
+test-jax-network: .venv/ready
+	@$(call run_tests,jax-network,jax,.venv,$(network) -m '$(BACKEND_TESTS)')
 
 test-jax-tasks: .venv/ready
 	@$(call run_tests,jax-tasks,jax,.venv,tests/tasks -m '$(BACKEND_TESTS)')
 
 test-jax-others: .venv/ready
-	@$(call run_tests,jax-others,jax,.venv,--ignore=tests/tasks -m '$(BACKEND_TESTS)')
+	@$(call run_tests,jax-others,jax,.venv,$(call but_for,$(network) tests/tasks) \
+		-m '$(BACKEND_TESTS)')
 
 test-torch-tasks: .venv/ready
 	@$(call run_tests,torch-tasks,torch,.venv,tests/tasks)
@@ -78,17 +86,18 @@ test-torch-tasks: .venv/ready
 test-torch-others: .venv/ready
 	@$(call run_tests,torch-others,torch,.venv,--ignore=tests/tasks)
 
-test-tensorflow-training: .venv-tensorflow/ready
-	@$(call run_tests,tensorflow-training,tensorflow,.venv-tensorflow,\
-		tests/tasks/training tests/tasks/adapters -m '$(BACKEND_TESTS)')
+$(patsubst %,test-tensorflow-%,network deploy training answering): test-tensorflow-%: \
+		.venv-tensorflow/ready
+	@$(call run_tests,tensorflow-$*,tensorflow,.venv-tensorflow,$($*) \
+		-m '$(BACKEND_TESTS)')
 
 test-tensorflow-tasks: .venv-tensorflow/ready
 	@$(call run_tests,tensorflow-tasks,tensorflow,.venv-tensorflow,tests/tasks \
-		--ignore=tests/tasks/training --ignore=tests/tasks/adapters -m '$(BACKEND_TESTS)')
+		$(call but_for,$(training) $(answering)) -m '$(BACKEND_TESTS)')
 
 test-tensorflow-others: .venv-tensorflow/ready
 	@$(call run_tests,tensorflow-others,tensorflow,.venv-tensorflow,\
-		--ignore=tests/tasks -m '$(BACKEND_TESTS)')
+		$(call but_for,$(network) $(deploy) tests/tasks) -m '$(BACKEND_TESTS)')
 
 test-torch-with-tensorflow: .venv-tensorflow/ready
 	@$(call run_tests,torch-with-tensorflow,torch,.venv-tensorflow,-m needs_tensorflow)

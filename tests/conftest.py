@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import mmap
 import os
 import warnings
 from collections.abc import Callable
@@ -75,6 +76,8 @@ HAS_TENSORFLOW = find_spec("tensorflow") is not None
 
 MOST_MAPPINGS = 25_000
 """Memory mappings of the process before JAX's programs go."""
+MOST_MEMORY = 2.5e9
+"""Resident bytes before they go."""
 
 
 def is_in(table: dict[str, str], path: Path) -> bool:
@@ -198,10 +201,18 @@ def garbage_and_programs():
         gc.collect()
         gc.freeze()
     yield
-    mappings = Path("/proc/self/maps")
-    is_jax = keras.backend.backend() == "jax" and mappings.exists()
-    if is_jax and mappings.read_text().count("\n") > MOST_MAPPINGS:
+    if keras.backend.backend() == "jax" and is_process_full():
         import jax
 
         gc.collect()
         jax.clear_caches()
+
+
+def is_process_full() -> bool:
+    """Return whether programs take too much of this process; Linux alone tells."""
+    process = Path("/proc/self")
+    if not process.exists():
+        return False
+    resident = int((process / "statm").read_text().split()[1]) * mmap.PAGESIZE
+    mappings = (process / "maps").read_text().count("\n")
+    return resident > MOST_MEMORY or mappings > MOST_MAPPINGS

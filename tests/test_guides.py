@@ -17,7 +17,7 @@ BACKENDS = {
     "deployment": "jax",
     "detection": "torch",
     "fine_tuning": "torch",
-    "generation": "tensorflow",
+    "generation": "torch",
     "quickstart": "jax",
 }
 

@@ -70,6 +70,7 @@ def assert_same(found: dict, wanted: dict) -> None:
         np.testing.assert_allclose(value, wanted[key], rtol=0, atol=1e-6)
 
 
+@pytest.mark.eager
 def test_a_run_that_was_killed_and_interrupted_comes_to_the_same_numbers(
     rows, tmp_path, monkeypatch
 ):

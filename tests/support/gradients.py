@@ -67,7 +67,8 @@ def _on_tensorflow(function: Callable, variables: list) -> tuple:
 def _by_xla(function: Callable, variables: list) -> tuple:
     import tensorflow as tf
 
-    return tf.function(_on_tensorflow, jit_compile=True)(function, variables)
+    # As arguments of the function Keras' variables would be made into tensors.
+    return tf.function(lambda: _on_tensorflow(function, variables), jit_compile=True)()
 
 
 def _on_torch(function: Callable, variables: list) -> tuple:
