@@ -102,7 +102,6 @@ def test_importing_the_package_imports_neither_keras_nor_a_backend() -> None:
         "import keras_pg2, keras",
         "import keras_pg2, keras_hub, keras",
         "import keras, keras_pg2",
-        "from keras_pg2 import PaliGemma2Tokenizer; import keras",
         "from keras_pg2.modeling import SigLIPEncoder; import keras",
     ],
 )
@@ -154,7 +153,7 @@ def test_python_and_the_command_choose_the_same_backend(
         (tmp_path / "keras.json").write_text(f'{{"backend": "{configured}"}}')
     start = without(*missing)
     home = {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": ""}
-    code = "import keras_pg2, keras; print(keras.config.backend())"
+    code = "import os, keras_pg2; print(os.environ['KERAS_BACKEND'])"
     assert run(start + code, **home) == backend
     code = "from keras_pg2.start.backends import use_backend; print(use_backend(None))"
     assert run(start + code, **home) == backend
