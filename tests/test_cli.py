@@ -35,7 +35,7 @@ SCORE = 0.8706  # 0.5 ** (1 / 5): the first location is half sure, the rest whol
 @pytest.fixture(scope="module")
 def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("presets") / "tiny"
-    model = random_task()
+    model = random_task(vision_layers=2)
     configuration = MaskNetworkConfig(8, 16, (4, 4, 8, 8))
     network = MaskNetwork(configuration)
     network.decoder.last.bias.assign([100.0])  # All masks fill their boxes.

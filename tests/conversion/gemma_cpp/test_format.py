@@ -109,7 +109,7 @@ def matrices(path: Path) -> dict[str, np.ndarray]:
 @pytest.fixture
 def written(tmp_path: Path) -> Callable[..., tuple[dict[str, np.ndarray], dict]]:
     def write(dtype: str, **text: object) -> tuple[dict[str, np.ndarray], dict]:
-        task = random_task(**text)
+        task = random_task(vision_layers=2, **text)
         path = write_model(task, tmp_path / "model.sbs", "sbs", dtype)
         weights = {v.path: ops.convert_to_numpy(v) for v in task.backbone.variables}
         return matrices(path), weights
@@ -163,7 +163,9 @@ def test_layout_of_the_image_encoder_by_hand(written: Callable) -> None:
 
 
 def test_types(tmp_path: Path) -> None:
-    path = write_model(random_task(), tmp_path / "model.sbs", "sbs", "sfp")
+    path = write_model(
+        random_task(vision_layers=2), tmp_path / "model.sbs", "sbs", "sfp"
+    )
     kinds = {name: kind for name, (kind, *_) in contents(read_blobs(path)).items()}
     assert {kinds[name] for name in ("qkv1_w_0", "att_w_1", "linear_w_0")} == {3}
     assert {kinds[name] for name in ("c_embedding", "attn_out_w_0", "ln_0_bias_1")} == {
