@@ -12,8 +12,10 @@ SUITES = tensorflow-deploy jax-network torch-others jax-tasks tensorflow-network
 	tensorflow-tasks torch-with-tensorflow jax-with-tensorflow
 RESULTS = build/test-results
 
-# XLA and PyTorch oversubscribe the cores when two test runs share them.
-TEST_ENV = OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3 PYTHONHASHSEED=0
+# XLA and PyTorch oversubscribe the cores when two test runs share them. What uv installs
+# is compiled to bytecode when it is first imported, and kept, whatever the shell says:
+# otherwise each process begins with 15 seconds of that.
+TEST_ENV = OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3 PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=
 # Most of the time of tests on JAX and TensorFlow goes to the compiler, and small
 # networks need none of its best code; without XLA's own fusions it takes half as long.
 CHEAP_CODE = --xla_backend_optimization_level=0 \
