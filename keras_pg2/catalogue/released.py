@@ -96,7 +96,7 @@ class ReleasedPresets(Mapping[str, Preset]):
         return len(self._names)
 
     def find(self, name: str) -> Preset | None:
-        """Return the preset of a name or alias; None if there is none."""
+        """Return the preset of a name or alias; None if unknown."""
         name = self._aliases.get(name, name)
         return self[name] if name in self._names else None
 

@@ -71,7 +71,7 @@ def build_image_converter(
     """Build the converter of an opened checkpoint; arguments as `build_preprocessor`.
 
     Raises:
-        ValueError: if an argument is none of a converter.
+        ValueError: if a converter has no such argument.
     """
     arguments = {
         "image_size": checkpoint.architecture["vision_encoder"]["image_size"],

@@ -280,7 +280,7 @@ class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
 
         Raises:
             NotImplementedError: if there is an exporter for the format.
-            ValueError: if there is none.
+            ValueError: if the format has no exporter.
         """
         why = (
             "Keras' exporter writes one pass through the network, without cache, "

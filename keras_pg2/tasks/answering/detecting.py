@@ -207,7 +207,7 @@ class DetectionFiles:
         self._codec = codec
 
     def save(self, directory: Path) -> None:
-        """Write the codec and the calibration; what there is none of is removed."""
+        """Write the codec and the calibration; remove files of absent ones."""
         for name in (CODEC_FILE, CALIBRATION_FILE):
             (directory / name).unlink(missing_ok=True)
         if self.mask_codec is not None:

@@ -113,9 +113,9 @@ class DetectingModel:
             labels: the names to look for, in all pictures; or a list of such lists,
                 one for each picture.
             max_detections: most things in a picture.
-            max_overlap: of two boxes with one label that overlap by more (IoU, in
-                [0, 1]) the one with the lower score is dropped; None keeps all (but
-                is 0.5 for "both").
+            max_overlap: largest IoU, in [0, 1], of two boxes with one label; where they
+                overlap by more, the one with the lower score is dropped. None keeps
+                all, except that it is 0.5 for "both".
             batch_size: pictures at a time.
             asked: "together" is one prompt with all labels, "each" a prompt for each
                 label, "both" is both, which takes longest and finds most.
