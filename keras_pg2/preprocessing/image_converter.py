@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +108,11 @@ class PaliGemma2ImageConverter(keras_hub.layers.ImageConverter):
             OSError: if a file is missing, or cannot be downloaded.
         """
         loading = preset_loading()
-        directory = loading.find_own_files(preset, needs_vocabulary=False)
-        loaded: PaliGemma2ImageConverter = (
-            loading.load_image_converter(cls, preset, **kwargs)
-            if directory is None
-            else super().from_preset(directory, **kwargs)
+        loaded: PaliGemma2ImageConverter = loading.load_part(
+            preset,
+            partial(super().from_preset, **kwargs),
+            partial(loading.load_image_converter, cls, preset, **kwargs),
+            needs_vocabulary=False,
         )
         return loaded
 

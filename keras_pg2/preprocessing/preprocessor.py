@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +132,10 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
             OSError: if a file is missing, or cannot be downloaded.
         """
         loading = preset_loading()
-        directory = loading.find_own_files(preset, needs_vocabulary=True)
-        loaded: PaliGemma2CausalLMPreprocessor = (
-            loading.load_preprocessor(cls, preset, **kwargs)
-            if directory is None
-            else super().from_preset(directory, config_file, **kwargs)
+        loaded: PaliGemma2CausalLMPreprocessor = loading.load_part(
+            preset,
+            partial(super().from_preset, config_file=config_file, **kwargs),
+            partial(loading.load_preprocessor, cls, preset, **kwargs),
         )
         return loaded
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,10 @@ class PaliGemma2Tokenizer(keras_hub.tokenizers.SentencePieceTokenizer):
             OSError: if a file is missing, or cannot be downloaded.
         """
         loading = preset_loading()
-        directory = loading.find_own_files(preset, needs_vocabulary=True)
-        loaded: PaliGemma2Tokenizer = (
-            loading.load_tokenizer(cls, preset, **kwargs)
-            if directory is None
-            else super().from_preset(directory, config_file, **kwargs)
+        loaded: PaliGemma2Tokenizer = loading.load_part(
+            preset,
+            partial(super().from_preset, config_file=config_file, **kwargs),
+            partial(loading.load_tokenizer, cls, preset, **kwargs),
         )
         return loaded
 

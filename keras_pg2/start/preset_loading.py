@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from keras_pg2.start.registration import CLASSES
@@ -42,6 +43,24 @@ class PresetLoading:
     load_image_converter: Callable[..., Any]
     export_backbone: Callable[..., Any]
     export_tokenizer: Callable[..., Any]
+
+    def load_part(
+        self,
+        preset: str | Path,
+        from_directory: Callable[[str], Any],
+        from_other: Callable[[], Any],
+        needs_vocabulary: bool = True,
+    ) -> Any:
+        """Return a part of a preset, read by KerasHub where the layout is ours.
+
+        Args:
+            preset: Name, URI, directory or file.
+            from_directory: Reads the part from a directory of ours.
+            from_other: Builds it from files of another format.
+            needs_vocabulary: Whether the part has one.
+        """
+        directory = self.find_own_files(preset, needs_vocabulary)
+        return from_other() if directory is None else from_directory(directory)
 
 
 _provided: list[PresetLoading] = []
