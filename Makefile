@@ -5,6 +5,8 @@
 PYTHON ?= python3
 # What no backend can change runs on PyTorch alone (see tests/conftest.py).
 BACKEND_TESTS = not one_backend
+# What XLA compiles alike for JAX and TensorFlow runs on the first of them.
+TENSORFLOW_TESTS = $(if $(BACKEND_TESTS),$(BACKEND_TESTS) and not two_backends)
 BACKENDS = jax tensorflow torch
 # In several processes, as what XLA and PyTorch compile stays in one. The longest begin.
 SUITES = tensorflow-deploy jax-network torch-others jax-tasks tensorflow-network \
@@ -91,15 +93,15 @@ test-torch-others: .venv/ready
 $(patsubst %,test-tensorflow-%,network deploy training answering): test-tensorflow-%: \
 		.venv-tensorflow/ready
 	@$(call run_tests,tensorflow-$*,tensorflow,.venv-tensorflow,$($*) \
-		-m '$(BACKEND_TESTS)')
+		-m '$(TENSORFLOW_TESTS)')
 
 test-tensorflow-tasks: .venv-tensorflow/ready
 	@$(call run_tests,tensorflow-tasks,tensorflow,.venv-tensorflow,tests/tasks \
-		$(call but_for,$(training) $(answering)) -m '$(BACKEND_TESTS)')
+		$(call but_for,$(training) $(answering)) -m '$(TENSORFLOW_TESTS)')
 
 test-tensorflow-others: .venv-tensorflow/ready
 	@$(call run_tests,tensorflow-others,tensorflow,.venv-tensorflow,\
-		$(call but_for,$(network) $(deploy) tests/tasks) -m '$(BACKEND_TESTS)')
+		$(call but_for,$(network) $(deploy) tests/tasks) -m '$(TENSORFLOW_TESTS)')
 
 test-torch-with-tensorflow: .venv-tensorflow/ready
 	@$(call run_tests,torch-with-tensorflow,torch,.venv-tensorflow,-m needs_tensorflow)

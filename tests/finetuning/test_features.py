@@ -78,6 +78,7 @@ def counted(function: Callable, calls: list[int]) -> Callable:
     return wrapped
 
 
+@pytest.mark.one_backend("files are of NumPy")
 @pytest.mark.eager
 def test_a_resumed_run_looks_at_no_picture_again(rows, tmp_path, monkeypatch):
     finetune(decoder_model(), rows, (), CACHED, tmp_path / "whole", **QUIET)

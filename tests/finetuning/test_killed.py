@@ -69,7 +69,7 @@ def test_killed_runs_come_to_the_same_numbers(tmp_path: Path):
                 time.sleep(rng.uniform(0, 0.3))
                 process.send_signal(signal.SIGKILL)
                 process.wait()
-            time.sleep(0.001)
+            time.sleep(0.01)
         assert process.returncode == -signal.SIGKILL
         adapters = list(parts.glob("*/adapter.safetensors"))
         assert adapters

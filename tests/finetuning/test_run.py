@@ -159,6 +159,7 @@ def test_evaluations_choose_the_best_and_end_training(rows, tmp_path):
         assert picture.width > 100
 
 
+@pytest.mark.two_backends("noise is drawn on all")
 def test_dropout_is_in_the_steps_of_a_run_alone(rows, tmp_path):
     def losses(name: str, model: PaliGemma2CausalLM, dropout: float) -> list[float]:
         settings = Settings(epochs=1, batch_size=4, dropout=dropout)

@@ -124,14 +124,14 @@ OF_GRAMMAR = pytest.mark.one_backend(
     ],
 )
 def test_every_detection_of_a_random_network_is_well_formed(task, segments):
-    """3 x 3,400 answers of up to 48 tokens, drawn almost evenly."""
+    """3 x 1,000 answers of up to 48 tokens, drawn almost evenly."""
     task.compile(sampler=Sampler(temperature=100.0))
     grammar = LocationGrammar(LABELS, segments)
     pixels = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 3), dtype=np.uint8)
     pattern = well_formed(segments)
     lengths = set()
     for seed in range(4):
-        prompts = [f"detect cat ; dog {i}" for i in range(850)]
+        prompts = [f"detect cat ; dog {i}" for i in range(250)]
         texts = task.generate(
             {"images": pixels[seed], "prompts": prompts},
             strip_prompt=True,
@@ -147,6 +147,7 @@ def test_every_detection_of_a_random_network_is_well_formed(task, segments):
     task.compile()
 
 
+@pytest.mark.two_backends("a small case of those above")
 def test_the_choice_of_a_greedy_answer(task):
     inputs = {"prompts": ["ocr", "answer en what is the colour?"]}
     choices = ["a red ball", "blue", "small dog"]
@@ -154,6 +155,7 @@ def test_the_choice_of_a_greedy_answer(task):
     assert set(texts) <= set(choices)
 
 
+@pytest.mark.two_backends("states are found in NumPy")
 def test_a_given_beginning_is_of_the_grammar(task):
     inputs = {"prompts": "detect cat", "responses": "<loc0001><loc0002><loc0300>"}
     options = {"constraint": LocationGrammar(["cat"], "never"), "max_new_tokens": 9}

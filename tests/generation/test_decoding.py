@@ -220,6 +220,7 @@ def test_buckets():
     assert [bucket_rows(n) for n in (1, 2, 3, 5, 8, 9, 17)] == [1, 2, 4, 8, 8, 16, 24]
 
 
+@pytest.mark.two_backends("how rows are split is of NumPy")
 def test_rows_a_few_at_a_time_are_the_rows_alone(monkeypatch, backbone):
     inputs = random_inputs([3, 6, 4, 9, 2, 7, 5, 8])
     alone = [

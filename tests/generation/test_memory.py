@@ -49,6 +49,7 @@ def generation() -> tuple[Callable[[dict[str, Any]], Any], dict[str, np.ndarray]
     return run, inputs
 
 
+@pytest.mark.two_backends("the same program of XLA")
 def test_no_array_of_image_tokens_by_vocabulary() -> None:
     shapes = shapes_of(*generation())
     assert any(NUM_IMAGE_TOKENS in shape for shape in shapes)

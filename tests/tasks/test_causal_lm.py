@@ -35,6 +35,7 @@ def pixels() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
 
+@pytest.mark.two_backends("lists of texts")
 def test_kind_of_result_follows_kind_of_prompts(task, pixels):
     text = task.generate({"images": pixels, "prompts": "caption en"}, **OPTIONS)
     assert isinstance(text, str)
@@ -67,6 +68,7 @@ def test_all_kinds_of_image_give_one_answer(task, pixels, tmp_path):
     assert len(texts) == 1
 
 
+@pytest.mark.two_backends("pictures of Pillow")
 def test_mixed_sizes_and_modes_in_a_batch_equal_each_alone(task, pixels):
     images = [
         pixels,
@@ -81,6 +83,7 @@ def test_mixed_sizes_and_modes_in_a_batch_equal_each_alone(task, pixels):
         assert alone == text
 
 
+@pytest.mark.two_backends("rows of NumPy")
 def test_one_image_with_several_prompts(task, pixels):
     prompts = ["ocr", "answer en what is this?"]
     together = task.generate({"images": pixels, "prompts": prompts}, **OPTIONS)
@@ -118,6 +121,7 @@ def test_responses_are_the_beginning_of_the_answer(task, pixels):
     assert text.startswith("ocr\n" + start)
 
 
+@pytest.mark.two_backends("test_decoding stops on all")
 def test_generation_stops_at_the_end_token(raw, task, pixels):
     inputs = {"images": pixels, "prompts": "caption en"}
     arrays = task.preprocessor.generate_preprocess(inputs)
@@ -211,6 +215,7 @@ def test_bad_inputs(task, inputs, options, error, message):
         task.generate(inputs, **options)
 
 
+@pytest.mark.two_backends("lengths, before the network")
 def test_an_answer_may_outgrow_the_sequence_length(raw, task):
     length = task.preprocessor.sequence_length
     arrays = task.preprocessor.generate_preprocess("ocr")
@@ -221,6 +226,7 @@ def test_an_answer_may_outgrow_the_sequence_length(raw, task):
     assert text == task.preprocessor.generate_postprocess(expected)[0]
 
 
+@pytest.mark.two_backends("the same arrays")
 def test_preprocessing_apart_from_the_model_gives_the_same_answers(task, pixels):
     """The pattern of KerasHub's documentation."""
     prompts = ["ocr", "answer en what is this?"]

@@ -121,6 +121,7 @@ def test_a_width_that_128_does_not_divide() -> None:
     assert 0.3 < np.sqrt(np.mean(error**2 / variance)) < 2
 
 
+@pytest.mark.two_backends("the same operations; layers of 8 bits train on all")
 @pytest.mark.parametrize("mode", MODES)
 def test_lora_trains_on_whole_numbers(mode: str, tmp_path: Any) -> None:
     keras.utils.set_random_seed(0)

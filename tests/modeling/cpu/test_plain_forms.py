@@ -225,6 +225,7 @@ def test_accelerators_train_by_jax_checkpoint(
     assert not names["cpu"] & remat
 
 
+@pytest.mark.two_backends("the same operations of Keras")
 def test_both_forms_have_the_same_loss_and_gradients(
     training: tuple[Callable[[], Any], list],
 ) -> None:

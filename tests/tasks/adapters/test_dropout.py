@@ -97,6 +97,7 @@ def rates(task: PaliGemma2CausalLM) -> set[float | None]:
     return {None if drop is None else drop.rate for drop in drops}
 
 
+@pytest.mark.two_backends("an argument; noise is drawn on all")
 def test_a_number_of_the_decoder_in_from_preset(tmp_path: Path) -> None:
     task = random_task()
     task.enable_lora(2, parts=["projection"])

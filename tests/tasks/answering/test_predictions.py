@@ -69,6 +69,7 @@ def test_a_folder_in_memory_and_into_a_file(task, tmp_path):
     ]
 
 
+@pytest.mark.two_backends("calls of generate")
 @pytest.mark.every_backend
 def test_rows_of_all_kinds(task, tmp_path):
     [path] = draw_pictures(tmp_path, 1)
@@ -237,7 +238,7 @@ def test_bad_outputs(task, tmp_path):
 NUM_PICTURES = int(os.environ.get("KERAS_PG2_KILLED_PICTURES", "150"))
 
 
-def test_killed_three_times_every_picture_is_answered_once(tmp_path):
+def test_killed_twice_every_picture_is_answered_once(tmp_path):
     folder = tmp_path / "pictures"
     paths = draw_pictures(folder, NUM_PICTURES)
     output = tmp_path / "answers.jsonl"
@@ -252,17 +253,17 @@ def test_killed_three_times_every_picture_is_answered_once(tmp_path):
     environment = {**os.environ, "PYTHONPATH": root}
     rng = np.random.default_rng(0)
     num_kills = 0
-    for part in range(3):
+    for part in range(2):
         process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-        # Somewhere in its third of the pictures.
-        wanted = int(NUM_PICTURES * (part + rng.uniform(0.2, 0.8)) / 4)
+        # Somewhere in its part of the pictures.
+        wanted = int(NUM_PICTURES * (part + rng.uniform(0.2, 0.8)) / 3)
         while process.poll() is None:
             if output.exists() and output.read_bytes().count(b"\n") >= wanted:
                 process.send_signal(signal.SIGKILL)
                 num_kills += process.wait() == -signal.SIGKILL
-            time.sleep(0.001)
+            time.sleep(0.01)
     # On a busy machine a short run may be over before it is looked at again.
-    assert num_kills >= (3 if NUM_PICTURES >= 1000 else 1)
+    assert num_kills >= (2 if NUM_PICTURES >= 1000 else 1)
     subprocess.run(command, env=environment, check=True, stderr=subprocess.DEVNULL)
     counts = Counter(record["image"] for record in read_records(output))
     assert counts == {str(path): 1 for path in paths}

@@ -113,6 +113,7 @@ def test_logits_come_from_predict_and_calls_all_the_same():
     np.testing.assert_allclose(task.predict(x, verbose=0), before, atol=1e-5)
 
 
+@pytest.mark.two_backends("which is asked before a step")
 def test_a_call_gives_logits_also_inside_a_step():
     shapes = []
 
@@ -175,6 +176,7 @@ def test_a_call_of_a_subclass_is_what_is_trained():
     assert lit == pytest.approx(unlit, rel=1e-5)
 
 
+@pytest.mark.two_backends("which is asked before a step; a call is tried on all")
 def test_a_loss_and_metrics_of_a_subclass_are_given_logits():
     x, y, weights = batch()
     plain, watching = network(), Watching(network().backbone)
