@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.support.tiny_models import random_task
