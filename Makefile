@@ -9,9 +9,9 @@ BACKEND_TESTS = not one_backend
 TENSORFLOW_TESTS = $(if $(BACKEND_TESTS),$(BACKEND_TESTS) and not two_backends)
 BACKENDS = jax tensorflow torch
 # In several processes, as what XLA and PyTorch compile stays in one. The longest begin.
-SUITES = tensorflow-deploy jax-network torch-others jax-tasks tensorflow-network \
-	tensorflow-answering tensorflow-training torch-tasks jax-others tensorflow-others \
-	tensorflow-tasks torch-with-tensorflow jax-with-tensorflow
+SUITES = torch-others jax-tasks jax-network jax-others tensorflow-training torch-tasks \
+	tensorflow-deploy tensorflow-network torch-with-tensorflow tensorflow-others \
+	jax-with-tensorflow tensorflow-answering tensorflow-tasks
 RESULTS = build/test-results
 
 # XLA and PyTorch oversubscribe the cores when two test runs share them. What uv installs
@@ -21,7 +21,8 @@ TEST_ENV = OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3 PYTHONHASHSEED=0 PYTHONDONTW
 # Most of the time of tests on JAX and TensorFlow goes to the compiler, and small
 # networks need none of its best code; without XLA's own fusions it takes half as long.
 CHEAP_CODE = --xla_backend_optimization_level=0 \
-	--xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false
+	--xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false \
+	--xla_cpu_parallel_codegen_split_count=1
 
 # $(call run_tests,suite,backend,environment,tests and options). XLA's compiler has
 # ended a process with a segmentation fault: what a signal ends is run once more, what

@@ -14,7 +14,7 @@ GUIDES = sorted((ROOT / "guides").glob("*.ipynb"))
 # What they call is tested on all backends, and a guide takes minutes.
 BACKENDS = {
     "checkpoints": "torch",
-    "deployment": "jax",
+    "deployment": "torch",
     "detection": "torch",
     "fine_tuning": "torch",
     "generation": "torch",
