@@ -16,7 +16,6 @@ from tests.support.array_shapes import shapes_of
 from tests.support.tiny_networks import TEXT_DECODER, VISION_ENCODER, randomize
 
 VOCABULARY_SIZE = 1009
-OTHER_BACKEND = {"jax": "torch", "tensorflow": "torch", "torch": "jax"}
 
 
 def network(dtype: str = "float32", **text_decoder: object) -> PaliGemma2CausalLM:
@@ -66,17 +65,19 @@ def losses_of_fit(loss: object = "auto", num_steps: int = 20) -> list[float]:
     return history.history["loss"]
 
 
-def test_fit_gives_the_losses_of_all_logits_and_of_another_backend():
+def test_fit_gives_the_losses_of_all_logits_and_of_pytorch():
     found = losses_of_fit()
     assert found[-1] < found[0] - 1
     np.testing.assert_allclose(found, losses_of_fit(keras_loss()), rtol=1e-4)
+    if keras.config.backend() == "torch":
+        return
     code = (
         "import json; from tests.tasks.training.test_causal_lm import losses_of_fit; "
         "print(json.dumps(losses_of_fit()))"
     )
     other = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "KERAS_BACKEND": OTHER_BACKEND[keras.config.backend()]},
+        env={**os.environ, "KERAS_BACKEND": "torch"},
         capture_output=True,
         text=True,
         check=True,
