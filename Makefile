@@ -142,15 +142,16 @@ format: .venv/ready
 .venv-newest/ready: $(SOURCES)
 	$(call make_environment,.venv-newest,$(WITHOUT_TENSORFLOW) --editable '.[$(EXTRAS)]')
 
-# The lowest versions of what the package requires, and of torch the pinned one: PyPI has
-# older ones for CUDA alone.
+# The lowest versions of what the package requires; of torch the pinned one, as PyPI has
+# older ones for CUDA alone, and of the libraries that tests compare with those of today.
 .venv-oldest/ready: $(SOURCES) build/oldest.txt
 	$(call make_environment,.venv-oldest,\
 		-c build/oldest.txt $(WITHOUT_TENSORFLOW) --editable '.[$(EXTRAS)]')
 
 build/oldest.txt: $(SOURCES) .venv/ready
-	grep '^torch==' constraints.txt | .venv/bin/python $(UV) compile pyproject.toml \
-		--no-header --no-annotate --resolution lowest-direct --constraints - $(WITHOUT_TENSORFLOW) \
+	grep -E '^(torch|transformers|peft|litert-lm-api)==' constraints.txt | \
+		.venv/bin/python $(UV) compile pyproject.toml - --no-header --no-annotate \
+		--resolution lowest-direct $(WITHOUT_TENSORFLOW) \
 		$(patsubst %,--extra %,jax torch detection finetune litert onnx) --output-file $@
 
 # One light backend.
