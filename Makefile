@@ -112,12 +112,13 @@ test-jax-with-tensorflow: .venv-tensorflow/ready
 		-m 'needs_tensorflow$(if $(BACKEND_TESTS), and $(BACKEND_TESTS))')
 
 # The core of the tests with the lowest versions that pyproject.toml allows, and with
-# the newest there are.
+# the newest there are. Old libraries are warned by newer ones below them.
 CORE = tests/modeling tests/preprocessing tests/generation tests/parity \
 	tests/conversion/keras tests/conversion/huggingface tests/tasks/test_causal_lm.py \
 	tests/tasks/answering tests/tasks/loading
+test-oldest: WARNINGS = -W default
 test-oldest test-newest: test-%: .venv-%/ready
-	@$(call run_tests,$*,torch,.venv-$*,$(CORE))
+	@$(call run_tests,$*,torch,.venv-$*,$(CORE) $(WARNINGS))
 
 lint: .venv/ready
 	.venv/bin/ruff check .
