@@ -29,7 +29,12 @@ import numpy as np
 from keras_pg2.checks.packages import import_packages
 from keras_pg2.datasets.augmentations import Augmentation, augment
 from keras_pg2.datasets.order import EpochOrder
-from keras_pg2.datasets.rows import Row, columns, paths_of
+from keras_pg2.datasets.rows import (
+    Row,
+    check_same_number_of_pictures,
+    columns,
+    paths_of,
+)
 from keras_pg2.preprocessing.images import ImageInput, load_rgb
 from keras_pg2.preprocessing.resizing import stretch
 
@@ -51,7 +56,9 @@ class RowReader:
         epoch: the first epoch.
 
     Raises:
-        ValueError: when a row has other keys, an option is out of range.
+        ValueError: when a row has other keys, or another number of pictures than the
+            first beside which it could stand in a batch; when an option is out of
+            range.
     """
 
     def __init__(
@@ -64,6 +71,8 @@ class RowReader:
     ) -> None:
         for row in rows:
             paths_of(row)
+        if order.batch_size > 1:
+            check_same_number_of_pictures(rows)
         if image_size is not None and image_size < 1:
             raise ValueError(f"Expected image_size >= 1, received {image_size}.")
         if epoch < 0:
@@ -101,7 +110,31 @@ class RowReader:
         return batch
 
 
-class RowBatches(keras.utils.PyDataset):
+class BatchesByEpoch(keras.utils.PyDataset):
+    """Batches that are other ones in each epoch, by the number of the epoch.
+
+    Args:
+        workers: threads in which `fit` reads batches.
+        max_queue_size: batches that they read ahead.
+        epoch: the first epoch.
+
+    Attributes:
+        epoch: the epoch whose batches it has. `PaliGemma2CausalLM.fit` counts it up
+            with each pass, and leaves it at the next one.
+    """
+
+    epoch: int
+
+    def __init__(
+        self, workers: int = 1, max_queue_size: int = 10, epoch: int = 0
+    ) -> None:
+        super().__init__(workers=workers, max_queue_size=max_queue_size)
+        if epoch < 0:
+            raise ValueError(f"Expected epoch >= 0, received {epoch}.")
+        self.epoch = epoch
+
+
+class RowBatches(BatchesByEpoch):
     """Batches of rows for `fit`, `evaluate` and loops of one's own.
 
     `epoch` says which order it has, and counts up in `PaliGemma2CausalLM.fit`; set it
@@ -123,8 +156,9 @@ class RowBatches(keras.utils.PyDataset):
         num_batches_ahead: batches that they read ahead.
 
     Raises:
-        ValueError: for rows with other keys, numbers out of range, or when there is
-            not one batch.
+        ValueError: for rows with other keys, or of different numbers of pictures in
+            batches of several; for numbers out of range, or when there is not one
+            batch.
     """
 
     def __init__(
@@ -143,9 +177,7 @@ class RowBatches(keras.utils.PyDataset):
         num_workers: int | None = None,
         num_batches_ahead: int = 4,
     ) -> None:
-        super().__init__(
-            workers=num_workers or os.cpu_count() or 1, max_queue_size=num_batches_ahead
-        )
+        super().__init__(num_workers or os.cpu_count() or 1, num_batches_ahead, epoch)
         self.order = EpochOrder(
             num_rows=len(rows),
             batch_size=batch_size,
@@ -156,9 +188,6 @@ class RowBatches(keras.utils.PyDataset):
             drop_remainder=drop_remainder,
         )
         self.reader = RowReader(rows, self.order, augmentations, image_size)
-        if epoch < 0:
-            raise ValueError(f"Expected epoch >= 0, received {epoch}.")
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return self.order.num_batches
@@ -175,29 +204,6 @@ class RowBatches(keras.utils.PyDataset):
         return self.reader.as_batch(
             [self.reader.read(first + offset) for offset in range(start, stop)]
         )
-
-
-class FollowEpochs(keras.callbacks.Callback):
-    """Keeps `RowBatches.epoch` at the epoch that is trained, and at the next one then.
-
-    `PaliGemma2CausalLM.fit` adds it. (Keras calls `on_epoch_end` of a data set also
-    when it only looked at a batch.)
-    """
-
-    def __init__(self, batches: RowBatches) -> None:
-        super().__init__()
-        self.batches = batches
-        self.offset: int | None = None
-
-    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
-        """The first epoch is the one the batches are at, whatever its number."""
-        if self.offset is None:
-            self.offset = self.batches.epoch - epoch
-        self.batches.epoch = self.offset + epoch
-
-    def on_epoch_end(self, epoch: int, logs: object = None) -> None:
-        """The next call of `fit` begins with the next epoch."""
-        self.batches.epoch = (self.offset or 0) + epoch + 1
 
 
 def grain_batches(

@@ -9,13 +9,14 @@ sequence: `torch.utils.data.DataLoader(rows, batch_size=8)` takes them as they a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, overload
 
-from keras_pg2.preprocessing.examples import KEYS
+from keras_pg2.preprocessing.examples import KEYS, num_pictures
 from keras_pg2.preprocessing.image_files import check_image_file, read_image
 from keras_pg2.preprocessing.images import ImageInput
 
@@ -259,6 +260,31 @@ def paths_of(row: Mapping[str, Any]) -> list[ImageInput]:
         )
     images = row["images"]
     return list(images) if isinstance(images, list | tuple) else [images]
+
+
+def check_same_number_of_pictures(rows: Sequence[Row]) -> None:
+    """Raise ValueError if rows, which batches take together, have 1 and 2 pictures."""
+    check_picture_counts([row["images"] for row in rows], partial(source_of, rows))
+
+
+def check_picture_counts(
+    images: Sequence[Any], name_of: Callable[[int], str] = "Row {}".format
+) -> None:
+    """Raise ValueError if examples have different numbers of pictures.
+
+    Args:
+        images: of each example a picture, a list of pictures, or None.
+        name_of: returns what an example is called, by its index.
+    """
+    counts = [num_pictures(entry) for entry in images]
+    for index, count in enumerate(counts):
+        if count != counts[0]:
+            raise ValueError(
+                f"{name_of(index)}: expected as many pictures as in {name_of(0)}, "
+                f"{counts[0]}, since pictures of a batch are one array. Received: "
+                f"{count}. Make a data set of the rows of each number, or take batches "
+                "of 1."
+            )
 
 
 def _decoding_error(path: str) -> Exception | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_pg2.catalogue.architecture import num_image_tokens
 from keras_pg2.datasets.rows import Row, Rows, choose_rows, source_of
+from keras_pg2.preprocessing.examples import num_pictures
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.typing import Architecture
 
@@ -71,10 +72,7 @@ def check_lengths(
         ValueError: when a prompt does not, or the network's context is too short. An
             answer that will be cut only warns.
     """
-    num_images = max(
-        len(row["images"]) if isinstance(row["images"], list | tuple) else 1
-        for row in rows
-    )
+    num_images = max(num_pictures(row["images"]) for row in rows)
     room = CONTEXT_LENGTH - num_images * num_image_tokens(
         **architecture["vision_encoder"]
     )

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from keras_pg2 import recipes
-from keras_pg2.datasets.rows import Row, paths_of
+from keras_pg2.datasets.rows import Row, check_same_number_of_pictures, paths_of
 from keras_pg2.finetuning.lengths import check_lengths, count_tokens
 from keras_pg2.finetuning.metric_choice import choose_metric
 from keras_pg2.finetuning.settings import Settings
@@ -155,8 +155,8 @@ def make_plan(
             a decoder narrower than the papers' all rates are as much higher.
 
     Raises:
-        ValueError: for an unknown recipe or metric, rows of other keys, fewer rows than
-            a batch, prompts that are too long.
+        ValueError: for an unknown recipe or metric, rows of other keys or of different
+            numbers of pictures, fewer rows than a batch, prompts that are too long.
     """
     if not rows:
         raise ValueError("Expected rows to train on, received none.")
@@ -170,6 +170,9 @@ def make_plan(
     recipe = find_recipe(settings.recipe, architecture)
     metric = choose_metric(settings, recipe, rows, eval_rows)
     batch_size, accumulate = _batch_size(settings, recipe, len(rows))
+    if batch_size > 1:
+        check_same_number_of_pictures(rows)
+        check_same_number_of_pictures(eval_rows)
     lengths = count_tokens([*rows, *eval_rows], preprocessor)
     text_length = settings.text_length or min(
         recipe.text_length, -(-int(lengths.totals.max()) // _ROUNDED_TO) * _ROUNDED_TO

@@ -151,7 +151,32 @@ def _images(value: Any, num_prompts: int, is_batched: bool) -> list[Any] | None:
                 f"Expected an image in every example of a batch, received None at "
                 f"position {i}. Batch examples without images apart."
             )
-    return [unpack_axes(entry) for entry in value]
+    return _of_one_number([unpack_axes(entry) for entry in value])
+
+
+def _of_one_number(images: list[Any]) -> list[Any]:
+    """Entries that are all one picture, or all lists of as many."""
+    counts = [num_pictures(entry) for entry in images]
+    for i, count in enumerate(counts):
+        if count != counts[0]:
+            raise ValueError(
+                "Expected the same number of images in every example of a batch, "
+                f"received {counts[0]} at position 0 and {count} at position {i}. "
+                "Batch examples of one kind together."
+            )
+    if any(isinstance(entry, list) for entry in images):
+        return [entry if isinstance(entry, list) else [entry] for entry in images]
+    return images
+
+
+def num_pictures(images: Any) -> int:
+    """Return how many pictures an example has, without reading them."""
+    if is_array(images) and len(images.shape) in (2, 3):
+        return 1
+    images = unpack_axes(images)
+    if isinstance(images, list):
+        return len(images)
+    return 0 if images is None else 1
 
 
 def unpack_axes(value: Any) -> Any:

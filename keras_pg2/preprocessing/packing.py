@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,3 +47,25 @@ def check_prompt_length(row: int, length: int, limit: int | None) -> None:
             f"{length} tokens in row {row}, counting start token and separator. A "
             "prompt is never cut: shorten it, or raise sequence_length."
         )
+
+
+def check_weights(weights: np.ndarray, shape: Iterable[int]) -> np.ndarray:
+    """Return the sample weights of examples as float32.
+
+    Raises:
+        ValueError: if there is not one for each example, or one is below 0, NaN or
+            infinite.
+    """
+    weights, shape = np.asarray(weights, np.float32), tuple(map(int, shape))
+    if weights.shape != shape:
+        raise ValueError(
+            f"Expected one sample weight for each example, of shape {shape}. Received: "
+            f"shape {weights.shape}. Tokens get their weights from the preprocessor."
+        )
+    wrong = ~(np.isfinite(weights) & (weights >= 0))
+    if wrong.any():
+        raise ValueError(
+            "Expected sample weights as finite numbers >= 0. Received: "
+            f"{weights[wrong].ravel()[0]}."
+        )
+    return weights

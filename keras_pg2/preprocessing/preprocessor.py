@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import keras
@@ -20,6 +21,7 @@ from keras_pg2.preprocessing.images import to_numpy
 from keras_pg2.preprocessing.packing import (
     PackedRows,
     check_prompt_length,
+    check_weights,
     pad_rows,
     shift_by_one,
 )
@@ -31,6 +33,9 @@ from keras_pg2.preprocessing.preset_files import (
 from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
 from keras_pg2.start.preset_loading import PresetNames, preset_loading
 from keras_pg2.typing import Tensor
+
+_COUNTING = Lock()
+"""Threads of `fit` prepare batches, and count what they cut, together."""
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
@@ -184,7 +189,8 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
             inputs = {key: value[0] for key, value in inputs.items()}
             labels, weights = labels[0], weights[0]
         if sample_weight is not None:
-            weights = weights * to_numpy(sample_weight)[..., None].astype(np.float32)
+            of_rows = check_weights(to_numpy(sample_weight), labels.shape[:-1])
+            weights = weights * of_rows[..., None]
         return inputs, labels, weights
 
     def _call_in_graph(
@@ -214,7 +220,9 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         inputs, labels, weights = shift_by_one(packed)
         weights = tf.cast(weights, tf.float32)
         if sample_weight is not None:
-            weights *= tf.cast(sample_weight, tf.float32)[..., None]
+            given = [sample_weight, tf.shape(prompts)]
+            of_rows = tf.numpy_function(check_weights, given, tf.float32)
+            weights *= tf.ensure_shape(of_rows, prompts.shape)[..., None]
         images = x.get("images")
         if images is None:
             empty = tf.concat([tf.shape(prompts), [0, *self._image_shape()]], axis=0)
@@ -327,14 +335,16 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         return pad_rows(rows, heads, length + 1, self.tokenizer.pad_token_id)
 
     def _report_cut(self, num_cut: int, length: int) -> None:
-        if num_cut and not self.num_cut_responses:
+        with _COUNTING:
+            is_first = num_cut > 0 and self.num_cut_responses == 0
+            self.num_cut_responses += num_cut
+        if is_first:
             warnings.warn(
                 f"{num_cut} of the responses did not fit in sequence_length={length} "
                 "and were cut (without an end token). Raise sequence_length to keep "
                 "them whole; preprocessor.num_cut_responses counts them from here on.",
                 stacklevel=2,
             )
-        self.num_cut_responses += num_cut
 
     def convert_images(self, images: list[Any] | None, num_rows: int) -> np.ndarray:
         """The pixels of examples: float32 [B, h, w, 3] or [B, M, h, w, 3].

@@ -172,6 +172,9 @@ class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
         if name_file.is_file():
             self.adapters.base_name = name_file.read_text("utf-8")
 
+    def _active_adapter(self) -> str | None:
+        return self.adapters.active
+
     def _forget_compiled(self, everything: bool) -> None:
         """Forget steps, to which what trains is fixed, and LoRA's scale to the rest."""
         self.train_function = self.test_function = self.predict_function = None
@@ -366,7 +369,8 @@ class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
         """Add LoRA to dense layers and freeze everything else.
 
         The factors are in float32, whatever the dtype of the model. They begin by
-        adding nothing. Call `compile` afterwards.
+        adding nothing. Call `compile` afterwards for an optimizer of other settings
+        than the one there is, of which `fit` takes a fresh copy.
 
         Args:
             rank: Rank of the factors.

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from keras_pg2.datasets.loading import RowBatches, grain_batches
 from keras_pg2.datasets.order import EpochOrder
+from keras_pg2.datasets.rows import Rows
 from tests.support.row_files import NUM_PICTURES, make_rows
 
 
@@ -135,6 +136,19 @@ def test_several_pictures_in_a_row(rows):
     [batch] = RowBatches([row, row], 2, image_size=8)
     assert batch["images"].shape == (2, 2, 8, 8, 3)
     assert batch["images"][1, :, 0, 0, 0].tolist() == [0, 40]
+
+
+def test_rows_of_one_and_of_two_pictures_are_told_at_once(rows):
+    two = {**rows[1], "images": [rows[1]["images"], rows[2]["images"]]}
+    mixed = Rows([rows[0], rows[1], two], sources=["a:1", "a:2", "a:3"])
+    for make in (RowBatches, grain_batches):
+        with pytest.raises(ValueError, match=r"a:3: expected.*in a:1, 1.*Received: 2"):
+            make(mixed, 2)
+    with pytest.raises(ValueError, match=r"Row 2: expected as many.*in Row 0"):
+        RowBatches(list(mixed), 2)
+    # One at a time they are as many, and a picture is a list of one.
+    assert len(RowBatches(mixed, 1)) == 3
+    RowBatches([rows[0], {**rows[1], "images": [rows[1]["images"]]}], 2)
 
 
 def test_augmentations_are_repeatable_and_new_in_each_epoch(rows):

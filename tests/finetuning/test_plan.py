@@ -156,6 +156,15 @@ def test_text_lengths(preprocessor):
         leave_out_long(rows, preprocessor, 2)
 
 
+def test_rows_of_one_and_of_two_pictures(preprocessor):
+    rows = rows_of(20)
+    two = {**rows[0], "images": ["a.png", "b.png"]}
+    for mixed in ((Rows([*rows, two]), []), (rows, Rows([two, *rows]))):
+        with pytest.raises(ValueError, match=r"Row \d+: expected as many pictures"):
+            plan(preprocessor, mixed[0], mixed[1], batch_size=4)
+        plan(preprocessor, mixed[0], mixed[1], batch_size=1)
+
+
 def test_metrics_are_chosen_by_rows_and_recipe(preprocessor):
     boxes = rows_of(20, "detect cat", BOX)
     assert plan(preprocessor, boxes).settings.metric == "ap50"

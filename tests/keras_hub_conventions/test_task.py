@@ -161,7 +161,7 @@ def test_fit_of_prepared_data(fresh, data, form, expected_losses):
     np.testing.assert_allclose(history["loss"], np.mean(expected_losses), rtol=1e-5)
 
 
-@pytest.mark.parametrize("form", forms("tf.data", "grain", "PyDataset"))
+@pytest.mark.parametrize("form", forms())
 def test_weights_of_rows(fresh, data, form):
     """Rows of weight 0 count for nothing, and the mean is one of weights."""
     weights = np.array([0, 2], np.float32)

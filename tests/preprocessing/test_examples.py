@@ -70,6 +70,14 @@ def test_pictures_of_a_batch_and_of_one_example():
     assert [len(entry) for entry in nested] == [2, 2]
 
 
+def test_a_picture_and_a_list_of_one_are_as_many():
+    images = ["a.png", ["b.png"], PICTURE[None], PICTURE]
+    found = normalize_examples({"images": images, "prompts": ["a"] * 4}).images
+    assert [len(entry) for entry in found] == [1] * 4
+    assert found[0] == ["a.png"]
+    assert found[2][0].shape == found[3][0].shape == PICTURE.shape
+
+
 @pytest.mark.parametrize("prompts", [3, None, [3], ["a", 1.5], {"a": 1}, np.zeros(2)])
 def test_a_prompt_that_is_no_text(prompts):
     error = ValueError if prompts is None else TypeError
@@ -108,6 +116,10 @@ def test_texts_that_are_not_unicode(text, message, key):
         ({"prompts": ["a"], "responses": "c"}, "both as lists"),
         ({"prompts": ["a", "b"], "images": [PICTURE]}, "received 1 for 2 prompts"),
         ({"prompts": ["a", "b"], "images": [PICTURE, None]}, "None at position 1"),
+        (
+            {"prompts": ["a", "b", "c"], "images": ["a.png", "b.png", ["c", "d"]]},
+            "received 1 at position 0 and 2 at position 2",
+        ),
     ],
 )
 def test_inputs_that_do_not_fit_together(inputs, message):

@@ -199,6 +199,21 @@ def test_weights_of_examples(preprocessor):
     np.testing.assert_array_equal(weighted, plain * [[0.5], [2]])
 
 
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([0.5], r"shape \(2,\)\. Received: shape \(1,\)"),
+        ([[0.5], [2.0]], r"shape \(2,\)\. Received: shape \(2, 1\)"),
+        ([0.5, -2.0], r">= 0\. Received: -2\.0"),
+        ([np.inf, 0.5], r"finite .*inf"),
+    ],
+)
+def test_wrong_weights(preprocessor, weights, message):
+    inputs = {"prompts": ["a", "b"], "responses": ["c", "d"]}
+    with pytest.raises(ValueError, match=message):
+        preprocessor(inputs, sample_weight=weights)
+
+
 def test_text_alone_and_several_images(preprocessor):
     pair = {"prompts": ["a", "b"], "responses": ["c", "d"]}
     assert preprocessor(pair)[0]["images"].shape == (2, 0, 28, 28, 3)
@@ -365,6 +380,9 @@ def test_text_alone_and_weights_inside_tf_data(tf, preprocessor):
     [received] = dataset.map(lambda x, w: preprocessor(x, sample_weight=w))
     expected = preprocessor(rows, sample_weight=weight)
     keras.tree.map_structure(np.testing.assert_array_equal, expected, received)
+    wrong = tf.data.Dataset.from_tensors((rows, -weight))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="weights as finite"):
+        list(wrong.map(lambda x, w: preprocessor(x, sample_weight=w)))
 
 
 def test_errors_and_counts_inside_tf_data(tf, preprocessor):

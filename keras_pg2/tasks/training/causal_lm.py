@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
-import keras_hub
-import numpy as np
 from keras import ops
 
-from keras_pg2.datasets.loading import FollowEpochs, RowBatches
 from keras_pg2.generation import samplers
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
-from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.training.cross_entropy import Vocabulary
-from keras_pg2.tasks.training.feeding import Data, is_loader, prepare_data
+from keras_pg2.tasks.training.feeding import causal_lm as feeding
 from keras_pg2.tasks.training.loss import ResponseLoss
+from keras_pg2.tasks.training.renewal import (
+    NOT_KNOWN,
+    Compilation,
+    fresh_copy,
+    is_built_for_others,
+)
 from keras_pg2.typing import Tensor
 
 ACCURACY = "sparse_categorical_accuracy"
@@ -43,7 +44,7 @@ class _Chunked:
         self.accuracies = [keras.metrics.Mean(name=name) for name in names]
 
 
-class CausalLM(keras_hub.models.CausalLM):
+class CausalLM(feeding.CausalLM):
     """A causal model whose training steps go from hidden states to the loss.
 
     In `train_step` and `test_step` the network gives `States` (`_compute_hidden`), and
@@ -54,7 +55,6 @@ class CausalLM(keras_hub.models.CausalLM):
     """
 
     backbone: PaliGemma2Backbone
-    preprocessor: PaliGemma2CausalLMPreprocessor | None
     # What `compile` chooses by default, for a model that is not compiled.
     sampler: samplers.Sampler | samplers.BeamSearch = samplers.get("greedy")
     _chunked = _Chunked(ResponseLoss(), [])
@@ -69,6 +69,9 @@ class CausalLM(keras_hub.models.CausalLM):
         **kwargs: Any,
     ) -> None:
         """Configure training and generation.
+
+        Where something else trains afterwards (LoRA, another adapter, fewer parts),
+        `fit` compiles again, with a fresh optimizer of the same settings.
 
         Args:
             optimizer: as in `keras.Model.compile`; "auto" is Adam(2e-5).
@@ -86,6 +89,9 @@ class CausalLM(keras_hub.models.CausalLM):
         Raises:
             ValueError: if the sampler is unknown.
         """
+        self._compilation = Compilation(
+            loss=loss, weighted_metrics=weighted_metrics, sampler=sampler, **kwargs
+        )
         chosen = samplers.get(sampler)
         loss = ResponseLoss() if isinstance(loss, str) and loss == "auto" else loss
         names = _accuracy_names(weighted_metrics)
@@ -104,90 +110,32 @@ class CausalLM(keras_hub.models.CausalLM):
         """Loss that `fit` computes from hidden states; None if it needs all logits."""
         return self._chunked.loss if self._takes_states() else None
 
-    def fit(
-        self,
-        x: Data = None,
-        y: Tensor = None,
-        batch_size: int | None = None,
-        sample_weight: Sequence[float] | np.ndarray | None = None,
-        validation_data: Data = None,
-        validation_split: float | None = None,
-        **kwargs: Any,
-    ) -> keras.callbacks.History:
-        """Train on pictures, prompts and responses.
+    def _before_training(self) -> None:
+        """Compile again, with a fresh optimizer, if what trains is not what it knows.
 
-        Args:
-            x: a dict of lists `images`, `prompts` and `responses`; or batches of such
-                dicts: a `tf.data` or Grain data set, a `keras.utils.PyDataset` (as
-                `datasets.loading.RowBatches`, in its own order) or a
-                `torch.utils.data.DataLoader`.
-            y: None: the labels are made of the responses.
-            batch_size: rows of a batch, where `x` has lists; 32 if None.
-            sample_weight: weights of the rows, where `x` has lists.
-            validation_data: as `x`.
-            validation_split: as in `keras.Model.fit`, for arrays.
-            **kwargs: further arguments of `keras.Model.fit`.
-
-        Returns:
-            As `keras.Model.fit`.
+        Keras' optimizers know the variables that they were built for alone, and what
+        they keep of an adapter means nothing to another one in the same variables.
         """
-        if not isinstance(x, Mapping | tuple):
-            # The order is that of the data set; Keras warns of True, its default.
-            kwargs.setdefault("shuffle", False)
-        if not (is_loader(x) or is_loader(validation_data)):
-            return super().fit(
-                x,
-                y,
-                batch_size,
-                sample_weight,
-                validation_data,
-                validation_split,
-                **kwargs,
-            )
-        source, size = x, batch_size or 32
-        if sample_weight is not None:
-            x = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
-        x = prepare_data(x, self.preprocess_samples, size)
-        if validation_data is not None:
-            validation_data = prepare_data(
-                validation_data, self.preprocess_samples, size
-            )
-        kwargs.setdefault("shuffle", False)
-        if isinstance(source, RowBatches):
-            callbacks = kwargs.get("callbacks") or []
-            kwargs["callbacks"] = [*callbacks, FollowEpochs(source)]
-        return keras.Model.fit(self, x, validation_data=validation_data, **kwargs)
+        if not self.compiled or self.optimizer is None:
+            return
+        before = adapter = self._compilation.adapter
+        if self.train_function is None:  # Changes of adapters forget it.
+            self._compilation.adapter = adapter = self._active_adapter()
+        is_same = before in (adapter, NOT_KNOWN)
+        if is_built_for_others(self.optimizer, self.trainable_variables, is_same):
+            arguments = {
+                **self._compilation.arguments,
+                "sampler": self.sampler,
+                "run_eagerly": self.run_eagerly,
+                "jit_compile": self.jit_compile,
+                "steps_per_execution": self.steps_per_execution,
+            }
+            CausalLM.compile(self, fresh_copy(self.optimizer), **arguments)
+            self._compilation.adapter = adapter
 
-    def evaluate(
-        self, x: Data = None, *args: Any, **kwargs: Any
-    ) -> list[float] | float | dict[str, float]:
-        """Return loss and metrics of `x`; see `keras.Model.evaluate`.
-
-        Args:
-            x: as for `fit`.
-            *args: as in `keras.Model.evaluate`.
-            **kwargs: as in `keras.Model.evaluate`.
-        """
-        # Within `fit` Keras has prepared batches at hand.
-        if not is_loader(x) or kwargs.get("_use_cached_eval_dataset"):
-            return super().evaluate(x, *args, **kwargs)
-        x = prepare_data(x, self.preprocess_samples, 32)
-        return keras.Model.evaluate(self, x, *args, **kwargs)
-
-    def predict(
-        self, x: Data = None, batch_size: int | None = None, **kwargs: Any
-    ) -> np.ndarray:
-        """Return the logits of `x`, float32[B, T, V]; see `keras.Model.predict`.
-
-        Args:
-            x: as for `fit`.
-            batch_size: rows of a batch, where `x` has lists; 32 if None.
-            **kwargs: further arguments of `keras.Model.predict`.
-        """
-        if not is_loader(x):
-            return super().predict(x, batch_size, **kwargs)
-        x = prepare_data(x, self.preprocess_samples, 32)
-        return keras.Model.predict(self, x, **kwargs)
+    def _active_adapter(self) -> str | None:
+        """Return the name of the LoRA adapter that trains; None without one."""
+        return None
 
     def _compute_hidden(
         self, inputs: dict[str, Tensor], training: bool | None = None

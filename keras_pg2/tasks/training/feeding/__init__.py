@@ -1,0 +1,1 @@
+"""Data on its way to `fit`, `evaluate` and `predict`: any form, one path."""
