@@ -45,7 +45,10 @@ def run_finetuning(
     from keras_pg2.tasks import PaliGemma2CausalLM
     from keras_pg2.tasks.adapters.base import short_name
     from keras_pg2.tasks.answering.detecting import DetectionFiles
+    from keras_pg2.tasks.training.precision import check_trained_dtypes
 
+    if trained.full:
+        check_trained_dtypes([dtype])
     before = find_progress(output / LAST, resume)
     resolve(preset)
     if not files.data.expanduser().exists():

@@ -12,7 +12,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from keras_pg2.catalogue.names import NANO_ALIAS
-from keras_pg2.checks.dtypes import FLOATS, check_dtype
+from keras_pg2.checks.dtypes import POLICIES, check_dtype
 from keras_pg2.cli.messages import reported_errors
 from keras_pg2.start.backends import Backend
 
@@ -54,7 +54,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _read_dtype(text: str) -> str:
     try:
-        return check_dtype(text, (AUTO, *FLOATS))
+        return check_dtype(text, POLICIES)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
@@ -88,9 +88,9 @@ DTypeName = Annotated[
     typer.Option(
         "--dtype",
         parser=_read_dtype,
-        metavar=f"<{'|'.join((AUTO, *FLOATS))}>",
+        metavar=f"<{'|'.join(POLICIES)}>",
         help="Type of the weights; bfloat16 halves the memory. auto: bfloat16 on an "
-        "accelerator, float32 on a CPU.",
+        "accelerator, float32 on a CPU. mixed_ types store float32.",
         rich_help_panel=MODEL,
     ),
 ]

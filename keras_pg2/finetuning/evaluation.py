@@ -56,7 +56,8 @@ class Evaluation(NamedTuple):
     """Scores on evaluation rows.
 
     Attributes:
-        loss: mean cross-entropy of response tokens, without label smoothing.
+        loss: mean cross-entropy of an example's response tokens, then over examples
+            (where the model was compiled by a run), without label smoothing.
         accuracy: share of response tokens that are the likeliest.
         score: the metric's; for "perplexity" the loss.
         samples: some answers.
@@ -86,14 +87,20 @@ def anls(answered: Sequence[Answered]) -> float:
 
 
 def relaxed_accuracy(answered: Sequence[Answered]) -> float:
-    """Numbers within 5 % of the truth, other answers equal, in lower case."""
+    """Share of numbers within 5 % of the truth, and of other answers that equal it.
+
+    As ChartQA is scored by pix2struct (`metrics.py: relaxed_correctness`) and
+    big_vision (`evaluators/proj/paligemma/transfers/chartqa.py`), in lower case and
+    but for blanks around: "50%" is 0.5, "1,000" is no number, and a truth of 0 has to
+    be written as it is.
+    """
 
     def is_right(one: Answered) -> bool:
         answer, truth = one.answer.strip().lower(), one.truth.strip().lower()
         given, wanted = _number(answer), _number(truth)
         if given is None or not wanted:
             return answer == truth
-        return abs(given - wanted) <= 0.05 * abs(wanted)
+        return abs(given - wanted) / abs(wanted) <= 0.05
 
     return _mean(map(is_right, answered))
 
@@ -110,7 +117,9 @@ METRICS: Mapping[str, Metric] = {
     "anls": Metric("mean similarity by edit distance, 0 below 0.5", anls),
     "relaxed_accuracy": Metric("numbers within 5 %, others equal", relaxed_accuracy),
     "ap50": Metric("average precision of boxes at IoU 0.5", ap50),
-    "perplexity": Metric("mean negative log-likelihood of tokens", None, False),
+    "perplexity": Metric(
+        "mean negative log-likelihood of an answer's tokens", None, False
+    ),
 }
 """By the names of `recipes.METRICS` where they are the same."""
 
@@ -217,7 +226,9 @@ def edit_distance(a: str, b: str) -> int:
 
 def _number(text: str) -> float | None:
     try:
-        return float(text.replace(",", "").removesuffix("%"))
+        if text.endswith("%"):
+            return float(text.rstrip("%")) / 100.0
+        return float(text)
     except ValueError:
         return None
 

@@ -311,8 +311,8 @@ class Run:
         return (
             f"The last good checkpoint stays in {self.folder / LAST}, of step {step}. "
             f"Train anew with a lower learning rate than "
-            f"{self.plan.settings.learning_rate:.3g}, and in float32 or bfloat16 "
-            "instead of float16."
+            f"{self.plan.settings.learning_rate:.3g}, and in float32, bfloat16 or "
+            "mixed_bfloat16 instead of float16."
         )
 
     @property

@@ -24,7 +24,7 @@ class Settings:
         epochs: passes over the rows.
         batch_size: rows of a step.
         accumulate: steps whose gradients are averaged to one update of the weights, so
-            that an update sees `batch_size * accumulate` rows.
+            that an update is that of one batch of `batch_size * accumulate` rows.
         learning_rate: peak of a cosine to 0 after 5 % linear warm-up.
         weight_decay: of AdamW, as Keras has it; 0 is Adam.
         label_smoothing: in [0, 1).

@@ -27,6 +27,7 @@ from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks import PaliGemma2CausalLM
 from keras_pg2.tasks.adapters.base import open_adapter
 from keras_pg2.tasks.training.feature_caching import check_is_frozen
+from keras_pg2.tasks.training.precision import check_trained_dtypes
 from keras_pg2.typing import Architecture
 
 
@@ -66,8 +67,9 @@ def finetune(
 
     Raises:
         ValueError: for bad settings or rows, or, with `resume`, others than before;
-            for `cache_features` with a vision tower that trains; `DivergedError` when
-            the loss is no number any more.
+            for `cache_features` with a vision tower that trains; for weights in
+            bfloat16 or float16 that are to be trained; `DivergedError` when the loss is
+            no number any more.
         FileExistsError: when there is something at `output`, without `resume`.
         ImportError: when a metric needs a package that is not installed.
         OSError: when a checkpoint cannot be written; the one before it stays.
@@ -122,6 +124,7 @@ class PreparedRun:
                 "Expected a model with something to train, received one that is "
                 "frozen. Call enable_lora, or set trainable."
             )
+        check_trained_dtypes(v.dtype for v in model.trainable_variables)
         if settings.cache_features:
             check_is_frozen(model.backbone)
         record = {"model": describe_model(model), **self.record}

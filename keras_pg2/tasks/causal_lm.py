@@ -33,6 +33,7 @@ from keras_pg2.tasks.quantizing import (
     check_mode,
     choose_layers,
     frozen_garbage,
+    without_report,
 )
 from keras_pg2.tasks.training import causal_lm as training
 from keras_pg2.tasks.training.feature_caching import hidden_of_features
@@ -352,8 +353,9 @@ class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
         mode = check_mode(mode)
         self.adapters.check_can_quantize()
         wanted = choose_layers(self.backbone, parts, filters)
+        options = without_report(keras.Model.quantize)
         with frozen_garbage():
-            super().quantize(mode, config=config, filters=wanted)
+            super().quantize(mode, config=config, filters=wanted, **options)
         self._functions.clear()
 
     def enable_lora(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 
@@ -85,6 +86,16 @@ def check_can_save(backbone: PaliGemma2Backbone) -> None:
                     f"saves no others. Received: another {quantizer} in {path}. Save "
                     "the float model and quantise after loading."
                 )
+
+
+def without_report(quantize: Callable[..., Any]) -> dict[str, Any]:
+    """Return options for a model's `quantize` that keep it from printing.
+
+    From 3.16 on Keras prints a line for each layer where nobody says otherwise; before,
+    it has no such option.
+    """
+    is_known = "verbose" in inspect.signature(quantize).parameters
+    return {"verbose": False} if is_known else {}
 
 
 @contextmanager

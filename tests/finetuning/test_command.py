@@ -183,6 +183,11 @@ def fails(run, data, tmp_path, monkeypatch) -> Callable[..., None]:
         (["--targets", "querry_dense"], ["query_dense"]),
         (["--parts", "eyes"], ["vision_encoder, projection, text_decoder"]),
         (["--freeze", "vision", "--parts", "vision"], ["vision_encoder in both"]),
+        # Told before a file is looked for.
+        (
+            ["--data", "/no/such.jsonl", "--full", "--dtype", "bf16"],
+            ["weights in float32", "(--dtype mixed_bfloat16)", "enable_lora"],
+        ),
         (["--full", "--rank", "4"], ["--rank without --full"]),
         (["--full", "--freeze", "vision,projection,decoder"], ["something to train"]),
         (["--rank", "0"], ["rank to be above 0"]),

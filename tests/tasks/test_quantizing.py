@@ -13,7 +13,7 @@ from keras import ops
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.tasks.adapters.layers import dense_layers
-from keras_pg2.tasks.quantizing import frozen_garbage
+from keras_pg2.tasks.quantizing import frozen_garbage, without_report
 from tests.support.tiny_models import random_task
 
 DATA = {
@@ -69,6 +69,20 @@ def test_a_whole_task_and_its_preset(mode: str, tmp_path: Any) -> None:
     np.testing.assert_array_equal(logits(again), expected)
     # What was read can be written: Keras forgets the policies of a map.
     assert again.backbone.get_config()["dtype"] == task.backbone.get_config()["dtype"]
+
+
+@pytest.mark.one_backend("what Keras prints")
+def test_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Keras prints a report from 3.16 on, unless it is told not to."""
+    random_task().quantize("int8", parts=["projection"])
+    assert capsys.readouterr().out == ""
+
+    def reporting(mode: str, verbose: bool = True, **options: Any) -> None: ...
+
+    def silent(mode: str, **options: Any) -> None: ...
+
+    assert without_report(reporting) == {"verbose": False}
+    assert without_report(silent) == {}
 
 
 def test_parts_and_filters() -> None:

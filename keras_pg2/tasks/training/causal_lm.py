@@ -9,9 +9,17 @@ from keras import ops
 
 from keras_pg2.generation import samplers
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.tasks.training.accumulation import (
+    WeightedUpdates,
+    accumulation_steps,
+    add_weight,
+    check_accumulation,
+)
+from keras_pg2.tasks.training.compiled import LOSS, Compiled, accuracy_names
 from keras_pg2.tasks.training.cross_entropy import Vocabulary
 from keras_pg2.tasks.training.feeding import causal_lm as feeding
-from keras_pg2.tasks.training.loss import ResponseLoss
+from keras_pg2.tasks.training.loss import ResponseLoss, token_weights
+from keras_pg2.tasks.training.precision import check_trained_dtypes
 from keras_pg2.tasks.training.renewal import (
     NOT_KNOWN,
     Compilation,
@@ -20,28 +28,11 @@ from keras_pg2.tasks.training.renewal import (
 )
 from keras_pg2.typing import Tensor
 
-ACCURACY = "sparse_categorical_accuracy"
-"""KerasHub's name of the accuracy that a causal model has by default."""
-ACCURACY_NAMES = ("accuracy", "acc", ACCURACY)
-
 
 class States(NamedTuple):
     """Predictions of a training step: float[B, T, D] hidden states of text tokens."""
 
     hidden: Tensor
-
-
-class _Chunked:
-    """What steps compute from hidden states; an object that Keras does not track.
-
-    Args:
-        loss: Loss to compute in chunks; None if the steps need logits.
-        names: Names of the accuracies.
-    """
-
-    def __init__(self, loss: ResponseLoss | None, names: list[str]) -> None:
-        self.loss = loss
-        self.accuracies = [keras.metrics.Mean(name=name) for name in names]
 
 
 class CausalLM(feeding.CausalLM):
@@ -57,7 +48,7 @@ class CausalLM(feeding.CausalLM):
     backbone: PaliGemma2Backbone
     # What `compile` chooses by default, for a model that is not compiled.
     sampler: samplers.Sampler | samplers.BeamSearch = samplers.get("greedy")
-    _chunked = _Chunked(ResponseLoss(), [])
+    _compiled = Compiled(ResponseLoss(), [])
 
     def compile(
         self,
@@ -77,7 +68,10 @@ class CausalLM(feeding.CausalLM):
             optimizer: as in `keras.Model.compile`; "auto" is Adam(2e-5).
             loss: as in `keras.Model.compile`; "auto" is `keras_pg2.ResponseLoss()`,
                 cross-entropy on response tokens. That loss is computed a chunk of
-                tokens at a time; another one is given float32[B, T, V] logits.
+                tokens at a time, and its means over batches (in logs, in `evaluate`,
+                in an update of `gradient_accumulation_steps`) are over tokens or
+                examples. Another one is given float32[B, T, V] logits, and is averaged
+                as in Keras, as is that of a subclass with its own `compute_loss`.
             weighted_metrics: as in `keras.Model.compile`; "auto" is accuracy on
                 response tokens. Any but "accuracy", "acc" and
                 "sparse_categorical_accuracy" needs all logits, as do `metrics` and
@@ -94,21 +88,24 @@ class CausalLM(feeding.CausalLM):
         )
         chosen = samplers.get(sampler)
         loss = ResponseLoss() if isinstance(loss, str) and loss == "auto" else loss
-        names = _accuracy_names(weighted_metrics)
+        names = accuracy_names(weighted_metrics)
         needs_logits = kwargs.get("metrics") or kwargs.get("loss_weights")
-        self._chunked = _Chunked(None, [])
-        if isinstance(loss, ResponseLoss) and names is not None and not needs_logits:
-            self._chunked = _Chunked(loss, names)
+        compiled = Compiled(loss if isinstance(loss, ResponseLoss) else None)
+        if compiled.loss is not None and names is not None and not needs_logits:
+            compiled = Compiled(compiled.loss, names)
             weighted_metrics = None
+        self._compiled = compiled.with_metrics()
         super().compile(
             optimizer=optimizer, loss=loss, weighted_metrics=weighted_metrics, **kwargs
         )
+        if self._averaged_loss() is not None:
+            add_weight(self.optimizer)
         self.sampler = chosen
 
     @property
     def chunked_loss(self) -> ResponseLoss | None:
         """Loss that `fit` computes from hidden states; None if it needs all logits."""
-        return self._chunked.loss if self._takes_states() else None
+        return self._compiled.loss if self._takes_states() else None
 
     def _before_training(self) -> None:
         """Compile again, with a fresh optimizer, if what trains is not what it knows.
@@ -160,34 +157,61 @@ class CausalLM(feeding.CausalLM):
         subclass has of its own.
         """
         names = ("call", "compute_loss", "compute_metrics")
-        return self._chunked.loss is not None and not any(
-            name in vars(self) or getattr(type(self), name) is not vars(CausalLM)[name]
-            for name in names
-        )
+        return self._compiled.is_chunked and not any(map(self._overrides, names))
 
-    def _for_steps(self) -> CausalLM:
+    def _averaged_loss(self) -> ResponseLoss | None:
+        """Return the loss whose means are over tokens or examples; None: as in Keras.
+
+        What a `compute_loss` of a subclass gives is known to Keras alone.
+        """
+        return None if self._overrides("compute_loss") else self._compiled.loss
+
+    def _overrides(self, name: str) -> bool:
+        is_own = name in vars(self)
+        return is_own or getattr(type(self), name) is not vars(CausalLM)[name]
+
+    def _for_steps(self, **changes: Any) -> CausalLM:
         """Return this model as Keras' steps are to see it: its call gives `States`.
 
         The steps of all three trainers call the model itself. So they are given a
         shallow copy, which has the same variables and another `call`.
+
+        Args:
+            **changes: other attributes of the copy.
         """
-        if not self._takes_states():
+        if self._takes_states():
+            changes["call"] = self._compute_states
+        if not changes:
             return self
         model = object.__new__(type(self))
-        model.__dict__.update(self.__dict__, call=self._compute_states)
+        model.__dict__.update(self.__dict__, **changes)
         return model
 
     def make_train_function(self, force: bool = False) -> Any:
-        """Compile the training step; see `keras.Model.make_train_function`."""
+        """Compile the training step; see `keras.Model.make_train_function`.
+
+        Raises:
+            ValueError: if weights in bfloat16 or float16 are to be trained.
+        """
+        if force or self.train_function is None:
+            check_trained_dtypes(v.dtype for v in self.trainable_variables)
         # TensorFlow traces a function twice if it creates variables, as the first step
         # of an optimizer that is not built does.
         if not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
+        if self._averaged_loss() is not None:
+            check_accumulation(self.optimizer)
         return super().make_train_function(force)
 
     def train_step(self, *arguments: Any) -> Any:
         """Run one step; the arguments are those of the backend's trainer."""
-        return super(CausalLM, self._for_steps()).train_step(*arguments)
+        loss = self._averaged_loss()
+        changes: dict[str, Any] = {}
+        if loss is not None and accumulation_steps(self.optimizer):
+            _, y, sample_weight = keras.utils.unpack_x_y_sample_weight(arguments[-1])
+            weight = loss.weight_of(y, sample_weight)
+            changes["optimizer"] = WeightedUpdates(self.optimizer, weight)
+        return super(CausalLM, self._for_steps(**changes)).train_step(*arguments)
 
     def test_step(self, *arguments: Any) -> Any:
         """Run one step of `evaluate`; see `train_step`."""
@@ -202,23 +226,31 @@ class CausalLM(feeding.CausalLM):
         training: bool = True,
     ) -> Tensor:
         """Return the loss as in `keras.Model`; `y_pred` may be `States`."""
-        chunked = self._chunked
-        if not isinstance(y_pred, States) or chunked.loss is None:
+        compiled = self._compiled
+        if not isinstance(y_pred, States) or compiled.loss is None:
             if training:
                 self._check_gradient_of_logits()
-            return super().compute_loss(x, y, y_pred, sample_weight, training)
+            loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+            averaged = self._averaged_loss()
+            if averaged is not None and compiled.mean_loss is not None:
+                weight = averaged.weight_of(y, sample_weight)
+                compiled.mean_loss.update_state(loss, sample_weight=weight)
+            return loss
         decoder = self.backbone.text_decoder
         vocabulary = Vocabulary(
             table=decoder.vocabulary_table(),
             logit_soft_cap=decoder.final_logit_soft_cap,
             is_trained=bool(decoder.token_embedding.trainable_variables),
         )
-        parts = chunked.loss.of_states(
+        parts = compiled.loss.of_states(
             y_pred.hidden, vocabulary, y, sample_weight, training
         )
-        for accuracy in chunked.accuracies:
-            accuracy.update_state(parts.accuracy, sample_weight=parts.weight)
-        return sum((ops.sum(extra) for extra in self.losses), parts.loss)
+        for accuracy in compiled.accuracies:
+            accuracy.update_state(parts.accuracy, sample_weight=parts.accuracy_weight)
+        loss = sum((ops.sum(extra) for extra in self.losses), parts.loss)
+        if compiled.mean_loss is not None:
+            compiled.mean_loss.update_state(loss, sample_weight=parts.loss_weight)
+        return loss
 
     def _check_gradient_of_logits(self) -> None:
         mode = self.backbone.token_embedding.quantization_mode
@@ -240,21 +272,31 @@ class CausalLM(feeding.CausalLM):
         """Return metrics as in `keras.Model`; of `States` the loss has the accuracy."""
         if isinstance(y_pred, States):
             return self.get_metrics_result()
-        for accuracy in self._chunked.accuracies:
+        for accuracy in self._compiled.accuracies:
             matches = keras.metrics.sparse_categorical_accuracy(y, y_pred)
-            accuracy.update_state(matches, sample_weight=sample_weight)
+            # Flat, as Keras takes the mean of a row's weights, whatever its length.
+            weights = token_weights(sample_weight, ops.convert_to_tensor(y, "int32"))
+            accuracy.update_state(
+                ops.reshape(matches, (-1,)), sample_weight=ops.reshape(weights, (-1,))
+            )
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """Loss and metrics, as in `keras.Model`."""
-        return [*super().metrics, *self._chunked.accuracies]
+        """Loss and metrics, as in `keras.Model`.
+
+        Keras' own mean of losses counts a batch by its rows. It goes on, unused.
+        """
+        found, mean_loss = super().metrics, self._compiled.mean_loss
+        if mean_loss is not None and self._averaged_loss() is not None:
+            found = [mean_loss, *(each for each in found if each.name != LOSS)]
+        return [*found, *self._compiled.accuracies]
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """Return what `compile` was given, for saving."""
         config = super().get_compile_config()
-        if config and self._chunked.loss is not None:
-            names = [accuracy.name for accuracy in self._chunked.accuracies]
+        if config and self._compiled.is_chunked:
+            names = [accuracy.name for accuracy in self._compiled.accuracies]
             config = {**config, "weighted_metrics": names}
         return config
 
@@ -263,17 +305,3 @@ class CausalLM(feeding.CausalLM):
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
-
-
-def _accuracy_names(weighted_metrics: Any) -> list[str] | None:
-    """Names of accuracies; None if there are other metrics, which need logits."""
-    if isinstance(weighted_metrics, str) and weighted_metrics == "auto":
-        return [ACCURACY]
-    if weighted_metrics is None:
-        return []
-    if not isinstance(weighted_metrics, list | tuple):
-        return None
-    is_known = [
-        isinstance(each, str) and each in ACCURACY_NAMES for each in weighted_metrics
-    ]
-    return list(weighted_metrics) if all(is_known) else None

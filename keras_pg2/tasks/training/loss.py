@@ -31,17 +31,21 @@ def default_chunk_size(hidden_dim: int, vocabulary_size: int) -> int:
 
 
 class LossParts(NamedTuple):
-    """A batch's loss, and what its accuracy is made of; float32 scalars.
+    """Loss and accuracy of a batch, and what they weigh in a mean over batches.
+
+    All are float32 scalars.
 
     Args:
         loss: the weighted mean of the cross-entropies.
+        loss_weight: what their sum was divided by.
         accuracy: the weighted share of tokens that were the likeliest.
-        weight: the sum of the tokens' weights.
+        accuracy_weight: the sum of the tokens' weights.
     """
 
     loss: Tensor
+    loss_weight: Tensor
     accuracy: Tensor
-    weight: Tensor
+    accuracy_weight: Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
@@ -49,7 +53,9 @@ class ResponseLoss(keras.losses.Loss):
     """Cross-entropy on tokens that have a weight: those of responses.
 
     `PaliGemma2CausalLM` computes it in `fit` and `evaluate` without ever holding the
-    logits of all tokens. Called on logits it gives the same number.
+    logits of all tokens. Called on logits it gives the same number. The loss of an
+    epoch and of an evaluation is the mean over all its tokens (or examples), whatever
+    the batches, and so is that of an update with `gradient_accumulation_steps`.
 
     Example:
 
@@ -117,9 +123,22 @@ class ResponseLoss(keras.losses.Loss):
             float32 scalar; 0 where no token has a weight.
         """
         labels = ops.convert_to_tensor(y_true, dtype="int32")
-        weights = _as_weights(sample_weight, labels)
-        loss_weights, total = self._spread(weights)
+        loss_weights, total = self._spread(token_weights(sample_weight, labels))
         return _divide(ops.sum(self.call(labels, y_pred) * loss_weights), total)
+
+    def weight_of(self, y_true: Tensor, sample_weight: Tensor = None) -> Tensor:
+        """Return what the loss of a batch weighs in a mean over batches.
+
+        Args:
+            y_true: int[B, T], the labels.
+            sample_weight: float[B, T] >= 0, float[B] for the examples, or None for 1.
+
+        Returns:
+            float32 scalar: the sum of the weights of tokens; with
+            `reduction="example"` of examples, each the mean of its tokens' weights.
+        """
+        labels = ops.convert_to_tensor(y_true, dtype="int32")
+        return self._spread(token_weights(sample_weight, labels))[1]
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """int[B, T] labels, float[B, T, V] logits -> float32[B, T] losses."""
@@ -145,10 +164,10 @@ class ResponseLoss(keras.losses.Loss):
             training: False makes no gradients.
 
         Returns:
-            The loss, 0 where no token has a weight, with what makes the accuracy.
+            The loss, 0 where no token has a weight, the accuracy, and their weights.
         """
         labels = ops.convert_to_tensor(labels, dtype="int32")
-        weights = _as_weights(sample_weight, labels)
+        weights = token_weights(sample_weight, labels)
         loss_weights, total = self._spread(weights)
         targets = Targets(labels, loss_weights, weights)
         sizes = hidden.shape[-1], vocabulary.table.shape[0]
@@ -157,7 +176,12 @@ class ResponseLoss(keras.losses.Loss):
             hidden, vocabulary, targets, self.label_smoothing, chunk_size, training
         )
         weight = ops.sum(weights)
-        return LossParts(_divide(sums[0], total), _divide(sums[1], weight), weight)
+        return LossParts(
+            loss=_divide(sums[0], total),
+            loss_weight=total,
+            accuracy=_divide(sums[1], weight),
+            accuracy_weight=weight,
+        )
 
     def _spread(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """float32[B, T] factors of the losses, and what their sum is divided by."""
@@ -176,8 +200,13 @@ class ResponseLoss(keras.losses.Loss):
         }
 
 
-def _as_weights(sample_weight: Tensor, labels: Tensor) -> Tensor:
-    """float32[B, T]; negative weights are none."""
+def token_weights(sample_weight: Tensor, labels: Tensor) -> Tensor:
+    """Return the weights of tokens, float32[B, T]; negative ones are 0.
+
+    Args:
+        sample_weight: float[B, T], float[B] for the examples, or None for 1.
+        labels: int32[B, T].
+    """
     ones = ops.ones_like(labels, dtype="float32")
     if sample_weight is None:
         return ones

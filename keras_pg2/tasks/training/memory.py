@@ -25,8 +25,10 @@ from keras_pg2.modeling.attention import QUERY_BLOCK
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.cpu import has_accelerator
 from keras_pg2.tasks.adapters.layers import dense_layers
+from keras_pg2.tasks.training.accumulation import accumulation_steps
 from keras_pg2.tasks.training.causal_lm import CausalLM
 from keras_pg2.tasks.training.loss import default_chunk_size
+from keras_pg2.tasks.training.precision import check_trained_dtypes
 
 RUNTIME_ON_CPU = 770_000_000
 """What the compiler and the runtime took of a process beside XLA's arrays, on JAX: the
@@ -97,7 +99,8 @@ def estimate_memory(
         Bytes in parts, with `total`; printed, a table.
 
     Raises:
-        ValueError: if a size is no integer in range.
+        ValueError: if a size is no integer in range, or the step would be refused:
+            weights in bfloat16 or float16 are to be trained.
     """
     sizes = {
         "batch_size": batch_size,
@@ -114,6 +117,7 @@ def estimate_memory(
     architecture = backbone.architecture
     vision, decoder = architecture["vision_encoder"], architecture["text_decoder"]
     trained = model.trainable_variables
+    check_trained_dtypes(v.dtype for v in trained)
     factors = [v for v in backbone.variables if "lora_kernel" in v.path]
     item = _BYTES[backbone.compute_dtype]
     num_patches = backbone.vision_encoder.num_image_tokens
@@ -263,7 +267,7 @@ def _of_optimizer(optimizer: Any, trained: list[keras.Variable]) -> int:
     """States that are there, or will be: of Adam, where none was chosen yet."""
     if optimizer is not None and optimizer.built:
         return _num_bytes(optimizer.variables)
-    accumulates = getattr(optimizer, "gradient_accumulation_steps", None) is not None
+    accumulates = optimizer is not None and accumulation_steps(optimizer) is not None
     return (_MOMENTS + accumulates) * _num_bytes(trained)
 
 

@@ -92,12 +92,12 @@ def test_evaluate_gives_the_numbers_of_all_logits():
     y[:, ::2] = np.argmax(task.predict(x, verbose=0), axis=-1)[:, ::2]
     task.compile(weighted_metrics=["accuracy"])
     found = task.evaluate(
-        x, y, sample_weight=weights, batch_size=2, verbose=0, return_dict=True
+        x, y, sample_weight=weights, batch_size=4, verbose=0, return_dict=True
     )
     metric = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
     task.compile(loss=keras_loss(), weighted_metrics=[metric])
     expected = task.evaluate(
-        x, y, sample_weight=weights, batch_size=2, verbose=0, return_dict=True
+        x, y, sample_weight=weights, batch_size=4, verbose=0, return_dict=True
     )
     assert found.keys() == expected.keys() == {"loss", "accuracy"}
     assert 0.2 < expected["accuracy"] < 0.9

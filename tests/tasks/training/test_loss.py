@@ -41,7 +41,7 @@ def parts_of(loss, rows, cap=None, training=True, weights="weights"):
     hidden = ops.convert_to_tensor(rows["hidden"])
     weights = rows[weights] if isinstance(weights, str) else weights
     parts = loss.of_states(hidden, vocabulary, rows["labels"], weights, training)
-    return [float(part) for part in parts]
+    return parts._replace(**{k: float(v) for k, v in parts._asdict().items()})
 
 
 @pytest.mark.parametrize("chunk_size", [1, 5, 7, 1000])
@@ -56,9 +56,10 @@ def test_token_mean_is_that_of_torch(rows, chunk_size, training):
     weights = torch.from_numpy(rows["weights"]).double().flatten()
     expected = (losses * weights).sum() / weights.sum()
     loss = ResponseLoss(chunk_size=chunk_size)
-    found, _, weight = parts_of(loss, rows, 5.0, training)
-    assert found == pytest.approx(float(expected), rel=1e-6)
-    assert weight == pytest.approx(float(weights.sum()))
+    found = parts_of(loss, rows, 5.0, training)
+    assert found.loss == pytest.approx(float(expected), rel=1e-6)
+    assert found.loss_weight == pytest.approx(float(weights.sum()))
+    assert found.accuracy_weight == pytest.approx(float(weights.sum()))
 
 
 def test_logits_give_the_same_loss_and_that_of_keras(rows):
@@ -71,7 +72,7 @@ def test_logits_give_the_same_loss_and_that_of_keras(rows):
     assert float(loss(rows["labels"], logits, rows["weights"])) == pytest.approx(
         expected, rel=1e-6
     )
-    assert parts_of(loss, rows, 5.0)[0] == pytest.approx(expected, rel=1e-6)
+    assert parts_of(loss, rows, 5.0).loss == pytest.approx(expected, rel=1e-6)
 
 
 def test_accuracy_counts_weighted_tokens(rows):
@@ -81,7 +82,7 @@ def test_accuracy_counts_weighted_tokens(rows):
     is_right = likeliest == rows["labels"]
     expected = (is_right * rows["weights"]).sum() / rows["weights"].sum()
     assert 0.2 < expected < 0.9
-    accuracy = parts_of(ResponseLoss(chunk_size=6), rows)[1]
+    accuracy = parts_of(ResponseLoss(chunk_size=6), rows).accuracy
     assert accuracy == pytest.approx(expected, rel=1e-6)
 
 
@@ -96,14 +97,18 @@ def test_example_mean_by_hand():
     }
     first = (np.log(2.0) + np.log1p(np.exp(-2.0))) / 2
     second = np.log1p(np.exp(-4.0))
-    by_example = parts_of(ResponseLoss(reduction="example"), rows)[0]
+    by_example = parts_of(ResponseLoss(reduction="example"), rows).loss
     assert by_example == pytest.approx((first + second) / 2, rel=1e-6)
-    by_token = parts_of(ResponseLoss(reduction="token"), rows)[0]
+    by_token = parts_of(ResponseLoss(reduction="token"), rows).loss
     assert by_token == pytest.approx((2 * first + second) / 3, rel=1e-6)
     # Examples have weights too.
     rows["weights"][1] *= 3
-    by_example = parts_of(ResponseLoss(reduction="example"), rows)[0]
+    by_example = parts_of(ResponseLoss(reduction="example"), rows).loss
     assert by_example == pytest.approx((first + 3 * second) / 4, rel=1e-6)
+    # What they weigh: examples 1 and 3, and of tokens 1, 1 and 3.
+    labels, weights = rows["labels"], rows["weights"]
+    assert float(ResponseLoss(reduction="example").weight_of(labels, weights)) == 4
+    assert float(ResponseLoss(reduction="token").weight_of(labels, weights)) == 5
 
 
 def test_smoothing_gives_the_rest_to_the_other_tokens(rows):
@@ -113,7 +118,7 @@ def test_smoothing_gives_the_rest_to_the_other_tokens(rows):
     log_probabilities = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     losses = -(targets * log_probabilities).sum(-1)
     expected = (losses * rows["weights"]).sum() / rows["weights"].sum()
-    found = parts_of(ResponseLoss(label_smoothing=0.1, chunk_size=5), rows)[0]
+    found = parts_of(ResponseLoss(label_smoothing=0.1, chunk_size=5), rows).loss
     assert found == pytest.approx(expected, rel=1e-6)
 
 
@@ -129,7 +134,7 @@ def test_no_weights_are_ones_and_weights_of_examples_reach_their_tokens(rows):
 
 def test_without_any_weight_the_loss_is_zero(rows):
     nothing = np.zeros((4, 11), np.float32)
-    assert parts_of(ResponseLoss(), rows, weights=nothing) == [0.0, 0.0, 0.0]
+    assert set(parts_of(ResponseLoss(), rows, weights=nothing)) == {0.0}
 
 
 @pytest.mark.parametrize(

@@ -83,9 +83,14 @@ def test_lora_checkpointing_and_types_by_hand():
     assert thrifty.weights == plain.weights
 
     keras.config.set_dtype_policy("bfloat16")
-    half = estimate_memory(tiny_task(), 2, 12)
+    model = tiny_task()
     keras.config.set_dtype_policy("float32")
+    with pytest.raises(ValueError, match="weights in float32"):
+        estimate_memory(model, 2, 12)
+    model.enable_lora(3, ["query_dense", "value_dense"])
+    half = estimate_memory(model, 2, 12)
     assert half.weights == 2 * count_parameters(**NUMBERS)
+    assert half.adapters == factors
 
 
 def test_decoder_alone_and_whole_numbers():
