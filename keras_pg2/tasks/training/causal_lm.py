@@ -58,6 +58,7 @@ class CausalLM(keras_hub.models.CausalLM):
     # What `compile` chooses by default, for a model that is not compiled.
     sampler: samplers.Sampler | samplers.BeamSearch = samplers.get("greedy")
     _chunked = _Chunked(ResponseLoss(), [])
+    _chooses_jit = True
 
     def compile(
         self,
@@ -98,6 +99,7 @@ class CausalLM(keras_hub.models.CausalLM):
             optimizer=optimizer, loss=loss, weighted_metrics=weighted_metrics, **kwargs
         )
         self.sampler = chosen
+        self._chooses_jit = kwargs.get("jit_compile", "auto") == "auto"
 
     @property
     def chunked_loss(self) -> ResponseLoss | None:
@@ -305,14 +307,20 @@ class CausalLM(keras_hub.models.CausalLM):
     def get_compile_config(self) -> dict[str, Any] | None:
         """Return what `compile` was given, for saving."""
         config = super().get_compile_config()
-        if config and self._chunked.loss is not None:
+        if not config:
+            return config
+        if self._chooses_jit:
+            # Keras notes what "auto" was here; another backend chooses anew.
+            config = {**config, "jit_compile": "auto"}
+        if self._chunked.loss is not None:
             names = [accuracy.name for accuracy in self._chunked.accuracies]
             config = {**config, "weighted_metrics": names}
         return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as `get_compile_config` says; the sampler is the default."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        """Compile as `get_compile_config` says; the sampler stays."""
+        given = keras.saving.deserialize_keras_object(config)
+        self.compile(**given, sampler=self.sampler)
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
 
