@@ -167,7 +167,18 @@ def is_same(found: Any, expected: Any, name: str) -> bool:
     return shape == wanted and all(np.array_equal(a, b) for a, b in leaves)
 
 
-@pytest.mark.parametrize("way", WAYS)
+ON_EVERY_BACKEND = ("archive", "weights")
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(way, marks=pytest.mark.every_backend)
+        if way in ON_EVERY_BACKEND
+        else way
+        for way in WAYS
+    ],
+)
 def test_what_is_kept(way, model, tmp_path):
     save_and_load, kept = WAYS[way]
     loaded = save_and_load(model, tmp_path)
@@ -267,6 +278,18 @@ def test_another_backend_chooses_how_it_compiles():
     assert model.get_compile_config()["jit_compile"] is False
     model.compile_from_config(model.get_compile_config())
     assert model.get_compile_config()["jit_compile"] is False
+
+
+@pytest.mark.every_backend
+def test_an_optimizer_of_pytorch_is_one_of_this_backend():
+    """Keras writes PyTorch's own module, which works nowhere else."""
+    model = random_task(num_layers=1)
+    saved = keras.saving.serialize_keras_object(keras.optimizers.Adam(0.25))
+    module = "keras.src.backend.torch.optimizers.torch_adam"
+    saved = {**saved, "module": module, "registered_name": "Adam"}
+    model.compile_from_config({**model.get_compile_config(), "optimizer": saved})
+    assert type(model.optimizer) is type(keras.optimizers.Adam())
+    assert float(model.optimizer.learning_rate) == 0.25
 
 
 def test_what_keras_forgets_is_refused(tmp_path):

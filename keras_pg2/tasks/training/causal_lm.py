@@ -14,6 +14,7 @@ from keras_pg2.datasets.loading import FollowEpochs, RowBatches
 from keras_pg2.generation import samplers
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
+from keras_pg2.tasks.training.compile_configs import for_this_backend
 from keras_pg2.tasks.training.cross_entropy import Vocabulary
 from keras_pg2.tasks.training.feeding import Data, is_loader, prepare_data
 from keras_pg2.tasks.training.loss import ResponseLoss
@@ -319,7 +320,7 @@ class CausalLM(keras_hub.models.CausalLM):
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile as `get_compile_config` says; the sampler stays."""
-        given = keras.saving.deserialize_keras_object(config)
+        given = keras.saving.deserialize_keras_object(for_this_backend(config))
         self.compile(**given, sampler=self.sampler)
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
