@@ -45,6 +45,7 @@ ONE_BACKEND = {
     "tasks/loading": "files and options; test_causal_lm loads on each backend",
     "tasks/answering/test_predictions": "rows, records and what ends them",
     "tasks/test_exporting": "words of errors, and files",
+    "tasks/test_kept_state": "what a file has; single ways run on all backends",
     "tasks/test_torch_module": "PyTorch alone has modules",
     "test_cli": "words of commands, and what they print",
     "test_documentation": "pages, and what they call is tested on all backends",

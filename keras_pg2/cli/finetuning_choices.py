@@ -91,8 +91,8 @@ class Trained:
     quantize: str | None = None
 
     def __post_init__(self) -> None:
+        from keras_pg2.modeling.lora import check_rank
         from keras_pg2.modeling.parts import PARTS, check_parts
-        from keras_pg2.tasks.adapters.layers import check_rank
         from keras_pg2.tasks.quantizing import check_mode
 
         if self.quantize is not None:

@@ -13,8 +13,9 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
+import keras
 import keras_hub
 import numpy as np
 from keras import ops
@@ -38,8 +39,22 @@ class SamplingParameters(NamedTuple):
     repetition_penalty: Tensor
 
 
+class _Saved:
+    """What Keras asks of an object that it saves, of a dataclass."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the class."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Return the object with these arguments."""
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="keras_pg2")
 @dataclass(frozen=True)
-class Sampler:
+class Sampler(_Saved):
     """Temperature, top-k and top-p sampling; greedy at temperature 0.
 
     Attributes:
@@ -205,8 +220,9 @@ def _first_above(cumulative: Tensor, threshold: Tensor, weights: Tensor) -> Tens
     return ops.minimum(index, last)
 
 
+@keras.saving.register_keras_serializable(package="keras_pg2")
 @dataclass(frozen=True)
-class BeamSearch:
+class BeamSearch(_Saved):
     """Keeps the likeliest unfinished answers at each step, and returns the best.
 
     The paper decodes COCO captions with 2 beams and TextCaps with 3 (PaliGemma 2,

@@ -15,12 +15,19 @@ import keras_hub
 
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.gemma2 import Gemma2Decoder
+from keras_pg2.modeling.lora import enable_lora, lora_layers
+from keras_pg2.modeling.lora_files import load_lora_weights, save_lora_weights
+from keras_pg2.modeling.network_state import get_state, set_state
 from keras_pg2.modeling.parts import PARTS, WITH_BLOCKS, check_parts
 from keras_pg2.modeling.quantized_layers import split_policies, with_float_policy
+from keras_pg2.modeling.saving import is_saving_preset, saving_preset
 from keras_pg2.modeling.siglip import SigLIPEncoder
 from keras_pg2.modeling.torch_module import TorchModule
 from keras_pg2.start.preset_loading import PresetNames, preset_loading
 from keras_pg2.typing import DTypePolicy, Tensor
+
+_STATE = "state"
+"""Key of a configuration that is no argument of the class."""
 
 
 def with_image_axis(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -183,9 +190,9 @@ class PaliGemma2Backbone(TorchModule, keras_hub.models.Backbone):
     def checkpoint_activations(self) -> tuple[str, ...]:
         """Parts whose blocks are computed again in backward, to spare memory.
 
-        Of "vision_encoder" and "text_decoder"; () at first, and not saved. Results and
+        Names among "vision_encoder" and "text_decoder"; () at first. Results and
         gradients stay the same. Set it before `compile`, as a compiled step keeps what
-        it was compiled with.
+        it was compiled with. Presets do not keep it.
 
             model.backbone.checkpoint_activations = ("text_decoder",)
 
@@ -210,7 +217,7 @@ class PaliGemma2Backbone(TorchModule, keras_hub.models.Backbone):
 
         A frozen part gets no gradients and has no optimizer states; the vision tower
         then keeps nothing for backward either, as nothing trains before it. Set it
-        before `compile`; it is not saved.
+        before `compile`; presets do not keep it.
 
             model.backbone.trainable_parts = ("projection", "text_decoder")
 
@@ -293,37 +300,88 @@ class PaliGemma2Backbone(TorchModule, keras_hub.models.Backbone):
     ) -> None:
         """Add LoRA to dense layers by name and freeze everything else.
 
-        `PaliGemma2CausalLM.enable_lora` takes paths and patterns too, and keeps
-        adapters by name.
+        Call `compile` afterwards. `PaliGemma2CausalLM.enable_lora` takes paths and
+        patterns too, and keeps adapters by name.
 
         Args:
             rank: Rank of the factors.
             target_layer_names: Names of layers; None is query and value.
 
         Raises:
-            ValueError: if no dense layer has one of the names.
+            TypeError: if the rank is no integer.
+            ValueError: if it is not above 0, a name is that of no dense layer, layers
+                are quantized in a way without LoRA, or there is LoRA already.
         """
-        targets = list(target_layer_names or self.default_lora_layer_names())
-        layers = self._flatten_layers(include_self=False)
-        dense = [layer for layer in layers if isinstance(layer, Dense)]
-        names = {layer.name for layer in dense}
-        unknown = sorted(set(targets) - names)
-        if unknown:
-            raise ValueError(
-                "Expected target_layer_names that dense layers have: "
-                f"{', '.join(sorted(names))}. Received: {', '.join(unknown)}."
+        enable_lora(self, rank, target_layer_names)
+
+    def save_lora_weights(self, filepath: str | Path) -> None:
+        """Write the factors of LoRA, with the path of each layer and its alpha.
+
+        `PaliGemma2CausalLM.adapters.save` writes what the base was, too.
+
+        Args:
+            filepath: A file that ends in `.lora.h5`, as in KerasHub; one that is there
+                is replaced.
+
+        Raises:
+            ValueError: if there is no LoRA, it has several ranks, or other weights are
+                trainable, which the file would lose.
+        """
+        save_lora_weights(self, filepath)
+
+    def load_lora_weights(self, filepath: str | Path) -> None:
+        """Read a file of `save_lora_weights`; LoRA is added where there is none.
+
+        Args:
+            filepath: The file, of this network or of KerasHub's method.
+
+        Raises:
+            FileNotFoundError: if there is no file.
+            ValueError: if it has other layers, shapes, ranks or alphas than the
+                network; nothing is changed.
+        """
+        load_lora_weights(self, filepath)
+
+    def save_to_preset(
+        self, preset_dir: str | Path, max_shard_size: float | None = 10
+    ) -> None:
+        """Write the network as a preset; LoRA is merged into the kernels.
+
+        Args:
+            preset_dir: Directory to write.
+            max_shard_size: Largest file in GB; None is one file.
+        """
+        with saving_preset():
+            super().save_to_preset(str(preset_dir), max_shard_size)
+
+    def count_params(self) -> int:
+        """Return the number of weights; without LoRA while a preset is saved."""
+        count: int = super().count_params()
+        if is_saving_preset():
+            layers = lora_layers(self).values()
+            count -= sum(
+                layer.lora_rank * (layer.input_spec.axes[-1] + layer.units)
+                for layer in layers
             )
-        super().enable_lora(rank, targets)
-        for layer in dense:
-            # KerasHub trains them, and its files of factors are without them.
-            if layer.bias is not None:
-                layer.bias.trainable = False
+        return count
 
     def get_config(self) -> dict[str, Any]:
+        """Return arguments and, but for presets, what `network_state` keeps."""
         config = super().get_config()
         if "Map" in config["dtype"]["class_name"]:
             config["dtype"] = with_float_policy(config["dtype"], self.dtype_policy.name)
-        return {**config, **self.architecture}
+        state = {} if is_saving_preset() else get_state(self)
+        kept = {_STATE: state} if state else {}
+        return {**config, **self.architecture, **kept}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> PaliGemma2Backbone:
+        """Build a network as it was when `get_config` was called; see there."""
+        arguments = {name: value for name, value in config.items() if name != _STATE}
+        backbone: PaliGemma2Backbone = super().from_config(arguments)
+        if _STATE in config:
+            set_state(backbone, config[_STATE])
+        return backbone
 
 
 def _arguments(layer: keras.layers.Layer) -> dict[str, Any]:

@@ -13,10 +13,11 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
+from keras_pg2.conversion.adapters.archive import read_kept, write_kept
 from keras_pg2.conversion.from_model import write_model
-from keras_pg2.conversion.keras.preset import leave_lora_out_of_count
 from keras_pg2.generation.compilation import CompiledFunctions
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.modeling.saving import is_saving_preset, saving_preset
 from keras_pg2.modeling.torch_module import TorchModule
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.preprocessing.preset_files import PresetFiles
@@ -47,6 +48,9 @@ _EXPORTERS = {
 """Functions of `keras_pg2.deploy` by the names that Keras has for formats."""
 _BASE_NAME_FILE = "base_name.txt"
 """In the assets of an archive: the name of the checkpoint that adapters belong to."""
+
+_SAMPLER = "sampler"
+"""Key of a configuration that is no argument of the class."""
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
@@ -154,17 +158,37 @@ class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
         files = getattr(self.preprocessor, "preset_files", None)
         return short_name(files.preset) if files and self._is_from_config else ""
 
+    def get_config(self) -> dict[str, Any]:
+        """Return network, preprocessor, name and, but for presets, the sampler."""
+        config = super().get_config()
+        if is_saving_preset() or self.sampler == type(self).sampler:
+            return config
+        sampler = keras.saving.serialize_keras_object(self.sampler)
+        return {**config, _SAMPLER: sampler}
+
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> PaliGemma2CausalLM:
         """Build a task with a network and a preprocessor of its own, as KerasHub."""
-        task = super().from_config(config)
+        arguments = {name: value for name, value in config.items() if name != _SAMPLER}
+        task = super().from_config(arguments)
         task._is_from_config = True  # noqa: SLF001
+        if _SAMPLER in config:
+            task.sampler = keras.saving.deserialize_keras_object(config[_SAMPLER])
         return task
 
     def save_assets(self, dir_path: str) -> None:
-        """Write what an archive of Keras keeps besides the configuration."""
-        self._detection_files.save(Path(dir_path))
-        (Path(dir_path) / _BASE_NAME_FILE).write_text(self.adapters.base_name, "utf-8")
+        """Write what an archive has besides its configuration and weights.
+
+        Copies and pickles are archives, too.
+
+        Raises:
+            ValueError: if it is quantized by quantizers that Keras does not save.
+        """
+        check_can_save(self.backbone)
+        directory = Path(dir_path)
+        self._detection_files.save(directory)
+        (directory / _BASE_NAME_FILE).write_text(self.adapters.base_name, "utf-8")
+        write_kept(self.adapters._keep(), directory)  # noqa: SLF001
 
     def load_assets(self, dir_path: str) -> None:
         """Read what `save_assets` wrote."""
@@ -172,6 +196,9 @@ class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
         name_file = Path(dir_path) / _BASE_NAME_FILE
         if name_file.is_file():
             self.adapters.base_name = name_file.read_text("utf-8")
+        kept = read_kept(Path(dir_path))
+        if kept is not None:
+            self.adapters._restore(kept)  # noqa: SLF001
 
     def _active_adapter(self) -> str | None:
         return self.adapters.active
@@ -253,6 +280,8 @@ class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
 
         Quantised kernels are saved as they are; with LoRA in them they are quantised
         anew, and outputs are near those of before: `adapters.save` keeps both exactly.
+        `save` (an archive, `.keras`) keeps adapters, what is frozen, the optimizer and
+        the sampler, too.
 
         Args:
             preset_dir: Directory to write.
@@ -262,9 +291,8 @@ class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
             ValueError: if it is quantised by quantizers that Keras does not save.
         """
         check_can_save(self.backbone)
-        super().save_to_preset(str(preset_dir), **kwargs)
-        if self.adapters.names:
-            leave_lora_out_of_count(Path(preset_dir))
+        with saving_preset():
+            super().save_to_preset(str(preset_dir), **kwargs)
         self._detection_files.save(Path(preset_dir))
 
     def export(

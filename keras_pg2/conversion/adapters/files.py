@@ -28,7 +28,18 @@ FORMAT = "keras_pg2 lora 1"
 ADAPTER_FILE = "adapter.safetensors"
 """In the directory of a fine-tuning run."""
 ENDING = ".safetensors"
-_KERNELS = ("lora_kernel_a", "lora_kernel_b")
+KERNELS = ("lora_kernel_a", "lora_kernel_b")
+"""Names of a layer's factors, as of Keras' variables."""
+PICKLED = (
+    "a pickle, which could run any code. Load it in peft and save it again with "
+    "save_pretrained, which writes safetensors."
+)
+"""What files of PyTorch are, and what to do."""
+_OTHER_FILES = {
+    **dict.fromkeys((".bin", ".pt", ".pth"), PICKLED),
+    ".h5": "a file of Keras. Files of save_lora_weights are read by "
+    "model.backbone.load_lora_weights, weights by model.load_weights.",
+}
 
 
 class Factors(NamedTuple):
@@ -99,6 +110,15 @@ def in_words(values: Iterable[float]) -> str:
     return ", ".join(f"{number:g}" for number in sorted(set(values)))
 
 
+def factor_tensors(adapter: Adapter) -> dict[str, np.ndarray]:
+    """Return the factors by `<path of the layer>/<name>`, in float32."""
+    return {
+        f"{layer}/{name}": np.ascontiguousarray(value, np.float32)
+        for layer, factors in adapter.layers.items()
+        for name, value in zip(KERNELS, factors)
+    }
+
+
 def write_adapter(adapter: Adapter, path: Path, overwrite: bool = False) -> None:
     """Writes an adapter; the file appears whole or not at all.
 
@@ -110,10 +130,7 @@ def write_adapter(adapter: Adapter, path: Path, overwrite: bool = False) -> None
         raise ValueError(
             f"Expected a file that ends in {ENDING} for an adapter. Received: {path}."
         )
-    tensors = {}
-    for layer, factors in adapter.layers.items():
-        for name, value in zip(_KERNELS, factors):
-            tensors[f"{layer}/{name}"] = np.ascontiguousarray(value, np.float32)
+    tensors = factor_tensors(adapter)
     _check_finite(tensors, "Train again with a lower learning rate.")
     factors_of = adapter.layers.values()
     metadata = {
@@ -143,6 +160,11 @@ def read_adapter(path: Path) -> Adapter:
             f"Expected an adapter file ({ENDING}), or a directory of PEFT with an "
             f"adapter_config.json, at {path}. There is none."
         )
+    if path.suffix in _OTHER_FILES:
+        raise ValueError(
+            f"Expected an adapter of `Adapters.save` ({ENDING}). Received: {path}, "
+            f"{_OTHER_FILES[path.suffix]}"
+        )
     blocks = {key: block for key, (_, block) in read_header(path).items()}
     with safe_open(path, "numpy") as file:
         metadata = file.metadata() or {}
@@ -158,7 +180,7 @@ def read_adapter(path: Path) -> Adapter:
     _check_finite(tensors, "The file is damaged, or its training diverged.")
     by_layer = {tuple(key.rsplit("/", 1)): value for key, value in tensors.items()}
     return Adapter(
-        layers=pair_up(by_layer, _KERNELS, json.loads(metadata["alphas"]), path),
+        layers=pair_up(by_layer, KERNELS, json.loads(metadata["alphas"]), path),
         targets=tuple(json.loads(metadata["targets"])),
         base=Base(
             metadata["base_name"],

@@ -17,8 +17,12 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from keras_pg2.conversion.adapters.files import Adapter, Base, pair_up
-from keras_pg2.conversion.huggingface.weights import VISION, hub_key, weight_rows
+from keras_pg2.conversion.adapters.files import PICKLED, Adapter, Base, pair_up
+from keras_pg2.conversion.adapters.peft_targets import (
+    layers_without_factors,
+    module_name,
+)
+from keras_pg2.conversion.huggingface.weights import hub_key, weight_rows
 from keras_pg2.conversion.safetensors_files import read_header
 from keras_pg2.conversion.tables.number_types import is_finite
 from keras_pg2.conversion.tables.transforms import TRANSPOSE
@@ -28,6 +32,7 @@ from keras_pg2.typing import Architecture
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
+_PICKLE_FILE = "adapter_model.bin"
 _PREFIX = "base_model.model."
 _KERNELS = ("lora_A", "lora_B")
 
@@ -56,21 +61,18 @@ def read_peft(directory: Path, architecture: Architecture) -> Adapter:
     """Read an adapter that PEFT has written for PaliGemma of transformers.
 
     Raises:
-        FileNotFoundError: when one of the two files is missing.
-        ValueError: when it is no plain LoRA, is for other modules, or is cut off.
+        FileNotFoundError: if one of the two files is missing.
+        ValueError: if it is no plain LoRA, is for other modules, lacks factors of a
+            layer that its configuration names, or is cut off.
     """
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (directory / name).is_file():
-            raise FileNotFoundError(
-                f"Expected {CONFIG_FILE} and {WEIGHTS_FILE} in {directory}. {name} is "
-                "missing. Save the adapter with peft's save_pretrained."
-            )
+    _check_files(directory)
     config = read_json(directory / CONFIG_FILE)
     _check_plain(config, directory)
     path = directory / WEIGHTS_FILE
     layers = _layers_by_module(architecture)
     tensors: dict[tuple[str, ...], np.ndarray] = {}
     alphas: dict[str, float] = {}
+    modules = set()
     unknown = []
     for key, (_, block) in read_header(path).items():
         found = re.fullmatch(r"(?:base_model\.model\.)?(.+)\.(lora_[AB])\.weight", key)
@@ -84,6 +86,7 @@ def read_peft(directory: Path, architecture: Architecture) -> Adapter:
                 f"Expected finite numbers. Received: NaN or infinity in {key} of "
                 f"{path}. The adapter is damaged, or its training diverged."
             )
+        modules.add(found[1])
         tensors[layer, found[2]] = value.astype(np.float32).T
         alphas[layer] = _of_module(
             config.get("alpha_pattern"), found[1], config["lora_alpha"]
@@ -93,6 +96,13 @@ def read_peft(directory: Path, architecture: Architecture) -> Adapter:
             f"Expected factors of dense layers of PaliGemma in {path}. Received: "
             f"{', '.join(unknown[:6])} ({len(unknown)} such). Train it with "
             "target_modules of attention, MLPs and the projector alone."
+        )
+    missing = layers_without_factors(config, modules, layers)
+    if missing:
+        raise ValueError(
+            f"Expected factors of all layers that {CONFIG_FILE} names in {path}. "
+            f"Received none of: {', '.join(missing[:6])} ({len(missing)} such). Save "
+            "the adapter again, or narrow target_modules to what was trained."
         )
     targets = config.get("target_modules")
     return Adapter(
@@ -118,7 +128,7 @@ def write_peft(adapter: Adapter, directory: Path, base: str) -> None:
     """
     assert adapter.base.architecture is not None
     modules = {
-        layer: _module_name(key)
+        layer: module_name(key)
         for key, layer in _layers_by_module(adapter.base.architecture).items()
     }
     tensors: dict[str, np.ndarray] = {}
@@ -167,11 +177,28 @@ def _layers_by_module(architecture: Architecture) -> dict[str, str]:
     }
 
 
-def _module_name(key: str) -> str:
-    """The name that transformers 5 gives the module of a key of the hub."""
-    name = key.removesuffix(".weight").replace(VISION, "vision_tower.")
-    name = name.replace("language_model.model.", "language_model.")
-    return f"model.{name}"
+def _check_files(directory: Path) -> None:
+    """Raise FileNotFoundError, which says what is there, if a file is missing."""
+    missing = [
+        name for name in (CONFIG_FILE, WEIGHTS_FILE) if not (directory / name).is_file()
+    ]
+    if not missing:
+        return
+    advice = "Save the adapter with peft's save_pretrained."
+    folders = sorted(path.parent.name for path in directory.glob(f"*/{CONFIG_FILE}"))
+    if (directory / _PICKLE_FILE).is_file():
+        advice = f"{_PICKLE_FILE} is {PICKLED}"
+    elif CONFIG_FILE in missing and folders:
+        advice = (
+            "Adapters with names of their own are in folders: load "
+            f"{directory / folders[0]}"
+            + (f" ({len(folders)} such: {', '.join(folders)})." if folders[1:] else ".")
+        )
+    raise FileNotFoundError(
+        f"Expected {CONFIG_FILE} and {WEIGHTS_FILE} in {directory}. "
+        f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. "
+        f"{advice}"
+    )
 
 
 def _check_plain(config: Mapping[str, Any], directory: Path) -> None:

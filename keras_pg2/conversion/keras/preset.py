@@ -103,17 +103,6 @@ def _check_count(directory: Path, architecture: Architecture) -> None:
         )
 
 
-def leave_lora_out_of_count(directory: Path) -> None:
-    """Makes the count noted in a preset that of its weights.
-
-    KerasHub merges LoRA into what it writes, and counts the factors all the same.
-    """
-    config = read_json(directory / "config.json")["config"]
-    metadata = read_json(directory / "metadata.json")
-    count = count_parameters(**override_architecture(config))
-    _write_json(directory / "metadata.json", {**metadata, "parameter_count": count})
-
-
 def read_vocabulary(directory: Path) -> bytes | None:
     """The tokenizer of a preset of KerasHub's layout; None where there is none."""
     vocabulary = directory / "assets" / "tokenizer" / "vocabulary.spm"

@@ -15,7 +15,8 @@ from keras_pg2.conversion.adapters.files import Adapter, Base, read_adapter
 from keras_pg2.conversion.adapters.peft import read_peft
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
-from keras_pg2.tasks.adapters.layers import check_can_adapt, dense_layers
+from keras_pg2.modeling.lora import check_can_adapt
+from keras_pg2.tasks.adapters.layers import dense_layers
 from keras_pg2.typing import Architecture
 
 

@@ -12,15 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_pg2.conversion.adapters.files import Factors
-from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.dense import Dense
-
-
-def freeze(backbone: PaliGemma2Backbone) -> None:
-    """Makes every weight not trainable; layers stay able to have some that are."""
-    backbone.trainable = True
-    for variable in backbone.variables:
-        variable.trainable = False
 
 
 def start_factors(

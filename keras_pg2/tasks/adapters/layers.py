@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
@@ -14,9 +13,6 @@ from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.parts import PARTS, check_parts
 
 Targets = Sequence[str | re.Pattern[str]]
-
-# Keras multiplies by the factors in these; in the others it forgets them.
-_WITH_LORA = (None, "int8", "int4")
 
 
 def dense_layers(backbone: PaliGemma2Backbone) -> dict[str, Dense]:
@@ -93,32 +89,3 @@ def _no_match(
         f"which matches none. {advice}Names are: {', '.join(names)}; paths are such as "
         f"{paths[0]}."
     )
-
-
-def check_can_adapt(layers: Mapping[str, Dense]) -> None:
-    """Raises ValueError when layers are quantised in a way that LoRA does not work."""
-    wrong = {
-        path: layer.quantization_mode
-        for path, layer in layers.items()
-        if layer.quantization_mode not in _WITH_LORA
-    }
-    if wrong:
-        path, mode = next(iter(wrong.items()))
-        raise ValueError(
-            "Expected layers of float weights, int8 or int4 for LoRA. Received: "
-            f"{mode} in {len(wrong)} layers ({path}, ...). Enable LoRA on the model "
-            "before it is quantised."
-        )
-
-
-def check_rank(rank: int, alpha: float) -> None:
-    """Raises TypeError or ValueError when rank or alpha is no number above 0."""
-    for name, value in {"rank": rank, "alpha": alpha}.items():
-        kinds = int if name == "rank" else int | float
-        if isinstance(value, bool) or not isinstance(value, kinds):
-            raise TypeError(
-                f"Expected {name} to be a {'whole ' if name == 'rank' else ''}number. "
-                f"Received: {value!r}."
-            )
-        if not 0 < value < math.inf:
-            raise ValueError(f"Expected {name} to be above 0. Received: {value}.")

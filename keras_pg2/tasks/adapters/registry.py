@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_pg2.conversion.adapters.archive import KeptAdapters
 from keras_pg2.conversion.adapters.files import (
     ADAPTER_FILE,
     ENDING,
@@ -20,7 +21,14 @@ from keras_pg2.conversion.adapters.files import (
 from keras_pg2.conversion.adapters.peft import write_peft
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.dense import Dense
-from keras_pg2.modeling.dropout import Dropout, check_dropout
+from keras_pg2.modeling.dropout import check_dropout
+from keras_pg2.modeling.lora import (
+    check_can_adapt,
+    check_rank,
+    freeze,
+    lora_layers,
+    set_lora_dropout,
+)
 from keras_pg2.tasks.adapters.base import (
     check_nothing_else_trains,
     describe_base,
@@ -28,7 +36,6 @@ from keras_pg2.tasks.adapters.base import (
     open_adapter,
 )
 from keras_pg2.tasks.adapters.factors import (
-    freeze,
     merge_factors,
     read_factors,
     start_factors,
@@ -36,8 +43,6 @@ from keras_pg2.tasks.adapters.factors import (
 )
 from keras_pg2.tasks.adapters.layers import (
     Targets,
-    check_can_adapt,
-    check_rank,
     choose_layers,
     default_targets,
     dense_layers,
@@ -301,6 +306,21 @@ class Adapters:
                 "first, or merge it with can_unmerge=False."
             )
 
+    def _keep(self) -> KeptAdapters:
+        """Return all there is, for `PaliGemma2CausalLM.save_assets`, its one caller."""
+        self._adopt()
+        self._store_active()
+        if self._merged is None:
+            return KeptAdapters(self._known, self._active)
+        name, kernels = self._merged
+        return KeptAdapters(self._known, merged=name, kernels=kernels)
+
+    def _restore(self, kept: KeptAdapters) -> None:
+        """Take over what `_keep` gave; the network has its LoRA and dropout already."""
+        self._known, self._active = dict(kept.known), kept.active
+        if kept.merged is not None:
+            self._merged = _Merged(kept.merged, kept.kernels)
+
     def _to_save(self, call: str, name: str | None) -> Adapter:
         """An adapter as it is now, with a description of its base."""
         self._begin(call)
@@ -330,7 +350,7 @@ class Adapters:
         """Takes over what `backbone.enable_lora` has added."""
         if self._known or self._merged is not None:
             return
-        layers = {k: v for k, v in self._layers().items() if v.lora_enabled}
+        layers = lora_layers(self._backbone)
         if layers:
             read = {path: read_factors(layer) for path, layer in layers.items()}
             names = dict.fromkeys(layer.name for layer in layers.values())
@@ -346,13 +366,11 @@ class Adapters:
 
     def _set_dropout(self) -> None:
         """Gives the layers the dropout of the adapter in the network."""
-        backbone = self._backbone
-        rate = self._known[self._active].dropout if self._active is not None else 0.0
-        # Indices that no dropout of a block has.
-        first = 2 * len(backbone.text_decoder.blocks)
-        for i, layer in enumerate(self._layers().values()):
-            drop = Dropout(backbone.text_decoder.noise, rate, first + i)
-            layer.lora_dropout = drop if rate and layer.lora_enabled else None
+        rates = {}
+        if self._active is not None:
+            adapter = self._known[self._active]
+            rates = dict.fromkeys(adapter.layers, adapter.dropout)
+        set_lora_dropout(self._backbone, rates)
 
     def _layers(self) -> dict[str, Dense]:
         return dense_layers(self._backbone)

@@ -15,6 +15,7 @@ from keras_pg2.tasks.training.accumulation import (
     add_weight,
     check_accumulation,
 )
+from keras_pg2.tasks.training.compile_configs import for_this_backend
 from keras_pg2.tasks.training.compiled import LOSS, Compiled, accuracy_names
 from keras_pg2.tasks.training.cross_entropy import Vocabulary
 from keras_pg2.tasks.training.feeding import causal_lm as feeding
@@ -49,6 +50,7 @@ class CausalLM(feeding.CausalLM):
     # What `compile` chooses by default, for a model that is not compiled.
     sampler: samplers.Sampler | samplers.BeamSearch = samplers.get("greedy")
     _compiled = Compiled(ResponseLoss(), [])
+    _chooses_jit = True
 
     def compile(
         self,
@@ -101,6 +103,7 @@ class CausalLM(feeding.CausalLM):
         if self._averaged_loss() is not None:
             add_weight(self.optimizer)
         self.sampler = chosen
+        self._chooses_jit = kwargs.get("jit_compile", "auto") == "auto"
 
     @property
     def chunked_loss(self) -> ResponseLoss | None:
@@ -124,7 +127,7 @@ class CausalLM(feeding.CausalLM):
                 **self._compilation.arguments,
                 "sampler": self.sampler,
                 "run_eagerly": self.run_eagerly,
-                "jit_compile": self.jit_compile,
+                "jit_compile": "auto" if self._chooses_jit else self.jit_compile,
                 "steps_per_execution": self.steps_per_execution,
             }
             CausalLM.compile(self, fresh_copy(self.optimizer), **arguments)
@@ -295,13 +298,19 @@ class CausalLM(feeding.CausalLM):
     def get_compile_config(self) -> dict[str, Any] | None:
         """Return what `compile` was given, for saving."""
         config = super().get_compile_config()
-        if config and self._compiled.is_chunked:
+        if not config:
+            return config
+        if self._chooses_jit:
+            # Keras notes what "auto" was here; another backend chooses anew.
+            config = {**config, "jit_compile": "auto"}
+        if self._compiled.is_chunked:
             names = [accuracy.name for accuracy in self._compiled.accuracies]
             config = {**config, "weighted_metrics": names}
         return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as `get_compile_config` says; the sampler is the default."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        """Compile as `get_compile_config` says; the sampler stays."""
+        given = keras.saving.deserialize_keras_object(for_this_backend(config))
+        self.compile(**given, sampler=self.sampler)
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)

@@ -34,7 +34,8 @@ def cache_image_features(
     From here on `fit` and `evaluate` take features from the files in place of
     pixels, wherever pictures are given as paths; `generate` goes on with pixels,
     and so does training after `model.preprocessor.image_features = None`. Files
-    that exist already stay, so that a run goes on where it stopped.
+    that exist already stay, so that a run goes on where it stopped. A saved or copied
+    model takes pixels until this is called on it.
 
         model.backbone.trainable_parts = ("projection", "text_decoder")
         keras_pg2.cache_image_features(model, rows, "features")

@@ -15,6 +15,8 @@ from keras import ops
 from safetensors.numpy import load_file, save_file
 
 from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2.conversion.adapters.peft import read_peft
+from keras_pg2.typing import Architecture
 from tests.support.reference import (
     TEXT_CONFIGS,
     VOCABULARY_SIZE,
@@ -43,6 +45,11 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         paths[kind] = tmp_path_factory.mktemp(kind) / "model"
         build_model(TEXT_CONFIGS[kind]).save_pretrained(paths[kind])
     return paths
+
+
+@pytest.fixture(scope="module")
+def architecture(bases: dict[str, Path]) -> Architecture:
+    return load(bases["3b"]).backbone.architecture
 
 
 def theirs(kind: str = "3b") -> Any:
@@ -197,6 +204,89 @@ def test_what_is_no_plain_lora_is_refused(
     with pytest.raises(ValueError, match=message):
         model.adapters.load(tmp_path / "adapter")
     assert model.adapters.names == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"target_modules": DECODER},
+        {"target_modules": "all-linear", "exclude_modules": ["fc1"]},
+        {"target_modules": ALL, "exclude_modules": r".*vision.*"},
+        {"target_modules": ["q_proj"], "layers_to_transform": [1, 2]},
+        {
+            "target_modules": ["q_proj", "v_proj"],
+            "layers_to_transform": 1,
+            "layers_pattern": ["layers"],
+        },
+    ],
+    ids=str,
+)
+def test_a_layer_without_factors_is_named(
+    options: dict, architecture: Architecture, tmp_path: Path
+) -> None:
+    """Any layer, by PEFT's own choice of layers; without both factors, or one."""
+    path = tmp_path / "adapter"
+    make_adapter(path, **options)
+    whole = load_file(path / "adapter_model.safetensors")
+    modules = sorted({key.rpartition(".lora_")[0] for key in whole})
+    layers = read_peft(path, architecture).layers
+    assert len(layers) == len(modules)
+    named = set()
+    for module in modules:
+        parts = [f"{module}.lora_{name}.weight" for name in "AB"]
+        for lost in (parts,) if named else (parts, parts[:1], parts[1:]):
+            rest = {key: value for key, value in whole.items() if key not in lost}
+            save_file(rest, path / "adapter_model.safetensors")
+            with pytest.raises(ValueError, match="Received") as caught:
+                read_peft(path, architecture)
+            [layer] = [each for each in layers if f"{each} " in f"{caught.value} "]
+            named.add(layer)
+    assert named == set(layers)
+
+
+@pytest.mark.parametrize("style", ["before 4.52", "since 4.52"])
+def test_names_of_an_expression_are_those_of_the_file(
+    style: str, architecture: Architecture, tmp_path: Path
+) -> None:
+    """Only in transformers 5 has a vision tower's layer no `vision_model` in its name.
+
+    An expression that leaves it out by that name names no layer of vision before.
+    """
+    path = tmp_path / "adapter"
+    make_adapter(path, target_modules=r".*language_model.*\.q_proj")
+    weights = path / "adapter_model.safetensors"
+    tensors = load_file(weights)
+    if style == "before 4.52":
+        old, new = "model.model.language_model.", "model.language_model.model."
+        tensors = {key.replace(old, new): value for key, value in tensors.items()}
+        save_file(tensors, weights)
+    config = json.loads((path / "adapter_config.json").read_text())
+    config["target_modules"] = r"(?!.*vision_model).*q_proj"
+    (path / "adapter_config.json").write_text(json.dumps(config))
+    assert len(read_peft(path, architecture).layers) == len(tensors) // 2
+
+
+def test_what_is_there_instead_of_an_adapter_is_named(
+    bases: dict[str, Path], tmp_path: Path
+) -> None:
+    model = load(bases["3b"])
+    make_adapter(tmp_path / "all" / "mine")
+    with pytest.raises(FileNotFoundError, match=r"are in folders: load .*all/mine\."):
+        model.adapters.load(tmp_path / "all")
+    make_adapter(tmp_path / "all" / "other")
+    with pytest.raises(FileNotFoundError, match=r"\(2 such: mine, other\)\."):
+        model.adapters.load(tmp_path / "all")
+    path = tmp_path / "all" / "mine"
+    (path / "adapter_model.safetensors").rename(path / "adapter_model.bin")
+    with pytest.raises(FileNotFoundError, match=r"bin is a pickle, which could run"):
+        model.adapters.load(path)
+    with pytest.raises(ValueError, match=r"mine/adapter_model.bin, a pickle"):
+        model.adapters.load(path / "adapter_model.bin")
+    model.backbone.enable_lora(2)
+    model.backbone.save_lora_weights(tmp_path / "a.lora.h5")
+    with pytest.raises(ValueError, match=r"read by model.backbone.load_lora_weights"):
+        model.adapters.load(tmp_path / "a.lora.h5")
 
 
 def test_a_directory_that_is_not_whole(bases: dict[str, Path], tmp_path: Path) -> None:
