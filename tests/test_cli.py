@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from keras_pg2.start import backends
 from keras_pg2.tasks.answering import detecting
 from keras_pg2.tasks.answering.answers import ScoredAnswer
 from keras_pg2.tasks.answering.requests import Options
+from tests.support.picture_server import serve_pictures
 from tests.support.tiny_models import random_task
 
 WIDTH, HEIGHT = 200, 100
@@ -180,6 +181,43 @@ def test_detect_gives_pixels_and_draws(run, picture, asked, tmp_path) -> None:
     assert is_changed[:, 99].all()
     assert not is_changed[:, 110:].any()
     assert picture.read_bytes() == before
+
+
+@pytest.fixture
+def address(picture, monkeypatch) -> Iterator[str]:
+    """Where the picture is on the web."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serve_pictures(picture.read_bytes()) as server:
+        yield f"{server.address}/a.png"
+        assert server.num_requests <= 2  # One of each command, however often it looks.
+
+
+def test_pictures_of_the_web(run, picture, address, asked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("caption", address, picture.as_uri(), "--json")
+    records = json.loads(result.stdout)
+    assert [record["image"] for record in records] == [address, str(picture)]
+    assert (asked[0]["images"] == asked[1]["images"]).all()
+    [record] = json.loads(run("detect", address, "-l", "star", "--json").stdout)
+    assert record["image"] == address
+    assert (record["width"], record["height"]) == (WIDTH, HEIGHT)
+    assert record["annotated"] == "a_boxes.png"
+    assert (tmp_path / "a_boxes.png").is_file()
+
+
+def test_addresses_that_cannot_be_used(run, address, asked) -> None:
+    missing = address.replace("a.png", "nowhere.png")
+    assert_fails(run("caption", missing), "answers 404 Not Found")
+    labels = ("-l", "star", "--no-draw", "--coco", "found.json")
+    assert_fails(run("detect", address, *labels), "Download it first")
+    assert not asked
+
+
+def test_what_is_left_out_of_a_folder_is_told(run, picture, asked) -> None:
+    (picture.parent / "._scene.png").write_bytes(b"none")
+    (picture.parent / "scan.pdf").write_bytes(b"none")
+    with pytest.warns(UserWarning, match=r"left out 2 files.*1 \._\*.*1 \.pdf"):
+        assert run("caption", picture.parent).stdout == "0\n"
 
 
 def test_detect_for_people(run, picture, asked) -> None:

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from keras_pg2.cli import options
-from keras_pg2.cli.inputs import check_pictures, find_pictures, read_picture
+from keras_pg2.cli.inputs import (
+    check_pictures,
+    describe,
+    find_pictures,
+    read_picture,
+)
 from keras_pg2.cli.loading import load_model
 from keras_pg2.cli.messages import progress
 from keras_pg2.cli.options import ModelChoice, Sampling, with_options
@@ -82,8 +87,8 @@ def ask(
         list[str],
         typer.Argument(
             metavar="IMAGE|FOLDER|QUESTION",
-            help="Picture files or folders, and last the question unless --question is "
-            "given.",
+            help="Picture files, folders or addresses (https://...), and last the "
+            "question unless --question is given.",
             show_default=False,
         ),
     ],
@@ -123,7 +128,8 @@ def generate(
         list[Path] | None,
         typer.Argument(
             metavar="IMAGE|FOLDER",
-            help="Picture files, or folders of them; none for text alone.",
+            help="Picture files, folders of them, or addresses (https://...); none for "
+            "text alone.",
             show_default=False,
         ),
     ] = None,
@@ -175,7 +181,7 @@ def print_answers(
     records = []
     answers = ask_model(model, images or [None], raw_prompts, sampling)
     for answer, (_, name) in zip(answers, cycle(prompts)):
-        image = None if answer.image is None else str(answer.image)
+        image = None if answer.image is None else describe(answer.image)
         records.append({"image": image, "prompt": answer.prompt, "text": answer.text})
         if as_json:
             continue
@@ -250,7 +256,8 @@ def ask_model(
         if image is not None:
             inputs["images"] = read_picture(image)
         count = f" ({i + 1} of {len(images)})" if len(images) > 1 else ""
-        with progress(f"Answering{f' about {image}' if image else ''}{count}"):
+        about = f" about {describe(image)}" if image else ""
+        with progress(f"Answering{about}{count}"):
             texts = model.generate(
                 inputs,
                 strip_prompt=True,

@@ -19,7 +19,12 @@ from keras_pg2.cli.detection_records import (
     keep_detections,
     write_coco,
 )
-from keras_pg2.cli.inputs import check_pictures, find_pictures, read_picture
+from keras_pg2.cli.inputs import (
+    check_pictures,
+    describe,
+    find_pictures,
+    read_picture,
+)
 from keras_pg2.cli.loading import load_model
 from keras_pg2.cli.messages import progress
 from keras_pg2.cli.options import ModelChoice, with_options
@@ -189,7 +194,7 @@ def find_things(
         part = images[start : start + search.batch_size]
         pictures = [read_picture(image) for image in part]
         count = f" ({start + len(part)} of {len(images)})" if len(images) > 1 else ""
-        with progress(f"Looking into {part[0]}{count}"):
+        with progress(f"Looking into {describe(part[0])}{count}"):
             found = look(
                 pictures,
                 names,

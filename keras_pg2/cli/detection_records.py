@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import typer
 
+from keras_pg2.cli.inputs import address_of, describe
 from keras_pg2.cli.outputs import expand_user, save_picture
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def keep_detections(
     if target is not None:
         save_picture(draw_detections(picture, detections), target)
     return {
-        "image": str(image),
+        "image": describe(image),
         "width": picture.shape[1],
         "height": picture.shape[0],
         "detections": _describe(detections),
@@ -78,7 +79,8 @@ def check_coco(path: Path, images: Sequence[Path], has_masks: bool) -> Path:
     """Return the path of a COCO file that can be written, with `~` replaced.
 
     Raises:
-        ValueError: if it is not named .json, or a picture is given twice.
+        ValueError: if it is not named .json, or a picture is given twice or by its
+            address.
         OSError: if its folder cannot be written to.
         ImportError: if there are masks, and no pycocotools.
     """
@@ -92,6 +94,12 @@ def check_coco(path: Path, images: Sequence[Path], has_masks: bool) -> Path:
         raise OSError(
             f"Expected --coco in a folder that can be written to, received "
             f"{str(path)!r}. Make the folder, or choose another."
+        )
+    addresses = [image for image in images if address_of(image) is not None]
+    if addresses:
+        raise ValueError(
+            "Expected picture files together with --coco, whose file names are "
+            f"relative to it. Received: {describe(addresses[0])}. Download it first."
         )
     if len({os.path.realpath(image) for image in images}) < len(images):
         raise ValueError(

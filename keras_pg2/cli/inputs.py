@@ -1,7 +1,11 @@
-"""Picture files that commands are given: found, checked, read."""
+"""Pictures that commands are given, files or addresses: found, checked, read.
+
+An address of the web is a `Path` too, as what the command line reads is.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,10 +16,10 @@ from keras_pg2.cli.outputs import expand_user
 
 
 def find_pictures(paths: Sequence[Path], drawn: Iterable[str] = ()) -> list[Path]:
-    """Return files as they are, and all pictures of each folder.
+    """Return files and addresses as they are, and all pictures of each folder.
 
     Args:
-        paths: Files and folders.
+        paths: Files, folders and addresses of the web (`https:`).
         drawn: Suffixes of copies drawn earlier, as "boxes" of NAME_boxes.png; in a
             folder these are left out beside their originals.
 
@@ -24,11 +28,14 @@ def find_pictures(paths: Sequence[Path], drawn: Iterable[str] = ()) -> list[Path
         ValueError: if there is no picture in a folder.
     """
     from keras_pg2.preprocessing.image_files import check_image_file
-    from keras_pg2.tasks.answering.prediction_rows import list_pictures
+    from keras_pg2.preprocessing.image_folders import list_pictures
 
     endings = tuple(f"_{suffix}" for suffix in drawn)
     found: list[Path] = []
     for path in map(expand_user, paths):
+        if address_of(path) is not None:
+            found.append(path)
+            continue
         if not os.path.isdir(path):
             found.append(check_image_file(path))
             continue
@@ -49,18 +56,44 @@ def check_pictures(paths: Sequence[Path]) -> list[Path]:
 
     Raises:
         FileNotFoundError: if there is no such file.
+        ConnectionError: if an address gives no file.
         ValueError: if a file is not a picture, or damaged.
     """
-    from keras_pg2.preprocessing.images import read_image
+    from keras_pg2.preprocessing.image_files import read_image
 
     expanded = [expand_user(path) for path in paths]
     for path in expanded:
-        read_image(path)
+        if address_of(path) is None:
+            read_image(path)
+        else:
+            read_picture(path)
     return expanded
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """Return uint8[H, W, 3] of a file, upright, transparency over white."""
+    """Return uint8[H, W, 3] of a picture, upright, transparency over white."""
     from keras_pg2.preprocessing.images import load_rgb
 
-    return np.round(load_rgb(path)).astype(np.uint8)
+    address = address_of(path)
+    picture = path if address is None else _fetch(address)
+    return np.round(load_rgb(picture, describe(path))).astype(np.uint8)
+
+
+def address_of(path: Path) -> str | None:
+    """Return the address of the web that a path is, of which pathlib took a slash."""
+    from keras_pg2.preprocessing.image_files import web_address
+
+    return web_address(os.fspath(path))
+
+
+def describe(path: Path) -> str:
+    """Return what answers and records call a picture."""
+    return address_of(path) or str(path)
+
+
+@functools.cache
+def _fetch(address: str) -> bytes:
+    """The bytes of a picture file, fetched once in the life of a command."""
+    from keras_pg2.preprocessing.image_sources import download
+
+    return download(address)

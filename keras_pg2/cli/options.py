@@ -63,7 +63,7 @@ Pictures = Annotated[
     list[Path],
     typer.Argument(
         metavar="IMAGE|FOLDER",
-        help="Picture files, or folders of them.",
+        help="Picture files, folders of them, or addresses (https://...).",
         show_default=False,
     ),
 ]

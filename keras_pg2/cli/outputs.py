@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from keras_pg2.files.whole_files import replaced
+from keras_pg2.preprocessing.image_files import web_address
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Kinds of files that hold an RGB picture as it is."""
@@ -28,7 +29,8 @@ def plan_outputs(
     Args:
         images: the picture files.
         output: a file (one picture, a name with one of `ENDINGS`), a folder, or None
-            for `NAME_{suffix}.png` beside each picture.
+            for `NAME_{suffix}.png` beside each picture; for one of the web, in the
+            working folder.
         suffix: what a picture of the folder is called after its own name.
 
     Raises:
@@ -48,7 +50,7 @@ def plan_outputs(
             )
         targets = [output]
     else:
-        folders = [output or image.parent for image in images]
+        folders = [output or _folder_of(image) for image in images]
         targets = [
             folder / f"{image.stem}_{suffix}.png"
             for folder, image in zip(folders, images)
@@ -59,6 +61,11 @@ def plan_outputs(
     for target in targets:
         _check_place(target)
     return targets
+
+
+def _folder_of(image: Path) -> Path:
+    is_remote = web_address(os.fspath(image)) is not None
+    return Path() if is_remote else image.parent
 
 
 def prepare_folder(output: Path) -> Path:

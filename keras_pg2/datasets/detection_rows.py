@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from keras_pg2.codecs.location_tokens import (
     NUM_BINS,
@@ -38,6 +38,7 @@ from keras_pg2.codecs.location_tokens import (
 from keras_pg2.datasets.coco import CocoFile
 from keras_pg2.datasets.coco_entries import CocoAnnotation, CocoId, CocoImage
 from keras_pg2.datasets.rows import Row
+from keras_pg2.preprocessing.image_decoding import upright_size
 
 JOINT = " ; "
 ALL_CLASSES_PROMPT = "detect all classes"
@@ -163,9 +164,7 @@ def instance_text(
 def _check_size(coco: CocoFile, image: CocoImage, path: Path) -> None:
     """Of the upright picture, in which boxes are; reads no more than its header."""
     with Image.open(path) as picture:
-        size = picture.size
-        if picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5:
-            size = size[::-1]
+        size = upright_size(picture)
     if size != (image.width, image.height):
         raise ValueError(
             f"{coco.path}: image {image.id!r}: expected a picture of {image.width} x "

@@ -98,8 +98,8 @@ class RowReader:
         return {**row, "images": self._decode(images)}
 
     def _decode(self, image: ImageInput) -> np.ndarray:
-        levels = np.round(load_rgb(image)).astype(np.uint8)
         side = (self.image_size or 0, self.image_size or 0)
+        levels = np.round(load_rgb(image, size=side)).astype(np.uint8)
         return stretch(levels, side, "bicubic", antialias=True)
 
     def as_batch(self, rows: Sequence[Row]) -> Batch:

@@ -17,7 +17,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, overload
 
 from keras_pg2.preprocessing.examples import KEYS, num_pictures
-from keras_pg2.preprocessing.image_files import check_image_file, read_image
+from keras_pg2.preprocessing.image_files import (
+    check_image_file,
+    is_address,
+    read_image,
+)
 from keras_pg2.preprocessing.images import ImageInput
 
 Row: TypeAlias = dict[str, Any]
@@ -205,9 +209,10 @@ class ImageFinder:
             FileNotFoundError, PermissionError: when it is not there or not readable.
         """
         text = check_text(value, key)
-        is_address = text.startswith(("http://", "https://"))
         # An absolute path stays as it is.
-        path = text if is_address else str(self.folder / os.path.expanduser(text))
+        path = text
+        if not is_address(text):
+            path = str(self.folder / os.path.expanduser(text))
         if path not in self._known:
             check_image_file(path)
             self._known.add(path)

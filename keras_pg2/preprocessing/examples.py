@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from keras_pg2.checks.texts import around, check_unicode
-from keras_pg2.preprocessing.image_files import is_path
-from keras_pg2.preprocessing.images import is_array, to_numpy
+from keras_pg2.preprocessing.images import (
+    holds_texts,
+    is_array,
+    is_picture,
+    to_numpy,
+)
 
 KEYS = ("images", "prompts", "responses")
 
@@ -15,7 +19,8 @@ KEYS = ("images", "prompts", "responses")
 class Examples(NamedTuple):
     """One entry per example in each list.
 
-    images: None for text only; else per example one image, or a list of M images.
+    images: None for text only; else per example one image (whatever
+        `images.load_rgb` takes), or a list of M images.
     prompts: the prompt of each example.
     responses: what the answer is, or starts with; None if not given.
     is_batched: False if the user gave one prompt as `str`, so one result is due.
@@ -181,13 +186,13 @@ def num_pictures(images: Any) -> int:
 
 def unpack_axes(value: Any) -> Any:
     """Lists for tuples and for the axes before [H, W, C]; one image stays one."""
-    if is_path(value):
+    if is_picture(value):
         return value
     if isinstance(value, tuple):
         return list(value)
     if not is_array(value):
         return value
     array = to_numpy(value)
-    if array.dtype.kind in "OSU":  # An array of paths.
+    if holds_texts(array):  # An array of paths.
         return array.tolist()
     return list(array) if array.ndim > 3 else array

@@ -13,11 +13,16 @@ import keras_hub
 import numpy as np
 
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
-from keras_pg2.preprocessing.image_files import check_image_file, is_path
-from keras_pg2.preprocessing.images import (
+from keras_pg2.preprocessing.image_levels import (
     ARRAY_FORMS,
     float_range_factor,
+    sixteen_bit_divisor,
+)
+from keras_pg2.preprocessing.image_sources import check_source
+from keras_pg2.preprocessing.images import (
+    holds_texts,
     is_array,
+    is_picture,
     load_rgb,
     to_numpy,
 )
@@ -37,8 +42,9 @@ class PaliGemma2ImageConverter(keras_hub.layers.ImageConverter):
 
     Returns `float32[h, w, 3]` for one picture, `[B, h, w, 3]` for an array of rank 4 or
     a list of pictures (of any sizes), `[B, M, h, w, 3]` for rank 5 or a list of lists.
-    A picture is a path, a PIL image, or an array of levels 0..255; see
-    `images.load_rgb` for modes, transparency, float ranges and the errors raised.
+    A picture is a path, an address, the bytes of a file, a PIL image, an array of
+    levels 0..255, ...; see `images.load_rgb` for all of them, modes, transparency,
+    number ranges, limits and the errors raised.
 
     The picture is never cropped or padded: PaliGemma was trained on stretched ones
     (arXiv:2407.07726 section 3.1), and boxes refer to the whole picture. With the
@@ -128,8 +134,8 @@ class PaliGemma2ImageConverter(keras_hub.layers.ImageConverter):
         Keras puts its own text and a print of the whole input around errors of a call.
 
         Raises:
-            FileNotFoundError, PermissionError, TypeError, ValueError: as
-                `images.load_rgb`; ValueError too for arrays of too many axes, lists
+            FileNotFoundError, PermissionError, ConnectionError, TypeError, ValueError:
+                as `images.load_rgb`; ValueError too for arrays of too many axes, lists
                 nested deeper than two and examples of unequal numbers of images.
         """
         self._check_files(inputs)
@@ -137,16 +143,16 @@ class PaliGemma2ImageConverter(keras_hub.layers.ImageConverter):
 
     def _check_files(self, inputs: Any) -> None:
         """Missing files are reported before any picture is decoded."""
-        if is_path(inputs):
-            check_image_file(inputs)
-        elif isinstance(inputs, (list, tuple)):
+        if isinstance(inputs, (list, tuple)):
             for item in inputs:
                 self._check_files(item)
+        else:
+            check_source(inputs)
 
     def _convert(self, inputs: Any, name: str, depth: int = 0) -> np.ndarray:
-        if is_array(inputs):
+        if is_array(inputs) and not is_picture(inputs):
             inputs = to_numpy(inputs)
-            if inputs.dtype.kind in "OSU":  # An array of paths.
+            if holds_texts(inputs):  # An array of paths.
                 return self._convert(inputs.tolist(), name, depth)
             if inputs.ndim > 5 - depth:
                 raise ValueError(
@@ -156,7 +162,7 @@ class PaliGemma2ImageConverter(keras_hub.layers.ImageConverter):
             inputs = list(inputs) if inputs.ndim > 3 else inputs
         if not isinstance(inputs, (list, tuple)):
             image = stretch(
-                load_rgb(inputs, name),
+                load_rgb(inputs, name, self.image_size),
                 self.image_size,
                 self.interpolation,
                 self.antialias,
@@ -203,7 +209,7 @@ class PaliGemma2ImageConverter(keras_hub.layers.ImageConverter):
         is_integer = images.dtype.is_integer
         levels = tf.cast(images, tf.float32)
         if images.dtype == tf.uint16:
-            levels = tf.round(levels / 257)
+            levels = self._scale_16_bits_in_graph(levels)
         if not is_integer:
             levels = self._scale_floats_in_graph(levels)
         channels = images.shape[-1]
@@ -221,6 +227,20 @@ class PaliGemma2ImageConverter(keras_hub.layers.ImageConverter):
         if not is_integer:
             return levels / 127.5 - 1
         return tf.gather(LEVELS_TO_INPUT, tf.cast(levels + 0.5, tf.int32))
+
+    def _scale_16_bits_in_graph(self, levels: Tensor) -> Tensor:
+        import tensorflow as tf
+
+        def check(high: np.ndarray) -> np.ndarray:
+            divisors = [sixteen_bit_divisor(int(value)) for value in high.ravel()]
+            return np.reshape(np.asarray(divisors, np.float32), high.shape)
+
+        # Not of alpha, the fourth channel.
+        high = tf.reduce_max(levels[..., :3], axis=(-3, -2, -1), keepdims=True)
+        divisor = tf.ensure_shape(
+            tf.numpy_function(check, [high], tf.float32), high.shape
+        )
+        return tf.round(levels / divisor)
 
     def _scale_floats_in_graph(self, levels: Tensor) -> Tensor:
         import tensorflow as tf

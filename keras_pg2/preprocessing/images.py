@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
-import warnings
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Mapping
+from typing import Any, BinaryIO, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from keras_pg2.preprocessing.image_files import is_path, read_image
+from keras_pg2.preprocessing.image_decoding import Decoded, decode_image
+from keras_pg2.preprocessing.image_levels import ARRAY_FORMS, to_rgb_levels
+from keras_pg2.preprocessing.image_sources import (
+    decode_source,
+    is_source,
+    name_in_messages,
+)
 
 
 class ArrayLike(Protocol):
@@ -24,10 +30,40 @@ class ArrayLike(Protocol):
         """Type of the numbers."""
 
 
-ImageInput: TypeAlias = "str | os.PathLike[str] | Image.Image | ArrayLike"
-"""A picture: a path, a PIL image, or an array."""
+ImageInput: TypeAlias = (
+    "str | os.PathLike[str] | Image.Image | ArrayLike | bytes | bytearray | memoryview "
+    "| BinaryIO | Mapping[str, Any]"
+)
+"""A picture; `load_rgb` says what may be one."""
 
-ARRAY_FORMS = "[H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (channels last)"
+
+class SizedLevels(NamedTuple):
+    """A picture, and how large it is before it is shrunk.
+
+    Attributes:
+        levels: `uint8[h, w, 3]`, or `float32[h, w, 3]` in [0, 255].
+        width: Pixels of the upright picture.
+        height: Pixels of the upright picture.
+    """
+
+    levels: np.ndarray
+    width: int
+    height: int
+
+
+def is_picture(value: Any) -> bool:
+    """Return whether a value is one picture: of a kind that `load_rgb` takes.
+
+    The one place that tells a picture from a list of them, a batch `[B, H, W, 3]`, a
+    text array of paths, or something else. It may still be a bad one: a file that is
+    not there, a damaged one, an array of a wrong shape.
+    """
+    if isinstance(value, Image.Image) or is_source(value):
+        return True
+    if not is_array(value):
+        return False
+    num_axes = len(value.shape)
+    return num_axes == 0 if holds_texts(value) else num_axes in (2, 3)
 
 
 def is_array(value: Any) -> bool:
@@ -35,14 +71,26 @@ def is_array(value: Any) -> bool:
     return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
+def holds_texts(array: Any) -> bool:
+    """True for arrays of texts, bytes or objects, as of paths."""
+    kind = getattr(array.dtype, "kind", "")
+    return kind in ("O", "S", "U", "T") or getattr(array.dtype, "name", "") == "string"
+
+
 def to_numpy(array: Any) -> np.ndarray:
-    """A numpy array of a numpy array or of an eager tensor of any backend."""
-    if isinstance(array, np.ndarray):
-        return array
+    """A numpy array of a numpy array or of an eager tensor of any backend.
+
+    Numbers are in the byte order of this machine.
+    """
     if hasattr(array, "detach"):  # PyTorch, whose bfloat16 numpy cannot take.
         array = array.detach().cpu()
         array = array.float() if array.is_floating_point() else array
-    return array.numpy() if hasattr(array, "numpy") else np.asarray(array)
+    if not isinstance(array, np.ndarray) and hasattr(array, "numpy"):
+        array = array.numpy()
+    array = np.asarray(array)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    return array
 
 
 def open_image(image: ImageInput, name: str = "image") -> Image.Image:
@@ -53,32 +101,58 @@ def open_image(image: ImageInput, name: str = "image") -> Image.Image:
     for boxes, which are of the upright picture. The result has no such note.
 
     Args:
-        image: a path, a PIL image, or an array, as for `load_rgb`.
+        image: a picture, as for `load_rgb`.
         name: what error messages call the picture when it has no file name.
 
     Returns:
         A new picture of mode "RGB"; float arrays are rounded to whole levels.
 
     Raises:
-        FileNotFoundError, PermissionError, TypeError, ValueError: as `load_rgb`.
+        FileNotFoundError, PermissionError, ConnectionError, TypeError, ValueError: as
+            `load_rgb`.
     """
-    levels = load_rgb(image, name)
-    return Image.fromarray(np.round(levels).astype(np.uint8))
+    return to_picture(load_rgb(image, name))
 
 
-def load_rgb(image: ImageInput, name: str = "image") -> np.ndarray:
+def to_picture(levels: np.ndarray) -> Image.Image:
+    """Return a picture of mode "RGB" of what `load_rgb` gives, in whole levels."""
+    if levels.dtype != np.uint8:
+        levels = np.round(levels).astype(np.uint8)
+    return Image.fromarray(levels)
+
+
+def load_rgb(
+    image: ImageInput, name: str = "image", size: tuple[int, int] | None = None
+) -> np.ndarray:
     """RGB levels of one picture.
+
+    **What may be a picture.** A path (`str`, `Path`, or `bytes` as `tf.data` has them);
+    an address: `file:`, `data:`, `http:` or `https:`; the bytes of a picture file; a
+    file opened for reading bytes, such as `io.BytesIO`, which is read from its start; a
+    row `{"bytes": ..., "path": ...}` of the library `datasets`; a PIL image of any
+    mode; an array or a tensor of any library, type, byte order and layout.
+
+    Bytes are a path if they have no byte 0, no line break, and no more than 4,096
+    bytes. An address of the web is fetched anew each time it is met (60 seconds and
+    100 MB at most), so training on addresses is slow: download a data set first.
 
     - Files and PIL images are turned upright by their EXIF orientation. Transparency
       is laid over white, as transformers 5.23 does; other modes go through
-      `convert("RGB")`. 16-bit levels are scaled to 8 bits (`/ 257`).
+      `convert("RGB")`. 16-bit levels are scaled to 8 bits (`/ 257`), with a warning
+      where they fill 12 bits or less.
     - Integer arrays hold levels 0..255 (`uint16`: 0..65535, `bool`: 0 or 1).
-    - Float arrays hold levels **0..255**, as in KerasHub. If none exceeds 1 they are
-      taken for 0..1, and values outside 0..255 are clipped, each with a warning.
+    - Float arrays hold levels **0..255**, as in KerasHub. If all lie within -0.5 and 2
+      (2 excluded) they are taken for 0..1; values outside the range are clipped; each
+      with a warning. See `image_levels.float_range_factor`.
+    - A picture file of more than `PIL.Image.MAX_IMAGE_PIXELS` pixels (89 million,
+      unless it was set) is refused, or with `size` one of more than twice as many.
 
     Args:
-        image: a path, a PIL image, or an array `[H, W]`, `[H, W, 1 | 3 | 4]`.
+        image: a picture.
         name: what error messages call the picture when it has no file name.
+        size: (height, width) that the caller goes on to stretch it to. A picture of
+            more than 67 million pixels is then shrunk by averaging while it is read, to
+            no less than three times that; None keeps all pixels.
 
     Returns:
         `uint8[H, W, 3]`, or `float32[H, W, 3]` in [0, 255] for float arrays.
@@ -86,116 +160,58 @@ def load_rgb(image: ImageInput, name: str = "image") -> np.ndarray:
     Raises:
         FileNotFoundError: if the path names no file.
         PermissionError: if the file may not be read.
+        ConnectionError: if an address gives no file.
         TypeError: if `image` is no kind of picture.
-        ValueError: if the file cannot be decoded, or the array has a wrong shape, no
-            pixels, values that are not finite, or integers outside 0..255.
+        ValueError: if the file cannot be decoded or is too large, or the array has a
+            wrong shape, no pixels, masked values, values that are not finite, or
+            integers outside 0..255.
     """
-    if is_path(image):
-        name = repr(os.fsdecode(image))
-        image = read_image(image)
+    return load_sized(image, name, size).levels
+
+
+def load_sized(
+    image: ImageInput, name: str = "image", size: tuple[int, int] | None = None
+) -> SizedLevels:
+    """Return what `load_rgb` does, and the size of the picture before it was shrunk."""
+    if is_array(image) and holds_texts(image):
+        image = _only_text(image)
     if isinstance(image, Image.Image):
-        image = _pil_to_array(image, name)
-    if not is_array(image):
+        decoded = decode_image(image, name, size)
+    elif is_source(image):
+        decoded = decode_source(image, name, size)
+    elif is_array(image):
+        levels = to_rgb_levels(_check_unmasked(to_numpy(image), image, name), name)
+        return SizedLevels(levels, levels.shape[1], levels.shape[0])
+    else:
         raise TypeError(
-            f"Expected {name} to be a path, a PIL image or an array {ARRAY_FORMS}; "
-            f"received {type(image).__name__}."
+            f"Expected {name} to be a path, a PIL image or an array {ARRAY_FORMS}, an "
+            "address, the bytes of a picture file, a file opened for bytes, or a dict "
+            f"of bytes and path; received {type(image).__name__}."
         )
-    levels = _to_levels(_check_shape(to_numpy(image), name), name)
-    return _to_three_channels(levels)
+    levels = to_rgb_levels(_narrowed(decoded), name_in_messages(image, name))
+    return SizedLevels(levels, decoded.width, decoded.height)
 
 
-def _pil_to_array(image: Image.Image, name: str) -> np.ndarray:
-    """uint8[H, W, 3] of a PIL image; one channel of 16 bits or floats is left as is."""
-    if 0 in image.size:
+def _only_text(array: Any) -> Any:
+    """The text in an array of one without axes; other arrays as they are."""
+    if len(array.shape) > 0:
+        return array
+    return array.item() if isinstance(array, np.generic | np.ndarray) else array.numpy()
+
+
+def _check_unmasked(array: np.ndarray, given: Any, name: str) -> np.ndarray:
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise ValueError(
-            f"Expected {name} to have pixels, received a picture of "
-            f"{image.width} x {image.height}."
-        )
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        return np.asarray(image).astype(np.uint16)
-    if image.mode == "I":  # 32-bit container; files fill 8 or 16 bits of it.
-        levels = np.asarray(image)
-        return levels if levels.max() <= 255 else levels.clip(0, 65535).astype("uint16")
-    if image.mode == "F":
-        return np.asarray(image)
-    if "A" in image.getbands() or image.info.get("transparency") is not None:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return np.asarray(image.convert("RGB"))
-
-
-def _check_shape(array: np.ndarray, name: str) -> np.ndarray:
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.ndim != 3 or array.shape[-1] not in (1, 3, 4):
-        hint = ""
-        if array.ndim == 3 and array.shape[0] in (1, 3, 4):
-            hint = " It looks channels first: transpose it with (1, 2, 0)."
-        raise ValueError(
-            f"Expected {name} as an array {ARRAY_FORMS}; received shape "
-            f"{tuple(array.shape)}.{hint}"
-        )
-    if array.size == 0:
-        raise ValueError(
-            f"Expected {name} to have pixels, received shape {tuple(array.shape)}."
+            f"Expected {name} without masked values, received a masked array. Say what "
+            "they are: image.filled(255)."
         )
     return array
 
 
-def _to_levels(array: np.ndarray, name: str) -> np.ndarray:
-    """uint8 levels of integers, float32 levels in [0, 255] of floats."""
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == bool:
-        return array.astype(np.uint8) * 255
-    if array.dtype == np.uint16:
-        return np.round(array / 257).astype(np.uint8)
-    if np.issubdtype(array.dtype, np.integer):
-        low, high = int(array.min()), int(array.max())
-        if low < 0 or high > 255:
-            raise ValueError(
-                f"Expected {name} to hold integer levels 0..255, received "
-                f"{low}..{high} as {array.dtype}. Scale them, and pass uint8."
-            )
-        return array.astype(np.uint8)
-    levels = array.astype(np.float32)  # Also bfloat16, which numpy calls no float.
-    if not np.isfinite(levels).all():
-        raise ValueError(
-            f"Expected {name} to hold finite values, received NaN or infinity in an "
-            f"array of shape {tuple(array.shape)}. Repair or leave out this picture."
-        )
-    factor = float_range_factor(float(levels.min()), float(levels.max()), name)
-    return np.clip(levels * np.float32(factor), 0, 255)
-
-
-def float_range_factor(low: float, high: float, name: str = "image") -> float:
-    """What brings a float picture of these extremes to levels 0..255; may warn."""
-    if low < 0 or high > 255:
-        warnings.warn(
-            f"Expected float values of {name} in 0..255, received {low:g}..{high:g}. "
-            "They are clipped to 0..255. Pass the unnormalised picture; if it was "
-            "normalised to [-1, 1], pass (image + 1) * 127.5.",
-            stacklevel=2,
-        )
-    elif 0 < high <= 1:
-        warnings.warn(
-            f"Expected float values of {name} in 0..255, received {low:g}..{high:g}. "
-            "They are taken for 0..1 and multiplied by 255. Pass image * 255, or "
-            "uint8, to say so yourself.",
-            stacklevel=2,
-        )
-        return 255.0
-    return 1.0
-
-
-def _to_three_channels(levels: np.ndarray) -> np.ndarray:
-    """Repeat grey; blend the fourth channel (alpha, of 255) over white."""
-    if levels.shape[-1] == 1:
-        return np.repeat(levels, 3, axis=-1)
-    if levels.shape[-1] == 3:
-        return levels
-    alpha = levels[..., 3:] / 255
-    blend = alpha * levels[..., :3] + (1 - alpha) * 255
-    return (np.round(blend) if levels.dtype == np.uint8 else blend).astype(levels.dtype)
+def _narrowed(decoded: Decoded) -> np.ndarray:
+    """uint16 of levels of mode I: 32 bits, of which files fill 8 or 16."""
+    array = decoded.array
+    if array.dtype == np.int32 and array.max() > 255:
+        low, high = array.min(), array.max()
+        return array.astype(np.uint16) if low >= 0 and high <= 65535 else array
+    return array

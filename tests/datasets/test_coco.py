@@ -361,8 +361,9 @@ def test_pictures_of_another_size_are_named(coco, folder):
     turned = Image.new("1", (50, 100))
     exif = Image.Exif()
     exif[0x0112] = 6  # Upright it is 100 x 50, as the file says.
-    turned.save(folder / "a.jpg", "PNG", exif=exif)
-    assert len(list(detection_rows(coco, folder))) == 1
+    for kind in ("PNG", "TIFF"):
+        turned.save(folder / "a.jpg", kind, exif=exif)
+        assert len(list(detection_rows(coco, folder))) == 1
     turned.save(folder / "a.jpg", "PNG")
     with pytest.raises(ValueError, match=r"image 7: .* 100 x 50 .* found 50 x 100"):
         list(detection_rows(coco, folder))

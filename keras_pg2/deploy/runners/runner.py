@@ -20,10 +20,15 @@ from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.codecs import Detections, parse_detections
 from keras_pg2.codecs.grammars import Grammar, LocationGrammar, check_grammar
 from keras_pg2.deploy.runners.files import VOCABULARY, read_manifest, read_vocabulary
-from keras_pg2.deploy.runners.input_checks import check_image, check_prompt
+from keras_pg2.deploy.runners.input_checks import check_prompt
 from keras_pg2.deploy.runners.tokens import GreedyChoice, VocabularyTokenizer
 from keras_pg2.preprocessing import prompts
-from keras_pg2.preprocessing.images import ImageInput, load_rgb, open_image
+from keras_pg2.preprocessing.images import (
+    ImageInput,
+    load_rgb,
+    load_sized,
+    to_picture,
+)
 from keras_pg2.preprocessing.resizing import stretch, to_model_input
 
 
@@ -96,18 +101,18 @@ class ExportedModel(ABC):
         """The greedy answer to a prompt about a picture.
 
         Args:
-            image: a path, a PIL image or an array, as
-                `keras_pg2.preprocessing.images.load_rgb` takes it.
+            image: a picture: a path, an address, the bytes of a file, a PIL image, an
+                array, ..., as `keras_pg2.preprocessing.images.load_rgb` takes it.
             prompt: such as "caption en"; without the newline.
             max_new_tokens: most tokens of the answer; None for what the cache holds.
             constraint: what the answer is held to, such as `Choices` of
                 `keras_pg2.codecs.grammars`; None for nothing.
 
         Raises:
-            FileNotFoundError, PermissionError, TypeError, ValueError: for a bad
-                picture or prompt; ValueError too for a prompt longer than the longest
-                prefill, and where no answer of the constraint has room; TypeError for
-                a constraint that is none.
+            FileNotFoundError, PermissionError, ConnectionError, TypeError, ValueError:
+                for a bad picture or prompt; ValueError too for a prompt longer than
+                the longest prefill, and where no answer of the constraint has room;
+                TypeError for a constraint that is none.
         """
         limit = self.manifest["cache_length"]
         if max_new_tokens is not None:
@@ -136,16 +141,17 @@ class ExportedModel(ABC):
             max_new_tokens: as for `generate`.
 
         Raises:
-            FileNotFoundError, PermissionError, TypeError, ValueError: as `generate`,
-                and for labels that no prompt can have.
+            FileNotFoundError, PermissionError, ConnectionError, TypeError, ValueError:
+                as `generate`, and for labels that no prompt can have.
         """
         prompts.check_labels(labels)
         prompt = prompts.detect(labels)
-        picture = open_image(check_image(image))
+        picture = load_sized(image, size=self._image_size)
         names = tuple(label.strip() for label in labels)
         grammar = LocationGrammar(names, segments="never")
-        text = self.generate(picture, prompt, max_new_tokens, grammar)
-        return parse_detections(text, *picture.size)
+        shown = to_picture(picture.levels)
+        text = self.generate(shown, prompt, max_new_tokens, grammar)
+        return parse_detections(text, picture.width, picture.height)
 
     def tokenize(self, prompt: str) -> list[int]:
         """The tokens of a prompt, with what stands before and after it.
@@ -166,12 +172,17 @@ class ExportedModel(ABC):
 
     def encode_image(self, image: ImageInput) -> np.ndarray:
         """The image tokens float32[1, I, D] of a picture of any size."""
-        size, interpolation, antialias = (
-            self.manifest[key] for key in ("image_size", "interpolation", "antialias")
+        interpolation, antialias = (
+            self.manifest[key] for key in ("interpolation", "antialias")
         )
-        levels = load_rgb(check_image(image))
-        levels = stretch(levels, (size, size), interpolation, antialias)
+        levels = load_rgb(image, size=self._image_size)
+        levels = stretch(levels, self._image_size, interpolation, antialias)
         return self.encode_pixels(to_model_input(levels)[None])
+
+    @property
+    def _image_size(self) -> tuple[int, int]:
+        size = self.manifest["image_size"]
+        return size, size
 
     def generate_tokens(
         self,

@@ -24,7 +24,8 @@ from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.parsing import parse_detections
 from keras_pg2.generation.samplers import BeamSearch
 from keras_pg2.preprocessing import prompts
-from keras_pg2.preprocessing.images import open_image
+from keras_pg2.preprocessing.examples import unpack_axes
+from keras_pg2.preprocessing.images import load_sized, to_picture
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.preprocessing.preset_files import (
     CALIBRATION_FILE,
@@ -98,14 +99,15 @@ def find_detections(
 ) -> Detections | list[Detections]:
     """Return detections of pictures; see `PaliGemma2CausalLM.detect`."""
     task = options.task
-    preprocessor = _check_model(model, task)
+    preprocessor, size = _check_model(model, task)
     if isinstance(images, EncodedImages):
         raise TypeError(
             f"Expected pictures to {task} things in, whose sizes are needed. Received: "
             "encoded images. Pass the pictures."
         )
-    is_batched = isinstance(images, list | tuple)
-    pictures = list(images) if is_batched else [images]
+    unpacked = unpack_axes(images)
+    is_batched = isinstance(unpacked, list)
+    pictures = unpacked if is_batched else [unpacked]
     by_labels: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for i, names in enumerate(_labels_of_each(labels, len(pictures))):
         for question in _questions(names, options.asked):
@@ -122,17 +124,19 @@ def find_detections(
     score = files.score_calibration or geometric_mean
     found: dict[int, list[Detections]] = defaultdict(list)
     for names, indices in calls:
-        opened = [open_image(pictures[i], f"image {i}") for i in indices]
+        opened = [load_sized(pictures[i], f"image {i}", size) for i in indices]
+        shown = [to_picture(picture.levels) for picture in opened]
         answers = answer_with_scores(
             model,
-            {"images": opened, "prompts": [prompts_of[names]] * len(opened)},
+            {"images": shown, "prompts": [prompts_of[names]] * len(shown)},
             Options(
                 max_new_tokens=_room(preprocessor, options, names),
                 constraint=LocationGrammar(names, "always" if codec else "never"),
             ),
         )
         for i, picture, answer in zip(indices, opened, answers, strict=True):
-            instances = parse_detections(answer.text, *picture.size, codec)
+            width, height = picture.width, picture.height
+            instances = parse_detections(answer.text, width, height, codec)
             scores = score(token_features(answer, preprocessor.tokenizer))
             instances = replace(instances, scores=scores)
             # There is room for more things if a label is shorter than the longest.
@@ -218,7 +222,8 @@ class DetectionFiles:
 
 def _check_model(
     model: AnsweringModel, task: DetectionTask
-) -> PaliGemma2CausalLMPreprocessor:
+) -> tuple[PaliGemma2CausalLMPreprocessor, tuple[int, int]]:
+    """The preprocessor, and the size that it stretches pictures to."""
     if model.preprocessor is None or model.preprocessor.image_converter is None:
         raise ValueError(
             f"Expected a model with a preprocessor and an image converter to {task} "
@@ -230,7 +235,7 @@ def _check_model(
             f"Expected a sampler without beams to {task}. Received: {model.sampler}. "
             'Call compile(sampler="greedy") first.'
         )
-    return model.preprocessor
+    return model.preprocessor, model.preprocessor.image_converter.image_size
 
 
 def _labels_of_each(labels: Labels, num_pictures: int) -> list[tuple[str, ...]]:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from keras_pg2.preprocessing.image_files import is_path
+from keras_pg2.preprocessing.image_folders import list_pictures
+from keras_pg2.preprocessing.image_sources import source_name
+from keras_pg2.preprocessing.images import is_picture
 from keras_pg2.tasks.answering.requests import EncodedImages, Images
 
 
@@ -18,8 +19,8 @@ class Row(NamedTuple):
     """One prompt about one picture, several, or none.
 
     Attributes:
-        id: what the record is known by: given by the user, the picture's path, or the
-            row's index.
+        id: what the record is known by: given by the user, the path or address of the
+            picture, or the row's index.
         images: as in `generate`; None for text alone.
         prompt: the prompt.
     """
@@ -32,34 +33,6 @@ class Row(NamedTuple):
     def key(self) -> tuple[str, str]:
         """What a record is found again by."""
         return (str(self.id), self.prompt)
-
-
-def list_pictures(folder: Path) -> list[Path]:
-    """Files in a folder and its folders whose names end as pictures do, sorted.
-
-    Raises:
-        FileNotFoundError: when there is no such folder.
-        ValueError: when there is no picture in it.
-    """
-    if folder.is_file():
-        raise ValueError(
-            f"Expected a folder of pictures, received the file {str(folder)!r}. Pass "
-            "it in a list."
-        )
-    if not folder.is_dir():
-        raise FileNotFoundError(f"Expected a folder of pictures: no {str(folder)!r}.")
-    endings = Image.registered_extensions()
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in endings and path.is_file()
-    )
-    if not paths:
-        raise ValueError(
-            f"Expected pictures in the folder {str(folder)!r}, found no file whose "
-            "name ends like one (.jpg, .png, ...)."
-        )
-    return paths
 
 
 def read_rows(
@@ -77,9 +50,10 @@ def read_rows(
     if isinstance(source, str | os.PathLike):
         source = list_pictures(Path(os.path.expanduser(source)))
     is_iterable = isinstance(source, Iterable) or hasattr(source, "__getitem__")
-    if is_path(source) or isinstance(source, Mapping) or not is_iterable:
+    if is_picture(source) or isinstance(source, Mapping) or not is_iterable:
         raise TypeError(
-            f"Expected source as a folder or an iterable of rows. Received: {source!r}."
+            "Expected source as a folder or an iterable of rows. Received: "
+            f"{source!r:.200}."
         )
     total = len(source) * max(1, len(questions)) if hasattr(source, "__len__") else None
     return _rows(source, questions), total
@@ -87,11 +61,11 @@ def read_rows(
 
 def _rows(source: Iterable[Any], questions: list[str]) -> Iterator[Row]:
     for index, entry in enumerate(source):
-        if is_path(entry):
+        if is_picture(entry):
             entry = {"images": entry}
         if not isinstance(entry, Mapping):
             raise TypeError(
-                "Expected each row as a picture's path or a dict of images and "
+                "Expected each row as a picture, as its path, or a dict of images and "
                 f"prompts. Received: {type(entry).__name__} at index {index}."
             )
         unknown = entry.keys() - {"images", "prompts", "id"}
@@ -113,7 +87,8 @@ def _rows(source: Iterable[Any], questions: list[str]) -> Iterator[Row]:
                 "Expected a prompt (a text) for every row, in the row or as prompts. "
                 f"Received none at index {index}."
             )
-        name = os.fspath(images) if is_path(images) else index
+        path = source_name(images)
+        name = index if path is None else path
         for text in texts:
             yield Row(_check_id(entry.get("id", name), index), images, text)
 

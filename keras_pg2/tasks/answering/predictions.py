@@ -31,7 +31,7 @@ from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.codecs.grammars import Grammar
 from keras_pg2.generation.compilation import bucket_text
 from keras_pg2.preprocessing.examples import unpack_axes
-from keras_pg2.preprocessing.image_files import is_path
+from keras_pg2.preprocessing.image_sources import source_name
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.answering.answering import read_answers
 from keras_pg2.tasks.answering.prediction_rows import Row, read_rows
@@ -84,7 +84,7 @@ def predict(
 ) -> Predictions:
     """Answers prompts about any number of pictures.
 
-    A record is a dict of `id`, `image` (path or None), `prompt`, `text`,
+    A record is a dict of `id`, `image` (path, address or None), `prompt`, `text`,
     `log_probability` of the answer and its `num_tokens`; or of `id`, `image`,
     `prompt` and `error` where the picture cannot be read.
 
@@ -97,9 +97,9 @@ def predict(
     Args:
         model: a `PaliGemma2CausalLM` with a preprocessor.
         source: a folder (all pictures in it and its folders), or an iterable,
-            as long as it likes, of picture paths or of dicts with `prompts` (a
-            text) and optionally `images` (as for one example of `generate`) and
-            `id`.
+            as long as it likes, of pictures, as their paths, or of dicts with
+            `prompts` (a text) and optionally `images` (as for one example of
+            `generate`) and `id`.
         prompts: asked about every picture; None where the rows have their own.
         output: a file to write records to.
         batch_size: rows that go through the network together.
@@ -279,8 +279,7 @@ def _answer_batch(
 
 
 def _describe(row: Row) -> Record:
-    image = os.fsdecode(row.images) if is_path(row.images) else None
-    return {"id": row.id, "image": image, "prompt": row.prompt}
+    return {"id": row.id, "image": source_name(row.images), "prompt": row.prompt}
 
 
 class _RateColumn(ProgressColumn):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from keras import ops
+from PIL import Image
 
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.codecs.grammars import Choices, LocationGrammar
@@ -193,10 +195,19 @@ def test_labels_are_refused_as_by_the_model(task, runner, labels, error, message
             model.detect(random_picture(0), labels)
 
 
-def test_bytes_of_a_file_are_no_picture(runner):
+def test_pictures_of_all_kinds_that_the_model_takes(runner, tmp_path):
+    levels = random_picture(0)
+    picture = Image.fromarray(levels)
+    picture.save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    answer = runner.generate(levels, "ocr", 3)
+    found = runner.detect(levels, ["cat"])
+    for same in (content, io.BytesIO(content), {"bytes": content}, picture):
+        assert runner.generate(same, "ocr", 3) == answer
+        assert runner.detect(same, ["cat"]).tokens == found.tokens
     for call in (runner.generate, lambda *args: runner.detect(args[0], ["a"])):
-        with pytest.raises(TypeError, match=r"PIL\.Image\.open"):
-            call(b"\x89PNG", "ocr")
+        with pytest.raises(ValueError, match=r"image \(8 bytes\) is not one"):
+            call(b"\x89PNG\r\n\x1a\n", "ocr")
 
 
 def test_whole_numbers_of_numpy_are_numbers(runner):
