@@ -242,8 +242,8 @@ class _Reader:
     def file(self) -> CocoFile:
         cut = [each for each in self.overhangs if each > 1]
         note = (
-            f"{len(cut)} boxes end up to {max(cut):g} pixels outside their pictures, "
-            "and were cut at the border."
+            f"Boxes cut at the border of their picture: {len(cut)}, by up to "
+            f"{max(cut):g} pixels."
             if cut
             else ""
         )

@@ -164,6 +164,7 @@ def annotation_rows(
             no row is left.
     """
     problems = Problems(on_bad)
+    problems.messages += coco.skipped
     maker = _Maker(
         coco, problems, encode_mask=encode_mask, absent_share=absent_share, seed=seed
     )
@@ -171,7 +172,7 @@ def annotation_rows(
     problems.check_some_left(len(pairs), str(coco.path))
     return Rows(
         [row for _, row in pairs],
-        [*coco.skipped, *problems.messages],
+        problems.messages,
         [source for source, _ in pairs],
         [*coco.notes, *maker.notes()],
     )
@@ -265,7 +266,7 @@ class _Maker:
 
     def notes(self) -> list[str]:
         """Return what a user should know of the rows that were made."""
-        return [f"{self.counts[text]} {text}" for text in _NOTES if self.counts[text]]
+        return [f"{text}: {self.counts[text]}." for text in _NOTES if self.counts[text]]
 
     def _rows_of(self, index: int, image: CocoImage, path: Path) -> Iterator[Row]:
         rng = np.random.default_rng([self.seed, self.epoch, index])
@@ -343,12 +344,9 @@ class _Maker:
         return [label for label in self._labels if label in labels]
 
 
-_ABSENT = "prompts also ask for labels that are not in their picture."
-_LOST = (
-    "pictures are not asked for the labels of annotations that were left out there: "
-    "the answer would say that they are not there."
-)
-_UNASKED = "pictures have nothing to be asked for, and no row."
+_ABSENT = "Prompts that ask for labels that are not in their picture"
+_LOST = "Pictures not asked for a label of which an annotation was left out"
+_UNASKED = "Pictures with nothing to be asked for, and without a row"
 _NOTES = (_ABSENT, _LOST, _UNASKED)
 
 

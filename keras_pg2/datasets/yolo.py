@@ -78,10 +78,7 @@ def read_yolo(
                 num_without += text is None
                 found = from_yolo(text or "", names, *size, with_masks)
                 collector.add(str(picture), size, found)
-    note = (
-        f"{num_without} pictures have no label file, and are taken as pictures without "
-        "objects."
-    )
+    note = f"Pictures without a label file, taken as without objects: {num_without}."
     return collector.file((note,) if num_without else ())
 
 

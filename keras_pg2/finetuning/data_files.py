@@ -277,8 +277,8 @@ def _with_note_on_nothing(rows: Rows) -> Rows:
     if not count:
         return rows
     note = (
-        f"{count} of {len(rows)} rows have an empty answer: what they ask for is not "
-        "in the picture."
+        "Rows with an empty answer, as what they ask for is not in the picture: "
+        f"{count} of {len(rows)}."
     )
     return Rows(rows, rows.skipped, rows.sources, [*rows.notes, note])
 

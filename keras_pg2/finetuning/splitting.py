@@ -56,9 +56,8 @@ def split_rows(rows: Rows, share: float, seed: int = 0) -> tuple[Rows, Rows]:
     num_copies = len(pictures) - len(groups)
     if num_copies:
         notes.append(
-            f"{num_copies} of {len(pictures)} pictures are copies of others, by name "
-            "or by look, and were split together with them: "
-            f"{len(chosen)} pictures to evaluate on."
+            "Copies of other pictures, by name or by look, on one side with them: "
+            f"{num_copies} of {len(pictures)} pictures."
         )
     return (
         choose_rows(rows, kept, rows.skipped, notes),

@@ -219,8 +219,7 @@ def test_a_box_a_few_pixels_outside_is_cut(folder):
     coco = read_coco(path)
     assert coco.annotations[7][0].box_xyxy == (0, 5, 57, 50)
     assert coco.notes == (
-        "1 boxes end up to 3 pixels outside their pictures, and were cut at the "
-        "border.",
+        "Boxes cut at the border of their picture: 1, by up to 3 pixels.",
     )
     with pytest.raises(ValueError, match=r"3 pixels outside.*--max-overhang 3\)"):
         read_coco(path, max_overhang=2.5)
@@ -328,7 +327,7 @@ def test_a_label_is_not_asked_for_where_one_of_its_instances_is_lost(folder):
         rows = annotation_rows(coco, folder, absent_share=1.0, seed=seed)
         assert [row["prompts"] for row in rows[:1]] == ["detect dog"]
         assert rows[0]["responses"].endswith("<loc1023> dog")
-    assert any("not asked for the labels" in note for note in rows.notes)
+    assert any("label of which an annotation was" in note for note in rows.notes)
     [row] = detection_rows(coco, folder, asked="each")
     assert row["prompts"] == "detect dog"
     [row] = detection_rows(coco, folder, asked="all classes")
@@ -392,10 +391,10 @@ def test_labels_that_are_not_there(folder):
     # 3 / 4 = 33.75.
     assert abs(count - 45) <= 4 * 33.75**0.5
     [note] = rows.notes
-    assert note.startswith(f"{count + 20} prompts also ask for labels")
+    assert note.endswith(f"labels that are not in their picture: {count + 20}.")
     rows = annotation_rows(coco, folder)
     assert len(rows) == 180
-    assert rows.notes == ("20 pictures have nothing to be asked for, and no row.",)
+    assert [note[-4:] for note in rows.notes] == [" 20."]
     with pytest.raises(ValueError, match=r"absent_share in \[0, 1\].*received 1.5"):
         annotation_rows(coco, folder, absent_share=1.5)
 

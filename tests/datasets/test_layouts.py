@@ -192,7 +192,8 @@ def test_roboflow_jsonl(tmp_path: Path, train: Callable):
         for name in drawn.SIZES
     ]
     [note] = rows.notes
-    assert note.startswith("1 of 3 rows have an empty answer")
+    assert note.startswith("Rows with an empty answer")
+    assert note.endswith(": 1 of 3.")
     train(rows)
     write_jsonl(rows, tmp_path / "again.jsonl")
     given = [json.loads(line) for line in path.read_text().splitlines()]

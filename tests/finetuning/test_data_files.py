@@ -151,7 +151,8 @@ def test_how_often_labels_are_asked_for_that_are_not_there(folder: Path):
     rows = read_rows(path)
     assert len(rows) == 3
     assert rows[2]["responses"] == ""
-    assert rows.notes[-1].startswith("1 of 3 rows have an empty answer")
+    assert rows.notes[-1].startswith("Rows with an empty answer")
+    assert rows.notes[-1].endswith(": 1 of 3.")
     assert len(read_rows(path, absent_share=0)) == 2
     # What a referring expression names is always there.
     assert len(read_rows(path, recipe=recipes.get("refcoco_seg"))) == 2

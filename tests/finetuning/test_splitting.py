@@ -59,7 +59,8 @@ def test_augmented_copies_of_roboflow_stay_together(seed: int):
     assert not originals(train) & originals(test)
     kept, split = split_rows(rows_of(names), 0.25, seed)
     [note] = kept.notes
-    assert note.startswith("40 of 60 pictures are copies of others")
+    assert note.startswith("Copies of other pictures")
+    assert note.endswith(": 40 of 60 pictures.")
     assert split.notes == ()
 
 
@@ -82,7 +83,7 @@ def test_pictures_that_look_the_same_stay_together(tmp_path: Path):
         numbers = [{Path(name).stem[-1] for name in side} for side in (train, test)]
         assert not numbers[0] & numbers[1]
     kept, _ = split_rows(rows, 0.25)
-    assert kept.notes[0].startswith("16 of 24 pictures are copies of others")
+    assert kept.notes[0].endswith(": 16 of 24 pictures.")
 
 
 def test_pictures_that_differ_in_one_thing_are_no_copies(tmp_path: Path):
