@@ -32,6 +32,7 @@ ONE_BACKEND = {
     "finetuning/test_command": "words of a command, and what they set",
     "finetuning/test_data_files": "files of annotations",
     "finetuning/test_evaluation": "metrics of texts",
+    "finetuning/test_splitting": "names of files, and pictures of Pillow",
     "finetuning/test_plan": "settings, before anything is computed",
     "generation/recording": "steps are recorded on PyTorch alone",
     "keras_hub_conventions/test_notebook_calls": "calls that the files beside test",

@@ -36,7 +36,7 @@ def finetune(
         _option(
             DATA,
             "JSON lines of image, prefix, suffix; a CSV or TSV table of these; COCO "
-            "instances; VQAv2 or TextVQA questions.",
+            "instances; a YOLO or LabelMe folder; VQAv2 or TextVQA questions.",
             "--data",
         ),
     ],
@@ -45,11 +45,19 @@ def finetune(
     ],
     choice: ModelChoice,
     eval_data: Annotated[
-        Path | None, _option(DATA, "A file of rows to evaluate on.")
+        Path | None,
+        _option(
+            DATA,
+            "A file or folder of rows to evaluate on; the val split of a data.yaml.",
+        ),
     ] = None,
     eval_share: Annotated[
         float | None,
-        _option(DATA, "Share of the pictures of --data to evaluate on instead."),
+        _option(
+            DATA,
+            "Share of the pictures of --data to evaluate on instead; copies of a "
+            "picture stay on one side.",
+        ),
     ] = None,
     image_folder: Annotated[
         Path | None,
@@ -59,7 +67,8 @@ def finetune(
         str | None,
         _option(
             DATA,
-            "jsonl, table, coco, coco-masks, vqav2 or textvqa. Default: by the file.",
+            "jsonl, table, coco, yolo, labelme, coco-masks, yolo-masks, labelme-masks, "
+            "vqav2 or textvqa. Default: by the file, without masks.",
         ),
     ] = None,
     annotations: Annotated[
@@ -70,8 +79,37 @@ def finetune(
         str | None,
         _option(
             DATA,
-            "Prompt of rows that have none, or of questions, with {question} in it. "
-            "Default: the recipe's.",
+            "Prompt of rows that have none, or of questions; keys or columns of the "
+            "row in braces are filled in, as {question}. Default: the recipe's.",
+        ),
+    ] = None,
+    image_key: Annotated[
+        str | None, _option(DATA, "Key or column of pictures. Default: image.")
+    ] = None,
+    prompt_key: Annotated[
+        str | None, _option(DATA, "Key or column of prompts. Default: prefix.")
+    ] = None,
+    response_key: Annotated[
+        str | None, _option(DATA, "Key or column of answers. Default: suffix.")
+    ] = None,
+    encoding: Annotated[
+        str | None, _option(DATA, "Encoding of a table, as cp1252. Default: UTF-8.")
+    ] = None,
+    absent_share: Annotated[
+        float | None,
+        _option(
+            DATA,
+            "How often labels of COCO, YOLO or LabelMe are asked for in pictures that "
+            "have none of them, in [0, 1]; 0 also leaves out pictures without objects. "
+            "Default: 0.5, or 0 by a recipe of referring expressions.",
+        ),
+    ] = None,
+    max_overhang: Annotated[
+        float | None,
+        _option(
+            DATA,
+            "Most pixels of a COCO box beyond its picture, which are cut off. Default: "
+            "5, or 2 % of the longer side.",
         ),
     ] = None,
     skip_bad: Annotated[

@@ -12,6 +12,8 @@ from keras_pg2.cli.outputs import expand_user
 if TYPE_CHECKING:
     from keras_pg2.datasets.detection_rows import EncodeMask
     from keras_pg2.datasets.rows import Rows
+    from keras_pg2.datasets.yolo import Split
+    from keras_pg2.recipes import Recipe
     from keras_pg2.tasks import PaliGemma2CausalLM
     from keras_pg2.typing import Architecture
 
@@ -30,15 +32,21 @@ class Files:
     format: str | None = None
     annotations: Path | None = None
     prompt: str | None = None
+    image_key: str | None = None
+    prompt_key: str | None = None
+    response_key: str | None = None
+    encoding: str | None = None
+    absent_share: float | None = None
+    max_overhang: float | None = None
     skip_bad: bool = False
 
     def read(
-        self, prompt: str | None, seed: int, encode_mask: Callable[[], EncodeMask]
+        self, recipe: Recipe, seed: int, encode_mask: Callable[[], EncodeMask]
     ) -> tuple[Rows, Rows]:
         """Return rows to train and to evaluate on, their pictures decoded once.
 
         Args:
-            prompt: Prompt where the options have none.
+            recipe: Recipe that has what the options leave open.
             seed: Seed of the split.
             encode_mask: Makes an encoder of masks.
 
@@ -53,22 +61,30 @@ class Files:
                 "Expected either --eval-data or --eval-share, received both."
             )
 
-        def read(path: Path, annotations: Path | None) -> Rows:
+        def read(path: Path, annotations: Path | None, split: Split) -> Rows:
             rows = read_rows(
                 expand_user(path),
                 self.image_folder,
                 format=self.format,
-                prompt=self.prompt or prompt,
+                prompt=self.prompt,
+                recipe=recipe,
                 annotations=annotations,
+                image_key=self.image_key,
+                prompt_key=self.prompt_key,
+                response_key=self.response_key,
+                encoding=self.encoding,
                 encode_mask=encode_mask,
+                absent_share=self.absent_share,
+                max_overhang=self.max_overhang,
+                split=split,
                 on_bad="skip" if self.skip_bad else "raise",
                 seed=seed,
             )
             return check_pictures(rows, "skip" if self.skip_bad else "raise")
 
-        rows = read(self.data, self.annotations)
+        rows = read(self.data, self.annotations, "train")
         if self.eval_data is not None:
-            return rows, read(self.eval_data, None)
+            return rows, read(self.eval_data, None, "val")
         if self.eval_share is not None:
             return split_rows(rows, self.eval_share, seed)
         return rows, Rows([])

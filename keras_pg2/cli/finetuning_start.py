@@ -75,19 +75,16 @@ def run_finetuning(
         return codec.encode_text
 
     with progress(f"Reading {files.data}"):
-        rows, eval_rows = files.read(
-            None
-            if "{" in recipe.prompt and "{question}" not in recipe.prompt
-            else recipe.prompt,
-            settings.seed,
-            encode_mask,
-        )
+        rows, eval_rows = files.read(recipe, settings.seed, encode_mask)
         if files.skip_bad:
             longest = settings.text_length or recipe.text_length
             rows = leave_out_long(rows, preprocessor, longest)
             if eval_rows:
                 eval_rows = leave_out_long(eval_rows, preprocessor, longest)
         _tell_skipped([*rows.skipped, *eval_rows.skipped])
+        for name, part in (("train on", rows), ("evaluate on", eval_rows)):
+            for text in part.notes:
+                notice(f"Rows to {name}: {text}")
         run = prepare_run(
             output,
             before,

@@ -92,6 +92,30 @@ def mask_to_rle(mask: np.ndarray) -> dict[str, Any]:
         ValueError: when the mask is no bool[H, W].
         ImportError: when pycocotools is not installed.
     """
+    mask = _check_mask(mask)
+    runs = import_coco_mask().encode(np.asfortranarray(mask, np.uint8))
+    return {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")}
+
+
+def mask_to_counts(mask: np.ndarray) -> dict[str, Any]:
+    """Return plain run lengths of a mask bool[H, W], without pycocotools.
+
+    Returns:
+        `{"size": [H, W], "counts": list[int]}`.
+
+    Raises:
+        ValueError: if the mask is not bool[H, W].
+    """
+    mask = _check_mask(mask)
+    values = mask.T.reshape(-1)
+    edges = np.flatnonzero(values[1:] != values[:-1]) + 1
+    bounds = [0, *edges.tolist(), len(values)]
+    # The first run is of zeros, if need be of none.
+    first = [0] if len(values) and values[0] else []
+    return {"size": list(mask.shape), "counts": first + np.diff(bounds).tolist()}
+
+
+def _check_mask(mask: np.ndarray) -> np.ndarray:
     mask = np.asarray(mask)
     if mask.ndim != 2 or mask.dtype != np.bool_:
         raise ValueError(
@@ -99,8 +123,7 @@ def mask_to_rle(mask: np.ndarray) -> dict[str, Any]:
             f"{mask.dtype}{list(mask.shape)}. Compare it with a threshold first, and "
             "pass one mask at a time."
         )
-    runs = import_coco_mask().encode(np.asfortranarray(mask, np.uint8))
-    return {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")}
+    return mask
 
 
 def _check_polygon(polygon: Sequence[float], index: int) -> list[float]:

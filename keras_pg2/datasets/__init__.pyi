@@ -1,9 +1,14 @@
 from .coco import read_coco as read_coco
 from .jsonl import read_jsonl as read_jsonl
+from .jsonl import write_jsonl as write_jsonl
+from .labelme import read_labelme as read_labelme
 from .loading import RowBatches as RowBatches
 from .loading import grain_batches as grain_batches
+from .records import read_records as read_records
 from .refcoco import read_references as read_references
 from .refcoco import refcoco_rows as refcoco_rows
 from .tables import read_table as read_table
+from .tables import write_table as write_table
 from .vqa import read_textvqa as read_textvqa
 from .vqa import read_vqav2 as read_vqav2
+from .yolo import read_yolo as read_yolo

@@ -11,10 +11,10 @@ Training rows of such a file are in `detection_rows.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,18 +24,21 @@ from keras_pg2.datasets.coco_entries import (
     CocoAnnotation,
     CocoId,
     CocoImage,
+    SegmentationError,
     check_new,
     entry_name,
+    id_in,
+    overhang,
     read_annotation,
     read_category,
     read_image,
 )
-from keras_pg2.files.json_files import read_json
+from keras_pg2.datasets.text_files import read_json_object
 
 
 @dataclass(frozen=True)
 class CocoFile:
-    """What an annotation file holds.
+    """What an annotation file holds; so do folders of YOLO and of LabelMe.
 
     Attributes:
         path: where it was read.
@@ -44,7 +47,11 @@ class CocoFile:
         annotations: single instances by the id of their picture, in the order of the
             file; an empty tuple for a picture without any.
         crowds: the regions with iscrowd = 1, likewise.
-        skipped: what was wrong with each annotation that was left out.
+        skipped: what was wrong with each picture and annotation that was left out, and
+            with each mask.
+        lost: by the id of a picture the labels of its annotations that were left out,
+            None for one that is not known: nobody can say that they are all there is.
+        notes: what else a user should know.
     """
 
     path: Path
@@ -53,6 +60,8 @@ class CocoFile:
     annotations: Mapping[CocoId, tuple[CocoAnnotation, ...]]
     crowds: Mapping[CocoId, tuple[CocoAnnotation, ...]]
     skipped: tuple[str, ...] = ()
+    lost: Mapping[CocoId, frozenset[str | None]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def mask(self, annotation: CocoAnnotation) -> np.ndarray:
         """The mask of an annotation, bool[H, W] of its picture.
@@ -108,16 +117,25 @@ class CocoFile:
 
 
 def read_coco(
-    path: str | Path, on_bad_annotation: Literal["raise", "skip"] = "raise"
+    path: str | Path,
+    on_bad_annotation: Literal["raise", "skip"] = "raise",
+    *,
+    with_masks: bool = True,
+    max_overhang: float | None = None,
 ) -> CocoFile:
     """Reads and checks an annotation file.
 
-    Boxes up to a pixel beyond the picture are cut at its border.
+    Boxes that end a few pixels beyond their picture are cut at its border.
 
     Args:
         path: the JSON file.
-        on_bad_annotation: "skip" leaves annotations that cannot be used out and lists
-            them in `skipped`; COCO's own train2017 has a box without height.
+        on_bad_annotation: "skip" leaves pictures and annotations that cannot be used
+            out and lists them in `skipped`; COCO's own train2017 has a box without
+            height. Where a mask alone is bad, the box stays.
+        with_masks: False leaves segmentations unchecked, as long as no mask is asked
+            for.
+        max_overhang: most pixels of a box beyond its picture; None for 5 or a fiftieth
+            of the picture's longer side, whichever is more.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -130,7 +148,9 @@ def read_coco(
             "Expected on_bad_annotation to be 'raise' or 'skip', received "
             f"{on_bad_annotation!r}."
         )
-    content = read_json(path)
+    if max_overhang is not None and not max_overhang >= 0:
+        raise ValueError(f"Expected max_overhang >= 0, received {max_overhang}.")
+    content = read_json_object(path)
     for key in ("images", "categories", "annotations"):
         if not isinstance(content.get(key), list):
             received = type(content[key]).__name__ if key in content else "none"
@@ -138,46 +158,112 @@ def read_coco(
                 f"{path}: expected a list under {key!r}, received {received}. Is it a "
                 "COCO instance file?"
             )
-    images: dict[CocoId, CocoImage] = {}
-    for i, entry in enumerate(content["images"]):
-        image = read_image(entry, f"{path}: image {entry_name(entry, i)}")
-        check_new(image.id, images, f"{path}: image {image.id!r}")
-        images[image.id] = image
     labels: dict[CocoId, str] = {}
     for i, entry in enumerate(content["categories"]):
         name = f"{path}: category {entry_name(entry, i)}"
         category_id, label = read_category(entry, name)
         check_new(category_id, labels, name)
         labels[category_id] = label
-    found: dict[CocoId, CocoAnnotation] = {}
-    skipped = []
-    for i, entry in enumerate(content["annotations"]):
-        name = f"{path}: annotation {entry_name(entry, i)}"
-        try:
-            item = read_annotation(entry, images, labels, name)
-            check_new(item.id, found, name)
-            found[item.id] = item
-        except ValueError as error:
-            if on_bad_annotation == "raise":
-                raise ValueError(
-                    f"{error} Correct it, or pass on_bad_annotation='skip'."
-                ) from error
-            skipped.append(str(error))
-    single = [item for item in found.values() if not item.is_crowd]
-    crowds = [item for item in found.values() if item.is_crowd]
-    return CocoFile(
-        path=path,
-        images=images,
-        labels=labels,
-        annotations=_by_image(single, images),
-        crowds=_by_image(crowds, images),
-        skipped=tuple(skipped),
-    )
+    reader = _Reader(path, labels, on_bad_annotation, with_masks, max_overhang)
+    reader.read_images(content["images"])
+    reader.read_annotations(content["annotations"])
+    return reader.file()
 
 
-def _by_image(
-    items: list[CocoAnnotation], images: Mapping[CocoId, CocoImage]
+@dataclass
+class _Reader:
+    """Reads pictures and annotations one by one, and keeps account of bad ones."""
+
+    path: Path
+    labels: Mapping[CocoId, str]
+    on_bad: Literal["raise", "skip"]
+    with_masks: bool
+    max_overhang: float | None
+    images: dict[CocoId, CocoImage] = field(default_factory=dict)
+    bad_images: set[CocoId] = field(default_factory=set)
+    items: dict[CocoId, CocoAnnotation] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    lost: dict[CocoId, set[str | None]] = field(default_factory=dict)
+    overhangs: list[float] = field(default_factory=list)
+
+    def read_images(self, entries: Iterable[Any]) -> None:
+        for i, entry in enumerate(entries):
+            try:
+                image = read_image(entry, f"{self.path}: image {entry_name(entry, i)}")
+                check_new(image.id, self.images, f"{self.path}: image {image.id!r}")
+                self.images[image.id] = image
+            except ValueError as error:
+                self._refuse(error)
+                image_id = id_in(entry, "id")
+                self.bad_images |= set() if image_id is None else {image_id}
+        for image_id in self.bad_images:
+            self.images.pop(image_id, None)  # Of two with one id nobody knows which.
+
+    def read_annotations(self, entries: Iterable[Any]) -> None:
+        for i, entry in enumerate(entries):
+            image_id = id_in(entry, "image_id")
+            if image_id is not None and image_id in self.bad_images:
+                continue  # Left out with its picture.
+            name = f"{self.path}: annotation {entry_name(entry, i)}"
+            try:
+                check_new(id_in(entry, "id"), self.items, name)
+                item = read_annotation(
+                    entry,
+                    self.images,
+                    self.labels,
+                    name,
+                    self.with_masks,
+                    self.max_overhang,
+                )
+            except SegmentationError as error:
+                self._refuse(error)
+                item = error.item
+            except ValueError as error:
+                self._refuse(error)
+                self._lose(entry)
+                continue
+            self.items[item.id] = item
+            self.overhangs.append(overhang(entry["bbox"], self.images[item.image_id]))
+
+    def _lose(self, entry: Any) -> None:
+        """Note the label that a picture has lost an annotation of, if it is known."""
+        image_id, category_id = id_in(entry, "image_id"), id_in(entry, "category_id")
+        if image_id is not None and image_id in self.images:
+            label = None if category_id is None else self.labels.get(category_id)
+            self.lost.setdefault(image_id, set()).add(label)
+
+    def _refuse(self, error: ValueError) -> None:
+        if self.on_bad == "raise":
+            raise ValueError(
+                f"{error} Correct it, or pass on_bad_annotation='skip' (--skip-bad)."
+            ) from error
+        self.skipped.append(str(error))
+
+    def file(self) -> CocoFile:
+        cut = [each for each in self.overhangs if each > 1]
+        note = (
+            f"Boxes cut at the border of their picture: {len(cut)}, by up to "
+            f"{max(cut):g} pixels."
+            if cut
+            else ""
+        )
+        items = self.items.values()
+        return CocoFile(
+            path=self.path,
+            images=self.images,
+            labels=self.labels,
+            annotations=by_image((i for i in items if not i.is_crowd), self.images),
+            crowds=by_image((i for i in items if i.is_crowd), self.images),
+            skipped=tuple(self.skipped),
+            lost={key: frozenset(labels) for key, labels in self.lost.items()},
+            notes=(note,) if note else (),
+        )
+
+
+def by_image(
+    items: Iterable[CocoAnnotation], images: Iterable[CocoId]
 ) -> dict[CocoId, tuple[CocoAnnotation, ...]]:
+    """Return annotations by the ids of pictures, an empty tuple where there is none."""
     lists: dict[CocoId, list[CocoAnnotation]] = {image_id: [] for image_id in images}
     for item in items:
         lists[item.image_id].append(item)

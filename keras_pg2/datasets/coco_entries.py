@@ -6,18 +6,21 @@ entry. Source of the format: cocodataset.org/#format-data.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from keras_pg2.codecs.annotations import check_segmentation
+from keras_pg2.datasets.checks import as_integer
 
 # COCO's own are numbers; other tools write texts.
 CocoId: TypeAlias = int | str
 
-# Annotation tools round boxes outwards: COCO has boxes that end a fraction of a pixel
-# beyond the picture. More than that is a wrong box or a wrong size.
-_MAX_OVERHANG = 1.0
+# Annotation tools round boxes outwards, and augmentations leave a few pixels beyond the
+# picture. More than that is a wrong box or a wrong size.
+_OVERHANG = 5.0
+_OVERHANG_OF_SIDE = 0.02
 # What `codecs.parsing` would take for the end of a label, or for no label at all.
 _NO_LABEL = re.compile(r";(\s|$)|<(loc|seg)\d|<(bos|eos|pad)>|[\r\n]")
 
@@ -58,7 +61,7 @@ def entry_name(entry: object, index: int) -> str:
 def _get(entry: object, key: str, kinds: tuple[type, ...], name: str) -> Any:
     if not isinstance(entry, Mapping) or key not in entry:
         raise ValueError(f"{name}: expected the key {key!r}, which is missing.")
-    value = entry[key]
+    value = as_integer(entry[key]) if int in kinds else entry[key]
     # JSON's true is an int in Python.
     if not isinstance(value, kinds) or isinstance(value, bool):
         expected = " or ".join(kind.__name__ for kind in kinds)
@@ -68,7 +71,7 @@ def _get(entry: object, key: str, kinds: tuple[type, ...], name: str) -> Any:
     return value
 
 
-def check_new(item_id: CocoId, seen: Mapping[CocoId, object], name: str) -> None:
+def check_new(item_id: CocoId | None, seen: Mapping[CocoId, object], name: str) -> None:
     """Raises ValueError when an entry of this id was seen before."""
     if item_id in seen:
         raise ValueError(f"{name}: expected every id once, received it twice.")
@@ -91,14 +94,25 @@ def read_image(entry: object, name: str) -> CocoImage:
 
 
 def read_category(entry: object, name: str) -> tuple[CocoId, str]:
-    """Id and name; ValueError when the model could not write the name."""
+    """Id and name; ValueError when one is missing."""
     label = _get(entry, "name", (str,), name).strip()
+    return _get(entry, "id", (int, str), name), label
+
+
+def check_label(label: str, name: str) -> str:
+    """Return the label; raise ValueError if the model could not write it."""
     if not label or _NO_LABEL.search(label):
         raise ValueError(
             f"{name}: expected a name the model can write, received {label!r}. A name "
             "has no line break, no '; ' and no token such as <loc0001>."
         )
-    return _get(entry, "id", (int, str), name), label
+    return label
+
+
+def id_in(entry: object, key: str) -> CocoId | None:
+    """Return the id that an entry has under a key; None if it has none."""
+    value = as_integer(entry.get(key)) if isinstance(entry, Mapping) else None
+    return value if isinstance(value, int | str) else None
 
 
 def read_annotation(
@@ -106,10 +120,23 @@ def read_annotation(
     images: Mapping[CocoId, CocoImage],
     labels: Mapping[CocoId, str],
     name: str,
+    with_masks: bool = True,
+    max_overhang: float | None = None,
 ) -> CocoAnnotation:
-    """Raises ValueError when the entry is no instance of one of the `images`.
+    """Read an instance; its box is cut at the border of its picture.
 
-    Boxes up to a pixel beyond the picture are cut at its border.
+    Args:
+        entry: the entry.
+        images: pictures by id.
+        labels: names of categories by id, also those that the model cannot write.
+        name: file and entry, for errors.
+        with_masks: whether the segmentation is checked.
+        max_overhang: most pixels of a box beyond the picture; None for 5 or a
+            fiftieth of the side, whichever is more.
+
+    Raises:
+        ValueError: if the entry is not an instance of one of the `images`;
+            `SegmentationError` if only its segmentation cannot be used.
     """
     item_id = _get(entry, "id", (int, str), name)
     image_id = _get(entry, "image_id", (int, str), name)
@@ -120,7 +147,9 @@ def read_annotation(
     ):
         if value not in known:
             raise ValueError(f"{name}: {key} {value!r} is unknown in this file.")
-    box = _box_xyxy(_get(entry, "bbox", (list,), name), images[image_id], name)
+    check_label(labels[category_id], f"{name}: category {category_id!r}")
+    bbox = _get(entry, "bbox", (list,), name)
+    box = cut_box(bbox, images[image_id], name, max_overhang)
     crowd = entry.get("iscrowd", 0)
     if crowd not in (0, 1):
         raise ValueError(f"{name}: expected iscrowd as 0 or 1, received {crowd!r:.60}.")
@@ -131,13 +160,7 @@ def read_annotation(
         raise ValueError(f"{name}: expected an area in pixels, received {area!r:.60}.")
     # Tools that export boxes only write an empty list of polygons.
     segmentation = entry.get("segmentation") or None
-    if segmentation is not None:
-        image = images[image_id]
-        try:
-            check_segmentation(segmentation, image.width, image.height)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
-    return CocoAnnotation(
+    item = CocoAnnotation(
         id=item_id,
         image_id=image_id,
         label=labels[category_id],
@@ -146,11 +169,48 @@ def read_annotation(
         segmentation=segmentation,
         is_crowd=bool(crowd),
     )
+    if segmentation is not None and with_masks:
+        image = images[image_id]
+        try:
+            check_segmentation(segmentation, image.width, image.height)
+        except ValueError as error:
+            raise SegmentationError(f"{name}: {error}", item) from error
+    return item
 
 
-def _box_xyxy(
-    bbox: list[Any], image: CocoImage, name: str
+class SegmentationError(ValueError):
+    """An annotation whose box can be used, but not its mask.
+
+    Args:
+        message: what is wrong.
+        item: the annotation.
+    """
+
+    def __init__(self, message: str, item: CocoAnnotation) -> None:
+        super().__init__(message)
+        self.item = item
+
+
+def overhang(bbox: Sequence[float], image: CocoImage) -> float:
+    """Return how many pixels a box x, y, width, height ends beyond its picture."""
+    x, y, width, height = bbox
+    return max(-x, -y, x + width - image.width, y + height - image.height, 0.0)
+
+
+def cut_box(
+    bbox: list[Any], image: CocoImage, name: str, max_overhang: float | None = None
 ) -> tuple[float, float, float, float]:
+    """Return x1, y1, x2, y2 of a box x, y, width, height, cut at the border.
+
+    Args:
+        bbox: the box in pixels.
+        image: the picture it is in.
+        name: file and entry, for errors.
+        max_overhang: as in `read_annotation`.
+
+    Raises:
+        ValueError: if it is not a box, ends too far outside, or has no area.
+    """
     is_number = [isinstance(v, (int, float)) for v in bbox]
     # JSON may hold NaN, and integers that no float can.
     if len(bbox) != 4 or not all(is_number) or not all(abs(v) < 1e9 for v in bbox):
@@ -160,12 +220,15 @@ def _box_xyxy(
         )
     x, y, width, height = bbox
     right, bottom = image.width, image.height
-    overhang = max(-x, -y, x + width - right, y + height - bottom)
-    if overhang > _MAX_OVERHANG:
+    if max_overhang is None:
+        max_overhang = max(_OVERHANG, _OVERHANG_OF_SIDE * max(right, bottom))
+    beyond = overhang(bbox, image)
+    if beyond > max_overhang:
         raise ValueError(
             f"{name}: expected a box x, y, width, height within the picture of "
-            f"{right} x {bottom} pixels, received {bbox}, which ends {overhang:g} "
-            "pixels outside. Is it x1, y1, x2, y2?"
+            f"{right} x {bottom} pixels, received {bbox}, which ends {beyond:g} "
+            "pixels outside. Is it x1, y1, x2, y2? If it is right, cut such boxes by "
+            f"max_overhang={math.ceil(beyond)} (--max-overhang {math.ceil(beyond)})."
         )
     x1, x2 = (min(max(v, 0.0), float(right)) for v in (x, x + width))
     y1, y2 = (min(max(v, 0.0), float(bottom)) for v in (y, y + height))

@@ -10,11 +10,18 @@ pictures). Other keys of a line are ignored.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from keras_pg2.datasets.rows import ImageFinder, OnBad, Problems, Row, Rows, check_text
+from keras_pg2.datasets.checks import OnBad, Problems
+from keras_pg2.datasets.entries import EntryReader
+from keras_pg2.datasets.image_finder import ImageFinder
+from keras_pg2.datasets.rows import Row, Rows, paths_of
+from keras_pg2.datasets.text_files import to_utf8
+from keras_pg2.files.whole_files import write_text
 
 
 def read_jsonl(
@@ -22,6 +29,7 @@ def read_jsonl(
     image_folder: str | Path | None = None,
     *,
     prompt: str | None = None,
+    default_prompt: str | None = None,
     image_key: str = "image",
     prompt_key: str = "prefix",
     response_key: str = "suffix",
@@ -29,12 +37,19 @@ def read_jsonl(
 ) -> Rows:
     """Reads and checks a whole file; pictures must be there, but are not decoded.
 
+    Numbers as answers are trained on as they are written, objects as their JSON. An
+    answer may be empty where the prompt begins with "detect" or "segment": what is
+    asked for is not in the picture.
+
     Args:
-        path: the file, UTF-8, one JSON object a line; empty lines are ignored.
+        path: the file, UTF-8, one JSON object a line, or a JSON list of them; empty
+            lines are ignored.
         image_folder: what the paths of pictures are relative to; None for the folder
             of the file.
         prompt: the prompt of all rows, in the place of theirs; for files without
-            prefixes, as captions.
+            prefixes, as captions. Keys of the line in braces, as in "answer en
+            {question}", are filled in.
+        default_prompt: likewise, of rows that have none or a blank one alone.
         image_key: the key of the picture, a path or a list of paths.
         prompt_key: the key of the prompt, which may be empty.
         response_key: the key of the answer.
@@ -49,65 +64,97 @@ def read_jsonl(
     """
     path = Path(path).expanduser()
     problems = Problems(on_bad)
-    lines = path.read_bytes().splitlines()
+    content = to_utf8(path.read_bytes(), path)
     finder = ImageFinder(path.parent if image_folder is None else image_folder)
-    keys = (image_key, prompt_key, response_key)
+    reader = EntryReader(
+        finder, image_key, prompt_key, response_key, prompt, default_prompt
+    )
     rows, sources = [], []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        source = f"{path}, line {number}"
+    for source, entry in _entries(content, path):
         with problems.of(source):
-            rows.append(_row(_parse(line), finder, keys, prompt))
+            rows.append(reader.read(_parse(entry)))
             sources.append(source)
     problems.check_some_left(len(rows), str(path))
     return Rows(rows, problems.messages, sources)
 
 
-def _parse(line: bytes) -> Mapping[str, Any]:
-    try:
-        entry = json.loads(line.decode("utf-8-sig"))
-    # A line of a thousand brackets is no JSON either.
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"expected one JSON object on the line, received {line[:60]!r} ({error})."
-        ) from error
+def write_jsonl(rows: Iterable[Row], path: str | Path) -> None:
+    """Write rows as JSON lines, which `read_jsonl` reads, in place of a file there.
+
+    Args:
+        rows: rows with paths of pictures.
+        path: the file. Pictures are named as seen from its folder.
+
+    Raises:
+        ValueError: if a picture is not a file.
+        OSError: if the file cannot be written; what was there stays.
+    """
+    path = Path(path).expanduser()
+    lines = [
+        json.dumps(to_entry(row, path.parent), ensure_ascii=False) + "\n"
+        for row in rows
+    ]
+    write_text("".join(lines), path)
+
+
+def to_entry(row: Row, folder: Path) -> dict[str, Any]:
+    """Return a row as an entry of image, prefix and suffix.
+
+    Args:
+        row: the row.
+        folder: what paths of pictures are made relative to.
+
+    Raises:
+        ValueError: if a picture is not a file.
+    """
+    names = []
+    for image in paths_of(row):
+        if not isinstance(image, str | os.PathLike):
+            raise ValueError(
+                "Expected rows with paths of pictures, to write them to a file; "
+                f"received {type(image).__name__}. Save the pictures first."
+            )
+        names.append(Path(os.path.relpath(image, folder)).as_posix())
+    is_list = isinstance(row["images"], list | tuple)
+    return {
+        "image": names if is_list else names[0],
+        "prefix": row["prompts"],
+        "suffix": row["responses"],
+    }
+
+
+def _entries(content: bytes, path: Path) -> Iterator[tuple[str, Any]]:
+    """Give sources and entries: lines that are not parsed yet, or those of a list."""
+    if content.lstrip()[:1] == b"[":
+        try:
+            entries = json.loads(content, parse_float=Decimal)
+        except (ValueError, RecursionError):
+            pass  # Its first line is named, as that of lines.
+        else:
+            for index, entry in enumerate(entries):
+                yield f"{path}, entry {index}", entry
+            return
+    for number, line in enumerate(content.splitlines(), start=1):
+        if line.strip():
+            yield f"{path}, line {number}", line
+
+
+def _parse(line: Any) -> dict[str, Any]:
+    """Return the object of a line, or the entry of a list if it is one."""
+    entry = line
+    if isinstance(line, bytes):
+        try:
+            # Numbers as they are written: 3.20 is not 3.2 where it is to be read.
+            entry = json.loads(line.decode("utf-8-sig"), parse_float=Decimal)
+        # A line of a thousand brackets is no JSON either.
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f"expected one JSON object on the line, received {line[:60]!r} "
+                f"({error})."
+            ) from error
     if not isinstance(entry, dict):
         raise ValueError(
             "expected one JSON object on the line, received "
             f"{type(entry).__name__} {entry!r:.60}."
         )
     return entry
-
-
-def _row(
-    entry: Mapping[str, Any],
-    finder: ImageFinder,
-    keys: tuple[str, str, str],
-    prompt: str | None,
-) -> Row:
-    image_key, prompt_key, response_key = keys
-    image = _get(entry, image_key, "image_key")
-    if isinstance(image, list):
-        if not image:
-            raise ValueError(f"expected a picture under {image_key!r}, received [].")
-        images: str | list[str] = [finder.find(one, image_key) for one in image]
-    else:
-        images = finder.find(image, image_key)
-    if prompt is None:
-        prompt = _get(entry, prompt_key, "prompt_key")
-    response = _get(entry, response_key, "response_key")
-    return {
-        "images": images,
-        "prompts": check_text(prompt, prompt_key, is_empty_allowed=True),
-        "responses": check_text(response, response_key),
-    }
-
-
-def _get(entry: Mapping[str, Any], key: str, argument: str) -> Any:
-    if key not in entry:
-        raise ValueError(
-            f"expected the key {key!r}, received {', '.join(entry) or 'none'}. Rename "
-            f"it, or pass the name it has as {argument} to read_jsonl."
-        )
-    return entry[key]

@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.datasets.coco import CocoFile
 from keras_pg2.datasets.coco_entries import CocoAnnotation, CocoId
-from keras_pg2.datasets.detection_rows import EncodeMask, find_images, instance_text
+from keras_pg2.datasets.coco_pictures import find_images
+from keras_pg2.datasets.detection_rows import EncodeMask, instance_text
 from keras_pg2.datasets.rows import Row
 from keras_pg2.files.json_files import load_json
 

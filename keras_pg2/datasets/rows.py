@@ -9,23 +9,19 @@ sequence: `torch.utils.data.DataLoader(rows, batch_size=8)` takes them as they a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, TypeAlias, overload
 
+from PIL import Image
+
+from keras_pg2.datasets.checks import OnBad, Problems
 from keras_pg2.preprocessing.examples import KEYS, num_pictures
-from keras_pg2.preprocessing.image_files import (
-    check_image_file,
-    is_address,
-    read_image,
-)
+from keras_pg2.preprocessing.image_files import is_path, read_image
 from keras_pg2.preprocessing.images import ImageInput
 
 Row: TypeAlias = dict[str, Any]
-OnBad: TypeAlias = Literal["raise", "skip"]
 
 
 class Rows(Sequence[Row]):
@@ -35,6 +31,7 @@ class Rows(Sequence[Row]):
         rows: the rows.
         skipped: what was wrong with each entry that was left out.
         sources: file and line of each row; none where they are not known.
+        notes: what else a user should know of how the rows were made.
     """
 
     def __init__(
@@ -42,10 +39,12 @@ class Rows(Sequence[Row]):
         rows: Iterable[Row],
         skipped: Iterable[str] = (),
         sources: Iterable[str] = (),
+        notes: Iterable[str] = (),
     ) -> None:
         self._rows = tuple(rows)
         self.skipped = tuple(skipped)
         self.sources = tuple(sources)
+        self.notes = tuple(notes)
 
     @property
     def num_skipped(self) -> int:
@@ -61,7 +60,8 @@ class Rows(Sequence[Row]):
     def __getitem__(self, index: slice) -> Rows: ...
     def __getitem__(self, index: int | slice) -> Row | Rows:
         if isinstance(index, slice):
-            return Rows(self._rows[index], self.skipped, self.sources[index])
+            sources = self.sources[index]
+            return Rows(self._rows[index], self.skipped, sources, self.notes)
         return dict(self._rows[index])
 
     def __repr__(self) -> str:
@@ -75,7 +75,10 @@ def source_of(rows: Sequence[Row], index: int) -> str:
 
 
 def choose_rows(
-    rows: Sequence[Row], indices: Iterable[int], skipped: Iterable[str] = ()
+    rows: Sequence[Row],
+    indices: Iterable[int],
+    skipped: Iterable[str] = (),
+    notes: Iterable[str] | None = None,
 ) -> Rows:
     """Some rows by their indices, with where they are from.
 
@@ -83,10 +86,12 @@ def choose_rows(
         rows: all rows.
         indices: of those to take, from 0.
         skipped: what was wrong with entries that were left out.
+        notes: what else a user should know; None for what all rows have.
     """
     indices = list(indices)
     sources = [source_of(rows, index) for index in indices]
-    return Rows([rows[index] for index in indices], skipped, sources)
+    notes = getattr(rows, "notes", ()) if notes is None else notes
+    return Rows([rows[index] for index in indices], skipped, sources, notes)
 
 
 def columns(rows: Iterable[Row]) -> dict[str, list[Any]]:
@@ -109,116 +114,6 @@ def columns(rows: Iterable[Row]) -> dict[str, list[Any]]:
     return found
 
 
-class Problems:
-    """Stops at the first bad entry, or collects what is wrong with each.
-
-    Args:
-        on_bad: "raise" or "skip".
-
-    Raises:
-        ValueError: for another word.
-    """
-
-    def __init__(self, on_bad: OnBad) -> None:
-        if on_bad not in ("raise", "skip"):
-            raise ValueError(
-                f"Expected on_bad to be 'raise' or 'skip', received {on_bad!r}."
-            )
-        self.on_bad = on_bad
-        self.messages: list[str] = []
-
-    @contextmanager
-    def of(self, name: str) -> Iterator[None]:
-        """Puts `name` (file and line) before an error; with "skip" only notes it."""
-        try:
-            yield
-        except (ValueError, OSError) as error:
-            # ValueError has subclasses that take more than a text.
-            kinds = (FileNotFoundError, PermissionError, OSError)
-            kind = next((k for k in kinds if isinstance(error, k)), ValueError)
-            message = f"{name}: {error}"
-            if self.on_bad == "raise":
-                advice = (
-                    "Correct it, or pass on_bad='skip' (--skip-bad) to leave it out."
-                )
-                raise kind(f"{message} {advice}") from error
-            self.messages.append(message)
-
-    def check_some_left(self, count: int, name: str) -> None:
-        """Raises ValueError when `count` is 0."""
-        if count == 0:
-            why = f" First problem: {self.messages[0]}" if self.messages else ""
-            raise ValueError(
-                f"{name}: expected at least one entry that can be used, received none "
-                f"({len(self.messages)} were skipped).{why}"
-            )
-
-
-def check_text(value: object, key: str, is_empty_allowed: bool = False) -> str:
-    """The text itself, once it is sure that the preprocessor takes it.
-
-    Raises:
-        ValueError: when it is no text, is empty, is no valid Unicode or holds
-            "<image>".
-    """
-    if not isinstance(value, str):
-        raise ValueError(
-            f"expected {key!r} as text, received {type(value).__name__} {value!r:.60}."
-        )
-    if not (is_empty_allowed or value.strip()):
-        raise ValueError(f"expected a text under {key!r}, received {value!r:.60}.")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"expected valid Unicode under {key!r}, received half a character (a lone "
-            f"surrogate) at index {error.start} of {value!r:.60}."
-        ) from error
-    if "<image>" in value:
-        raise ValueError(
-            f"expected {key!r} without '<image>', received {value!r:.60}: image tokens "
-            "are placed by the model."
-        )
-    return value
-
-
-class ImageFinder:
-    """Finds picture files below a folder, each checked once.
-
-    Args:
-        folder: what relative paths are relative to.
-
-    Raises:
-        FileNotFoundError: when there is no such folder.
-    """
-
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(os.path.expanduser(folder))
-        if not self.folder.is_dir():
-            raise FileNotFoundError(
-                f"Expected a folder of pictures, but {str(folder)!r} is none. Pass the "
-                "folder that the paths in the file are relative to."
-            )
-        self._known: set[str] = set()
-
-    def find(self, value: object, key: str) -> str:
-        """The path of a picture.
-
-        Raises:
-            ValueError: when the value is no path.
-            FileNotFoundError, PermissionError: when it is not there or not readable.
-        """
-        text = check_text(value, key)
-        # An absolute path stays as it is.
-        path = text
-        if not is_address(text):
-            path = str(self.folder / os.path.expanduser(text))
-        if path not in self._known:
-            check_image_file(path)
-            self._known.add(path)
-        return path
-
-
 def check_pictures(
     rows: Sequence[Row], on_bad: OnBad = "raise", num_workers: int | None = None
 ) -> Rows:
@@ -235,15 +130,16 @@ def check_pictures(
         ValueError: when one cannot be decoded, or none is left.
     """
     problems = Problems(on_bad)
-    paths = list(dict.fromkeys(path for row in rows for path in paths_of(row)))
+    images = [image for row in rows for image in paths_of(row)]
+    paths = list(dict.fromkeys(image for image in images if is_path(image)))
     with ThreadPoolExecutor(num_workers or os.cpu_count()) as threads:
         results = threads.map(_decoding_error, paths)
         errors = dict(zip(paths, results, strict=True))
     indices = []
     for index, row in enumerate(rows):
         with problems.of(source_of(rows, index)):
-            for path in paths_of(row):
-                error = errors[path]
+            for image in paths_of(row):
+                error = errors[image] if is_path(image) else _decoding_error(image)
                 if error is not None:
                     raise error
             indices.append(index)
@@ -292,9 +188,12 @@ def check_picture_counts(
             )
 
 
-def _decoding_error(path: str) -> Exception | None:
+def _decoding_error(image: ImageInput) -> Exception | None:
     try:
-        read_image(path)
+        if is_path(image):
+            read_image(image)
+        elif isinstance(image, Image.Image):
+            image.load()
     except (ValueError, OSError) as error:
         return error
     return None

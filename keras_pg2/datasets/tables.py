@@ -4,11 +4,39 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from keras_pg2.datasets.rows import ImageFinder, OnBad, Problems, Rows, check_text
+from keras_pg2.datasets.checks import OnBad, Problems
+from keras_pg2.datasets.entries import EntryReader, missing_key_advice
+from keras_pg2.datasets.image_finder import ImageFinder
+from keras_pg2.datasets.jsonl import to_entry
+from keras_pg2.datasets.rows import Row, Rows
+from keras_pg2.datasets.text_files import decode
+from keras_pg2.files.whole_files import write_text
 
 _ENDINGS = (".csv", ".tsv")
+_DELIMITERS = (",", ";", "\t", "|")
+_SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")
+_FIELD_LIMIT = threading.Lock()
+
+
+class _Form(NamedTuple):
+    """How a table is written.
+
+    Attributes:
+        delimiter: Between columns.
+        has_blanks: Whether blanks follow delimiters.
+        columns: Names of the columns.
+    """
+
+    delimiter: str
+    has_blanks: bool
+    columns: list[str]
 
 
 def read_table(
@@ -16,25 +44,35 @@ def read_table(
     image_folder: str | Path | None = None,
     *,
     prompt: str | None = None,
+    default_prompt: str | None = None,
     image_column: str = "image",
     prompt_column: str = "prefix",
     response_column: str = "suffix",
     delimiter: str | None = None,
+    encoding: str | None = None,
     on_bad: OnBad = "raise",
 ) -> Rows:
     """Reads and checks a whole table; pictures must be there, but are not decoded.
 
+    An answer may be empty where the prompt begins with "detect" or "segment": what is
+    asked for is not in the picture.
+
     Args:
-        path: a file, or the folder with a single .csv or .tsv file in it; UTF-8, the
-            first line names the columns.
+        path: a file, or the folder with a single .csv or .tsv file in it; the first
+            line names the columns. Lines without anything are ignored.
         image_folder: what the paths of pictures are relative to; None for the folder
             of the file.
-        prompt: the prompt of all rows, in the place of theirs.
+        prompt: the prompt of all rows, in the place of theirs. Names of columns in
+            braces, as in "answer en {question}", are filled in.
+        default_prompt: likewise, of rows that have none or a blank one alone.
         image_column: the column of the picture's path.
         prompt_column: the column of the prompt, which may be empty; it need not be
-            there where `prompt` is given.
+            there where a prompt is given.
         response_column: the column of the answer.
-        delimiter: between columns; None for a tab in .tsv files and a comma in others.
+        delimiter: between columns; None for the one of comma, semicolon, tab and
+            vertical bar with which the first line has the columns.
+        encoding: of the file, as "cp1252"; None for UTF-8, or UTF-16 with a byte order
+            mark.
         on_bad: "skip" leaves lines that cannot be used out and lists them in
             `skipped` of the result.
 
@@ -48,58 +86,95 @@ def read_table(
     path = _find_table(Path(path).expanduser())
     problems = Problems(on_bad)
     finder = ImageFinder(path.parent if image_folder is None else image_folder)
-    delimiter = delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: expected UTF-8, received another encoding at byte {error.start}. "
-            "Save the table as UTF-8."
-        ) from error
-    # strict: a quote that is never closed is no end of the last column.
-    reader = csv.DictReader(
-        io.StringIO(text, newline=""), delimiter=delimiter, strict=True
+    text = decode(path.read_bytes(), path, encoding)
+    separator = _SEPARATOR_LINE.match(text)
+    if separator:  # A line by which Excel tells the delimiter to itself.
+        text, delimiter = text[separator.end() :], delimiter or separator.group(1)
+    needed = {"image_column": image_column, "response_column": response_column}
+    if prompt is None and default_prompt is None:
+        needed["prompt_column"] = prompt_column
+    entries = EntryReader(
+        finder, image_column, prompt_column, response_column, prompt, default_prompt
     )
     rows, sources = [], []
-    try:
-        needed = {"image_column": image_column, "response_column": response_column}
-        if prompt is None:
-            needed["prompt_column"] = prompt_column
-        _check_columns(path, list(reader.fieldnames or []), needed)
-        for entry in reader:
-            source = f"{path}, line {reader.line_num}"
-            with problems.of(source):
-                # DictReader puts what is too much under None, and None for too little.
-                if None in entry or None in entry.values():
-                    raise ValueError(
-                        f"expected {len(reader.fieldnames or [])} columns, received "
-                        f"{'more' if None in entry else 'fewer'}. Put quotes around "
-                        f"texts with {delimiter!r} in them."
-                    )
-                given = entry[prompt_column] if prompt is None else prompt
-                rows.append(
-                    {
-                        "images": finder.find(entry[image_column], image_column),
-                        "prompts": check_text(given, prompt_column, True),
-                        "responses": check_text(
-                            entry[response_column], response_column
-                        ),
-                    }
-                )
-                sources.append(source)
-    except csv.Error as error:
-        raise ValueError(
-            f"{path}, line {reader.line_num}: expected a table with columns between "
-            f"{delimiter!r}: {error}. Is a quote not closed?"
-        ) from error
+    with _long_fields(text):
+        form = _find_form(path, text, delimiter, needed)
+        # strict: a quote that is never closed is no end of the last column.
+        lines = csv.reader(
+            io.StringIO(text, newline=""),
+            delimiter=form.delimiter,
+            skipinitialspace=form.has_blanks,
+            strict=True,
+        )
+        try:
+            _check_columns(path, form.columns, needed)
+            next(lines, None)
+            for cells in lines:
+                if not any(cells):
+                    continue
+                number = lines.line_num + (separator is not None)
+                source = f"{path}, line {number}"
+                with problems.of(source):
+                    rows.append(entries.read(_to_entry(form, cells)))
+                    sources.append(source)
+        except csv.Error as error:
+            raise ValueError(
+                f"{path}, line {lines.line_num}: expected a table with columns between "
+                f"{form.delimiter!r}: {error}. Is a quote not closed?"
+            ) from error
     problems.check_some_left(len(rows), str(path))
     return Rows(rows, problems.messages, sources)
+
+
+def write_table(rows: Iterable[Row], path: str | Path) -> None:
+    """Write rows as a table, which `read_table` reads, in place of a file there.
+
+    Args:
+        rows: rows with paths of pictures, one each.
+        path: the file, with tabs between columns if it ends in .tsv, otherwise with
+            commas. Pictures are named as seen from its folder.
+
+    Raises:
+        ValueError: if a row has several pictures, or one that is not a file.
+        OSError: if the file cannot be written; what was there stays.
+    """
+    path = Path(path).expanduser()
+    buffer = io.StringIO(newline="")
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    columns = ("image", "prefix", "suffix")
+    writer = csv.DictWriter(buffer, columns, delimiter=delimiter, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        entry = to_entry(row, path.parent)
+        if isinstance(entry["image"], list):
+            raise ValueError(
+                "Expected one picture a row, which a table has a column for, received "
+                f"{len(entry['image'])}. Write JSON lines (write_jsonl)."
+            )
+        writer.writerow(entry)
+    write_text(buffer.getvalue(), path)
+
+
+@contextmanager
+def _long_fields(text: str) -> Iterator[None]:
+    """Let the csv module read fields as long as the text; its limit is the process'."""
+    with _FIELD_LIMIT:
+        before = csv.field_size_limit(max(len(text), csv.field_size_limit()))
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)
 
 
 def _find_table(path: Path) -> Path:
     if not path.is_dir():
         return path
-    found = sorted(p for p in path.iterdir() if p.suffix.lower() in _ENDINGS)
+    # macOS puts ._train.csv beside train.csv on disks that are not its own.
+    found = sorted(
+        p
+        for p in path.iterdir()
+        if p.suffix.lower() in _ENDINGS and not p.name.startswith(".")
+    )
     if len(found) != 1:
         names = ", ".join(p.name for p in found) or "none"
         raise ValueError(
@@ -109,17 +184,48 @@ def _find_table(path: Path) -> Path:
     return found[0]
 
 
+def _find_form(
+    path: Path, text: str, delimiter: str | None, needed: dict[str, str]
+) -> _Form:
+    """Return how a table is written: as its first line has the columns needed."""
+    usual = "\t" if path.suffix.lower() == ".tsv" else ","
+    delimiters = [delimiter] if delimiter else [usual, *_DELIMITERS]
+    forms = [_form_with(text, each) for each in delimiters]
+    fits = (form for form in forms if set(needed.values()) <= set(form.columns))
+    return next(fits, forms[0])
+
+
+def _form_with(text: str, delimiter: str) -> _Form:
+    try:
+        columns = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    except (StopIteration, csv.Error):
+        columns = []
+    has_blanks = any(name.startswith(" ") for name in columns[1:])
+    return _Form(delimiter, has_blanks, [name.strip() for name in columns])
+
+
 def _check_columns(path: Path, columns: list[str], needed: dict[str, str]) -> None:
-    if len(set(columns)) < len(columns):
+    named = [name for name in columns if name]
+    if len(set(named)) < len(named):
         raise ValueError(
             f"{path}, line 1: expected every column once, received "
             f"{', '.join(columns)}."
         )
     for argument, name in needed.items():
         if name not in columns:
+            advice = missing_key_advice(name, argument, columns)
             raise ValueError(
                 f"{path}, line 1: expected a column {name!r}, received "
-                f"{', '.join(columns) or 'none'}. Are there commas (in a .tsv tabs) "
-                f"between columns? Rename it, or pass the name it has as {argument} to "
-                "read_table."
+                f"{', '.join(columns) or 'none'}. Are there commas, semicolons or tabs "
+                f"between columns? {advice}"
             )
+
+
+def _to_entry(form: _Form, cells: list[str]) -> dict[str, str]:
+    if len(cells) != len(form.columns):
+        raise ValueError(
+            f"expected {len(form.columns)} columns, received "
+            f"{'more' if len(cells) > len(form.columns) else 'fewer'}. Put quotes "
+            f"around texts with {form.delimiter!r} in them."
+        )
+    return dict(zip(form.columns, cells))

@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.datasets.rows import ImageFinder, OnBad, Problems, Row, Rows, check_text
-from keras_pg2.files.json_files import read_json
+from keras_pg2.datasets.checks import OnBad, Problems, as_integer, check_text
+from keras_pg2.datasets.image_finder import ImageFinder
+from keras_pg2.datasets.rows import Row, Rows
+from keras_pg2.datasets.text_files import read_json_object
 
 PROMPT = "answer en {question}"
 
@@ -83,7 +85,7 @@ def read_vqav2(
     """
     path = Path(questions).expanduser()
     problems = Problems(on_bad)
-    content = read_json(path)
+    content = read_json_object(path)
     entries = _list(content, "questions", path)
     if image_name is None:
         subtype = str(content.get("data_subtype") or "")
@@ -91,7 +93,8 @@ def read_vqav2(
             raise ValueError(
                 f"{path}: expected 'data_subtype', by which COCO names its pictures, "
                 "received none. Pass image_name, as "
-                "'COCO_train2014_{image_id:012d}.jpg'."
+                "'COCO_train2014_{image_id:012d}.jpg', or for the command line add it "
+                'to the file, as "train2014".'
             )
         # The pictures of test-dev are those of the test split.
         image_name = f"COCO_{subtype.replace('test-dev', 'test')}" + (
@@ -100,7 +103,9 @@ def read_vqav2(
     answers: dict[int | str, Mapping[str, Any]] | None = None
     if annotations is not None:
         path_of_answers = Path(annotations).expanduser()
-        listed = _list(read_json(path_of_answers), "annotations", path_of_answers)
+        listed = _list(
+            read_json_object(path_of_answers), "annotations", path_of_answers
+        )
         answers = {}
         for index, entry in enumerate(listed):
             with problems.of(f"{path_of_answers}, annotation {index}"):
@@ -109,7 +114,7 @@ def read_vqav2(
     def answers_of(entry: Mapping[str, Any]) -> tuple[Any, str]:
         if answers is None:
             return [], "other"
-        found = answers.get(entry["question_id"])
+        found = answers.get(_id(entry, "question_id", {}))
         if found is None:
             raise ValueError("expected an annotation of the question, received none.")
         given = found.get("answers")
@@ -142,7 +147,7 @@ def read_textvqa(
         FileNotFoundError, PermissionError, ValueError: as `read_vqav2`.
     """
     path = Path(path).expanduser()
-    entries = _list(read_json(path), "data", path)
+    entries = _list(read_json_object(path), "data", path)
 
     def answers_of(entry: Mapping[str, Any]) -> tuple[Any, str]:
         return entry.get("answers", []), "other"
@@ -151,7 +156,12 @@ def read_textvqa(
 
 
 def question_rows(
-    file: VqaFile, *, prompt: str = PROMPT, seed: int = 0, epoch: int = 0
+    file: VqaFile,
+    *,
+    prompt: str = PROMPT,
+    seed: int = 0,
+    epoch: int = 0,
+    on_bad: OnBad = "raise",
 ) -> Rows:
     """Training rows, one per question, with one of its answers.
 
@@ -160,23 +170,31 @@ def question_rows(
         prompt: the prompt, with "{question}" in it.
         seed: of the order of the answers.
         epoch: another epoch has another answer, until all had their turn.
+        on_bad: "skip" leaves questions without an answer out and lists them in
+            `skipped` of the result.
 
     Raises:
         ValueError: when the prompt has no "{question}", or a question no answer.
     """
-    rows = []
+    problems = Problems(on_bad)
+    rows, sources = [], []
     for position, question in enumerate(file.questions):
         answers = [answer for answer in question.answers if answer.strip()]
-        if not answers:
-            raise ValueError(
-                f"Question {question.id!r}: expected an answer to train on, received "
-                f"{list(question.answers)}. Take a split that has answers."
-            )
-        cycle, index = divmod(epoch, len(answers))
-        order = np.random.default_rng([seed, position, cycle]).permutation(len(answers))
-        row = _asked(question, prompt)
-        rows.append({**row, "responses": answers[order[index]]})
-    return Rows(rows, file.skipped)
+        row, source = _asked(question, prompt), f"Question {question.id!r}"
+        with problems.of(source):
+            if not answers:
+                raise ValueError(
+                    f"expected an answer to train on, received "
+                    f"{list(question.answers)}. Take a split that has answers."
+                )
+            cycle, index = divmod(epoch, len(answers))
+            rng = np.random.default_rng([seed, position, cycle])
+            order = rng.permutation(len(answers))
+            rows.append({**row, "responses": answers[order[index]]})
+            sources.append(source)
+    if file.questions:
+        problems.check_some_left(len(rows), "Questions")
+    return Rows(rows, [*file.skipped, *problems.messages], sources)
 
 
 def asked_rows(file: VqaFile, prompt: str = PROMPT) -> list[Row]:
@@ -243,7 +261,7 @@ def _list(content: Mapping[str, Any], key: str, path: Path) -> list[Any]:
 
 
 def _id(entry: object, key: str, seen: Mapping[int | str, object]) -> int | str:
-    value = entry.get(key) if isinstance(entry, dict) else None
+    value = as_integer(entry.get(key)) if isinstance(entry, dict) else None
     if not isinstance(value, int | str) or isinstance(value, bool):
         raise ValueError(
             f"expected {key!r} as a number or text, received {value!r:.60}."

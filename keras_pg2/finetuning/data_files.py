@@ -7,63 +7,122 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import numpy as np
 
-from keras_pg2.datasets.coco import read_coco
-from keras_pg2.datasets.detection_rows import (
-    EncodeMask,
-    detection_rows,
-    segmentation_rows,
-)
+from keras_pg2.datasets.checks import OnBad
+from keras_pg2.datasets.coco import CocoFile, read_coco
+from keras_pg2.datasets.detection_rows import EncodeMask, annotation_rows
 from keras_pg2.datasets.jsonl import read_jsonl
-from keras_pg2.datasets.rows import OnBad, Row, Rows, choose_rows, paths_of
+from keras_pg2.datasets.labelme import labelme_files, read_labelme
+from keras_pg2.datasets.rows import Row, Rows, paths_of
 from keras_pg2.datasets.tables import read_table
+from keras_pg2.datasets.text_files import read_json_object, to_utf8
 from keras_pg2.datasets.vqa import PROMPT, question_rows, read_textvqa, read_vqav2
-from keras_pg2.files.json_files import read_json
+from keras_pg2.datasets.yolo import Split, find_data_yaml, read_yolo
+from keras_pg2.recipes import Recipe
 
 FORMATS: Mapping[str, str] = {
-    "jsonl": "JSON lines of image, prefix, suffix",
+    "jsonl": "JSON lines of image, prefix, suffix, or a JSON list of them",
     "table": "CSV or TSV with columns image, prefix, suffix",
     "coco": "COCO instances as boxes",
     "coco-masks": "COCO instances as boxes and masks",
+    "yolo": "a YOLO folder with data.yaml, as boxes",
+    "yolo-masks": "a YOLO folder of polygons, as boxes and masks",
+    "labelme": "a folder of LabelMe files, as boxes",
+    "labelme-masks": "a folder of LabelMe files, as boxes and masks",
     "vqav2": "questions of VQAv2 and OK-VQA, with a file of annotations",
     "textvqa": "TextVQA",
 }
 """Kinds of data files."""
 
-_BY_ENDING = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "table", ".tsv": "table"}
-_BY_KEY = {"annotations": "coco", "questions": "vqav2", "data": "textvqa"}
+_BY_ENDING = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "table",
+    ".tsv": "table",
+    ".yaml": "yolo",
+    ".yml": "yolo",
+}
+_BY_KEY = {
+    "annotations": "coco",
+    "questions": "vqav2",
+    "data": "textvqa",
+    "shapes": "labelme",
+}
+_MASKS = "-masks"
+_ABSENT_SHARE = 0.5
+_OPTIONS_OF = {
+    "prompt": ("jsonl", "table", "vqav2", "textvqa"),
+    "annotations": ("vqav2",),
+    "image_key": ("jsonl", "table"),
+    "prompt_key": ("jsonl", "table"),
+    "response_key": ("jsonl", "table"),
+    "encoding": ("table",),
+    "max_overhang": ("coco", "coco-masks"),
+    "absent_share": (
+        "coco",
+        "coco-masks",
+        "yolo",
+        "yolo-masks",
+        "labelme",
+        "labelme-masks",
+    ),
+}
+"""The formats that an option is for."""
 
 
 def find_format(path: Path) -> str:
-    """The kind of a data file, by its ending, and what is in a .json file.
+    """The kind of a data file, by its ending, and what is in a .json file or a folder.
 
     Raises:
         FileNotFoundError: when there is no such file.
         ValueError: when it is of no known kind.
     """
     if path.is_dir():
-        return "table"
+        return _find_format_of_folder(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"Expected a data file, but there is no {str(path)!r}. Check its path."
         )
     found = _BY_ENDING.get(path.suffix.lower())
     if found is None and path.suffix.lower() == ".json":
-        content = read_json(path)
+        if to_utf8(path.read_bytes(), path).lstrip()[:1] == b"[":
+            return "jsonl"
+        content = read_json_object(path)
         # COCO's files have "images" too, those of VQAv2's answers have not.
         is_coco = "images" in content and "annotations" in content
-        keys = ("annotations",) if is_coco else ("questions", "data")
+        keys = ("annotations",) if is_coco else ("questions", "data", "shapes")
         found = next((_BY_KEY[key] for key in keys if key in content), None)
     if found is None:
         raise ValueError(
             f"Expected a data file that tells what it is ({', '.join(_BY_ENDING)}, or "
-            f"a .json of COCO, VQAv2 or TextVQA), received {str(path)!r}. Pass its "
-            f"format: {', '.join(FORMATS)}."
+            "a .json of rows, COCO, LabelMe, VQAv2 or TextVQA), received "
+            f"{str(path)!r}. Pass its format (--format): {', '.join(FORMATS)}."
         )
     return found
+
+
+def _find_format_of_folder(folder: Path) -> str:
+    """YOLO's has a data.yaml, LabelMe's a JSON file of shapes; others have a table."""
+    try:
+        if find_data_yaml(folder).suffix:
+            return "yolo"
+    except FileNotFoundError:
+        pass
+    has_table = any(folder.glob("*.[ct]sv"))
+    files = [] if has_table else labelme_files(folder)
+    if files and "shapes" in read_json_object(files[0]):
+        return "labelme"
+    others = [p.name for p in sorted(folder.glob("*.json*")) if p.name[:2] != "._"]
+    if others and not has_table:
+        raise ValueError(
+            f"Expected a folder of YOLO or LabelMe or with one table, received "
+            f"{str(folder)!r} with {', '.join(others[:5])}. Pass the path of the file."
+        )
+    return "table"
 
 
 def read_rows(
@@ -72,29 +131,53 @@ def read_rows(
     *,
     format: str | None = None,
     prompt: str | None = None,
+    recipe: Recipe | None = None,
     annotations: str | Path | None = None,
+    image_key: str | None = None,
+    prompt_key: str | None = None,
+    response_key: str | None = None,
+    encoding: str | None = None,
     encode_mask: Callable[[], EncodeMask] | None = None,
+    absent_share: float | None = None,
+    max_overhang: float | None = None,
+    split: Split = "train",
     on_bad: OnBad = "raise",
     seed: int = 0,
 ) -> Rows:
-    """Reads and checks a whole data file.
+    """Reads and checks a whole data file or folder.
 
     Args:
-        path: the file.
+        path: the file or folder.
         image_folder: what the paths of pictures are relative to; None for the folder
             of the file.
         format: one of `FORMATS`; None finds it out.
-        prompt: for rows that have none of their own, and for questions, where it has
-            "{question}" in it.
+        prompt: for rows that have none of their own, with keys of the row in braces,
+            and for questions, where it has "{question}" in it.
+        recipe: has the prompt and the share of labels that are not in a picture,
+            where these are not given; None for the defaults.
         annotations: the file of answers of VQAv2; None for the one that is named like
             the questions.
-        encode_mask: makes the encoder of masks, for "coco-masks".
+        image_key: the key or column of pictures; None for "image".
+        prompt_key: the key or column of prompts; None for "prefix".
+        response_key: the key or column of answers; None for "suffix".
+        encoding: of a table; None for UTF-8.
+        encode_mask: makes the encoder of masks, for the formats of masks.
+        absent_share: how often labels are asked for that are not in a picture, as in
+            `detection_rows`; None for half of the prompts, or for none by a recipe of
+            referring expressions, whose things are always there.
+        max_overhang: most pixels of a COCO box beyond its picture, as in `read_coco`.
+        split: which part of a YOLO data set.
         on_bad: "skip" leaves entries that cannot be used out and counts them.
-        seed: of the order of things in answers, and of the answer among ten.
+        seed: of the order of things in answers, of labels that are not there, and of
+            the answer among ten.
+
+    Returns:
+        The rows. `skipped` says what was left out, `notes` what else was decided.
 
     Raises:
         FileNotFoundError, PermissionError: when a file or picture is not there.
-        ValueError: for a file or entry that cannot be used; names file and line.
+        ValueError: for a file or entry that cannot be used, naming file and line; for
+            an option that the format has no use for.
     """
     path = Path(path).expanduser()
     format = find_format(path) if format is None else format
@@ -104,44 +187,100 @@ def read_rows(
         )
     if not path.exists():
         raise FileNotFoundError(f"Expected a data file, but there is no {str(path)!r}.")
+    given = locals()
+    for name, formats in _OPTIONS_OF.items():
+        if given[name] is not None and format not in formats:
+            raise ValueError(
+                f"Expected {name} (--{name.replace('_', '-')}) with data of "
+                f"{', '.join(formats)}, received it with {path}, which is {format}. "
+                "Leave it out."
+            )
     folder = path.parent if image_folder is None else Path(image_folder).expanduser()
     if format in ("jsonl", "table"):
-        own = None if prompt is None or _has_prompts(path, format) else prompt
+        ending = "key" if format == "jsonl" else "column"
+        names = {"image": image_key, "prompt": prompt_key, "response": response_key}
+        keys: dict[str, Any] = {f"{k}_{ending}": v for k, v in names.items() if v}
+        keys |= {} if encoding is None else {"encoding": encoding}
         read = read_jsonl if format == "jsonl" else read_table
-        return read(path, image_folder, prompt=own, on_bad=on_bad)
-    if format in ("vqav2", "textvqa"):
+        own = _prompt_of(recipe) if prompt is None else prompt
+        rows = read(path, image_folder, default_prompt=own, on_bad=on_bad, **keys)
+    elif format in ("vqav2", "textvqa"):
         if format == "textvqa":
             file = read_textvqa(path, folder, on_bad=on_bad)
         else:
             answers = _answers_of(path) if annotations is None else annotations
             file = read_vqav2(path, answers, folder, on_bad=on_bad)
-        asked = prompt if prompt and "{question}" in prompt else PROMPT
-        return question_rows(file, prompt=asked, seed=seed)
-    coco = read_coco(path, on_bad)
-    if format == "coco":
-        made = detection_rows(coco, folder, seed=seed)
+        if prompt is None:
+            by_recipe = _prompt_of(recipe) or ""
+            prompt = by_recipe if _fields(by_recipe) == ["question"] else PROMPT
+        rows = question_rows(file, prompt=prompt, seed=seed, on_bad=on_bad)
     else:
-        if encode_mask is None:
-            raise ValueError("Expected encode_mask together with the format coco-masks")
-        made = segmentation_rows(coco, folder, encode_mask(), seed=seed)
-    rows = list(made)
-    if not rows:
-        raise ValueError(f"{path}: expected annotated pictures, received none.")
-    return Rows(rows, coco.skipped)
+        encode = None
+        if format.endswith(_MASKS):
+            if encode_mask is None:
+                raise ValueError(f"Expected encode_mask with the format {format}.")
+            encode = encode_mask()
+        rows = annotation_rows(
+            _read_annotations(path, image_folder, format, max_overhang, split, on_bad),
+            folder,
+            encode,
+            absent_share=_absent_share(recipe, absent_share),
+            seed=seed,
+            on_bad=on_bad,
+        )
+    return _with_note_on_nothing(rows)
 
 
-def _has_prompts(path: Path, format: str) -> bool:
-    """Whether rows bring prompts of their own; tells by the first line."""
-    if path.is_dir():
-        return True
-    with path.open("rb") as file:
-        first = next((line for line in file if line.strip()), b"")
-    if format == "table":
-        return b"prefix" in first
-    try:
-        return "prefix" in json.loads(first.decode("utf-8-sig"))
-    except (ValueError, TypeError):
-        return True  # The reader says what is wrong with it.
+def _read_annotations(
+    path: Path,
+    image_folder: str | Path | None,
+    format: str,
+    max_overhang: float | None,
+    split: Split,
+    on_bad: OnBad,
+) -> CocoFile:
+    """Return what is in pictures; arguments as in `read_rows`."""
+    has_masks = format.endswith(_MASKS)
+    kind = format.removesuffix(_MASKS)
+    if kind == "coco":
+        # Masks are checked where they are used.
+        return read_coco(path, on_bad, with_masks=False, max_overhang=max_overhang)
+    if kind == "labelme":
+        return read_labelme(path, image_folder, with_masks=has_masks, on_bad=on_bad)
+    return read_yolo(
+        path, image_folder, split=split, with_masks=has_masks, on_bad=on_bad
+    )
+
+
+def _prompt_of(recipe: Recipe | None) -> str | None:
+    """Return a recipe's prompt if fields of rows can be filled in."""
+    if recipe is None or recipe.prompt == "{prompt}":
+        return None
+    return recipe.prompt if all(map(str.isidentifier, _fields(recipe.prompt))) else None
+
+
+def _fields(prompt: str) -> list[str]:
+    """Return the names in braces of a recipe's prompt."""
+    return [name for _, name, _, _ in Formatter().parse(prompt) if name is not None]
+
+
+def _absent_share(recipe: Recipe | None, chosen: float | None) -> float:
+    if chosen is not None:
+        return chosen
+    refers = recipe is not None and recipe.prompt == "{expression}"
+    return 0.0 if refers else _ABSENT_SHARE
+
+
+def _with_note_on_nothing(rows: Rows) -> Rows:
+    """Tell how many rows say that what is asked for is not there."""
+    count = sum(not row["responses"] for row in rows)
+    if not count:
+        return rows
+    note = (
+        "Rows with an empty answer, as what they ask for is not in the picture: "
+        f"{count} of {len(rows)}."
+    )
+    return Rows(rows, rows.skipped, rows.sources, [*rows.notes, note])
 
 
 def _answers_of(path: Path) -> Path:
@@ -151,38 +290,9 @@ def _answers_of(path: Path) -> Path:
     if name == path.name or not found.is_file():
         raise FileNotFoundError(
             f"Expected the answers to {path} beside it, as {found.name}, which is not "
-            "there. Pass the file of annotations."
+            "there. Pass the file of annotations (--annotations)."
         )
     return found
-
-
-def split_rows(rows: Rows, share: float, seed: int = 0) -> tuple[Rows, Rows]:
-    """Training rows, and evaluation rows of other pictures.
-
-    Args:
-        rows: all rows.
-        share: of the pictures that are for evaluation, above 0 and below 1; at least
-            one on both sides.
-        seed: of the choice.
-
-    Raises:
-        ValueError: for a share out of range, or fewer than two pictures.
-    """
-    if not 0 < share < 1:
-        raise ValueError(f"Expected a share above 0 and below 1, received {share}.")
-    names = [str(paths_of(row)[0]) for row in rows]
-    pictures = list(dict.fromkeys(names))
-    if len(pictures) < 2:
-        raise ValueError(
-            f"Expected at least two pictures to split, received {len(pictures)}. Pass "
-            "evaluation rows of their own."
-        )
-    count = min(max(1, round(share * len(pictures))), len(pictures) - 1)
-    order = np.random.default_rng(seed).permutation(len(pictures))
-    chosen = {pictures[i] for i in order[:count]}
-    kept = [i for i, name in enumerate(names) if name not in chosen]
-    split = [i for i, name in enumerate(names) if name in chosen]
-    return choose_rows(rows, kept, rows.skipped), choose_rows(rows, split)
 
 
 def fingerprint(rows: Sequence[Row]) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from keras_pg2.datasets.jsonl import read_jsonl
+from keras_pg2.datasets.jsonl import read_jsonl, write_jsonl
 from keras_pg2.datasets.rows import Rows, check_pictures, columns
-from keras_pg2.datasets.tables import read_table
+from keras_pg2.datasets.tables import read_table, write_table
 from keras_pg2.preprocessing.examples import normalize_examples
 from tests.support.row_files import write_pictures
 
@@ -79,9 +82,10 @@ BAD_LINES = [
     (line(prefix=...), ValueError, "'prefix'.*prompt_key"),
     (line(suffix=""), ValueError, "a text under 'suffix', received ''"),
     (line(suffix=" \n"), ValueError, "a text under 'suffix'"),
-    (line(suffix=3), ValueError, "'suffix' as text, received int 3"),
+    (line(suffix=True), ValueError, "'suffix' as text, received bool True"),
     (line(suffix=None), ValueError, "received NoneType"),
-    (line(suffix=["a"]), ValueError, "received list"),
+    (line(suffix=["a", "b"]), ValueError, "a list of 2. Write a row for each answer"),
+    (line(suffix=float("nan")), ValueError, "'suffix' as text, received float nan"),
     (line(prefix=1.5), ValueError, "'prefix' as text, received float"),
     (line(prefix="<image>caption"), ValueError, "without '<image>'"),
     (line(suffix="a \ud800"), ValueError, "half a character.*index 2"),
@@ -117,6 +121,84 @@ def test_bad_lines_are_named_or_skipped(folder, bad, error, message):
     assert rows.num_skipped == 1
     assert f"{path}, line 3: " in rows.skipped[0]
     normalize_examples(columns(rows))
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("3", "3"),
+        ("-7", "-7"),
+        ("3.20", "3.20"),
+        ("1e3", "1E+3"),
+        ('{"total": 3.2, "näher": [1, null]}', '{"total": 3.2, "näher": [1, null]}'),
+    ],
+)
+def test_numbers_and_objects_as_answers(folder, written, expected):
+    path = write(folder, f'{{"image": "0.png", "prefix": "ocr", "suffix": {written}}}')
+    assert [row["responses"] for row in read_jsonl(path)] == [expected]
+
+
+def test_a_list_of_rows_in_one_file(folder):
+    entries = [json.loads(line()), {**json.loads(line()), "image": "1.png"}]
+    path = write(folder, json.dumps(entries, indent=1), name="rows.json")
+    rows = read_jsonl(path)
+    assert [row["images"][-5:] for row in rows] == ["0.png", "1.png"]
+    assert rows.sources[1] == f"{path}, entry 1"
+    path = write(folder, json.dumps([entries[0], 7]), name="rows.json")
+    with pytest.raises(ValueError, match=r"rows.json, entry 1: .*received int 7"):
+        read_jsonl(path)
+
+
+def test_lines_in_utf16(folder):
+    path = folder / "train.jsonl"
+    text = line(suffix="zwölf") + "\r\n" + line(image="1.png")
+    path.write_bytes(text.encode("utf-16"))
+    assert [row["responses"] for row in read_jsonl(path)] == ["zwölf", "a cat"]
+    path.write_bytes(b"\xff\xfe\x00\xd8")  # Half a character of UTF-16.
+    with pytest.raises(ValueError, match="expected UTF-16"):
+        read_jsonl(path)
+
+
+def test_prompts_of_rows_that_have_none(folder):
+    """Missing, null and blank ones are filled in; the others stay."""
+    path = write(
+        folder,
+        line(prefix=..., question="how {many}?"),
+        line(prefix=None, question="where"),
+        line(prefix=" ", question=7),
+        line(prefix="ocr {question}"),
+    )
+    rows = read_jsonl(path, default_prompt="answer en {question} {{x}}")
+    assert [row["prompts"] for row in rows] == [
+        "answer en how {many}? {x}",
+        "answer en where {x}",
+        "answer en 7 {x}",
+        "ocr {question}",
+    ]
+    rows = read_jsonl(path, default_prompt="caption en")
+    assert [row["prompts"] for row in rows] == ["caption en"] * 3 + ["ocr {question}"]
+    for prompt in ("answer en {answer}", "{}", "{question!r}", "{question:>9}"):
+        with pytest.raises(ValueError, match=r"line 1: expected fields of the row"):
+            read_jsonl(path, default_prompt=prompt)
+    with pytest.raises(ValueError, match=r"names of fields in braces.*\{\{ and \}\}"):
+        read_jsonl(path, prompt="answer {")
+    with pytest.raises(ValueError, match=r"line 1: .*a prompt for what has none"):
+        read_jsonl(path)
+    table = "image,suffix,question,prefix_id\n0.png,a,why?,4\n"
+    path = write(folder, table, name="t.csv")
+    [row] = read_table(path, default_prompt="answer en {question}")
+    assert row["prompts"] == "answer en why?"
+
+
+@pytest.mark.parametrize("prefix", ["detect cat ; dog", "segment cat", "detect"])
+def test_nothing_may_be_the_answer_to_detect(folder, prefix):
+    path = write(folder, line(prefix=prefix, suffix=""))
+    assert [row["responses"] for row in read_jsonl(path)] == [""]
+    path = write(folder, f"image,prefix,suffix\n0.png,{prefix},\n", name="t.csv")
+    assert [row["responses"] for row in read_table(path)] == [""]
+    for other in ("caption en", "detector"):
+        with pytest.raises(ValueError, match="a text under 'suffix'"):
+            read_jsonl(write(folder, line(prefix=other, suffix="")))
 
 
 def test_files_without_a_row(folder):
@@ -186,6 +268,86 @@ def test_bad_tables(folder, text, error, message):
     with pytest.raises(error, match=message) as raised:
         read_table(path)
     assert str(path) in str(raised.value)
+
+
+ROW = {"prompts": "caption en", "responses": "zwölf; 3"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'image;prefix;suffix\r\n0.png;caption en;"zwölf; 3"\r\n;;\r\n'.encode(),
+        'image\tprefix\tsuffix\r\n0.png\tcaption en\t"zwölf; 3"\r\n'.encode("utf-16"),
+        'image, prefix, suffix\n0.png, caption en, "zwölf; 3"\n'.encode(),
+        "sep=|\r\nimage|prefix|suffix\r\n0.png|caption en|zwölf; 3\r\n".encode(),
+        "image,prefix,suffix,,\n0.png,caption en,zwölf; 3,,\n".encode(),
+    ],
+    ids=["semicolons", "utf-16", "blanks", "sep", "trailing"],
+)
+def test_tables_of_spreadsheets(folder, content):
+    (folder / "t.csv").write_bytes(content)
+    (folder / "._t.csv").write_bytes(b"\x00\x05\x16\x07")
+    [row] = read_table(folder)
+    assert row == {"images": str(folder / "0.png"), **ROW}
+
+
+def test_tables_in_other_encodings_and_with_long_fields(folder):
+    path = folder / "t.csv"
+    path.write_bytes((HEADER + "0.png,caption en,zwölf; 3\n").encode("cp1252"))
+    with pytest.raises(ValueError, match=r"Excel: .*--encoding cp1252"):
+        read_table(path)
+    [row] = read_table(path, encoding="cp1252")
+    assert row["responses"] == ROW["responses"]
+    with pytest.raises(ValueError, match="an encoding that Python knows"):
+        read_table(path, encoding="cp1253x")
+    limit = csv.field_size_limit()
+    path.write_text(HEADER + f"0.png,ocr,{'a' * 200_000}\n")
+    [row] = read_table(path)
+    assert len(row["responses"]) == 200_000
+    assert csv.field_size_limit() == limit
+
+
+def test_near_names_of_columns_and_keys(folder):
+    path = write(folder, "Image,prefix,suffix\n0.png,a,b\n", name="t.csv")
+    with pytest.raises(ValueError, match=r"mean 'Image'\?.*image_column \(--image-key"):
+        read_table(path)
+    path = write(folder, line(suffix=..., sufix="a"))
+    with pytest.raises(ValueError, match=r"mean 'sufix'\?.*key \(--response-key\)"):
+        read_jsonl(path)
+
+
+TEXTS = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\ufeff"),
+    min_size=1,
+    max_size=12,
+).filter(str.strip)
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_what_is_written_is_read(tmp_path_factory, texts):
+    folder = tmp_path_factory.getbasetemp() / "written"
+    if not folder.exists():
+        folder.mkdir()
+        write_pictures(folder)
+    rows = [
+        {"images": str(folder / "0.png"), "prompts": prompt, "responses": response}
+        for prompt, response in texts
+    ]
+    write_jsonl(rows, folder / "rows.jsonl")
+    assert list(read_jsonl(folder / "rows.jsonl")) == rows
+    for name in ("rows.csv", "rows.tsv"):
+        write_table(rows, folder / name)
+        assert list(read_table(folder / name)) == rows
+
+
+def test_rows_of_several_pictures_are_no_table(folder):
+    paths = [str(folder / "0.png"), str(folder / "1.png")]
+    rows = [{"images": paths, "prompts": "ocr", "responses": "a"}]
+    write_jsonl(rows, folder / "rows.jsonl")
+    assert list(read_jsonl(folder / "rows.jsonl")) == rows
+    with pytest.raises(ValueError, match=r"one picture a row.*write_jsonl"):
+        write_table(rows, folder / "rows.csv")
 
 
 def test_bad_lines_of_a_table_can_be_skipped(folder):

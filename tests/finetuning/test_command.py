@@ -264,3 +264,34 @@ def test_answers_that_are_cut_are_told(fails, data):
     arguments = ["--data", path, "--text-length", "8", "--batch-size", "4"]
     with pytest.warns(UserWarning, match="3 longer ones, whose answers will be cut"):
         fails([*arguments[:-1], "3", "--accumulate", "99"], "one update")
+
+
+def test_what_is_left_out_and_decided_is_told(fails, data):
+    """COCO with a picture that is not there, one without objects, and an overhang."""
+    sizes = {"000": (40, 30), "001": (40, 30), "gone": (8, 8)}
+    content = {
+        "images": [
+            {"id": i, "file_name": f"{name}.png", "width": w, "height": h}
+            for i, (name, (w, h)) in enumerate(sizes.items())
+        ],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog; cow"}],
+        "annotations": [
+            {"id": 1, "image_id": 0, "category_id": 1, "bbox": [-3, 0, 20, 10]}
+        ],
+    }
+    path = data / "coco.json"
+    path.write_text(json.dumps(content))
+    arguments = ["--data", path, "--image-folder", data / "pictures"]
+    fails(arguments, "image 2: Expected an image file", "gone.png", "--skip-bad")
+    arguments += ["--skip-bad", "--batch-size", "50"]
+    fails(
+        arguments,
+        "received 2 rows",
+        f"Skipped: {path}: image 2: Expected an image file",
+        "Rows to train on: Boxes cut at the border of their picture: 1, by up to 3",
+        "Rows to train on: Rows with an empty answer",
+    )
+    fails([*arguments, "--absent-share", "0"], "received 1 rows", "without a row: 1.")
+    fails([*arguments, "--max-overhang", "1"], "2 were skipped", "annotation 1: ")
+    fails([*arguments, "--prompt", "caption en"], "--prompt", "which is coco")
+    fails([*arguments, "--encoding", "cp1252"], "--encoding", "which is coco")

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_pg2 import recipes
 from keras_pg2.datasets.rows import Rows
-from keras_pg2.finetuning import read_rows, split_rows
+from keras_pg2.finetuning import read_rows
 from keras_pg2.finetuning.data_files import find_format, fingerprint
 
 
@@ -80,6 +81,130 @@ def test_rows_without_prompts_take_the_given_one(folder: Path):
     assert row["prompts"] == "ocr"
 
 
+def test_only_rows_without_a_prompt_take_the_given_one(folder: Path):
+    """Whichever comes first, and by a recipe too."""
+    own = {"image": "a.png", "suffix": "a cat", "prefix": "ocr"}
+    none = {"image": "b.png", "suffix": "2", "question": "how many?"}
+    for lines in ([own, none], [none, own]):
+        path = write(folder / "rows.jsonl", "\n".join(map(json.dumps, lines)))
+        expected = {"a.png": "ocr", "b.png": "answer en how many?"}
+        for options in (
+            {"prompt": "answer en {question}"},
+            {"recipe": recipes.get("vqav2")},
+        ):
+            rows = read_rows(path, **options)
+            got = {Path(row["images"]).name: row["prompts"] for row in rows}
+            assert got == expected
+        with pytest.raises(ValueError, match=r"expected fields of the row.*'query'"):
+            read_rows(path, prompt="answer en {query}")
+        with pytest.raises(ValueError, match=r"the key 'prefix'.*\(--prompt\)"):
+            read_rows(path)
+    table = write(folder / "t.csv", "image,prefix_id,suffix\na.png,3,x\n")
+    assert read_rows(table, prompt="caption en")[0]["prompts"] == "caption en"
+
+
+def test_keys_by_other_names(folder: Path):
+    path = write(folder / "rows.jsonl", {"file": "a.png", "ask": "ocr", "say": 7})
+    names = {"image_key": "file", "prompt_key": "ask", "response_key": "say"}
+    [row] = read_rows(path, **names)
+    assert (row["prompts"], row["responses"]) == ("ocr", "7")
+    table = write(folder / "t.csv", "file;ask;say\na.png;ocr;7\n")
+    assert list(read_rows(table, **names)) == [row]
+
+
+def test_options_that_a_format_has_no_use_for(folder: Path):
+    coco = write(folder / "coco.json", COCO)
+    line = {"image": "a.png", "prefix": "ocr", "suffix": "a"}
+    jsonl = write(folder / "rows.jsonl", line)
+    for path, options in (
+        (coco, {"prompt": "caption en"}),
+        (coco, {"image_key": "file"}),
+        (jsonl, {"annotations": "a.json"}),
+        (jsonl, {"encoding": "cp1252"}),
+        (jsonl, {"absent_share": 0.5}),
+        (jsonl, {"max_overhang": 3}),
+    ):
+        option = "--" + next(iter(options)).replace("_", "-")
+        with pytest.raises(ValueError, match=f"{option}.*{path.name}, which is"):
+            read_rows(path, **options)
+    questions = write(folder / "v2_OpenEnded_train_questions.json", QUESTIONS)
+    write(folder / "v2_train_annotations.json", ANSWERS)
+    (folder / "a.png").rename(folder / "COCO_train2014_000000000009.jpg")
+    with pytest.raises(ValueError, match=r"a prompt with \{question\} in it"):
+        read_rows(questions, prompt="answer en")
+    # A recipe of captions says nothing of questions.
+    [row] = read_rows(questions, recipe=recipes.get("cococap"))
+    assert row["prompts"] == "answer en what?"
+
+
+def test_how_often_labels_are_asked_for_that_are_not_there(folder: Path):
+    content = {**COCO, "categories": [{"id": i, "name": f"{i}"} for i in (1, 2)]}
+    content["images"] = [
+        {"id": i, "file_name": f"{name}.png", "width": 40, "height": 20}
+        for i, name in enumerate("abc")
+    ]
+    content["annotations"] = [
+        {"id": i, "image_id": i, "category_id": i + 1, "bbox": [0, 0, 9, 9]}
+        for i in (0, 1)
+    ]
+    path = write(folder / "coco.json", content)
+    rows = read_rows(path)
+    assert len(rows) == 3
+    assert rows[2]["responses"] == ""
+    assert rows.notes[-1].startswith("Rows with an empty answer")
+    assert rows.notes[-1].endswith(": 1 of 3.")
+    assert len(read_rows(path, absent_share=0)) == 2
+    # What a referring expression names is always there.
+    assert len(read_rows(path, recipe=recipes.get("refcoco_seg"))) == 2
+    every = read_rows(path, absent_share=1)
+    assert [row["prompts"] for row in every[:2]] == ["detect 1 ; 2"] * 2
+
+
+def test_annotations_that_are_skipped_are_counted(folder: Path):
+    content = json.loads(json.dumps(COCO))
+    content["annotations"][0]["segmentation"] = [[1, 2, 3]]
+    content["images"].append(
+        {"id": 2, "file_name": "gone.png", "width": 4, "height": 4}
+    )
+    path = write(folder / "coco.json", content)
+    with pytest.raises(FileNotFoundError, match=r"image 2: .*gone\.png.*--skip-bad"):
+        read_rows(path)
+    rows = read_rows(path, on_bad="skip")
+    # Boxes have no use for polygons, so a bad one is no matter.
+    assert [row["prompts"] for row in rows] == ["detect cat"]
+    assert rows.num_skipped == 1
+    assert rows.sources == (f"{path}: image 1",)
+
+
+def test_questions_without_an_answer_are_skipped(folder: Path):
+    asked = [*QUESTIONS["questions"], {**QUESTIONS["questions"][0], "question_id": 2}]
+    path = write(folder / "v2_questions.json", {**QUESTIONS, "questions": asked})
+    second = {**ANSWERS["annotations"][0], "question_id": 2.0, "answers": []}
+    answers = {"annotations": [*ANSWERS["annotations"], second]}
+    (folder / "v2_annotations.json").write_text(json.dumps(answers), "utf-8-sig")
+    (folder / "a.png").rename(folder / "COCO_train2014_000000000009.jpg")
+    with pytest.raises(ValueError, match="Question 2: expected an answer"):
+        read_rows(path)
+    rows = read_rows(path, on_bad="skip")
+    assert (len(rows), rows.num_skipped) == (1, 1)
+
+
+def test_folders(folder: Path):
+    for name, content in (("x.json", {}), ("_annotations.coco.json", COCO)):
+        path = write(folder / name, content)
+        with pytest.raises(ValueError, match="Pass the path of the file") as error:
+            find_format(folder)
+        assert name in str(error.value)
+        path.unlink()
+    write(folder / "a.json", {"shapes": [], "imagePath": "a.png"})
+    assert find_format(folder) == find_format(folder / "a.json") == "labelme"
+    write(folder / "t.csv", "image\n")
+    assert find_format(folder) == "table"
+    write(folder / "data.yaml", "names: [a]")
+    assert find_format(folder) == find_format(folder / "data.yaml") == "yolo"
+    assert find_format(write(folder / "rows.json", [])) == "jsonl"
+
+
 def test_files_that_tell_nothing(folder: Path):
     with pytest.raises(FileNotFoundError, match=r"missing\.jsonl"):
         read_rows(folder / "missing.jsonl")
@@ -98,21 +223,6 @@ def rows_of(names: list[str], responses: str = "x") -> Rows:
         {"images": n, "prompts": str(i), "responses": responses}
         for i, n in enumerate(names)
     )
-
-
-def test_a_picture_is_on_one_side_of_the_split():
-    rows = rows_of([f"{i % 10}.png" for i in range(40)])
-    train, test = split_rows(rows, 0.2, seed=3)
-    pictures = [{row["images"] for row in part} for part in (train, test)]
-    assert len(pictures[1]) == 2
-    assert not pictures[0] & pictures[1]
-    assert len(train) + len(test) == 40
-    again = split_rows(rows, 0.2, seed=3)
-    assert [list(part) for part in again] == [list(train), list(test)]
-    with pytest.raises(ValueError, match="at least two pictures"):
-        split_rows(rows_of(["a.png", "a.png"]), 0.5)
-    with pytest.raises(ValueError, match="below 1"):
-        split_rows(rows, 1.0)
 
 
 def test_a_fingerprint_is_of_what_rows_say():

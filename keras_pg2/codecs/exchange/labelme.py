@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.exchange.class_ids import fill_scores
@@ -20,6 +20,10 @@ from keras_pg2.codecs.exchange.polygons import box_around, pixel_polygons, raste
 
 VERSION = "5.5.0"
 """Of the format. LabelMe warns at another first number than its own."""
+
+_POLYGON = "polygon"
+_LEAST_POINTS = {"rectangle": 2, _POLYGON: 3, "circle": 2, "mask": 1}
+_MAX_COORDINATE = 2**20
 
 
 def to_labelme(
@@ -82,45 +86,185 @@ def to_labelme(
     }
 
 
-def from_labelme(content: Mapping[str, Any]) -> Detections:
+def from_labelme(content: Mapping[str, Any], with_masks: bool = True) -> Detections:
     """Detections of a LabelMe file's content.
 
     Shapes of one label and one `group_id` are one instance. The box of an instance
-    with a mask is what the mask covers. Coordinates are cut at the picture's border.
+    with a mask is what the mask covers. Coordinates are cut at the picture's border. A
+    shape without a kind is a polygon, as in files of old versions; a circle is a mask.
 
     Args:
         content: what `json.load` gives of the file.
+        with_masks: False gives boxes alone, which takes little memory.
 
     Returns:
-        Masks where there is a polygon or a mask, all False for rectangles.
+        Masks where there is a polygon, a circle or a mask, all False for rectangles.
 
     Raises:
-        ValueError: when the picture's size is missing, or a shape is neither rectangle,
-            polygon nor mask.
+        ValueError: when the picture's size is missing or beyond what Pillow decodes,
+            a shape lacks its label or points, or is a point, a line or another thing
+            without an area.
     """
-    width, height = content.get("imageWidth"), content.get("imageHeight")
-    if not width or not height:
+    width, height = _size(content)
+    shapes = content.get("shapes")
+    if not isinstance(shapes, list):
         raise ValueError(
-            f"Expected imageWidth and imageHeight in a LabelMe file, received {width} "
-            f"and {height}. Fill in the picture's size in pixels."
+            "Expected a list of shapes in a LabelMe file, received "
+            f"{type(shapes).__name__ if 'shapes' in content else 'none'}."
         )
     labels, boxes, masks, scores = [], [], [], []
-    for shapes in _instances(content["shapes"]):
+    for parts in _instances([_Shape.of(shape, i) for i, shape in enumerate(shapes)]):
         mask = np.zeros((height, width), bool)
-        for shape in shapes:
-            mask |= _to_mask(shape, width, height)
-        corners = np.concatenate([np.array(s["points"], float) for s in shapes])
-        labels.append(shapes[0]["label"])
-        masks.append(mask)
+        for part in parts:
+            mask |= part.mask(width, height)
+        corners = np.concatenate([part.points for part in parts])
+        labels.append(parts[0].label)
+        if with_masks:
+            masks.append(mask)
         boxes.append(box_around(mask, corners.clip(0, [width, height])))
-        scores.append(shapes[0].get("score"))
-    has_masks = any(shape["shape_type"] != "rectangle" for shape in content["shapes"])
+        scores.append(parts[0].score)
+    has_masks = with_masks and any(
+        shape.get("shape_type", _POLYGON) != "rectangle" for shape in shapes
+    )
     return Detections(
         labels=tuple(labels),
         boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
         masks=np.stack(masks) if has_masks else None,
         scores=fill_scores(scores),
     )
+
+
+class _Shape(NamedTuple):
+    """A shape of a file, checked.
+
+    Attributes:
+        label: its label.
+        kind: "rectangle", "polygon", "circle" or "mask".
+        points: float64[M, 2] as x, y.
+        group: its number among those of one instance; None alone.
+        score: in [0, 1]; None without one.
+        picture: a PNG in base64, of the kind "mask".
+    """
+
+    label: str
+    kind: str
+    points: np.ndarray
+    group: int | str | None
+    score: float | None
+    picture: object
+
+    @classmethod
+    def of(cls, shape: object, index: int) -> _Shape:
+        """Check a shape.
+
+        Raises:
+            ValueError: if it cannot be an instance.
+        """
+        values = shape if isinstance(shape, Mapping) else {}
+        label, score = values.get("label"), values.get("score")
+        if not isinstance(label, str):
+            raise ValueError(
+                f"Expected a label in shape {index} of a LabelMe file, received "
+                f"{label!r:.60}."
+            )
+        kind = values.get("shape_type", _POLYGON) or _POLYGON
+        least = _LEAST_POINTS.get(kind) if isinstance(kind, str) else None
+        if least is None:
+            raise ValueError(
+                "Expected shapes of the kinds rectangle, polygon, circle and mask, "
+                f"received {kind!r} of the label {label!r}, which has no area. Draw it "
+                "as one of these."
+            )
+        if score is not None and not (
+            isinstance(score, int | float) and 0 <= score <= 1
+        ):
+            raise ValueError(
+                f"Expected a score in [0, 1] in the shape of the label {label!r}, "
+                f"received {score!r:.60}."
+            )
+        try:
+            points = np.array(values.get("points"), np.float64)
+        except (TypeError, ValueError):
+            points = np.zeros(0)
+        if (
+            points.ndim != 2
+            or points.shape[1] != 2
+            or len(points) < least
+            or not np.abs(points).max() < _MAX_COORDINATE
+        ):
+            raise ValueError(
+                f"Expected {least} or more points [x, y] in pixels in the {kind} of "
+                f"the label {label!r}, received {values.get('points')!r:.60}."
+            )
+        if kind == "circle":
+            # A centre and a point of its edge; its corners take their place.
+            radius = np.hypot(*(points[1] - points[0]))
+            points = np.array([points[0] - radius, points[0] + radius])
+        group = values.get("group_id")
+        if not isinstance(group, int | str | None):
+            raise ValueError(
+                f"Expected group_id as a number in the shape of the label {label!r}, "
+                f"received {group!r:.60}."
+            )
+        return cls(label, kind, points, group, score, values.get("mask"))
+
+    def mask(self, width: int, height: int) -> np.ndarray:
+        """Return bool[height, width] of a shape; nothing of a rectangle."""
+        if self.kind == "polygon":
+            return rasterize([self.points], width, height)
+        if self.kind == "circle":
+            picture = Image.new("1", (width, height))
+            corners = self.points.reshape(-1).tolist()
+            ImageDraw.Draw(picture).ellipse(corners, fill=1, outline=1)
+            return np.array(picture, bool)
+        mask = np.zeros((height, width), bool)
+        if self.kind == "mask":
+            part = self._read_picture()
+            x, y = (round(v) for v in self.points[0].tolist())
+            # What lies left of the picture or above it is cut off too.
+            part, x, y = part[max(-y, 0) :, max(-x, 0) :], max(x, 0), max(y, 0)
+            window = mask[y : y + part.shape[0], x : x + part.shape[1]]
+            window[:] = part[: window.shape[0], : window.shape[1]]
+        return mask
+
+    def _read_picture(self) -> np.ndarray:
+        """Return bool[h, w] of the PNG, which has one channel."""
+        try:
+            content = base64.b64decode(self.picture)  # type: ignore[arg-type]
+            with Image.open(io.BytesIO(content)) as picture:
+                levels = np.array(picture)
+        except (TypeError, ValueError, OSError, SyntaxError) as error:
+            raise ValueError(
+                "Expected a picture in base64 under mask, in the shape of the label "
+                f"{self.label!r}. Received: {error}."
+            ) from error
+        if levels.ndim != 2:
+            raise ValueError(
+                "Expected a mask of one channel, 0 outside, in the shape of the label "
+                f"{self.label!r}. Received: {levels.shape[-1]} channels."
+            )
+        return levels > 0
+
+
+def _size(content: Mapping[str, Any]) -> tuple[int, int]:
+    """Return width and height of the picture, which some tools write as 40.0."""
+    size = [content.get("imageWidth"), content.get("imageHeight")]
+    if not all(isinstance(v, int | float) and 1 <= v < 2**31 for v in size) or any(
+        v != int(v) for v in size if v is not None
+    ):
+        raise ValueError(
+            f"Expected imageWidth and imageHeight in a LabelMe file, received "
+            f"{size[0]} and {size[1]}. Fill in the picture's size in pixels."
+        )
+    width, height = (int(v) for v in size if v is not None)
+    limit = Image.MAX_IMAGE_PIXELS
+    # Pillow decodes nothing of twice as many pixels.
+    if limit is not None and width * height > 2 * limit:
+        raise ValueError(
+            f"Expected a picture of at most {2 * limit:,} pixels, which is as many as "
+            f"Pillow decodes, received imageWidth {width} and imageHeight {height}."
+        )
+    return width, height
 
 
 def _shape(label: str, kind: str, corners: np.ndarray) -> dict[str, Any]:
@@ -145,50 +289,10 @@ def _mask_shape(label: str, mask: np.ndarray) -> dict[str, Any]:
     return shape
 
 
-def _to_mask(shape: Mapping[str, Any], width: int, height: int) -> np.ndarray:
-    """bool[height, width] of a polygon or mask; nothing of a rectangle."""
-    kind = shape["shape_type"]
-    if kind == "polygon":
-        return rasterize([shape["points"]], width, height)
-    mask = np.zeros((height, width), bool)
-    if kind == "mask":
-        part = _read_mask(shape)
-        x, y = (round(v) for v in shape["points"][0])
-        # What lies left of the picture or above it is cut off too.
-        part, x, y = part[max(-y, 0) :, max(-x, 0) :], max(x, 0), max(y, 0)
-        window = mask[y : y + part.shape[0], x : x + part.shape[1]]
-        window[:] = part[: window.shape[0], : window.shape[1]]
-    elif kind != "rectangle":
-        raise ValueError(
-            "Expected shapes of the kinds rectangle, polygon and mask, received "
-            f"{kind!r} of the label {shape['label']!r}. Draw it as one of these."
-        )
-    return mask
-
-
-def _read_mask(shape: Mapping[str, Any]) -> np.ndarray:
-    """bool[h, w] of the PNG in a shape, which has one channel."""
-    try:
-        with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as picture:
-            levels = np.array(picture)
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise ValueError(
-            f"Expected a picture in base64 under mask, in the shape of the label "
-            f"{shape['label']!r}. Received: {error}."
-        ) from error
-    if levels.ndim != 2:
-        raise ValueError(
-            "Expected a mask of one channel, 0 outside, in the shape of the label "
-            f"{shape['label']!r}. Received: {levels.shape[-1]} channels."
-        )
-    return levels > 0
-
-
-def _instances(shapes: list[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+def _instances(shapes: list[_Shape]) -> list[list[_Shape]]:
     """Shapes of one label and group together, in the order of their first ones."""
-    instances: dict[Any, list[Mapping[str, Any]]] = {}
+    instances: dict[Any, list[_Shape]] = {}
     for i, shape in enumerate(shapes):
-        group = shape.get("group_id")
-        key = i if group is None else (shape["label"], group)
+        key = i if shape.group is None else (shape.label, shape.group)
         instances.setdefault(key, []).append(shape)
     return list(instances.values())

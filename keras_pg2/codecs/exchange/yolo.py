@@ -81,17 +81,24 @@ def to_yolo(
     return "".join(lines)
 
 
-def from_yolo(text: str, names: Sequence[str], width: int, height: int) -> Detections:
+def from_yolo(
+    text: str,
+    names: Sequence[str],
+    width: int,
+    height: int,
+    with_masks: bool = True,
+) -> Detections:
     """Detections of a label file's text.
 
-    The box of a polygon is what it covers. A number more than a line needs is its
-    score.
+    The box of a polygon is what it covers. Boxes and polygons are cut at the border of
+    the picture. A number more than a line needs is its score.
 
     Args:
-        text: any number of lines.
+        text: any number of lines; a byte order mark before them is passed over.
         names: of the classes, as in `data.yaml`.
         width: of the picture in pixels, upright.
         height: likewise.
+        with_masks: False gives boxes alone, which takes little memory.
 
     Returns:
         Masks where there is a polygon, all False for boxes.
@@ -104,20 +111,22 @@ def from_yolo(text: str, names: Sequence[str], width: int, height: int) -> Detec
     size = np.array([width, height], np.float64)
     labels, boxes, masks, scores = [], [], [], []
     has_masks = False
-    for line in filter(None, map(str.strip, text.splitlines())):
+    for line in filter(None, map(str.strip, text.removeprefix("\ufeff").splitlines())):
         class_id, values, score = _read_line(line)
         points = values.reshape(-1, 2) * size
-        mask = np.zeros((height, width), bool)
+        mask = None
         if len(points) == 2:
             center, extent = points
-            box = [*(center - extent / 2), *(center + extent / 2)]
+            corners = np.array([center - extent / 2, center + extent / 2])
+            box = corners.clip(0, size).reshape(-1).tolist()
         else:
-            has_masks = True
+            has_masks = with_masks
             mask = rasterize([points], width, height)
             box = box_around(mask, points.clip(0, size))
         labels.append(name_of(class_id, names))
         boxes.append(box)
-        masks.append(mask)
+        if with_masks:
+            masks.append(np.zeros((height, width), bool) if mask is None else mask)
         scores.append(score)
     return Detections(
         labels=tuple(labels),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from keras_pg2.codecs import (
     from_labelme,
@@ -84,13 +84,67 @@ def test_what_people_draw():
     shape = {"label": "x", "shape_type": "rectangle", "points": [[9, 20], [2, 3]]}
     content = {"imageWidth": WIDTH, "imageHeight": HEIGHT, "shapes": [shape]}
     assert from_labelme(content).boxes_xyxy.tolist() == [[2, 3, 9, 16]]
-    shape["shape_type"] = "circle"
-    with pytest.raises(ValueError, match="received 'circle' of the label 'x'"):
-        from_labelme(content)
+    for kind in ("point", "line", "linestrip", "points", 3):
+        shape["shape_type"] = kind
+        message = f"received {kind!r} of the label 'x', which has no area"
+        with pytest.raises(ValueError, match=message):
+            from_labelme(content)
+    shape["shape_type"] = "rectangle"
     with pytest.raises(ValueError, match="received None and 16"):
         from_labelme({**content, "imageWidth": None})
     with pytest.raises(ValueError, match=r"of 16 x 24 .* received 24 x 16"):
         to_labelme(two(), "a.png", HEIGHT, WIDTH)
+
+
+def test_circles_and_shapes_of_old_versions():
+    circle = {"label": "x", "shape_type": "circle", "points": [[8, 7], [11, 11]]}
+    content = {"imageWidth": 24.0, "imageHeight": 16.0, "shapes": [circle]}
+    found = from_labelme(content)
+    # A radius of 5 around (8, 7), as labelme 5.5 paints it (`utils/shape.py`).
+    painted = Image.new("L", (WIDTH, HEIGHT))
+    ImageDraw.Draw(painted).ellipse([(3, 2), (13, 12)], outline=1, fill=1)
+    np.testing.assert_array_equal(found.masks[0], np.array(painted) == 1)
+    assert found.boxes_xyxy.tolist() == [[3, 2, 14, 13]]
+    alone = from_labelme(content, with_masks=False)
+    assert alone.masks is None
+    np.testing.assert_array_equal(alone.boxes_xyxy, found.boxes_xyxy)
+    old = {"label": "x", "line_color": None, "points": [[1, 1], [4, 1], [4, 5], [1, 5]]}
+    found = from_labelme({**content, "shapes": [old]})
+    assert found.masks.sum() == 4 * 5
+    assert found.boxes_xyxy.tolist() == [[1, 1, 5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": None}, "a label in shape 0.*None"),
+        ({"points": None}, "2 or more points.*rectangle of the label 'x'"),
+        ({"points": [[1, 2]]}, "2 or more points"),
+        ({"points": [[1, 2], [3]]}, "2 or more points"),
+        ({"points": [[1, 2], [3, float("nan")]]}, "2 or more points"),
+        ({"points": [[1, 2], [3, 1e300]]}, "2 or more points"),
+        ({"points": [], "shape_type": "polygon"}, "3 or more points"),
+        ({"group_id": [1]}, "group_id as a number"),
+        ({"score": 3}, r"a score in \[0, 1\].*3"),
+    ],
+)
+def test_shapes_that_are_none(change, message):
+    shape = {"label": "x", "shape_type": "rectangle", "points": [[9, 20], [2, 3]]}
+    content = {"imageWidth": WIDTH, "imageHeight": HEIGHT, "shapes": [shape | change]}
+    with pytest.raises(ValueError, match=message):
+        from_labelme(content)
+
+
+def test_files_that_are_none():
+    size = {"imageWidth": WIDTH, "imageHeight": HEIGHT}
+    for content in (size, {**size, "shapes": None}, {**size, "shapes": {}}):
+        with pytest.raises(ValueError, match="a list of shapes in a LabelMe file"):
+            from_labelme(content)
+    for wrong in ("24", 0, -1, 24.5, float("inf"), float("nan"), [24]):
+        with pytest.raises(ValueError, match="imageWidth and imageHeight"):
+            from_labelme({**size, "imageWidth": wrong, "shapes": []})
+    with pytest.raises(ValueError, match="as many as Pillow decodes"):
+        from_labelme({"imageWidth": 2**30, "imageHeight": 2**30, "shapes": []})
 
 
 def test_masks_of_other_tools():

@@ -66,6 +66,22 @@ def test_boxes_are_cut_at_the_border():
     assert to_yolo(found, NAMES, WIDTH, HEIGHT) == "0 0.25 0.625 0.5 0.75\n"
 
 
+def test_labels_at_the_border_and_a_byte_order_mark():
+    """As Ultralytics' check admits them: up to a hundredth outside."""
+    text = "\ufeff0 0.99 0.5 0.1 0.5\n1 1.005 -0.01 0.5 0.5\n"
+    found = from_yolo(text, NAMES, WIDTH, HEIGHT)
+    # x1 = 24 * (0.99 - 0.05), and 24 * (1.005 - 0.25); y2 = 16 * (-0.01 + 0.25).
+    expected = [[22.56, 4, 24, 12], [18.12, 0, 24, 3.84]]
+    np.testing.assert_allclose(found.boxes_xyxy, expected, atol=1e-5)
+    assert found.boxes_xyxy.max() == 24
+    polygon = "0 0.5 0.5 1.01 0.5 1.01 1.01 0.5 1.01"
+    found = from_yolo(polygon, NAMES, WIDTH, HEIGHT)
+    assert found.boxes_xyxy.tolist() == [[12, 8, 24, 16]]
+    alone = from_yolo(polygon, NAMES, WIDTH, HEIGHT, with_masks=False)
+    assert alone.masks is None
+    np.testing.assert_array_equal(alone.boxes_xyxy, found.boxes_xyxy)
+
+
 def test_parts_are_joined_by_a_seam():
     mask = np.zeros((HEIGHT, WIDTH), bool)
     mask[2:6, 2:6] = mask[2:6, 10:14] = mask[12:14, 2:6] = True

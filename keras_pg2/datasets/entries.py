@@ -1,0 +1,154 @@
+"""Entries of image, prefix and suffix to rows: what JSON lines and tables share."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from keras_pg2.datasets.checks import check_text
+from keras_pg2.datasets.image_finder import ImageFinder
+from keras_pg2.datasets.rows import Row
+
+# What may be answered by nothing at all: it is not in the picture.
+_ASKS_FOR_THINGS = re.compile(r"(detect|segment)\b")
+
+
+@dataclass(frozen=True)
+class EntryReader:
+    """Makes rows of entries.
+
+    Attributes:
+        finder: finds pictures.
+        image_key: key or column of the picture, a path or a list of paths.
+        prompt_key: key or column of the prompt.
+        response_key: key or column of the answer.
+        prompt: the prompt of all entries, in the place of theirs.
+        default_prompt: the prompt of entries that have none or a blank one.
+    """
+
+    finder: ImageFinder
+    image_key: str
+    prompt_key: str
+    response_key: str
+    prompt: str | None = None
+    default_prompt: str | None = None
+
+    def read(self, entry: Mapping[str, Any]) -> Row:
+        """Return the row of an entry.
+
+        Raises:
+            FileNotFoundError, PermissionError: if the picture is not there or may not
+                be read.
+            ValueError: if a key is missing, or has what cannot be trained on.
+        """
+        images = self._find_images(self._get(entry, "image_key"))
+        prompt = self._prompt(entry)
+        is_empty_allowed = _ASKS_FOR_THINGS.match(prompt.strip()) is not None
+        response = _as_text(
+            self._get(entry, "response_key"), self.response_key, is_empty_allowed
+        )
+        return {
+            "images": images,
+            "prompts": prompt,
+            "responses": response if response.strip() else "",
+        }
+
+    def _find_images(self, image: object) -> Any:
+        key = self.image_key
+        if not isinstance(image, list):
+            return self.finder.find(image, key)
+        if not image:
+            raise ValueError(f"expected a picture under {key!r}, received [].")
+        return [self.finder.find(one, key) for one in image]
+
+    def _prompt(self, entry: Mapping[str, Any]) -> str:
+        if self.prompt is not None:
+            return fill_prompt(self.prompt, entry)
+        if self.default_prompt is not None and _is_blank(entry.get(self.prompt_key)):
+            return fill_prompt(self.default_prompt, entry)
+        return check_text(self._get(entry, "prompt_key"), self.prompt_key, True)
+
+    def _get(self, entry: Mapping[str, Any], argument: str) -> Any:
+        key = getattr(self, argument)
+        if key in entry:
+            return entry[key]
+        advice = missing_key_advice(key, argument, list(entry))
+        received = ", ".join(entry) or "none"
+        raise ValueError(f"expected the key {key!r}, received {received}. {advice}")
+
+
+def missing_key_advice(key: str, argument: str, keys: list[str]) -> str:
+    """Return what to do where a key or column is missing.
+
+    Args:
+        key: the key.
+        argument: the argument that has its name, as "image_key" or "image_column".
+        keys: those that are there.
+    """
+    plain = {name.strip().casefold(): name for name in keys}
+    near = difflib.get_close_matches(key.casefold(), plain, 1)
+    meant = f"Did you mean {plain[near[0]]!r}? " if near else ""
+    option = "--" + argument.replace("column", "key").replace("_", "-")
+    other = ", or a prompt for what has none (--prompt)"
+    return (
+        f"{meant}Rename it, or pass the name it has as {argument} ({option})"
+        f"{other if argument.startswith('prompt') else ''}."
+    )
+
+
+def fill_prompt(template: str, entry: Mapping[str, Any]) -> str:
+    """Return a prompt, with fields of an entry in the place of their names in braces.
+
+    Args:
+        template: the prompt, as "answer en {question}"; `{{` and `}}` are braces.
+        entry: has the fields. Braces in them stay as they are.
+
+    Raises:
+        ValueError: if there is no such field, or it is not a text or number, or the
+            braces are not those of names.
+    """
+    try:
+        pieces = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise ValueError(
+            "expected a prompt with names of fields in braces, as 'answer en "
+            f"{{question}}', received {template!r} ({error}). Write {{{{ and }}}} for "
+            "braces."
+        ) from error
+    text = ""
+    for literal, name, form, conversion in pieces:
+        text += literal
+        if name is None:
+            continue
+        if form or conversion or name not in entry:
+            raise ValueError(
+                f"expected fields of the row in braces, received {name!r} in the "
+                f"prompt {template!r}, while the row has {', '.join(entry)}. Name one "
+                "of these, or write {{ and }} for braces."
+            )
+        text += _as_text(entry[name], name, is_empty_allowed=False)
+    return check_text(text, "prompt", is_empty_allowed=True)
+
+
+def _is_blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _as_text(value: object, key: str, is_empty_allowed: bool) -> str:
+    """Return what an entry has as text: numbers as written, objects as JSON."""
+    if isinstance(value, list | tuple):
+        raise ValueError(
+            f"expected one text under {key!r}, received a list of {len(value)}. Write "
+            "a row for each answer, or as one text what the model is to answer."
+        )
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, dict):
+        value = json.dumps(value, ensure_ascii=False, default=float)
+    return check_text(value, key, is_empty_allowed)

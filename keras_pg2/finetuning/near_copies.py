@@ -1,0 +1,121 @@
+"""Pictures that are copies of one another, by their names and by how they look.
+
+Roboflow exports several augmented copies of a picture as `NAME_jpg.rf.HASH.jpg`, each
+under another hash. Other copies have names of their own: saved again, resized, frames
+in which nothing moves. A copy on the other side of a split makes a score look better
+than it is.
+
+A picture is compared by what is left of it at 16 x 16 pixels, as a perceptual hash
+does, but with levels in the place of bits: so drawn pictures with plain grounds, which
+have the same bits, stay apart by the small things in them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from keras_pg2.preprocessing.image_files import is_path
+from keras_pg2.preprocessing.images import open_image
+
+_ROBOFLOW = re.compile(r"\.rf\.[0-9A-Za-z]+(?=\.[^.]*$)")
+_SIDE = 16
+_MAX_DIFFERENCE = 6
+"""Levels of 256 that no part of two copies differs by: JPEG leaves about 3."""
+_CELL = 16
+
+
+def group_copies(pictures: Sequence[Any]) -> list[int]:
+    """Return a number for each picture, the same for copies of one picture.
+
+    Args:
+        pictures: paths, PIL images or arrays. A file that cannot be read is compared by
+            its name alone.
+    """
+    parents = list(range(len(pictures)))
+
+    def root(index: int) -> int:
+        while parents[index] != index:
+            parents[index] = parents[parents[index]]
+            index = parents[index]
+        return index
+
+    for first, second in itertools.chain(_same_names(pictures), _alike(pictures)):
+        a, b = sorted((root(first), root(second)))
+        parents[b] = a
+    return [root(index) for index in range(len(pictures))]
+
+
+def _same_names(pictures: Sequence[Any]) -> list[tuple[int, int]]:
+    """Return pairs of augmented copies by Roboflow's names."""
+    first: dict[str, int] = {}
+    pairs = []
+    for index, picture in enumerate(pictures):
+        name = os.path.basename(os.fsdecode(picture)) if is_path(picture) else ""
+        original, count = _ROBOFLOW.subn("", name)
+        if count:
+            pairs.append((first.setdefault(original, index), index))
+    return pairs
+
+
+def _alike(pictures: Sequence[Any]) -> list[tuple[int, int]]:
+    """Return pairs of pictures that look the same."""
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        small = list(threads.map(_thumbnail, pictures))
+    found = {index: levels for index, levels in enumerate(small) if levels is not None}
+    cells: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    same: dict[bytes, int] = {}
+    pairs = []
+    for index, levels in found.items():
+        first = same.setdefault(levels.tobytes(), index)
+        if first != index:
+            pairs.append((first, index))
+            continue
+        # The means of two copies' parts are no further apart than their levels, so the
+        # one is in one of the cells that are so near to the other.
+        half = _SIDE // 2
+        parts = (levels[:half, :half], levels[:half, half:])
+        means = [float(part.mean()) for part in (*parts, levels[half:])]
+        ranges = [
+            range(
+                int((mean - _MAX_DIFFERENCE) // _CELL),
+                int((mean + _MAX_DIFFERENCE) // _CELL) + 1,
+            )
+            for mean in means
+        ]
+        near = [i for cell in itertools.product(*ranges) for i in cells.get(cell, ())]
+        if near:
+            others = np.stack([found[i] for i in near])
+            apart = np.abs(others - levels).max(axis=(1, 2, 3))
+            pairs += [
+                (near[i], index) for i in np.flatnonzero(apart <= _MAX_DIFFERENCE)
+            ]
+        cells[tuple(int(mean // _CELL) for mean in means)].append(index)
+    return pairs
+
+
+def _thumbnail(picture: Any) -> np.ndarray | None:
+    """Return int16[16, 16, 3] of a picture; None if it cannot be read."""
+    try:
+        image = _open_small(picture) if is_path(picture) else open_image(picture)
+    except (ValueError, TypeError, OSError, SyntaxError):
+        return None
+    size = (_SIDE, _SIDE)
+    return np.array(image.resize(size, Image.Resampling.BOX), np.int16)
+
+
+def _open_small(path: Any) -> Image.Image:
+    """Return a picture, of a JPEG a smaller one, which is decoded much faster."""
+    with Image.open(path) as image:
+        if image.format == "JPEG":
+            image.draft("RGB", (8 * _SIDE, 8 * _SIDE))
+            return ImageOps.exif_transpose(image).convert("RGB")
+    return open_image(path)

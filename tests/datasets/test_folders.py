@@ -1,0 +1,180 @@
+"""Folders of YOLO and LabelMe: where files are, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_pg2.datasets import read_labelme, read_yolo
+from keras_pg2.datasets.detection_rows import annotation_rows
+from keras_pg2.datasets.yolo import label_path
+from tests.support import drawn_layouts as drawn
+
+
+@pytest.fixture
+def yolo(tmp_path: Path) -> Path:
+    return drawn.write_yolo(tmp_path)
+
+
+@pytest.fixture
+def labelme(tmp_path: Path) -> Path:
+    return drawn.write_labelme(tmp_path)
+
+
+def num_objects(coco) -> list[int]:
+    return [len(found) for found in coco.annotations.values()]
+
+
+def test_labels_of_yolo_may_be_missing_and_have_a_mark(yolo: Path):
+    labels = yolo.parent / "train" / "labels"
+    (labels / "b.txt").unlink()
+    text = (labels / "a.txt").read_text()
+    (labels / "a.txt").write_text(text, "utf-8-sig")
+    coco = read_yolo(yolo.parent)
+    assert num_objects(coco) == [2, 0, 0]
+    [note] = coco.notes
+    assert note == "Pictures without a label file, taken as without objects: 1."
+    rows = annotation_rows(coco, ".", absent_share=1.0)
+    assert [bool(row["responses"]) for row in rows] == [True, False, False]
+    assert rows.notes[0] == note
+
+
+@pytest.mark.parametrize(
+    ("text", "folder", "split"),
+    [
+        (
+            "path: {root}\ntrain: train/images\nnames: [cat, dog]",
+            "train/images",
+            "train",
+        ),
+        ("path: sub\ntrain: images\nnames: {{0: cat, 1: dog}}", "sub/images", "train"),
+        ("train: [images/train]\nnames: [cat, dog]", "images/train", "train"),
+        ("val: ../valid/images\nnames: [cat, dog]", "valid/images", "val"),
+        ("valid: ./valid/images\nnames: [cat, dog]", "valid/images", "val"),
+        ("test: flat\nnames: [cat, dog]", "flat", "test"),
+    ],
+)
+def test_where_yolo_has_its_pictures(yolo: Path, text: str, folder: str, split: str):
+    root = yolo.parent
+    images, labels = root / "x", root / "y"
+    shutil.move(root / "train" / "images", images)
+    shutil.move(root / "train" / "labels", labels)
+    target = root / folder
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(images, target)
+    beside = label_path(target / "a.png").parent
+    shutil.copytree(labels, beside, dirs_exist_ok=True)
+    yolo.write_text(text.format(root=root.as_posix()))
+    assert num_objects(read_yolo(yolo, split=split)) == [2, 1, 0]
+    yolo.write_text("names: [cat, dog]")
+    assert num_objects(read_yolo(yolo, target)) == [2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train: train/images", "names of the classes.*received None"),
+        ("names: [cat, yes]\ntrain: train/images", "Put quotes around names"),
+        ("names: {1: cat}\ntrain: train/images", "by their numbers from 0"),
+        ("names: [cat, dog]\nval: train/images", "under 'train', received None.*val"),
+        ("names: [cat, dog]\ntrain: 3", "under 'train', received 3"),
+        ("names: [cat, dog]\ntrain: nowhere", "no folder|there is none.*image-folder"),
+        ("[cat", "Expected YAML in"),
+        ("- cat", "expected names and folders, received list"),
+        ("names: [cat]\ntrain: train/images", r"a\.png: .*received the class 1"),
+        ("names: [cat, a; b]\ntrain: train/images", r"a\.png: .*the model can write"),
+    ],
+)
+def test_data_yaml_that_is_none(yolo: Path, text: str, message: str):
+    yolo.write_text(text)
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
+        read_yolo(yolo)
+    assert str(yolo.parent) in str(error.value)
+
+
+def test_bad_pictures_of_yolo(yolo: Path):
+    images = yolo.parent / "train" / "images"
+    (images / "a.png").write_bytes(b"no picture")
+    (images / "b.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"b\.txt: expected a picture of this"):
+        read_yolo(yolo)
+    coco = read_yolo(yolo, on_bad="skip")
+    assert [Path(image.file_name).name for image in coco.images.values()] == ["c.png"]
+    assert len(coco.skipped) == 2
+    with pytest.raises(FileNotFoundError, match=r"Expected data.yaml in .*none"):
+        read_yolo(images)
+    with pytest.raises(FileNotFoundError, match=r"but there is no .*x\.yaml"):
+        read_yolo(yolo.parent / "x.yaml")
+    with pytest.raises(ValueError, match="a split of train, val, test"):
+        read_yolo(yolo, split="valid")
+
+
+def test_polygons_of_yolo_as_masks(yolo: Path):
+    text = "1 0.25 0.25 0.5 0.25 0.5 0.5 0.25 0.5\n0 .5 .5 .5 .5\n"
+    (yolo.parent / "train" / "labels" / "a.txt").write_text(text)
+    [polygon, box], *_ = read_yolo(yolo).annotations.values()
+    assert polygon.segmentation is None
+    # In 64 x 32 pixels from 16, 8 to 32, 16, the last pixels included.
+    assert polygon.box_xyxy == (16, 8, 33, 17)
+    coco = read_yolo(yolo, with_masks=True)
+    [polygon, box], *_ = coco.annotations.values()
+    expected = np.zeros((32, 64), bool)
+    expected[8:17, 16:33] = True
+    np.testing.assert_array_equal(coco.mask(polygon), expected)
+    assert polygon.area == 17 * 9
+    assert box.segmentation is None
+
+
+def change(path: Path, **values: object) -> None:
+    content = {**json.loads(path.read_text()), **values}
+    content = {key: value for key, value in content.items() if value is not ...}
+    path.write_text(json.dumps(content), "utf-8-sig")
+
+
+def test_pictures_of_labelme_by_other_names(labelme: Path):
+    (labelme / "pictures").mkdir()
+    (labelme / "a.png").rename(labelme / "pictures" / "A.png")
+    change(labelme / "a.json", imagePath="pictures\\a.png", imageWidth=64.0)
+    change(labelme / "b.json", imageWidth=None, imageHeight=...)
+    (labelme / "._a.json").write_bytes(b"\x00\x05\x16\x07")
+    assert num_objects(read_labelme(labelme)) == [2, 1, 0]
+    assert num_objects(read_labelme(labelme / "a.json")) == [2]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"imageWidth": 32, "imageHeight": 64}, "of 32 x 64 .* found 64 x 32"),
+        ({"imagePath": "z/a.png"}, "does not exist.*Did you mean"),
+        ({"imagePath": ...}, "'imagePath' as text"),
+        ({"shapes": ...}, "a list of shapes"),
+        (
+            {"shapes": [{"label": "x", "shape_type": "point", "points": [[1, 1]]}]},
+            "received 'point' of the label 'x'",
+        ),
+        (
+            {
+                "shapes": [
+                    {
+                        "label": "x; y",
+                        "shape_type": "rectangle",
+                        "points": [[1, 1], [3, 3]],
+                    }
+                ]
+            },
+            "the model can write, received 'x; y'",
+        ),
+    ],
+)
+def test_bad_files_of_labelme(labelme: Path, values: dict, message: str):
+    change(labelme / "a.json", **values)
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
+        read_labelme(labelme)
+    assert str(error.value).startswith(str(labelme / "a.json"))
+    coco = read_labelme(labelme, on_bad="skip")
+    assert num_objects(coco) == [1, 0]
+    assert len(coco.skipped) == 1
