@@ -5,10 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from keras_pg2.cli.outputs import expand_user
+
+
+class CheckedPictures(NamedTuple):
+    """Picture files of which the bad ones are known.
+
+    Attributes:
+        good: Those that can be read.
+        errors: What is wrong with each of the others.
+    """
+
+    good: list[Path]
+    errors: list[str]
 
 
 def find_pictures(paths: Sequence[Path], drawn: Iterable[str] = ()) -> list[Path]:
@@ -41,22 +54,31 @@ def find_pictures(paths: Sequence[Path], drawn: Iterable[str] = ()) -> list[Path
     return found
 
 
-def check_pictures(paths: Sequence[Path]) -> list[Path]:
-    """Decode every file once, so that a bad one is told before the model loads.
+def check_pictures(paths: Sequence[Path]) -> CheckedPictures:
+    """Decode every file once, so that bad ones are known before the model loads.
 
     Returns:
-        The paths, with `~` replaced.
+        The good ones, with `~` replaced, and what is wrong with the others.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if a file is not a picture, or damaged.
+        ValueError, OSError: if there are files, and no good one.
     """
     from keras_pg2.preprocessing.images import read_image
 
-    expanded = [expand_user(path) for path in paths]
-    for path in expanded:
-        read_image(path)
-    return expanded
+    good, errors = [], []
+    for path in map(expand_user, paths):
+        try:
+            read_image(path)
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError) as error:
+            errors.append(error)
+        else:
+            good.append(path)
+    if errors and not good:
+        raise errors[0]
+    return CheckedPictures(good, list(map(str, errors)))
 
 
 def read_picture(path: Path) -> np.ndarray:

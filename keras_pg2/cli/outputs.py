@@ -21,15 +21,22 @@ def expand_user(path: str | os.PathLike[str]) -> Path:
 
 
 def plan_outputs(
-    images: Sequence[Path], output: Path | None, suffix: str
+    images: Sequence[Path],
+    output: Path | None,
+    suffix: str,
+    given: Sequence[Path] = (),
 ) -> list[Path]:
     """Where each annotated picture will be written; never over a picture that is read.
+
+    In a folder for them pictures keep their sub-folders, as seen from the folder that
+    all of `given` are in.
 
     Args:
         images: the picture files.
         output: a file (one picture, a name with one of `ENDINGS`), a folder, or None
             for `NAME_{suffix}.png` beside each picture.
         suffix: what a picture of the folder is called after its own name.
+        given: files and folders that the pictures were found by; () for themselves.
 
     Raises:
         ValueError: when two pictures would be written to one file, an input would be
@@ -48,7 +55,9 @@ def plan_outputs(
             )
         targets = [output]
     else:
-        folders = [output or image.parent for image in images]
+        folders = [image.parent for image in images]
+        if output is not None:
+            folders = [output / part for part in _sub_folders(images, given or images)]
         targets = [
             folder / f"{image.stem}_{suffix}.png"
             for folder, image in zip(folders, images)
@@ -59,6 +68,18 @@ def plan_outputs(
     for target in targets:
         _check_place(target)
     return targets
+
+
+def _sub_folders(images: Sequence[Path], given: Sequence[Path]) -> list[Path]:
+    """Folders of pictures, as seen from the one that all of `given` are in."""
+    paths = map(expand_user, given)
+    tops = [path if os.path.isdir(path) else path.parent for path in paths]
+    try:
+        common = os.path.commonpath(list(map(os.path.abspath, tops)))
+    except ValueError:  # There is none, as on two drives of Windows.
+        return [Path()] * len(images)
+    folders = (os.path.abspath(image.parent) for image in images)
+    return [Path(os.path.relpath(folder, common)) for folder in folders]
 
 
 def prepare_folder(output: Path) -> Path:
@@ -105,16 +126,17 @@ def _check_ending(output: Path) -> None:
 
 def _check_targets(images: Sequence[Path], targets: Sequence[Path]) -> None:
     inputs = {os.path.realpath(image) for image in images}
-    for i, target in enumerate(targets):
+    image_of: dict[Path, Path] = {}
+    for image, target in zip(images, targets):
         if os.path.realpath(target) in inputs:
             raise ValueError(
                 f"Expected --output apart from the pictures that are read, received "
                 f"{str(target)!r}, which is one of them. Choose another name."
             )
-        if target in targets[:i]:
-            first = images[targets.index(target)]
+        first = image_of.setdefault(target, image)
+        if first is not image:
             raise ValueError(
-                f"Expected pictures of different names, but {first} and {images[i]} "
+                f"Expected pictures of different names, but {first} and {image} "
                 f"would both be drawn to {target}. Detect in one of them at a time."
             )
 
