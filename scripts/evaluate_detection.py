@@ -119,7 +119,9 @@ def calibrate(model: Any, count: int, folder: Path) -> Any:
     for case in track(
         list(draw_cases(CALIBRATION_SEED, count, folder)), description="Calibrating"
     ):
-        found = model.detect(str(case.file), scenes.SHAPES, max_detections=8)
+        found = model.detect(
+            str(case.file), scenes.SHAPES, max_detections=8, min_score=0
+        )
         right.append(are_right(found, case.truth))
     words = (
         f"{count} scenes of series {CALIBRATION_SEED}, detect with all shapes; right "
@@ -137,7 +139,11 @@ def find_all(model: Any, cases: list[Case]) -> tuple[list[Detections], ...]:
     for start in track(range(0, len(cases), BATCH_SIZE), description="Looking"):
         part = cases[start : start + BATCH_SIZE]
         files = [str(case.file) for case in part]
-        options = {"max_detections": MAX_DETECTIONS, "batch_size": BATCH_SIZE}
+        options = {
+            "max_detections": MAX_DETECTIONS,
+            "min_score": 0,
+            "batch_size": BATCH_SIZE,
+        }
         boxes += model.detect(files, scenes.SHAPES, **options)
         both += model.detect(files, scenes.SHAPES, asked="both", **options)
         masks += model.segment(files, scenes.SHAPES, **options)

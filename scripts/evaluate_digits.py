@@ -50,6 +50,7 @@ def find_boxes(model: Any, rows: Sequence[Row]) -> list[Detections]:
         [str(row["images"]) for row in rows],
         [row["prompts"].removeprefix("detect ").split(" ; ") for row in rows],
         max_detections=MAX_DETECTIONS,
+        min_score=0,
         batch_size=BATCH_SIZE,
     )
 

@@ -571,6 +571,9 @@ def bundled_metadata(directory: Path) -> dict[str, Any]:
         "kind": "scenes",
         "license": "apache-2.0",
         "memory_bytes": sizes,
+        "note": "It knows only drawn scenes of coloured shapes and a short text, and "
+        "is as sure of its answers about photographs, which are wrong. For these load "
+        "a released model, such as pali_gemma2_mix_3b_448.",
     }
 
 

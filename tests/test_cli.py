@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -19,7 +20,7 @@ from typer.testing import CliRunner, Result
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.catalogue import download
 from keras_pg2.catalogue.names import PRESETS
-from keras_pg2.cli import app
+from keras_pg2.cli import app, messages
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
 from keras_pg2.start import backends
@@ -279,6 +280,25 @@ def test_unsure_things_are_left_out(run, picture, asked) -> None:
     assert "0 found" in run("detect", picture, *options, 0.88).stdout
 
 
+def test_the_least_score_is_that_of_python(run, picture, asked, monkeypatch) -> None:
+    kept: list[object] = []
+    find = PaliGemma2CausalLM.detect
+
+    def detect(self: PaliGemma2CausalLM, *args: object, **options: object) -> object:
+        kept.append(options["min_score"])
+        return find(self, *args, **options)
+
+    monkeypatch.setattr(PaliGemma2CausalLM, "detect", detect)
+    run("detect", picture, "-l", "star", "--no-draw")
+    run("detect", picture, "-l", "star", "--no-draw", "--min-score", 0.25)
+    assert kept == [None, 0.25]
+
+
+def test_names_in_letters_that_no_font_has(run, picture, asked, tmp_path) -> None:
+    options = ("-l", "star", "--font", tmp_path / "none.ttf")
+    assert_fails(run("detect", picture, *options), "path of a font file")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -308,8 +328,59 @@ def test_detect_never_writes_over_a_picture(run, picture, tmp_path) -> None:
     other.parent.mkdir()
     other.write_bytes(picture.read_bytes())
     pair = ("detect", picture, other, "-l", "star", "--output")
-    assert_fails(run(*pair, tmp_path), "would both be drawn to")
     assert_fails(run(*pair, tmp_path / "one.png"), "to be a folder for 2 pictures")
+    same = picture.with_suffix(".bmp")
+    Image.open(picture).save(same)
+    pair = ("detect", picture, same, "-l", "star", "--output")
+    assert_fails(run(*pair, tmp_path / "new"), "would both be drawn to")
+
+
+@pytest.mark.parametrize(
+    ("given", "drawn"),
+    [
+        (["photos"], ["1_boxes.png", "a/1_boxes.png", "b/c/1_boxes.png"]),
+        (["photos/a", "photos/b"], ["a/1_boxes.png", "b/c/1_boxes.png"]),
+        (["photos/a/1.jpg", "photos/b/c/1.jpg"], ["a/1_boxes.png", "b/c/1_boxes.png"]),
+        (["photos/a/1.jpg"], ["1_boxes.png"]),
+    ],
+)
+def test_drawings_keep_their_sub_folders(given, drawn, run, asked, picture, tmp_path):
+    for name in ("1.jpg", "a/1.jpg", "b/c/1.jpg"):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(picture).save(path)
+    output = tmp_path / "out"
+    paths = [tmp_path / name for name in given]
+    assert run("detect", *paths, "-l", "star", "--draw", output).exit_code == 0
+    found = [path for path in output.rglob("*") if path.is_file()]
+    assert sorted(path.relative_to(output).as_posix() for path in found) == drawn
+
+
+@pytest.mark.parametrize("command", ["caption", "ask", "generate", "detect", "segment"])
+def test_one_broken_picture_of_a_folder(command, run, asked, picture, tmp_path):
+    """The others are answered, it is named at the end, and the exit status is 1."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("a.png", "c.png"):
+        (folder / name).write_bytes(picture.read_bytes())
+    (folder / "b.png").write_bytes(picture.read_bytes()[:1000])
+    options = {
+        "caption": (),
+        "ask": ("-q", "where?"),
+        "generate": ("-p", "ocr"),
+        "detect": ("-l", "star", "--no-draw"),
+        "segment": ("-l", "star", "--no-draw"),
+    }
+    for form in ((), ("--json",)):
+        result = run(command, folder, *options[command], *form)
+        assert result.exit_code == 1
+        said = result.stdout
+        if form:
+            said = "\n".join(record["image"] for record in json.loads(said))
+        assert [name for name in "abc" if f"{name}.png" in said] == ["a", "c"]
+        first, second = result.stderr.strip().splitlines()[-2:]
+        assert first == "Error: 1 of 3 pictures could not be read, all others were."
+        assert str(folder / "b.png") in second
 
 
 @pytest.mark.parametrize(
@@ -527,6 +598,31 @@ def test_out_of_memory_is_told(run, monkeypatch) -> None:
     assert_fails(run("generate", "-p", "a"), "--dtype bfloat16")
 
 
+def test_numbers_that_are_none_are_told(run, monkeypatch) -> None:
+    def diverge(*_: object, **__: object) -> None:
+        raise FloatingPointError("Expected finite numbers.")
+
+    monkeypatch.setattr(PaliGemma2CausalLM, "generate", diverge)
+    assert_fails(run("generate", "-p", "a"), "Expected finite numbers.")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("cp1252", "é \\u732b \\udcff"), ("utf-8", "é 猫 \\udcff")]
+)
+def test_text_that_stdout_cannot_hold_is_escaped(encoding, shown, monkeypatch) -> None:
+    """A name of a file that is not UTF-8 has half a character in it."""
+    text = "é 猫 \udcff 🐱"
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding))
+    messages.escape_for_stdout()
+    messages.typer.echo(text)
+    messages.print_json({"text": text})
+    sys.stdout.flush()
+    line, *document = written.getvalue().decode(encoding).splitlines()
+    assert line.startswith(shown)
+    assert json.loads("".join(document)) == {"text": text}
+
+
 def test_a_defect_keeps_its_traceback(run, monkeypatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a defect")
@@ -686,9 +782,11 @@ def run_script(*words: str, **environment: str) -> subprocess.CompletedProcess:
 
 def test_process_prints_nothing_but_the_result(preset) -> None:
     options = ("--max-new-tokens", "2", "--json", "--preset", str(preset))
-    done = run_script("generate", "--prompt", "caption en", *options)
+    # A pipe of Windows, which does not hold the prompt.
+    cp1252 = {"PYTHONIOENCODING": "cp1252"}
+    done = run_script("generate", "--prompt", "caption 猫", *options, **cp1252)
     assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)) == 1
+    assert [record["prompt"] for record in json.loads(done.stdout)] == ["caption 猫"]
     assert done.stderr == ""
 
 

@@ -1,5 +1,6 @@
 """What type checkers know of a user's program; mypy reads it, nobody runs it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import assert_type
 
@@ -50,7 +51,10 @@ assert_type(
 assert_type(model.detect(picture, ["star"]), keras_pg2.Detections)
 paths = ["a.png", "b.png"]
 assert_type(model.detect(paths, ["star"], asked="both"), list[keras_pg2.Detections])
+assert_type(model.detect(iter(paths), ["star"]), Iterator[keras_pg2.Detections])
 found = model.segment("a.png", ["star"], max_overlap=0.5)
+assert_type(found[:3], keras_pg2.Detections)
+assert_type(found.plot("a.png"), Image)
 assert_type(found, keras_pg2.Detections)
 assert_type(found.boxes_xyxy, np.ndarray)
 assert_type(found.masks, np.ndarray | None)

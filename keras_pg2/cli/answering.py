@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from keras_pg2.cli.inputs import (
     read_picture,
 )
 from keras_pg2.cli.loading import load_model
-from keras_pg2.cli.messages import progress
+from keras_pg2.cli.messages import fail_in_part, print_json, progress
 from keras_pg2.cli.options import ModelChoice, Sampling, with_options
 from keras_pg2.cli.outputs import expand_user
 from keras_pg2.start.backends import use_backend
@@ -176,7 +175,7 @@ def print_answers(
         )
         return
     as_json = destination.as_json
-    images = check_pictures(images)
+    images, errors = check_pictures(images)
     model = load_model(choice, sampling)
     records = []
     answers = ask_model(model, images or [None], raw_prompts, sampling)
@@ -189,7 +188,8 @@ def print_answers(
         origin += [name] if len(prompts) > 1 else []
         typer.echo(": ".join([*origin, answer.text]))
     if as_json:
-        typer.echo(json.dumps(records, indent=2, ensure_ascii=False))
+        print_json(records)
+    fail_in_part(errors, len(images) + len(errors))
 
 
 def write_answers(
@@ -224,7 +224,7 @@ def write_answers(
     if destination.as_json:
         record = {"output": str(output), **done._asdict()}
         del record["records"]
-        typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
+        print_json(record)
         return
     counts = [f"{done.num_answered} answered"]
     if done.num_kept:

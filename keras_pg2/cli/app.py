@@ -22,7 +22,7 @@ from keras_pg2.cli import (
     exporting,
     finetuning,
 )
-from keras_pg2.cli.messages import silence_libraries
+from keras_pg2.cli.messages import escape_for_stdout, silence_libraries
 
 app = typer.Typer(
     name="keras-pg2",
@@ -39,6 +39,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the command of the console script."""
     silence_libraries()
+    escape_for_stdout()
     # A process of one command makes most of its objects when it starts.
     gc.set_threshold(100_000, 20, 100)
     app()

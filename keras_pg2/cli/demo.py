@@ -80,7 +80,7 @@ def demo(
         image, asked, names = draw_scene(output, scene)
         clock.report("Draw a scene", str(image))
     else:
-        [image] = check_pictures([image])
+        [image] = check_pictures([image]).good
         asked, names = _open_questions(), list(scenes.SHAPES[:2])
     searches = [Search(task, labels or names) for task in TASKS]
     names = searches[0].names()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,10 +14,10 @@ import typer
 
 from keras_pg2.cli import options
 from keras_pg2.cli.detection_records import (
+    CocoFile,
     check_coco,
     format_record,
     keep_detections,
-    write_coco,
 )
 from keras_pg2.cli.inputs import (
     check_pictures,
@@ -26,7 +26,7 @@ from keras_pg2.cli.inputs import (
     read_picture,
 )
 from keras_pg2.cli.loading import load_model
-from keras_pg2.cli.messages import progress
+from keras_pg2.cli.messages import fail_in_part, print_json, progress
 from keras_pg2.cli.options import ModelChoice, with_options
 from keras_pg2.cli.outputs import ENDINGS, plan_outputs
 from keras_pg2.start.backends import use_backend
@@ -72,8 +72,9 @@ def find(
         Path | None,
         _option(
             "Folder of the drawn copies, or for one picture a file that ends in "
-            f"{', '.join(ENDINGS)}. Default: NAME_boxes.png or NAME_masks.png beside "
-            "each picture. A file of that name is replaced.",
+            f"{', '.join(ENDINGS)}; sub-folders of pictures are kept. Default: "
+            "NAME_boxes.png or NAME_masks.png beside each picture. A file of that name "
+            "is replaced.",
             "--draw",
             "--output",
             "-o",
@@ -81,6 +82,15 @@ def find(
         ),
     ] = None,
     no_draw: Annotated[bool, _option("Draw nothing.", "--no-draw")] = False,
+    font: Annotated[
+        Path | None,
+        _option(
+            "Font of the drawn names. Default: one that has their letters, if this "
+            "machine has one.",
+            metavar="FILE.ttf",
+            show_default=False,
+        ),
+    ] = None,
     coco: Annotated[
         Path | None,
         _option(
@@ -91,8 +101,16 @@ def find(
         ),
     ] = None,
     min_score: Annotated[
-        float, _option("Leave out what has a lower score.", min=0.0, max=1.0)
-    ] = 0.0,
+        float | None,
+        _option(
+            "Leave out what has a lower score. Default: 0.5 where scores are "
+            "probabilities of being right (the preset has detection_scores.json, as "
+            "the bundled one), otherwise 0.",
+            min=0.0,
+            max=1.0,
+            show_default=False,
+        ),
+    ] = None,
     max_overlap: Annotated[
         float | None,
         _option(
@@ -129,25 +147,39 @@ def find(
         asked=asked.value,
     )
     names = search.names()
-    images = check_pictures(find_pictures(images, TASKS.values()))
+    given = images
+    images, errors = check_pictures(find_pictures(given, TASKS.values()))
     targets: Sequence[Path | None] = [None] * len(images)
     if not no_draw:
-        targets = plan_outputs(images, draw, TASKS[task])
+        targets = plan_outputs(images, draw, TASKS[task], given)
+    check_font(font)
+    coco_file = None
     if coco is not None:
         coco = check_coco(coco, images, has_masks=task == "segment")
+        coco_file = CocoFile(coco, names)
     model = load_model(choice)
-    records, found = [], []
+    records = []
     pictures = find_things(model, images, names, search)
     for image, target, (picture, detections) in zip(images, targets, pictures):
-        records.append(keep_detections(image, picture, detections, target))
-        # Not the pixels, of which there may be many.
-        found.append((image, picture.shape, detections))
-        if not as_json:
-            typer.echo(format_record(records[-1]))
-    if coco is not None:
-        write_coco(found, names, coco)
+        record = keep_detections(image, picture, detections, target, font)
+        if coco_file is not None:
+            coco_file.add(image, picture.shape, detections)
+        if as_json:
+            records.append(record)
+        else:
+            typer.echo(format_record(record))
+    if coco_file is not None:
+        coco_file.write()
     if as_json:
-        typer.echo(json.dumps(records, indent=2, ensure_ascii=False))
+        print_json(records)
+    fail_in_part(errors, len(images) + len(errors))
+
+
+def check_font(font: Path | None) -> None:
+    """Raise OSError if the file is no font."""
+    from keras_pg2.codecs.drawing_fonts import choose_font
+
+    choose_font(font, [], size=12)
 
 
 @dataclass(frozen=True)
@@ -159,7 +191,7 @@ class Search:
         labels: As given; one may hold several, separated by commas.
         max_detections: Most things in a picture.
         max_overlap: IoU over which the worse of two boxes with one label is dropped.
-        min_score: Things with a lower score are left out.
+        min_score: Things with a lower score are left out; None is `detect`'s default.
         batch_size: Pictures at a time.
         asked: Whether labels are in one prompt, each in its own, or both.
     """
@@ -168,7 +200,7 @@ class Search:
     labels: Sequence[str]
     max_detections: int = 20
     max_overlap: float | None = None
-    min_score: float = 0.0
+    min_score: float | None = None
     batch_size: int = options.BATCH_SIZE
     asked: Literal["together", "each", "both"] = "together"
 
@@ -188,21 +220,26 @@ class Search:
 def find_things(
     model: PaliGemma2CausalLM, images: Sequence[Path], names: list[str], search: Search
 ) -> Iterator[tuple[np.ndarray, Detections]]:
-    """Give the pixels of each picture, and what is in them."""
+    """Give the pixels of each picture, and what is in them; a batch is in memory."""
+    opened: deque[np.ndarray] = deque()
+
+    def read() -> Iterator[np.ndarray]:
+        for image in images:
+            opened.append(read_picture(image))
+            yield opened[-1]
+
     look = getattr(model, search.task)
-    for start in range(0, len(images), search.batch_size):
-        part = images[start : start + search.batch_size]
-        pictures = [read_picture(image) for image in part]
-        count = f" ({start + len(part)} of {len(images)})" if len(images) > 1 else ""
-        with progress(f"Looking into {describe(part[0])}{count}"):
-            found = look(
-                pictures,
-                names,
-                max_detections=search.max_detections,
-                max_overlap=search.max_overlap,
-                batch_size=search.batch_size,
-                asked=search.asked,
-            )
-        for picture, detections in zip(pictures, found):
-            sure = np.flatnonzero(detections.scores >= search.min_score)
-            yield picture, detections.take(sure)
+    found = look(
+        read(),
+        names,
+        max_detections=search.max_detections,
+        max_overlap=search.max_overlap,
+        min_score=search.min_score,
+        batch_size=search.batch_size,
+        asked=search.asked,
+    )
+    for i, image in enumerate(images, start=1):
+        count = f" ({i} of {len(images)})" if len(images) > 1 else ""
+        with progress(f"Looking into {describe(image)}{count}"):
+            detections = next(found)
+        yield opened.popleft(), detections

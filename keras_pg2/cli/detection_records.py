@@ -15,20 +15,23 @@ from keras_pg2.cli.outputs import expand_user, save_picture
 
 if TYPE_CHECKING:
     from keras_pg2.codecs import Detections
+    from keras_pg2.codecs.exchange import AnnotatedPicture
 
 
 def keep_detections(
-    image: Path, picture: np.ndarray, detections: Detections, target: Path | None
+    image: Path,
+    picture: np.ndarray,
+    detections: Detections,
+    target: Path | None,
+    font: Path | None = None,
 ) -> dict[str, Any]:
     """Draw what was found into `target` (None: nowhere), and return a record of it.
 
     Raises:
         OSError: if the drawing cannot be written.
     """
-    from keras_pg2.codecs import draw_detections
-
     if target is not None:
-        save_picture(draw_detections(picture, detections), target)
+        save_picture(detections.plot(picture, font), target)
     return {
         "image": describe(image),
         "width": picture.shape[1],
@@ -112,18 +115,40 @@ def check_coco(path: Path, images: Sequence[Path], has_masks: bool) -> Path:
     return path
 
 
-def write_coco(
-    found: Sequence[tuple[Path, tuple[int, ...], Detections]],
-    names: Sequence[str],
-    path: Path,
-) -> None:
-    """Write a COCO data set of pictures, their shapes and what was found in them."""
-    from keras_pg2.codecs.exchange import AnnotatedPicture, to_coco_dataset, write_json
+class CocoFile:
+    """A COCO data set that pictures are added to one after another, masks as runs.
 
-    annotated = [
-        AnnotatedPicture(os.path.relpath(image, path.parent), width, height, detections)
-        for image, (height, width, _), detections in found
-    ]
-    category_ids = {name: i for i, name in enumerate(names, start=1)}
-    write_json(to_coco_dataset(annotated, category_ids), path)
-    typer.echo(f"COCO data set written to {path}", err=True)
+    Args:
+        path: File to write.
+        names: Labels, numbered from 1.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        self.path = path
+        self._category_ids = {name: i for i, name in enumerate(names, start=1)}
+        self._pictures: list[AnnotatedPicture] = []
+        self._annotations: list[dict[str, Any]] = []
+
+    def add(self, image: Path, shape: tuple[int, ...], detections: Detections) -> None:
+        """Keep what was found in a picture file of H x W pixels, but no mask."""
+        from keras_pg2.codecs.detections import Detections
+        from keras_pg2.codecs.exchange import AnnotatedPicture, to_coco_annotations
+
+        height, width = shape[:2]
+        nothing = Detections((), np.zeros((0, 4), np.float32))
+        name = os.path.relpath(image, self.path.parent)
+        self._pictures.append(AnnotatedPicture(name, width, height, nothing))
+        self._annotations += to_coco_annotations(
+            detections,
+            image_id=len(self._pictures),
+            category_ids=self._category_ids,
+            first_id=len(self._annotations) + 1,
+        )
+
+    def write(self) -> None:
+        """Write the file, and say so."""
+        from keras_pg2.codecs.exchange import to_coco_dataset, write_json
+
+        dataset = to_coco_dataset(self._pictures, self._category_ids)
+        write_json({**dataset, "annotations": self._annotations}, self.path)
+        typer.echo(f"COCO data set written to {self.path}", err=True)

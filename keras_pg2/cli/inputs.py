@@ -9,10 +9,23 @@ import functools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from keras_pg2.cli.outputs import expand_user
+
+
+class CheckedPictures(NamedTuple):
+    """Picture files of which the bad ones are known.
+
+    Attributes:
+        good: Those that can be read.
+        errors: What is wrong with each of the others.
+    """
+
+    good: list[Path]
+    errors: list[str]
 
 
 def find_pictures(paths: Sequence[Path], drawn: Iterable[str] = ()) -> list[Path]:
@@ -48,26 +61,34 @@ def find_pictures(paths: Sequence[Path], drawn: Iterable[str] = ()) -> list[Path
     return found
 
 
-def check_pictures(paths: Sequence[Path]) -> list[Path]:
-    """Decode every file once, so that a bad one is told before the model loads.
+def check_pictures(paths: Sequence[Path]) -> CheckedPictures:
+    """Decode every file once, so that bad ones are known before the model loads.
 
     Returns:
-        The paths, with `~` replaced.
+        The good ones, with `~` replaced, and what is wrong with the others.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ConnectionError: if an address gives no file.
-        ValueError: if a file is not a picture, or damaged.
+        ValueError, OSError: if there are files or addresses, and no good one.
     """
     from keras_pg2.preprocessing.image_files import read_image
 
-    expanded = [expand_user(path) for path in paths]
-    for path in expanded:
-        if address_of(path) is None:
-            read_image(path)
+    good, errors = [], []
+    for path in map(expand_user, paths):
+        try:
+            if address_of(path) is None:
+                read_image(path)
+            else:
+                read_picture(path)
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError) as error:
+            errors.append(error)
         else:
-            read_picture(path)
-    return expanded
+            good.append(path)
+    if errors and not good:
+        raise errors[0]
+    return CheckedPictures(good, list(map(str, errors)))
 
 
 def read_picture(path: Path) -> np.ndarray:

@@ -5,11 +5,13 @@ Results go to stdout, all of this to stderr.
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -19,6 +21,17 @@ from rich.markup import escape
 
 BAD_INPUT = 2
 """Exit status, the same as for wrong options."""
+DONE_IN_PART = 1
+"""Exit status where some of several pictures could not be read."""
+_TOLD = (
+    ValueError,
+    TypeError,
+    OSError,
+    ImportError,
+    MemoryError,
+    FloatingPointError,
+)
+"""Errors whose message says all."""
 
 
 def stderr() -> Console:
@@ -42,6 +55,35 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(BAD_INPUT)
 
 
+def fail_in_part(errors: Sequence[str], total: int) -> None:
+    """End a command that has done the rest of `total` pictures, if there are errors."""
+    if errors:
+        lines = "\n".join(map(escape, errors))
+        said = f"{len(errors)} of {total} pictures could not be read, all others were."
+        stderr().print(f"[bold red]Error:[/] {said}\n{lines}")
+        raise typer.Exit(DONE_IN_PART)
+
+
+def print_json(value: Any) -> None:
+    """Print a JSON document, with escapes for what the encoding of stdout lacks."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2)
+    typer.echo(text)
+
+
+def escape_for_stdout() -> None:
+    """Let characters that stdout cannot hold be written as escapes, not end a command.
+
+    A file or a pipe has the encoding of the system, which is cp1252 on many machines
+    with Windows, and names of files may be no text at all.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 @contextmanager
 def reported_errors() -> Iterator[None]:
     """Bad input ends the command with one message instead of a traceback.
@@ -50,7 +92,7 @@ def reported_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+    except _TOLD as error:
         if os.environ.get("KERAS_PG2_DEBUG"):
             raise
         fail(str(error) or type(error).__name__)

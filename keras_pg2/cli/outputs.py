@@ -22,9 +22,15 @@ def expand_user(path: str | os.PathLike[str]) -> Path:
 
 
 def plan_outputs(
-    images: Sequence[Path], output: Path | None, suffix: str
+    images: Sequence[Path],
+    output: Path | None,
+    suffix: str,
+    given: Sequence[Path] = (),
 ) -> list[Path]:
     """Where each annotated picture will be written; never over a picture that is read.
+
+    In a folder for them pictures keep their sub-folders, as seen from the folder that
+    all of `given` are in.
 
     Args:
         images: the picture files.
@@ -32,6 +38,7 @@ def plan_outputs(
             for `NAME_{suffix}.png` beside each picture; for one of the web, in the
             working folder.
         suffix: what a picture of the folder is called after its own name.
+        given: files and folders that the pictures were found by; () for themselves.
 
     Raises:
         ValueError: when two pictures would be written to one file, an input would be
@@ -50,7 +57,9 @@ def plan_outputs(
             )
         targets = [output]
     else:
-        folders = [output or _folder_of(image) for image in images]
+        folders = [_folder_of(image) for image in images]
+        if output is not None:
+            folders = [output / part for part in _sub_folders(images, given or images)]
         targets = [
             folder / f"{image.stem}_{suffix}.png"
             for folder, image in zip(folders, images)
@@ -64,8 +73,30 @@ def plan_outputs(
 
 
 def _folder_of(image: Path) -> Path:
-    is_remote = web_address(os.fspath(image)) is not None
-    return Path() if is_remote else image.parent
+    """The folder of a picture; of one of the web the working folder."""
+    return Path() if _is_remote(image) else image.parent
+
+
+def _sub_folders(images: Sequence[Path], given: Sequence[Path]) -> list[Path]:
+    """Folders of pictures, as seen from the one that all of `given` are in."""
+    paths = [expand_user(path) for path in given if not _is_remote(path)]
+    tops = [path if os.path.isdir(path) else path.parent for path in paths]
+    try:
+        common = os.path.commonpath(list(map(os.path.abspath, tops)))
+    except ValueError:  # There is none, as on two drives of Windows.
+        return [Path()] * len(images)
+    return [
+        Path() if _is_remote(image) else _seen_from(common, image.parent)
+        for image in images
+    ]
+
+
+def _seen_from(folder: str, other: Path) -> Path:
+    return Path(os.path.relpath(os.path.abspath(other), folder))
+
+
+def _is_remote(image: Path) -> bool:
+    return web_address(os.fspath(image)) is not None
 
 
 def prepare_folder(output: Path) -> Path:
@@ -112,16 +143,17 @@ def _check_ending(output: Path) -> None:
 
 def _check_targets(images: Sequence[Path], targets: Sequence[Path]) -> None:
     inputs = {os.path.realpath(image) for image in images}
-    for i, target in enumerate(targets):
+    image_of: dict[Path, Path] = {}
+    for image, target in zip(images, targets):
         if os.path.realpath(target) in inputs:
             raise ValueError(
                 f"Expected --output apart from the pictures that are read, received "
                 f"{str(target)!r}, which is one of them. Choose another name."
             )
-        if target in targets[:i]:
-            first = images[targets.index(target)]
+        first = image_of.setdefault(target, image)
+        if first is not image:
             raise ValueError(
-                f"Expected pictures of different names, but {first} and {images[i]} "
+                f"Expected pictures of different names, but {first} and {image} "
                 f"would both be drawn to {target}. Detect in one of them at a time."
             )
 

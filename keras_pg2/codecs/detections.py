@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import html
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_pg2.files.whole_files import replaced
 
-@dataclass(frozen=True, eq=False)
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from keras_pg2.codecs.drawing_fonts import FontChoice
+    from keras_pg2.preprocessing.images import ImageInput
+
+MOST_SHOWN = 20
+"""Instances in what is shown of a value."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Detections:
     """Things found in one picture, in the order the model named them.
+
+        for thing in found:  # each is a value of one instance
+            print(thing.labels[0], thing.boxes_xyxy[0])
+        found[found.scores > 0.8].plot("scene.png")
 
     Attributes:
         labels: N names; "" where the model gave none.
@@ -71,6 +90,77 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __iter__(self) -> Iterator[Detections]:
+        """Each instance, as a value of its own."""
+        return (self.take([row]) for row in range(len(self)))
+
+    def __getitem__(self, rows: int | slice | Sequence[int] | np.ndarray) -> Detections:
+        """Some of the instances: an index, a slice, or what `take` takes."""
+        if isinstance(rows, slice):
+            rows = np.arange(len(self))[rows]
+        return self.take(np.asarray(rows))
+
+    def __repr__(self) -> str:
+        rows = [" ".join(cells) for cells in self._cells()]
+        more = [f"and {len(self) - MOST_SHOWN} more"] * (len(self) > MOST_SHOWN)
+        return f"Detections({', '.join([f'{len(self)} found', *rows, *more])})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        titles = ["label", "score", "x1, y1, x2, y2", "mask"]
+        has = [True, self.scores is not None, True, self.masks is not None]
+        rows = [[title for title, shown in zip(titles, has) if shown], *self._cells()]
+        lines = []
+        for kind, row in zip(["th", *["td"] * len(rows)], rows):
+            cells = (f"<{kind}>{html.escape(cell)}</{kind}>" for cell in row)
+            lines.append(f"<tr>{''.join(cells)}</tr>")
+        if len(self) > MOST_SHOWN:
+            lines.append(f"<tr><td>... {len(self)} in all</td></tr>")
+        return f"<table>{''.join(lines)}</table>"
+
+    def _cells(self) -> list[list[str]]:
+        """Label, score, box and size of the mask of the first instances."""
+        shown = []
+        for row, label in enumerate(self.labels[:MOST_SHOWN]):
+            cells = [repr(label)]
+            if self.scores is not None:
+                cells.append(f"{self.scores[row]:.2f}")
+            corners = (f"{v:.1f}" for v in self.boxes_xyxy[row])
+            cells.append(f"[{', '.join(corners)}]")
+            if self.masks is not None:
+                cells.append(f"{int(self.masks[row].sum())} pixels")
+            shown.append(cells)
+        return shown
+
+    def plot(self, image: ImageInput, font: FontChoice = None) -> Image.Image:
+        """Draw into a copy of the picture; see `codecs.draw_detections`.
+
+        Args:
+            image: what these were found in: a path, a PIL image, or an array.
+            font: for the names.
+        """
+        from keras_pg2.codecs.drawing import draw_detections
+
+        return draw_detections(image, self, font)
+
+    def save(
+        self, path: str | os.PathLike[str], image: ImageInput, font: FontChoice = None
+    ) -> None:
+        """Write what `plot` draws; a file of that name is replaced.
+
+        Args:
+            path: file to write, of any kind that Pillow knows by its ending.
+            image: as for `plot`.
+            font: as for `plot`.
+
+        Raises:
+            ValueError: if the ending is unknown.
+            OSError: if it cannot be written.
+        """
+        drawn = self.plot(image, font)
+        with replaced(Path(path)) as part:
+            drawn.save(part)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Detections]) -> Detections:

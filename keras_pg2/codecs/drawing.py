@@ -5,11 +5,12 @@ from __future__ import annotations
 import colorsys
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from keras_pg2.codecs.detections import Detections
+from keras_pg2.codecs.drawing_fonts import FontChoice, choose_font
 from keras_pg2.codecs.drawing_masks import RIM_COLOR, paint_masks
-from keras_pg2.codecs.drawing_plates import Font, draw_plate, place_plates, plate_texts
+from keras_pg2.codecs.drawing_plates import draw_plate, place_plates, plate_texts
 from keras_pg2.preprocessing.images import ImageInput, open_image
 
 # Far apart on the colour circle and told apart by lightness too.
@@ -28,7 +29,7 @@ PALETTE = (
 
 
 def draw_detections(
-    image: ImageInput, detections: Detections, font: Font | None = None
+    image: ImageInput, detections: Detections, font: FontChoice = None
 ) -> Image.Image:
     """A copy of the picture with all that was found drawn into it.
 
@@ -42,8 +43,10 @@ def draw_detections(
             `preprocessing.images.load_rgb` takes. A photograph that is stored turned
             (EXIF orientation) is drawn upright, as the model sees it.
         detections: of this picture, upright: boxes in its pixels, masks of its size.
-        font: for the names; None takes Pillow's own, scaled to the picture, which
-            knows Latin letters only.
+        font: for the names: a font of Pillow's, or the path of a font file, which is
+            scaled to the picture. None takes Pillow's own, which has ASCII alone, or
+            for other letters one of this machine's that has them. What no font has is
+            warned of.
 
     Returns:
         An RGB picture of the upright picture's size, transparency over white.
@@ -61,17 +64,16 @@ def draw_detections(
     if detections.masks is not None:
         paint_masks(picture, detections.masks, colors, line_width)
     draw = ImageDraw.Draw(picture)
-    if font is None:
-        font = ImageFont.load_default(size=max(12, round(scale / 28)))
     boxes = detections.boxes_xyxy.tolist()
     for i in _largest_first(detections.boxes_xyxy):
         _draw_frame(draw, boxes[i], colors[i], line_width, picture.size)
     # Names last, so that no frame runs through one.
     scores = None if detections.scores is None else detections.scores.tolist()
     texts = plate_texts(detections.labels, scores)
-    plates = place_plates(draw, texts, boxes, font, picture.size)
+    letters = choose_font(font, texts, max(12, round(scale / 28)))
+    plates = place_plates(draw, texts, boxes, letters, picture.size)
     for plate, color in zip(plates, (c for c, text in zip(colors, texts) if text)):
-        draw_plate(draw, plate, color, font)
+        draw_plate(draw, plate, color, letters)
     return picture
 
 

@@ -29,6 +29,8 @@ START = 0
 OVER = 1
 """The state after the end token."""
 UNREACHABLE = 2**30
+SPACE_OF_PIECES = "\u2581"
+"""What stands for a space in a SentencePiece vocabulary, and is read as one."""
 
 
 class TokenAutomaton(NamedTuple):
@@ -171,13 +173,12 @@ class LocationGrammar:
     def __post_init__(self) -> None:
         _check_texts("labels", self.labels)
         for label in self.labels:
-            # With the spaces that will be around it.
-            parts = (" ; ", "\n", "\r", "<loc", "<seg", *CONTROL_TOKENS)
-            if label != label.strip() or any(part in f" {label} " for part in parts):
+            parts = (";", "\n", "\r", "<loc", "<seg", *CONTROL_TOKENS)
+            if label != label.strip() or any(part in label for part in parts):
                 raise ValueError(
                     "Expected labels as plain text without location tokens, mask "
-                    'tokens, <eos> and the like, " ; ", newlines and spaces at the '
-                    "ends, with which an answer could not be read. Received: "
+                    "tokens, <eos> and the like, semicolons, newlines and spaces at "
+                    "the ends, with which an answer could not be read. Received: "
                     f"{label!r}."
                 )
         if self.segments not in ("never", "optional", "always"):
@@ -314,6 +315,11 @@ def _check_texts(name: str, texts: Sequence[str]) -> None:
         )
     for text in texts:
         check_unicode(text, name)
+        if SPACE_OF_PIECES in text:
+            raise ValueError(
+                f"Expected {name} without {SPACE_OF_PIECES!r}, which stands for a "
+                f"space in vocabularies. Received: {text!r}. Write a space."
+            )
     if len(set(texts)) < len(texts):
         raise ValueError(f"Expected {name} that differ. Received: {list(texts)}.")
 

@@ -22,6 +22,7 @@ from keras_pg2.generation.decoding import (
     Plan,
     Request,
     decode_step,
+    has_finite_logits,
     prefill,
     write_column,
 )
@@ -64,6 +65,7 @@ class SearchState(NamedTuple):
         running: the unfinished answers; scores are log-probabilities.
         finished: the finished ones; scores are divided by the length penalty.
         can_improve: bool[B], whether an unfinished one may still become better.
+        is_finite: bool[B], as in `decoding.Generated`, of all beams of a row.
         cache: of B * W rows.
     """
 
@@ -71,6 +73,7 @@ class SearchState(NamedTuple):
     running: Beams
     finished: Beams
     can_improve: Tensor
+    is_finite: Tensor
     cache: KVCache
 
 
@@ -90,6 +93,7 @@ def search_beams(
         _first_beams(request, num_beams, is_running=True),
         _first_beams(request, num_beams, is_running=False),
         request.token_limits > 0,
+        ops.ones_like(request.token_limits, dtype="bool"),
         repeat_rows(cache, ops.shape(logits)[0], num_beams),
     )
     logits = ops.repeat(logits, num_beams, axis=0)
@@ -119,6 +123,7 @@ def search_beams(
         ops.where(is_own, best.tokens, 0)[:, 0],
         lengths[:, 0],
         ops.where(is_own, best.log_probabilities, 0.0)[:, 0],
+        end.is_finite,
     )
 
 
@@ -148,6 +153,12 @@ def _extend(
     """Continues every beam by one token, and sorts the finished ones out."""
     num_beams = search.num_beams
     candidates, beam_of = _candidates(search, request, state, logits)
+    is_finite = ops.reshape(has_finite_logits(logits), (-1, num_beams))
+    # Beams that do not exist, and rows that are over, do not count.
+    is_idle = ops.logical_or(
+        state.running.scores < WORST / 2, ops.logical_not(state.can_improve)[:, None]
+    )
+    is_finite = ops.all(ops.logical_or(is_idle, is_finite), axis=1)
     num_tokens = state.num_tokens + 1
     # [B, C]
     token = ops.take(candidates.tokens, state.num_tokens, axis=2)
@@ -186,6 +197,7 @@ def _extend(
         running,
         finished,
         ops.logical_and(state.can_improve, can_improve),
+        ops.logical_and(state.is_finite, is_finite),
         reorder_rows(state.cache, rows, prompt_length),
     )
 

@@ -110,11 +110,14 @@ class Generated(NamedTuple):
         num_generated: int32[B], tokens of each row, its stop token included.
         log_probabilities: float32[B, N] of each token by the network alone
             (temperature 1, nothing masked); 0 unless the plan has scores.
+        is_finite: bool[B], False where a token was chosen from logits with NaN or
+            infinity among them: its row is no answer.
     """
 
     tokens: Tensor
     num_generated: Tensor
     log_probabilities: Tensor
+    is_finite: Tensor
 
 
 class DecodingState(NamedTuple):
@@ -246,7 +249,10 @@ def begin(
     state = DecodingState(
         ops.convert_to_tensor(0, dtype="int32"),
         Generated(
-            ops.cast(empty, "int32"), ops.zeros_like(request.token_limits), empty
+            ops.cast(empty, "int32"),
+            ops.zeros_like(request.token_limits),
+            empty,
+            ops.ones_like(request.token_limits, dtype="bool"),
         ),
         request.token_limits < 1,
         request.states,
@@ -296,7 +302,7 @@ def _append(
     plan: Plan, request: Request, state: DecodingState, logits: Tensor
 ) -> DecodingState:
     """Chooses token number `num_tokens` of every row that is not done."""
-    tokens, num_generated, log_probabilities = state.answers
+    tokens, num_generated, log_probabilities, is_finite = state.answers
     scores = suppress_repetition(
         plan.sampler, logits, tokens, state.num_tokens, request.parameters
     )
@@ -309,6 +315,8 @@ def _append(
     token = plan.sampler(scores, uniforms, request.parameters)
     token = ops.where(state.is_done, 0, token)
     is_new = ops.logical_not(state.is_done)
+    # What is computed behind the end of a row does not count.
+    is_good = ops.logical_or(state.is_done, has_finite_logits(logits))
     num_generated = num_generated + ops.cast(is_new, "int32")
     if plan.with_scores:
         chosen = ops.where(is_new, log_probability(logits, token), 0.0)
@@ -327,6 +335,7 @@ def _append(
             write_column(tokens, state.num_tokens, token),
             num_generated,
             log_probabilities,
+            ops.logical_and(is_finite, is_good),
         ),
         ops.logical_or(state.is_done, is_done),
         states,
@@ -338,6 +347,14 @@ def log_probability(logits: Tensor, token: Tensor) -> Tensor:
     """float32[B, V], int32[B] -> float32[B], natural logarithm."""
     chosen = ops.take_along_axis(logits, token[:, None], axis=1)[:, 0]
     return chosen - ops.logsumexp(logits, axis=1)
+
+
+def has_finite_logits(logits: Tensor) -> Tensor:
+    """float32[B, V] -> bool[B]; a sum is not finite where one of its parts is not.
+
+    Unlike a sum, a maximum passes NaN over on some backends.
+    """
+    return ops.isfinite(ops.sum(logits, axis=1))
 
 
 def write_column(table: Tensor, index: Tensor, column: Tensor) -> Tensor:

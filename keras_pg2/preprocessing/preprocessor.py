@@ -30,6 +30,7 @@ from keras_pg2.preprocessing.preset_files import (
     CODEC_FILE,
     PresetFiles,
 )
+from keras_pg2.preprocessing.prompts import clean_prompt
 from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
 from keras_pg2.start.preset_loading import PresetNames, preset_loading
 from keras_pg2.typing import Tensor
@@ -54,10 +55,10 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
     - `sample_weight`: float32 [B, T], 1 where `y` is a response token, times the
       weight of the example if one is given.
 
-    The separator is tokenised by itself, so it never merges with its neighbours, and
-    one separator at the end of a prompt is dropped: "caption en\n" is "caption en".
-    Source: arXiv:2407.07726 section 3.1; big_vision `configs/proj/paligemma/
-    transfers/common.py:combine_and_keep_train`.
+    The separator is tokenised by itself, so it never merges with its neighbours. Blanks
+    and newlines around a prompt are dropped: "caption en \r\n" is "caption en"
+    (`prompts.clean_prompt`). Source: arXiv:2407.07726 section 3.1; big_vision
+    `configs/proj/paligemma/transfers/common.py:combine_and_keep_train`.
 
     Nothing is cut in silence. A prompt that does not fit is an error. A response that
     does not fit is cut and gets no eos, so the model does not learn to stop in
@@ -72,7 +73,8 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         sequence_length: T, the number of text tokens; image tokens are not counted.
         add_start_token: whether bos comes first.
         add_end_token: whether eos ends a response.
-        separator: the text between prompt and response; "" for none.
+        separator: the text between prompt and response; "" for none, with which
+            prompts are taken as they are.
 
     Raises:
         TypeError: if `image_converter` is of another class.
@@ -316,8 +318,8 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         start = [self.tokenizer.start_token_id] if self.add_start_token else []
         end: list[int] = []
         if self.separator:
-            prompts = [prompt.removesuffix(self.separator) for prompt in prompts]
             [end] = self.tokenizer.tokenize([self.separator])
+        prompts = [clean_prompt(prompt, self.separator) for prompt in prompts]
         return [[*start, *ids, *end] for ids in self.tokenizer.tokenize(prompts)]
 
     def _pack_training(self, examples: Examples, length: int) -> PackedRows:

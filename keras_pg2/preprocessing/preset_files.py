@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+
+from keras_pg2.files.json_files import read_json
 
 CODEC_FILE = "mask_codec.npz"
 """Meaning of `<seg...>` tokens; without it that of the released checkpoints."""
 CALIBRATION_FILE = "detection_scores.json"
 """What makes token probabilities the scores of detections."""
+
+
+METADATA_FILE = "metadata.json"
+"""What a preset is, in KerasHub's words; with a "note" it is told when it is loaded."""
+_logger = logging.getLogger("keras_pg2")
+
+
+@cache
+def log_note(directory: Path) -> None:
+    """Log the note of a preset's metadata, if there is one, once a process."""
+    path = directory / METADATA_FILE
+    note = read_json(path).get("note") if path.is_file() else None
+    if note:
+        _logger.warning("%s: %s", directory.name, note)
 
 
 class PresetFiles(NamedTuple):

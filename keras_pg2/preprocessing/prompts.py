@@ -1,12 +1,14 @@
 r"""The prompts PaliGemma was trained on, one function each.
 
 Every function returns the bare prompt: the preprocessor adds bos before it and the
-newline after it. `{lang}` is a language code of `LANGUAGES`.
+newline after it. `{lang}` is a language code of `LANGUAGES`, and `{box}` four location
+tokens, `<loc....>` of y1, x1, y2 and x2.
 
 | function        | prompt                      | answer                      | source |
 |-----------------|-----------------------------|-----------------------------|--------|
 | `short_caption` | `cap {lang}`                | raw short caption (pt)      | [1]    |
 | `caption`       | `caption {lang}`            | COCO-like caption           | [1, 2] |
+|                 | `caption {box}`             | what is in the box (pt)     | [2]    |
 | `describe`      | `describe {lang}`           | longer description          | [1, 3] |
 | `ocr`           | `ocr`                       | all text, in reading order  | [1, 2] |
 | `answer`        | `answer {lang} {question}`  | the answer                  | [1, 2] |
@@ -22,13 +24,25 @@ arXiv:2407.07726 section 3.2.5. [3] huggingface.co/blog/paligemma2mix, which lis
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from keras_pg2.checks.texts import check_unicode
+from keras_pg2.preprocessing.location_tokens import (
+    boxes_yxyx_to_text,
+    normalize_boxes_xyxy,
+)
 
 CONTROL_TOKENS = ("<bos>", "<eos>", "<pad>", "<image>")
 """Tokens that are added where they belong, and are in no word of a prompt."""
+BLANKS = " \t\n\v\f\r\u00a0\u3000"
+"""What is not seen around a prompt."""
+TYPED_NEWLINE = r"(?:\\r)?\\n"
+"""A newline as a backslash and a letter: a regular expression of Python and of RE2."""
 
 # The languages of Crossmodal-3600 (arXiv:2205.12522), as that data set writes them.
 # fmt: off
@@ -45,9 +59,49 @@ def short_caption(language: str = "en") -> str:
     return f"cap {_check_language(language)}"
 
 
-def caption(language: str = "en") -> str:
-    """`caption {lang}`: one COCO-like sentence."""
-    return f"caption {_check_language(language)}"
+def caption(
+    language: str = "en",
+    *,
+    region: Sequence[float] | np.ndarray | None = None,
+    size: tuple[int, int] | None = None,
+) -> str:
+    """`caption {lang}`: one COCO-like sentence; or `caption {box}`: what is in a box.
+
+        prompts.caption(region=found.boxes_xyxy[0], size=picture.size)
+
+    Args:
+        language: code of the caption's language; that of a region has none.
+        region: x1, y1, x2, y2 in pixels of the picture, upright, for pretrained
+            checkpoints.
+        size: width and height of the picture in pixels, as PIL has them; for (1, 1)
+            the region is in shares of them.
+
+    Raises:
+        ValueError: if the language is unknown, or given together with a region; or
+            the region is not inside the picture, or without the other argument.
+    """
+    if region is None and size is None:
+        return f"caption {_check_language(language)}"
+    if region is None or size is None:
+        raise ValueError(
+            "Expected region and size together: x1, y1, x2, y2 in pixels, and the "
+            f"width and height of the picture. Received: region={region!r}, "
+            f"size={size!r}."
+        )
+    if language != "en":
+        raise ValueError(
+            "Expected a region without a language: the prompt has none. Received: "
+            f"language={language!r}. Leave it out."
+        )
+    box = np.asarray(region, np.float64)
+    width, height = size
+    if box.shape != (4,) or not _is_inside(box, width, height):
+        raise ValueError(
+            "Expected region as x1, y1, x2, y2 with x1 <= x2 and y1 <= y2, in pixels "
+            f"of a picture of {width} x {height}. Received: {region!r}."
+        )
+    [text] = boxes_yxyx_to_text(normalize_boxes_xyxy(box[None], width, height))
+    return f"caption {text}"
 
 
 def describe(language: str = "en") -> str:
@@ -86,7 +140,8 @@ def detect(*labels: str | Iterable[str]) -> str:
 
     Raises:
         ValueError: if there is no label, or one is empty, is given twice, or holds
-            ";", a line break or a `<loc....>`, `<seg...>` or other token.
+            ";", a line break or a `<loc....>`, `<seg...>` or other token. A label
+            with a comma is one name, and warned of.
     """
     return "detect " + _join_labels(labels)
 
@@ -98,6 +153,32 @@ def segment(*labels: str | Iterable[str]) -> str:
         ValueError: as for `detect`.
     """
     return "segment " + _join_labels(labels)
+
+
+def clean_prompt(prompt: str, separator: str = "\n") -> str:
+    r"""Return a prompt without what is around it: blanks, line ends, a typed "\n".
+
+    Prompts of the training have none of these, and one that has is answered otherwise.
+    A backslash and an "n" at the end come of a shell, which makes no newline of them;
+    that is told by a warning.
+
+    Args:
+        prompt: as the user wrote it.
+        separator: what will stand behind it; where that is no blank, it alone is taken
+            off the end.
+    """
+    if not separator.isspace():
+        return prompt.removesuffix(separator)
+    cleaned = prompt.strip(BLANKS)
+    if not cleaned.endswith("\\n"):
+        return cleaned
+    warnings.warn(
+        f"Expected a prompt without the newline behind it. Received: {prompt!r}, with "
+        "a backslash and the letter n, which are left out. Leave them out yourself: "
+        "the newline is added to every prompt.",
+        stacklevel=2,
+    )
+    return re.sub(rf"(?:[{BLANKS}]|{TYPED_NEWLINE})+\Z", "", cleaned)
 
 
 def check_labels(labels: Any, also: str = "") -> None:
@@ -141,6 +222,13 @@ def _join_labels(labels: tuple[str | Iterable[str], ...]) -> str:
                 f"Expected each label once, received {name!r} {names.count(name)} "
                 "times. One label finds all its instances."
             )
+        if "," in name:
+            apart = [part.strip() for part in name.split(",")]
+            warnings.warn(
+                f"Expected one thing per label, received {name!r}, which is taken as "
+                f"one name with a comma in it. Pass {apart!r} for several things.",
+                stacklevel=3,
+            )
     return " ; ".join(names)
 
 
@@ -165,6 +253,12 @@ def _check_text(text: str, kind: str) -> str:
                 f"{token!r}: such tokens are added where they belong."
             )
     return stripped
+
+
+def _is_inside(box_xyxy: np.ndarray, width: float, height: float) -> bool:
+    """Whether float[4] is a box in a picture; a comparison with NaN is False."""
+    x1, y1, x2, y2 = box_xyxy.tolist()
+    return 0 <= x1 <= x2 <= width and 0 <= y1 <= y2 <= height and width * height > 0
 
 
 def _check_language(language: str) -> str:

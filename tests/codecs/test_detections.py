@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from keras_pg2.codecs import Detections, box_iou
+from keras_pg2.codecs import Detections, box_iou, draw_detections
 
 BOXES = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [0, 0, 10, 9]], np.float32)
 
@@ -90,3 +91,59 @@ def test_parts_of_one_picture_are_put_together():
         Detections.concatenate([whole, replace(whole, masks=None)])
     with pytest.raises(ValueError, match="received none"):
         Detections.concatenate([])
+
+
+def test_instances_one_by_one_and_by_index():
+    found = three(scores=np.array([0.1, 0.2, 0.3]), tokens=("x", "y", "z"))
+    assert [one.labels for one in found] == [("a",), ("a",), ("b",)]
+    assert [one.scores.tolist() for one in found] == [[0.1], [0.2], [0.3]]
+    for rows, tokens in (
+        (0, "x"),
+        (-1, "z"),
+        (np.int64(1), "y"),
+        (slice(1, None), "yz"),
+        (slice(None, None, -1), "zyx"),
+        ([2, 0], "zx"),
+        (found.scores > 0.15, "yz"),
+        ([], ""),
+    ):
+        assert found[rows].tokens == tuple(tokens)
+    with pytest.raises(IndexError):
+        found[3]
+    with pytest.raises(TypeError, match="integers or booleans"):
+        found["a"]
+
+
+def test_what_is_shown_of_a_value():
+    masks = np.zeros((3, 4, 5), bool)
+    masks[1] = True
+    found = three(masks=masks, scores=np.array([0.25, 0.5, 1]))
+    assert repr(found[:2]) == (
+        "Detections(2 found, 'a' 0.25 [0.0, 0.0, 10.0, 10.0] 0 pixels, "
+        "'a' 0.50 [5.0, 0.0, 15.0, 10.0] 20 pixels)"
+    )
+    assert repr(three()[[]]) == "Detections(0 found)"
+    many = three().take([0] * 30)
+    assert repr(many).endswith("and 10 more)")
+    table = found._repr_html_()
+    assert table.count("<tr>") == 4
+    assert "<th>mask</th>" in table
+    assert "mask" not in three()._repr_html_()
+    marked = Detections(("<b>&",), BOXES[:1])._repr_html_()
+    assert "&lt;b&gt;&amp;" in marked
+    assert "<b>" not in marked
+
+
+def test_a_drawing_is_shown_and_written(tmp_path):
+    picture = Image.new("RGB", (40, 30), (9, 9, 9))
+    found = three(scores=np.array([0.25, 0.5, 1]))
+    assert found.plot(picture) == draw_detections(picture, found)
+    path = tmp_path / "drawn.png"
+    path.write_text("replaced")
+    picture.save(tmp_path / "picture.png")
+    found.save(path, tmp_path / "picture.png")
+    with Image.open(path) as drawn:
+        assert drawn.convert("RGB") == found.plot(picture)
+    with pytest.raises(ValueError, match="unknown file extension"):
+        found.save(tmp_path / "drawn.psdx", picture)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["drawn.png", "picture.png"]

@@ -19,7 +19,7 @@ from keras_pg2.codecs.grammars import (
 from keras_pg2.generation.constraints import allowed_tokens, next_states
 from tests.support.tiny_models import random_task
 
-LABELS = ["cat", "dog", "a person riding", "a person", "Hund; Katze"]
+LABELS = ["cat", "dog", "a person riding", "a person", "Hund, Katze"]
 BOX = r"(?:<loc\d{4}>){4}"
 MASK = r"(?:<seg\d{3}>){16}"
 SEGMENTS = {"never": "", "optional": f"(?:{MASK})?", "always": MASK}
@@ -72,7 +72,7 @@ MASK_TEXT = "".join(f"<seg{i:03d}>" for i in range(16))
         (f"{BOX_TEXT} cat", "always", False),
         (f"{BOX_TEXT}{MASK_TEXT} cat", "always", True),
         (f"{BOX_TEXT}{MASK_TEXT} cat", "never", False),
-        (f"{BOX_TEXT}{MASK_TEXT} dog ; {BOX_TEXT} Hund; Katze", "optional", True),
+        (f"{BOX_TEXT}{MASK_TEXT} dog ; {BOX_TEXT} Hund, Katze", "optional", True),
         (f"{BOX_TEXT} a person ; {BOX_TEXT} a person riding", "never", True),
         (f"{BOX_TEXT} cat ;", "optional", False),
         (f"{BOX_TEXT} cat ; ", "optional", False),
@@ -172,7 +172,11 @@ def test_a_given_beginning_is_of_the_grammar(task):
         (lambda: LocationGrammar("cat"), ValueError, "list of texts"),
         (lambda: LocationGrammar(["cat", "cat"]), ValueError, "differ"),
         (lambda: LocationGrammar(["cat"], "some"), ValueError, "segments"),
-        (lambda: LocationGrammar(["a ; b"]), ValueError, " ; "),
+        (lambda: LocationGrammar(["a ; b"]), ValueError, "semicolons"),
+        (lambda: LocationGrammar(["a; b"]), ValueError, "semicolons"),
+        (lambda: LocationGrammar(["a;b"]), ValueError, "semicolons"),
+        (lambda: LocationGrammar(["a\u2581b"]), ValueError, "Write a space"),
+        (lambda: Choices(["a\u2581b"]), ValueError, "Write a space"),
         (lambda: LocationGrammar(["<seg001>"]), ValueError, "mask"),
         (lambda: LocationGrammar(["cat\n"]), ValueError, "newlines"),
         (lambda: LocationGrammar(["a <eos>"]), ValueError, "<eos>"),

@@ -142,13 +142,47 @@ def test_same_arrays_as_transformers(preprocessor, proto, tmp_path, prompt, resp
     assert ours["token_ids"].tolist() == theirs["input_ids"][:, 4:].tolist()
 
 
-def test_one_newline_at_the_end_of_a_prompt_changes_nothing(preprocessor, tokenizer):
-    plain = preprocessor.generate_preprocess("caption en")["token_ids"].tolist()
-    ended = preprocessor.generate_preprocess("caption en\n")["token_ids"].tolist()
-    assert plain == ended == [[BOS, *ids(tokenizer, "caption en\n")]]
-    twice = preprocessor.generate_preprocess("caption en\n\n")["token_ids"].tolist()
-    newline = tokenizer.separator_id
-    assert twice == [[BOS, *ids(tokenizer, "caption en"), newline, newline]]
+@pytest.mark.parametrize(
+    ("before", "behind"),
+    [
+        *(("", "\n"), ("", "\r\n"), ("", "\n\n"), ("", " "), ("", "\t"), ("", " \n ")),
+        *(("", "\u00a0"), ("", "\u3000"), (" ", ""), ("\n", "\n")),
+    ],
+)
+def test_what_is_not_seen_around_a_prompt_changes_nothing(
+    preprocessor, tokenizer, before, behind
+):
+    prompt = f"{before}caption en{behind}"
+    rows = preprocessor.generate_preprocess(prompt)["token_ids"].tolist()
+    assert rows == [[BOS, *ids(tokenizer, "caption en\n")]]
+    x, _, _ = preprocessor({"prompts": prompt, "responses": "a"})
+    plain, _, _ = preprocessor({"prompts": "caption en", "responses": "a"})
+    assert x["token_ids"].tolist() == plain["token_ids"].tolist()
+
+
+@pytest.mark.parametrize("ending", ["\\n", "\\r\\n", " \\n", "\\n\n", "\\n \\n "])
+def test_a_newline_typed_as_two_letters_is_left_out_and_told(
+    preprocessor, tokenizer, ending
+):
+    """As KerasHub's guides write it, where a shell takes it literally."""
+    with pytest.warns(UserWarning, match="a backslash and the letter n"):
+        rows = preprocessor.generate_preprocess("caption en" + ending)["token_ids"]
+    assert rows.tolist() == [[BOS, *ids(tokenizer, "caption en\n")]]
+
+
+@pytest.mark.parametrize("prompt", ["C:\\new\\n.txt", "a\\", "n", "a  b", ""])
+def test_a_clean_prompt_has_its_own_tokens(preprocessor, tokenizer, prompt):
+    rows = preprocessor.generate_preprocess(prompt)["token_ids"].tolist()
+    assert rows == [[BOS, *ids(tokenizer, prompt), tokenizer.separator_id]]
+
+
+def test_without_a_separator_prompts_are_taken_as_they_are(tokenizer):
+    raw = PaliGemma2CausalLMPreprocessor(tokenizer, separator="")
+    rows = raw.generate_preprocess(" caption en \\n")["token_ids"].tolist()
+    assert rows == [[BOS, *ids(tokenizer, " caption en \\n")]]
+    colon = PaliGemma2CausalLMPreprocessor(tokenizer, separator=":")
+    rows = colon.generate_preprocess("caption en ::")["token_ids"].tolist()
+    assert rows == [[BOS, *ids(tokenizer, "caption en :"), *ids(tokenizer, ":")]]
 
 
 def test_the_separator_never_merges(preprocessor, tokenizer):
@@ -284,7 +318,7 @@ def test_postprocess_drops_special_tokens_and_keeps_locations(preprocessor, toke
 
 
 def test_prompts_come_back(preprocessor):
-    prompts = ["detect cat ; dog", "  zwei  Hunde", "日本"]
+    prompts = ["detect cat ; dog", "zwei  Hunde", "日本"]
     arrays = preprocessor.generate_preprocess(prompts)
     texts = preprocessor.generate_postprocess(arrays)
     assert texts == [prompt + "\n" for prompt in prompts]

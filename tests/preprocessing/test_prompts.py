@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from keras_pg2.preprocessing import prompts
@@ -72,3 +73,40 @@ def test_texts_that_are_no_question():
         prompts.question(3)
     with pytest.raises(TypeError, match="received int"):
         prompts.detect(["cat", 3])
+
+
+@pytest.mark.parametrize("separator", [",", ", ", " , "])
+def test_a_comma_in_a_label_is_told(separator):
+    label = f"star{separator}circle"
+    with pytest.warns(UserWarning, match=r"Pass \['star', 'circle'\]"):
+        assert prompts.detect(label) == f"detect {label}"
+
+
+def test_the_caption_of_a_region():
+    """(25, 50, 75, 100) of 100 x 200 pixels is y 0.25..0.5, x 0.25..0.75."""
+    expected = "caption <loc0256><loc0256><loc0512><loc0767>"
+    assert prompts.caption(region=(25, 50, 75, 100), size=(100, 200)) == expected
+    shares = np.array([0.25, 0.25, 0.75, 0.5], np.float32)
+    assert prompts.caption(region=shares, size=(1, 1)) == expected
+    whole = prompts.caption(region=(0, 0, 100, 200), size=(100, 200))
+    assert whole == "caption <loc0000><loc0000><loc1023><loc1023>"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"region": (0, 0, 1, 1)}, "region and size together"),
+        ({"size": (9, 9)}, "region and size together"),
+        ({"region": (0, 0, 9, 9), "size": (9, 8)}, "picture of 9 x 8"),
+        ({"region": (3, 0, 1, 1), "size": (9, 8)}, "x1 <= x2"),
+        ({"region": (-1, 0, 1, 1), "size": (9, 8)}, "in pixels"),
+        ({"region": (0, 0, float("nan"), 1), "size": (9, 8)}, "in pixels"),
+        ({"region": (0, 0, 1), "size": (9, 8)}, "x1, y1, x2, y2"),
+        ({"region": [(0, 0, 1, 1)], "size": (9, 8)}, "x1, y1, x2, y2"),
+        ({"region": (0, 0, 0, 0), "size": (0, 0)}, "picture of 0 x 0"),
+        ({"region": (0, 0, 1, 1), "size": (9, 8), "language": "de"}, "has none"),
+    ],
+)
+def test_bad_regions(options, message):
+    with pytest.raises(ValueError, match=message):
+        prompts.caption(**options)

@@ -160,9 +160,8 @@ class ExportedModel(ABC):
             TypeError, ValueError: for a prompt that is no text, or has `<image>` in it.
         """
         prompt = check_prompt(prompt)
-        separator = self.manifest["separator"]
+        text = prompts.clean_prompt(prompt, self.manifest["separator"])
         start, end = self.manifest["start_token_ids"], self.manifest["separator_ids"]
-        text = prompt.removesuffix(separator) if separator else prompt
         [token_ids] = self._tokenizer.tokenize([text])
         return [*start, *token_ids, *end]
 

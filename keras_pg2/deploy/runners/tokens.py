@@ -80,7 +80,13 @@ class GreedyChoice:
 
         Raises:
             ValueError: when no answer of the grammar is as short as that.
+            FloatingPointError: if there is NaN or infinity among the logits.
         """
+        if not np.isfinite(logits.sum()):
+            raise FloatingPointError(
+                "Expected finite numbers from the network, received NaN or infinity. "
+                "Export it from another checkpoint, or with other number types."
+            )
         if self.automaton is None:
             return int(logits.argmax())
         classes, table, distances = self.automaton

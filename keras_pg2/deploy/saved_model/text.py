@@ -10,6 +10,7 @@ from types import ModuleType
 
 from keras_pg2.deploy.preparation import describe_preparation
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
+from keras_pg2.preprocessing.prompts import BLANKS, TYPED_NEWLINE
 from keras_pg2.typing import Tensor
 
 NOT_UNICODE = "Expected {} as UTF-8. Received: bytes that are not."
@@ -66,10 +67,12 @@ class GraphText:
         has_image = tf.strings.regex_full_match(clean, r"(?s).*<image>.*")
         error = tf.where(has_image, IMAGE_TOKEN, "")
         error = tf.where(not_unicode == "", error, not_unicode)
-        if self.separator:
-            # The last one, and that alone: `str.removesuffix` in RE2.
+        # What `clean_prompt` does, in RE2.
+        if self.separator.isspace():
+            pattern = rf"^[{BLANKS}]+|(?:[{BLANKS}]|{TYPED_NEWLINE})+\z"
+        else:
             pattern = re.escape(self.separator) + r"\z"
-            clean = tf.strings.regex_replace(clean, pattern, "")
+        clean = tf.strings.regex_replace(clean, pattern, "")
         limit = "a prompt of at most {} tokens, bos and newline among them"
         ids, lengths, error = self._pack(
             clean, error, (self.start, self.end), self.prompt_length, limit

@@ -29,6 +29,7 @@ from keras_pg2.tasks.answering.answers import (
     decode_answers,
     scored_answers,
 )
+from keras_pg2.tasks.answering.finite_check import check_finite
 from keras_pg2.tasks.answering.requests import (
     AnsweringModel,
     EncodedImages,
@@ -45,16 +46,22 @@ TOKENS_BETWEEN_LOOKS = 8
 
 
 def read_answers(
-    preprocessor: PaliGemma2CausalLMPreprocessor | None,
+    model: AnsweringModel,
     prepared: Prepared,
     answers: Generated,
     stop_strings: tuple[str, ...] = (),
     strip_prompt: bool = True,
     return_scores: bool = False,
 ) -> Answers:
-    """Turn generated tokens into what `PaliGemma2CausalLM.generate` returns."""
+    """Turn generated tokens into what `PaliGemma2CausalLM.generate` returns.
+
+    Raises:
+        FloatingPointError: if the network computed NaN or infinity.
+    """
+    preprocessor = model.preprocessor
     batch_size = len(prepared.arrays["token_ids"])
     answers = Generated(*(ops.convert_to_numpy(part)[:batch_size] for part in answers))
+    check_finite(model.backbone, prepared.arrays, answers.is_finite)
     # A scored text is of the tokens that are scored.
     strip_prompt = strip_prompt or (return_scores and preprocessor is not None)
     result = rows.join_rows(prepared.arrays, answers, strip_prompt)
@@ -80,7 +87,7 @@ def answer_with_scores(
     """Return `ScoredAnswer`s of prompts, as `PaliGemma2CausalLM.generate`."""
     prepared = prepare(model, inputs, options)
     generated = model.make_generate_function(with_scores=True)(prepared.request)
-    return read_answers(model.preprocessor, prepared, generated, return_scores=True)
+    return read_answers(model, prepared, generated, return_scores=True)
 
 
 def generate_until(
@@ -118,6 +125,7 @@ def stream(
     was_done = np.zeros(count, bool)
     while True:
         answers, is_done = session.answers, session.is_done[:count]
+        check_finite(functions.backbone, prepared.arrays, answers.is_finite[:count])
         pieces = [""] * count
         for row in np.flatnonzero(~was_done):
             tokens = answers.tokens[row, : answers.num_generated[row]]
@@ -213,6 +221,9 @@ def answer_log_probabilities(
 
     Returns:
         float64[B, A], natural logarithms, summed over the tokens of an answer.
+
+    Raises:
+        FloatingPointError: if the network computes NaN or infinity.
     """
     lengths = np.array([len(row) for row in answers])
     # Both sizes in buckets; what fills them does not count.
@@ -224,4 +235,6 @@ def answer_log_probabilities(
     scores = ops.convert_to_numpy(run(rows.pad_to_bucket(arrays), token_ids))
     scores = scores[: len(arrays["token_ids"]), : len(answers)].astype(np.float64)
     is_own = np.arange(shape[1]) < lengths[:, None]
-    return np.where(is_own, scores, 0.0).sum(axis=2)
+    totals = np.where(is_own, scores, 0.0).sum(axis=2)
+    check_finite(functions.backbone, arrays, np.isfinite(totals).all(axis=1))
+    return totals

@@ -123,10 +123,9 @@ def cut_answers(
 
 
 def _first_tokens(answers: Generated, row: int, count: int) -> Generated:
-    return Generated(
-        answers.tokens[row : row + 1, :count],
-        np.array([count]),
-        answers.log_probabilities[row : row + 1, :count],
+    return answers._replace(
+        tokens=answers.tokens[row : row + 1, :count],
+        num_generated=np.array([count]),
     )
 
 

@@ -215,6 +215,7 @@ class CausalLM(DetectingModel):
             TypeError: if a prompt is not text.
             ValueError: if a prompt leaves no room for an answer, or inputs are bad;
                 before anything is computed.
+            FloatingPointError: if the network computes NaN or infinity; says why.
         """
         options = Options(
             max_length=max_length,
@@ -248,9 +249,7 @@ class CausalLM(DetectingModel):
             answers = generate_until(session, self.preprocessor, stops)
         else:
             answers = self.make_generate_function(return_scores)(prepared.request)
-        return read_answers(
-            self.preprocessor, prepared, answers, stops, strip_prompt, return_scores
-        )
+        return read_answers(self, prepared, answers, stops, strip_prompt, return_scores)
 
     @overload
     def stream(
@@ -305,6 +304,7 @@ class CausalLM(DetectingModel):
             TypeError, ValueError: as `generate`, at the call; also for a model
                 without a preprocessor and for beam search, which knows its answer
                 only in the end.
+            FloatingPointError: as `generate`, at the token where it happens.
         """
         if self.preprocessor is None:
             raise ValueError(
@@ -356,6 +356,7 @@ class CausalLM(DetectingModel):
         Raises:
             TypeError, ValueError: for bad inputs, or a model without a
                 preprocessor.
+            FloatingPointError: as `generate`.
         """
         return choose(self, self._functions, inputs, choices)
 

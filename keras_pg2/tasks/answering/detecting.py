@@ -8,8 +8,9 @@ probabilities of their tokens.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
@@ -25,15 +26,17 @@ from keras_pg2.codecs.parsing import parse_detections
 from keras_pg2.generation.samplers import BeamSearch
 from keras_pg2.preprocessing import prompts
 from keras_pg2.preprocessing.examples import unpack_axes
-from keras_pg2.preprocessing.images import load_sized, to_picture
+from keras_pg2.preprocessing.images import ImageInput, load_sized, to_picture
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.preprocessing.preset_files import (
     CALIBRATION_FILE,
     CODEC_FILE,
     PresetFiles,
+    log_note,
 )
 from keras_pg2.tasks.answering.answering import answer_with_scores
 from keras_pg2.tasks.answering.detection_scores import (
+    RATHER_RIGHT,
     ScoreCalibration,
     geometric_mean,
     token_features,
@@ -58,6 +61,7 @@ class Thresholds(TypedDict, total=False):
 
     max_detections: int
     max_overlap: float | None
+    min_score: float | None
     batch_size: int
     asked: Asked
 
@@ -73,16 +77,18 @@ class DetectionOptions:
     task: DetectionTask
     max_detections: int
     max_overlap: float | None
+    min_score: float | None
     batch_size: int
     asked: Asked
 
     def __post_init__(self) -> None:
         check_at_least_one("max_detections", self.max_detections)
         check_at_least_one("batch_size", self.batch_size)
-        overlap = self.max_overlap
-        is_share = isinstance(overlap, Real) and 0 <= overlap <= 1
-        if overlap is not None and not is_share:
-            raise ValueError(f"Expected max_overlap in [0, 1], received {overlap!r}.")
+        for name in ("max_overlap", "min_score"):
+            share = getattr(self, name)
+            is_share = isinstance(share, Real) and 0 <= float(share) <= 1
+            if share is not None and not is_share:
+                raise ValueError(f"Expected {name} in [0, 1], received {share!r}.")
         if self.asked not in get_args(Asked):
             raise ValueError(
                 f"Expected asked to be one of {', '.join(get_args(Asked))}, received "
@@ -96,54 +102,142 @@ def find_detections(
     images: Images,
     labels: Labels,
     options: DetectionOptions,
-) -> Detections | list[Detections]:
+) -> Detections | list[Detections] | Iterator[Detections]:
     """Return detections of pictures; see `PaliGemma2CausalLM.detect`."""
     task = options.task
-    preprocessor, size = _check_model(model, task)
+    _check_model(model, task)
     if isinstance(images, EncodedImages):
         raise TypeError(
             f"Expected pictures to {task} things in, whose sizes are needed. Received: "
             "encoded images. Pass the pictures."
         )
-    unpacked = unpack_axes(images)
-    is_batched = isinstance(unpacked, list)
-    pictures = unpacked if is_batched else [unpacked]
-    by_labels: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for i, names in enumerate(_labels_of_each(labels, len(pictures))):
-        for question in _questions(names, options.asked):
-            by_labels[question].append(i)
-    calls = [
-        (names, indices[start : start + options.batch_size])
-        for names, indices in by_labels.items()
-        for start in range(0, len(indices), options.batch_size)
-    ]
-    prompts_of = {names: getattr(prompts, task)(names) for names in by_labels}
-    codec = None
-    if task == "segment":
-        codec = files.mask_codec or MaskCodec.released()
-    score = files.score_calibration or geometric_mean
-    found: dict[int, list[Detections]] = defaultdict(list)
-    for names, indices in calls:
-        opened = [load_sized(pictures[i], f"image {i}", size) for i in indices]
-        shown = [to_picture(picture.levels) for picture in opened]
-        answers = answer_with_scores(
-            model,
-            {"images": shown, "prompts": [prompts_of[names]] * len(shown)},
+    search = _Search(model, files, options)
+    if isinstance(images, Iterator):
+        prompts.check_labels(labels)
+        return search.one_by_one(images, _checked(labels, ""))
+    entries = unpack_axes(images)
+    pictures = entries if isinstance(entries, list) else [entries]
+    found = list(search.find(pictures, _labels_of_each(labels, len(pictures))))
+    return found if isinstance(entries, list) else found[0]
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Looks into pictures.
+
+    Attributes:
+        model: the model.
+        files: its codec and its calibration.
+        options: what is looked for, and how.
+    """
+
+    model: AnsweringModel
+    files: DetectionFiles
+    options: DetectionOptions
+
+    def one_by_one(
+        self, images: Iterator[ImageInput], names: tuple[str, ...]
+    ) -> Iterator[Detections]:
+        """Yield what is in each picture; a batch is in memory at a time."""
+        first = 0
+        while batch := list(islice(images, self.options.batch_size)):
+            yield from self.find(batch, [names] * len(batch), first)
+            first += len(batch)
+            batch.clear()  # Before the next ones are opened.
+
+    def find(
+        self,
+        pictures: Sequence[ImageInput],
+        labels: Sequence[tuple[str, ...]],
+        first: int = 0,
+    ) -> Iterator[Detections]:
+        """Compute all answers, then yield what they say of one picture after another.
+
+        Masks, which take much memory, are made of what is yielded alone.
+
+        Args:
+            pictures: to look into.
+            labels: names to look for in each.
+            first: what errors count the pictures from.
+        """
+        codec = None
+        if self.options.task == "segment":
+            codec = self.files.mask_codec or MaskCodec.released()
+        sizes: dict[int, tuple[int, int]] = {}
+        answers: dict[int, list[Detections]] = defaultdict(list)
+        for names, indices in _calls(labels, self.options):
+            asked = {f"image {first + i}": pictures[i] for i in indices}
+            for i, (size, found) in zip(indices, self._ask(asked, names)):
+                sizes[i] = size
+                answers[i].append(found)
+        for i in range(len(pictures)):
+            found = self._sure(Detections.concatenate(answers[i]))
+            if codec is not None:
+                tokens = " ; ".join(found.tokens)
+                masks = parse_detections(tokens, *sizes[i], codec).masks
+                found = replace(found, masks=masks)
+            yield found
+
+    def _ask(
+        self, pictures: Mapping[str, ImageInput], names: tuple[str, ...]
+    ) -> Iterator[tuple[tuple[int, int], Detections]]:
+        """Put one question about a batch of pictures, by what errors call them.
+
+        Yields:
+            Width and height of each, and what is found there, without masks.
+        """
+        task, preprocessor = self.options.task, self.model.preprocessor
+        assert preprocessor is not None
+        assert preprocessor.image_converter is not None
+        shown = preprocessor.image_converter.image_size
+        opened = [load_sized(image, name, shown) for name, image in pictures.items()]
+        segments: Literal["always", "never"]
+        segments = "always" if task == "segment" else "never"
+        scored = answer_with_scores(
+            self.model,
+            {
+                "images": [to_picture(picture.levels) for picture in opened],
+                "prompts": [getattr(prompts, task)(names)] * len(opened),
+            },
             Options(
-                max_new_tokens=_room(preprocessor, options, names),
-                constraint=LocationGrammar(names, "always" if codec else "never"),
+                max_new_tokens=_room(preprocessor, self.options, names),
+                constraint=LocationGrammar(names, segments),
             ),
         )
-        for i, picture, answer in zip(indices, opened, answers, strict=True):
-            width, height = picture.width, picture.height
-            instances = parse_detections(answer.text, width, height, codec)
+        score = self.files.score_calibration or geometric_mean
+        for picture, answer in zip(opened, scored, strict=True):
             scores = score(token_features(answer, preprocessor.tokenizer))
-            instances = replace(instances, scores=scores)
+            size = picture.width, picture.height
+            found = replace(parse_detections(answer.text, *size), scores=scores)
             # There is room for more things if a label is shorter than the longest.
-            first = np.arange(len(instances))[: options.max_detections]
-            found[i].append(instances.take(first))
-    results = [_joined(found[i], options) for i in range(len(pictures))]
-    return results if is_batched else results[0]
+            yield size, found[: self.options.max_detections]
+
+    def _sure(self, found: Detections) -> Detections:
+        """Return the surest of what several answers about a picture found."""
+        options = self.options
+        max_overlap, min_score = options.max_overlap, options.min_score
+        if max_overlap is None and options.asked == "both":
+            max_overlap = BOTH_OVERLAP
+        if max_overlap is not None:
+            found = found.without_duplicates(max_overlap)
+        if min_score is None:
+            min_score = RATHER_RIGHT if self.files.score_calibration else 0.0
+        assert found.scores is not None
+        order = np.argsort(-found.scores, kind="stable")[: options.max_detections]
+        return found.take(np.sort(order[found.scores[order] >= min_score]))
+
+
+def _calls(
+    labels: Sequence[tuple[str, ...]], options: DetectionOptions
+) -> Iterator[tuple[tuple[str, ...], list[int]]]:
+    """The labels of each prompt, and batches of the pictures that it is put about."""
+    pictures_of: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for i, names in enumerate(labels):
+        for question in _questions(names, options.asked):
+            pictures_of[question].append(i)
+    for names, indices in pictures_of.items():
+        for start in range(0, len(indices), options.batch_size):
+            yield names, indices[start : start + options.batch_size]
 
 
 def _questions(names: tuple[str, ...], asked: Asked) -> list[tuple[str, ...]]:
@@ -152,18 +246,6 @@ def _questions(names: tuple[str, ...], asked: Asked) -> list[tuple[str, ...]]:
     if asked == "each":
         return each
     return [names] if asked == "together" or len(names) == 1 else [names, *each]
-
-
-def _joined(parts: list[Detections], options: DetectionOptions) -> Detections:
-    """What several answers about a picture found, the surest of it."""
-    joined, max_overlap = Detections.concatenate(parts), options.max_overlap
-    if max_overlap is None and options.asked == "both":
-        max_overlap = BOTH_OVERLAP
-    if max_overlap is not None:
-        joined = joined.without_duplicates(max_overlap)
-    assert joined.scores is not None
-    surest = np.argsort(-joined.scores, kind="stable")[: options.max_detections]
-    return joined.take(np.sort(surest))
 
 
 class DetectionFiles:
@@ -191,12 +273,18 @@ class DetectionFiles:
 
     @classmethod
     def of_preset(cls, preset: str | Path) -> DetectionFiles:
-        """Return those of what `from_preset` has put on this machine."""
+        """Return those of what `from_preset` has put on this machine.
+
+        What the preset says of itself is logged.
+        """
         found = resolve(preset)
         if isinstance(found, Preset):
             return cls()
         path = found if isinstance(found, Path) else locate(found, with_weights=False)
-        return cls(PresetFiles.read(path) if path.is_dir() else None)
+        if not path.is_dir():
+            return cls()
+        log_note(path)
+        return cls(PresetFiles.read(path))
 
     @property
     def mask_codec(self) -> MaskCodec | None:
@@ -220,10 +308,7 @@ class DetectionFiles:
             self.score_calibration.save(directory)
 
 
-def _check_model(
-    model: AnsweringModel, task: DetectionTask
-) -> tuple[PaliGemma2CausalLMPreprocessor, tuple[int, int]]:
-    """The preprocessor, and the size that it stretches pictures to."""
+def _check_model(model: AnsweringModel, task: DetectionTask) -> None:
     if model.preprocessor is None or model.preprocessor.image_converter is None:
         raise ValueError(
             f"Expected a model with a preprocessor and an image converter to {task} "
@@ -235,7 +320,6 @@ def _check_model(
             f"Expected a sampler without beams to {task}. Received: {model.sampler}. "
             'Call compile(sampler="greedy") first.'
         )
-    return model.preprocessor, model.preprocessor.image_converter.image_size
 
 
 def _labels_of_each(labels: Labels, num_pictures: int) -> list[tuple[str, ...]]:

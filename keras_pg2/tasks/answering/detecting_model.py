@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Unpack, overload
 
 from keras_pg2.codecs.detections import Detections
@@ -92,6 +92,14 @@ class DetectingModel:
         self, images: Pictures, labels: Labels, **options: Unpack[Thresholds]
     ) -> list[Detections]: ...
 
+    @overload
+    def detect(
+        self,
+        images: Iterator[ImageInput],
+        labels: Sequence[str],
+        **options: Unpack[Thresholds],
+    ) -> Iterator[Detections]: ...
+
     def detect(
         self,
         images: Images,
@@ -99,9 +107,10 @@ class DetectingModel:
         *,
         max_detections: int = 20,
         max_overlap: float | None = None,
+        min_score: float | None = None,
         batch_size: int = 8,
         asked: Asked = "together",
-    ) -> Detections | list[Detections]:
+    ) -> Detections | list[Detections] | Iterator[Detections]:
         """Find named things: boxes with labels and scores.
 
         Every answer is held to the form of a detection, by the sampler set in
@@ -109,19 +118,24 @@ class DetectingModel:
 
         Args:
             images: a picture (a file path, PIL image or array) of any size, or a list
-                of pictures.
-            labels: the names to look for, in all pictures; or a list of such lists,
-                one for each picture.
+                of pictures (also an array [B, H, W, 3]), or an iterator of them, such
+                as `iter(paths)`, for more than memory holds.
+            labels: the names to look for, in all pictures; or, for a list of pictures,
+                a list of such lists, one for each.
             max_detections: most things in a picture.
             max_overlap: largest IoU, in [0, 1], of two boxes with one label; where they
                 overlap by more, the one with the lower score is dropped. None keeps
                 all, except that it is 0.5 for "both".
+            min_score: things with a lower score are left out. None is 0.5 for a model
+                with a `score_calibration`, whose scores are probabilities: what is
+                rather wrong than right is left out. Without one it is 0.
             batch_size: pictures at a time.
             asked: "together" is one prompt with all labels, "each" a prompt for each
                 label, "both" is both, which takes longest and finds most.
 
         Returns:
-            `keras_pg2.codecs.Detections` for one picture, a list of them for a list:
+            `keras_pg2.codecs.Detections` for one picture, a list of them for a list,
+            an iterator for an iterator, which takes `batch_size` pictures at a time:
             boxes in pixels of the picture as it was given (upright), scores in [0, 1]
             (`score_calibration`), the tokens as written.
 
@@ -130,11 +144,13 @@ class DetectingModel:
                 a line break or tokens; numbers are out of range; the model has no
                 preprocessor, or beam search as its sampler.
             FileNotFoundError, ValueError: if a picture cannot be read.
+            FloatingPointError: if the network computes NaN or infinity.
         """
         options = DetectionOptions(
             task="detect",
             max_detections=max_detections,
             max_overlap=max_overlap,
+            min_score=min_score,
             batch_size=batch_size,
             asked=asked,
         )
@@ -151,6 +167,14 @@ class DetectingModel:
         self, images: Pictures, labels: Labels, **options: Unpack[Thresholds]
     ) -> list[Detections]: ...
 
+    @overload
+    def segment(
+        self,
+        images: Iterator[ImageInput],
+        labels: Sequence[str],
+        **options: Unpack[Thresholds],
+    ) -> Iterator[Detections]: ...
+
     def segment(
         self,
         images: Images,
@@ -158,9 +182,10 @@ class DetectingModel:
         *,
         max_detections: int = 20,
         max_overlap: float | None = None,
+        min_score: float | None = None,
         batch_size: int = 8,
         asked: Asked = "together",
-    ) -> Detections | list[Detections]:
+    ) -> Detections | list[Detections] | Iterator[Detections]:
         """Find named things: masks, with boxes, labels and scores.
 
         The arguments are those of `detect`.
@@ -170,7 +195,7 @@ class DetectingModel:
             by `mask_codec`.
 
         Raises:
-            TypeError, ValueError, FileNotFoundError: as `detect`.
+            TypeError, ValueError, FileNotFoundError, FloatingPointError: as `detect`.
             ConnectionError: if the codec of the released checkpoints is needed and
                 cannot be downloaded.
         """
@@ -178,6 +203,7 @@ class DetectingModel:
             task="segment",
             max_detections=max_detections,
             max_overlap=max_overlap,
+            min_score=min_score,
             batch_size=batch_size,
             asked=asked,
         )

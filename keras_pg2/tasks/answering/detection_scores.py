@@ -23,6 +23,8 @@ from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
 from keras_pg2.tasks.answering.answers import ScoredAnswer
 
 NUM_FEATURES = 3
+RATHER_RIGHT = 0.5
+"""Lowest score that is kept where scores are probabilities: rather right than wrong."""
 
 
 @dataclass(frozen=True)

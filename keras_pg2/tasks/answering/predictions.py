@@ -121,6 +121,8 @@ def predict(
             stays), or an output that is no file of records.
         FileNotFoundError: when there is no such folder.
         OSError: when the output cannot be written.
+        FloatingPointError: when the network computes NaN or infinity; what was written
+            before stays.
     """
     preprocessor = model.preprocessor
     if preprocessor is None:
@@ -265,7 +267,7 @@ def _answer_batch(
     arrays["images"] = np.stack([p[None] if p.ndim == 3 else p for p in pictures])
     prepared = Prepared(arrays, make_request(model, arrays, options), True)
     generated = model.make_generate_function(with_scores=True)(prepared.request)
-    answers = read_answers(preprocessor, prepared, generated, return_scores=True)
+    answers = read_answers(model, prepared, generated, return_scores=True)
     for entry, scored in zip(readable, answers):
         yield (
             entry.number,

@@ -121,7 +121,8 @@ def test_bad_rows_have_an_error_and_the_others_the_models_text(task, signatures)
     files[1], files[2] = b"no picture", files[2][:300]
     long = "caption en " * 20
     prompts = ["detect dog\n", "a", "a", long, "", b"\xff", "a <image>", "caption en"]
-    texts, errors = serve(signatures, files, prompts)
+    around = " {}\u3000\r\n\\n".format  # Blanks, a newline, and one typed as letters.
+    texts, errors = serve(signatures, files, [*prompts[:7], around(prompts[7])])
     assert "cannot be decoded" in errors[1]
     assert "cannot be decoded" in errors[2]
     num_tokens = len(task.preprocessor.generate_preprocess(long)["token_ids"][0])

@@ -9,14 +9,26 @@ import pytest
 from PIL import Image
 
 from keras_pg2 import BeamSearch, LocationGrammar, PaliGemma2CausalLM
+from keras_pg2.catalogue.names import bundled_names
 from keras_pg2.codecs import Detections, parse_detections
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
+from keras_pg2.generation.recording.recording import set_recording
+from keras_pg2.tasks.answering import detecting
+from keras_pg2.tasks.answering.detecting import DetectionFiles
 from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
 from tests.support.tiny_models import random_task
 
 LABELS = ["red circle", "star"]
 CONFIG = MaskNetworkConfig(8, 16, (4, 4, 8, 8))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_recording():
+    """PyTorch records for longer than these answers take."""
+    set_recording(False)
+    yield
+    set_recording(True)
 
 
 @pytest.fixture(scope="module")
@@ -114,17 +126,85 @@ def test_a_calibration_changes_scores_and_is_kept(model, tmp_path):
     image = picture(50, 50)
     before = model.detect(image, LABELS, max_detections=3)
     model.score_calibration = calibration
-    after = model.detect(image, LABELS, max_detections=3)
+    after = model.detect(image, LABELS, max_detections=3, min_score=0)
     assert after.tokens == before.tokens
     assert not np.allclose(after.scores, before.scores)
     model.save_to_preset(tmp_path / "preset")
     loaded = PaliGemma2CausalLM.from_preset(str(tmp_path / "preset"))
     assert loaded.score_calibration == calibration
-    again = loaded.segment(image, LABELS, max_detections=3)
-    expected = model.segment(image, LABELS, max_detections=3)
+    again = loaded.segment(image, LABELS, max_detections=3, min_score=0)
+    expected = model.segment(image, LABELS, max_detections=3, min_score=0)
     np.testing.assert_allclose(again.scores, expected.scores, rtol=1e-3)
     np.testing.assert_array_equal(again.masks, expected.masks)
     model.score_calibration = None
+
+
+@pytest.mark.parametrize(
+    ("is_calibrated", "min_score", "kept"),
+    [
+        (False, None, [0.2, 0.5, 0.9, 0.49]),
+        (True, None, [0.5, 0.9]),
+        (True, 0, [0.2, 0.5, 0.9, 0.49]),
+        (True, 0.6, [0.9]),
+        (False, 0.6, [0.9]),
+        (False, 1.0, []),
+    ],
+)
+def test_the_least_score(is_calibrated, min_score, kept):
+    """Rather right than wrong where scores are probabilities, else all."""
+    files = DetectionFiles()
+    if is_calibrated:
+        files.score_calibration = ScoreCalibration(0.0, (1.0, 1.0, 1.0))
+    options = detecting.DetectionOptions("detect", 20, None, min_score, 8, "together")
+    boxes = np.array([[0, 0, 9, 9]] * 4, np.float32)
+    scores = np.array([0.2, 0.5, 0.9, 0.49], np.float32)
+    found = Detections(("a", "b", "c", "d"), boxes, scores=scores)
+    sure = detecting._Search(None, files, options)._sure(found)
+    np.testing.assert_allclose(sure.scores, kept)
+
+
+@pytest.mark.parametrize("task", ["detect", "segment"])
+def test_an_iterator_of_pictures_gives_one_of_detections(model, task):
+    """Pictures are opened a batch at a time, and not before they are asked for."""
+    opened = []
+
+    def pictures():
+        for seed in range(3):
+            opened.append(seed)
+            yield picture(30 + seed, 20, seed)
+
+    look = getattr(model, task)
+    found = look(pictures(), LABELS, max_detections=1, batch_size=2)
+    assert opened == []
+    first = next(found)
+    assert opened == [0, 1]
+    expected = look(list(pictures()), LABELS, max_detections=1, batch_size=2)
+    for one, other in zip([first, *found], expected, strict=True):
+        assert one.tokens == other.tokens
+        np.testing.assert_array_equal(one.boxes_xyxy, other.boxes_xyxy)
+        if task == "segment":
+            np.testing.assert_array_equal(one.masks, other.masks)
+    with pytest.raises(ValueError, match="none"):
+        look(pictures(), [])
+    with pytest.raises(TypeError, match="Labels"):
+        look(pictures(), [["star"], ["star"]])
+    bad = iter([picture(9, 9), np.zeros(2)])
+    with pytest.raises(ValueError, match="image 1"):
+        list(look(bad, LABELS, max_detections=1, batch_size=1))
+
+
+def test_pictures_as_one_array(model):
+    pictures = np.stack([np.asarray(picture(40, 30, seed)) for seed in range(2)])
+    expected = model.detect(list(pictures), LABELS, max_detections=1)
+    found = model.detect(pictures, LABELS, max_detections=1)
+    assert [one.tokens for one in found] == [one.tokens for one in expected]
+    assert isinstance(model.detect(pictures[0], LABELS, max_detections=1), Detections)
+
+
+def test_labels_with_commas_are_told(model):
+    with pytest.warns(UserWarning, match=r"Pass \['star', 'circle'\]"):
+        found = model.detect(picture(9, 9), ["star, circle"], max_detections=1)
+    assert set(found.labels) <= {"star, circle"}
 
 
 def test_labels_asked_one_by_one_and_in_both_ways(model):
@@ -187,6 +267,9 @@ def test_bad_numbers_and_models_are_told(model, tmp_path):
         model.detect(image, LABELS, batch_size=0.5)
     with pytest.raises(ValueError, match="max_overlap"):
         model.detect(image, LABELS, max_overlap=2)
+    for share in (-0.1, 1.5, "a", float("nan")):
+        with pytest.raises(ValueError, match="min_score in"):
+            model.detect(image, LABELS, min_score=share)
     with pytest.raises(ValueError, match="asked to be one of together, each, both"):
         model.detect(image, LABELS, asked="all")
     with pytest.raises(FileNotFoundError, match=r"none\.png"):
@@ -217,3 +300,19 @@ def test_a_model_without_a_codec_asks_for_the_released_one(monkeypatch):
     assert asked == []
     model.segment(picture(9, 9), LABELS, max_detections=3)
     assert asked == [True]
+
+
+def test_the_note_of_a_preset_is_told_once(tmp_path, caplog):
+    (tmp_path / "metadata.json").write_text('{"note": "It knows nothing."}')
+    for _ in range(2):
+        DetectionFiles.of_preset(tmp_path)
+    assert caplog.messages == [f"{tmp_path.name}: It knows nothing."]
+
+
+def test_the_bundled_preset_says_that_it_does_not_know_photographs(caplog):
+    DetectionFiles.of_preset("pali_gemma2_nano")
+    DetectionFiles.of_preset("pali_gemma2_nano_84")
+    # Another test of this process may have loaded it before.
+    assert len(caplog.messages) <= 1
+    metadata = bundled_names()["pali_gemma2_nano"] / "metadata.json"
+    assert "photographs" in metadata.read_text()
