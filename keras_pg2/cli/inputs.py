@@ -48,8 +48,13 @@ def find_pictures(paths: Sequence[Path], drawn: Iterable[str] = ()) -> list[Path
     return found
 
 
-def check_pictures(paths: Sequence[Path]) -> list[Path]:
-    """Decode every file once, so that a bad one is told before the model loads.
+def check_pictures(paths: Sequence[Path], is_drawn: bool = True) -> list[Path]:
+    """Decode every picture once, so that a bad one is told before the model loads.
+
+    Args:
+        paths: Files and addresses.
+        is_drawn: Whether all of their pixels will be needed, as for drawing; the model
+            alone may be shown larger ones.
 
     Returns:
         The paths, with `~` replaced.
@@ -57,26 +62,27 @@ def check_pictures(paths: Sequence[Path]) -> list[Path]:
     Raises:
         FileNotFoundError: if there is no such file.
         ConnectionError: if an address gives no file.
-        ValueError: if a file is not a picture, or damaged.
+        ValueError: if a file is not a picture, damaged or too large.
     """
-    from keras_pg2.preprocessing.image_files import read_image
-
     expanded = [expand_user(path) for path in paths]
     for path in expanded:
-        if address_of(path) is None:
-            read_image(path)
-        else:
-            read_picture(path)
+        read_picture(path, None if is_drawn else (1, 1))
     return expanded
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """Return uint8[H, W, 3] of a picture, upright, transparency over white."""
+def read_picture(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Return uint8[H, W, 3] of a picture, upright, transparency over white.
+
+    Args:
+        path: File or address.
+        size: (height, width) that the model goes on to stretch it to, where only the
+            model sees it; a very large picture is shrunk then. None gives all pixels.
+    """
     from keras_pg2.preprocessing.images import load_rgb
 
     address = address_of(path)
     picture = path if address is None else _fetch(address)
-    return np.round(load_rgb(picture, describe(path))).astype(np.uint8)
+    return np.round(load_rgb(picture, describe(path), size)).astype(np.uint8)
 
 
 def address_of(path: Path) -> str | None:

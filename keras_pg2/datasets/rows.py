@@ -19,9 +19,9 @@ from keras_pg2.preprocessing.examples import KEYS
 from keras_pg2.preprocessing.image_files import (
     check_image_file,
     is_address,
-    read_image,
 )
-from keras_pg2.preprocessing.images import ImageInput
+from keras_pg2.preprocessing.image_sources import source_name
+from keras_pg2.preprocessing.images import ImageInput, load_rgb
 
 Row: TypeAlias = dict[str, Any]
 OnBad: TypeAlias = Literal["raise", "skip"]
@@ -221,10 +221,10 @@ class ImageFinder:
 def check_pictures(
     rows: Sequence[Row], on_bad: OnBad = "raise", num_workers: int | None = None
 ) -> Rows:
-    """Decodes every picture once, so that training does not stop at a damaged one.
+    """Decodes every picture once, so that training does not stop at a bad one.
 
     Args:
-        rows: rows with paths.
+        rows: rows with paths, or with pictures of any other kind.
         on_bad: "skip" leaves rows with a damaged picture out and lists them in
             `skipped`, after those the rows had.
         num_workers: threads; None for one a core.
@@ -234,15 +234,15 @@ def check_pictures(
         ValueError: when one cannot be decoded, or none is left.
     """
     problems = Problems(on_bad)
-    paths = list(dict.fromkeys(path for row in rows for path in paths_of(row)))
+    pictures = {_key(one): one for row in rows for one in paths_of(row)}
     with ThreadPoolExecutor(num_workers or os.cpu_count()) as threads:
-        results = threads.map(_decoding_error, paths)
-        errors = dict(zip(paths, results, strict=True))
+        results = threads.map(_decoding_error, pictures.values())
+        errors = dict(zip(pictures, results, strict=True))
     indices = []
     for index, row in enumerate(rows):
         with problems.of(source_of(rows, index)):
-            for path in paths_of(row):
-                error = errors[path]
+            for picture in paths_of(row):
+                error = errors[_key(picture)]
                 if error is not None:
                     raise error
             indices.append(index)
@@ -266,9 +266,14 @@ def paths_of(row: Mapping[str, Any]) -> list[ImageInput]:
     return list(images) if isinstance(images, list | tuple) else [images]
 
 
-def _decoding_error(path: str) -> Exception | None:
+def _key(picture: ImageInput) -> str | int:
+    """What two pictures have in common if they are one file or one object."""
+    return source_name(picture) or id(picture)
+
+
+def _decoding_error(picture: ImageInput) -> Exception | None:
     try:
-        read_image(path)
-    except (ValueError, OSError) as error:
+        load_rgb(picture, size=(1, 1))
+    except (TypeError, ValueError, OSError) as error:
         return error
     return None

@@ -108,8 +108,8 @@ class DetectingModel:
         `compile`.
 
         Args:
-            images: a picture (a file path, PIL image or array) of any size, or a list
-                of pictures.
+            images: a picture of any size (a file path, PIL image, array or whatever
+                else `preprocessing.images.load_rgb` takes), or a list of pictures.
             labels: the names to look for, in all pictures; or a list of such lists,
                 one for each picture.
             max_detections: most things in a picture.
