@@ -1,5 +1,6 @@
 """What type checkers know of a user's program; mypy reads it, nobody runs it."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import assert_type
@@ -49,6 +50,11 @@ assert_type(
 )
 
 assert_type(model.detect(picture, ["star"]), keras_pg2.Detections)
+assert_type(model.detect(io.BytesIO(), ["star"]), keras_pg2.Detections)
+assert_type(model.detect(b"", ["star"]), keras_pg2.Detections)
+row: dict[str, object] = {"bytes": b"", "path": None}
+assert_type(model.detect(row, ["star"]), keras_pg2.Detections)
+assert_type(model.detect([row, picture], ["star"]), list[keras_pg2.Detections])
 paths = ["a.png", "b.png"]
 assert_type(model.detect(paths, ["star"], asked="both"), list[keras_pg2.Detections])
 assert_type(model.detect(iter(paths), ["star"]), Iterator[keras_pg2.Detections])

@@ -175,7 +175,7 @@ def print_answers(
         )
         return
     as_json = destination.as_json
-    images, errors = check_pictures(images)
+    images, errors = check_pictures(images, is_drawn=False)
     model = load_model(choice, sampling)
     records = []
     answers = ask_model(model, images or [None], raw_prompts, sampling)
@@ -251,10 +251,12 @@ def ask_model(
     Raises:
         ValueError: if a prompt is too long.
     """
+    preprocessor = model.preprocessor
+    size = None if preprocessor is None else preprocessor.image_size
     for i, image in enumerate(images):
         inputs: dict[str, object] = {"prompts": list(prompts)}
         if image is not None:
-            inputs["images"] = read_picture(image)
+            inputs["images"] = read_picture(image, size)
         count = f" ({i + 1} of {len(images)})" if len(images) > 1 else ""
         about = f" about {describe(image)}" if image else ""
         with progress(f"Answering{about}{count}"):

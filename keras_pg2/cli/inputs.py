@@ -61,8 +61,13 @@ def find_pictures(paths: Sequence[Path], drawn: Iterable[str] = ()) -> list[Path
     return found
 
 
-def check_pictures(paths: Sequence[Path]) -> CheckedPictures:
-    """Decode every file once, so that bad ones are known before the model loads.
+def check_pictures(paths: Sequence[Path], is_drawn: bool = True) -> CheckedPictures:
+    """Decode every picture once, so that bad ones are known before the model loads.
+
+    Args:
+        paths: Files and addresses.
+        is_drawn: Whether all of their pixels will be needed, as for drawing; the model
+            alone may be shown larger ones.
 
     Returns:
         The good ones, with `~` replaced, and what is wrong with the others.
@@ -71,15 +76,10 @@ def check_pictures(paths: Sequence[Path]) -> CheckedPictures:
         FileNotFoundError: if there is no such file.
         ValueError, OSError: if there are files or addresses, and no good one.
     """
-    from keras_pg2.preprocessing.image_files import read_image
-
     good, errors = [], []
     for path in map(expand_user, paths):
         try:
-            if address_of(path) is None:
-                read_image(path)
-            else:
-                read_picture(path)
+            read_picture(path, None if is_drawn else (1, 1))
         except FileNotFoundError:
             raise
         except (OSError, ValueError) as error:
@@ -91,13 +91,19 @@ def check_pictures(paths: Sequence[Path]) -> CheckedPictures:
     return CheckedPictures(good, list(map(str, errors)))
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """Return uint8[H, W, 3] of a picture, upright, transparency over white."""
+def read_picture(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Return uint8[H, W, 3] of a picture, upright, transparency over white.
+
+    Args:
+        path: File or address.
+        size: (height, width) that the model goes on to stretch it to, where only the
+            model sees it; a very large picture is shrunk then. None gives all pixels.
+    """
     from keras_pg2.preprocessing.images import load_rgb
 
     address = address_of(path)
     picture = path if address is None else _fetch(address)
-    return np.round(load_rgb(picture, describe(path))).astype(np.uint8)
+    return np.round(load_rgb(picture, describe(path), size)).astype(np.uint8)
 
 
 def address_of(path: Path) -> str | None:

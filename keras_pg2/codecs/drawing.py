@@ -39,7 +39,7 @@ def draw_detections(
     keep apart from each other where a place near their box allows it.
 
     Args:
-        image: a path, a PIL image, or an array `uint8[H, W, 3]` or another that
+        image: a path, a PIL image, an array `uint8[H, W, 3]` or another picture that
             `preprocessing.images.load_rgb` takes. A photograph that is stored turned
             (EXIF orientation) is drawn upright, as the model sees it.
         detections: of this picture, upright: boxes in its pixels, masks of its size.
@@ -52,7 +52,7 @@ def draw_detections(
         An RGB picture of the upright picture's size, transparency over white.
 
     Raises:
-        TypeError: if `image` is neither a PIL image nor an array.
+        TypeError: if `image` is no kind of picture.
         ValueError: if the array is of another shape or range, or the masks are not of
             the picture's size.
     """

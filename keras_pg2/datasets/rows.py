@@ -14,12 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeAlias, overload
 
-from PIL import Image
-
 from keras_pg2.datasets.checks import OnBad, Problems
 from keras_pg2.preprocessing.examples import KEYS, num_pictures
-from keras_pg2.preprocessing.image_files import is_path, read_image
-from keras_pg2.preprocessing.images import ImageInput
+from keras_pg2.preprocessing.image_sources import source_name
+from keras_pg2.preprocessing.images import ImageInput, load_rgb
 
 Row: TypeAlias = dict[str, Any]
 
@@ -117,10 +115,10 @@ def columns(rows: Iterable[Row]) -> dict[str, list[Any]]:
 def check_pictures(
     rows: Sequence[Row], on_bad: OnBad = "raise", num_workers: int | None = None
 ) -> Rows:
-    """Decodes every picture once, so that training does not stop at a damaged one.
+    """Decodes every picture once, so that training does not stop at a bad one.
 
     Args:
-        rows: rows with paths.
+        rows: rows with paths, or with pictures of any other kind.
         on_bad: "skip" leaves rows with a damaged picture out and lists them in
             `skipped`, after those the rows had.
         num_workers: threads; None for one a core.
@@ -130,16 +128,15 @@ def check_pictures(
         ValueError: when one cannot be decoded, or none is left.
     """
     problems = Problems(on_bad)
-    images = [image for row in rows for image in paths_of(row)]
-    paths = list(dict.fromkeys(image for image in images if is_path(image)))
+    pictures = {_key(one): one for row in rows for one in paths_of(row)}
     with ThreadPoolExecutor(num_workers or os.cpu_count()) as threads:
-        results = threads.map(_decoding_error, paths)
-        errors = dict(zip(paths, results, strict=True))
+        results = threads.map(_decoding_error, pictures.values())
+        errors = dict(zip(pictures, results, strict=True))
     indices = []
     for index, row in enumerate(rows):
         with problems.of(source_of(rows, index)):
-            for image in paths_of(row):
-                error = errors[image] if is_path(image) else _decoding_error(image)
+            for picture in paths_of(row):
+                error = errors[_key(picture)]
                 if error is not None:
                     raise error
             indices.append(index)
@@ -188,12 +185,14 @@ def check_picture_counts(
             )
 
 
-def _decoding_error(image: ImageInput) -> Exception | None:
+def _key(picture: ImageInput) -> str | int:
+    """What two pictures have in common if they are one file or one object."""
+    return source_name(picture) or id(picture)
+
+
+def _decoding_error(picture: ImageInput) -> Exception | None:
     try:
-        if is_path(image):
-            read_image(image)
-        elif isinstance(image, Image.Image):
-            image.load()
-    except (ValueError, OSError) as error:
+        load_rgb(picture, size=(1, 1))
+    except (TypeError, ValueError, OSError) as error:
         return error
     return None

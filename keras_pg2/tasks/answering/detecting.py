@@ -26,7 +26,12 @@ from keras_pg2.codecs.parsing import parse_detections
 from keras_pg2.generation.samplers import BeamSearch
 from keras_pg2.preprocessing import prompts
 from keras_pg2.preprocessing.examples import unpack_axes
-from keras_pg2.preprocessing.images import ImageInput, load_sized, to_picture
+from keras_pg2.preprocessing.images import (
+    ImageInput,
+    is_picture,
+    load_sized,
+    to_picture,
+)
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.preprocessing.preset_files import (
     CALIBRATION_FILE,
@@ -112,7 +117,8 @@ def find_detections(
             "encoded images. Pass the pictures."
         )
     search = _Search(model, files, options)
-    if isinstance(images, Iterator):
+    # An open file is an iterator too, and one picture.
+    if isinstance(images, Iterator) and not is_picture(images):
         prompts.check_labels(labels)
         return search.one_by_one(images, _checked(labels, ""))
     entries = unpack_axes(images)

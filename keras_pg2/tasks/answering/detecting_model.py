@@ -117,9 +117,10 @@ class DetectingModel:
         `compile`.
 
         Args:
-            images: a picture (a file path, PIL image or array) of any size, or a list
-                of pictures (also an array [B, H, W, 3]), or an iterator of them, such
-                as `iter(paths)`, for more than memory holds.
+            images: a picture of any size (a file path, PIL image, array or whatever
+                else `preprocessing.images.load_rgb` takes), or a list of pictures (also
+                an array [B, H, W, 3]), or an iterator of them, such as `iter(paths)`,
+                for more than memory holds.
             labels: the names to look for, in all pictures; or, for a list of pictures,
                 a list of such lists, one for each.
             max_detections: most things in a picture.

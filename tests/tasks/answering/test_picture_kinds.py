@@ -15,8 +15,11 @@ from keras_pg2 import PaliGemma2CausalLM, draw_detections, predict
 from keras_pg2.codecs import parse_detections
 from keras_pg2.datasets.augmentations import JpegJitter, LightCrop, ResizeJitter
 from keras_pg2.datasets.loading import RowBatches
+from keras_pg2.datasets.rows import check_pictures
 from keras_pg2.preprocessing import image_decoding
 from tests.support.tiny_models import random_task
+
+pytestmark = pytest.mark.one_backend("pictures are read before a backend sees them")
 
 RGB = np.random.default_rng(0).integers(0, 256, (40, 30, 3)).astype(np.uint8)
 OPTIONS: dict[str, Any] = {"max_new_tokens": 3, "stop_token_ids": None}
@@ -157,6 +160,17 @@ def test_augmentations(png, change):
     expected = changed(RGB)
     for picture in kinds(png).values():
         np.testing.assert_array_equal(changed(picture), expected)
+
+
+def test_checking_all_of_them(png):
+    broken = {"bytes": png.read_bytes()[:900], "path": None}
+    rows = [
+        {"images": picture, "prompts": "ocr", "responses": "a"}
+        for picture in [*kinds(png).values(), broken, np.full((2, 2), np.nan)]
+    ]
+    checked = check_pictures(rows, on_bad="skip")
+    assert len(checked) == len(kinds(png))
+    assert ["damaged" in checked.skipped[0], "NaN" in checked.skipped[1]] == [True] * 2
 
 
 @pytest.mark.parametrize("image_size", [None, 28])
