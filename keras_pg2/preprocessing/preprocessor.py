@@ -116,6 +116,12 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         self.separator = separator
         self.num_cut_responses = 0
         self.image_features = None
+        # They have nothing to build; and Keras on JAX traces the whole model in each
+        # `evaluate` as long as one of its layers is not built.
+        resizing = getattr(image_converter, "resizing", None)
+        for layer in (self, tokenizer, image_converter, resizing):
+            if layer is not None:
+                layer.built = True
 
     @classmethod
     def from_preset(
