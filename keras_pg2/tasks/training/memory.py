@@ -15,7 +15,7 @@ F intermediate_dim, N query heads, K key/value heads, H head_dim, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import keras
@@ -48,7 +48,8 @@ class MemoryEstimate(NamedTuple):
         optimizer: its states.
         gradients: of all that is trained.
         activations: what forward leaves for backward, and the pictures; of quantised
-            projections also their kernels as floats, which XLA makes once a step.
+            projections also their kernels as floats, which XLA makes once a step, and
+            in mixed precision the kernels in the type that is computed in.
         working: inner arrays of the block whose gradients are due.
         loss: the chunk of logits, with the vocabulary where it is converted for them,
             and the vocabulary's gradient where that is trained.
@@ -133,11 +134,14 @@ def estimate_memory(
     ):
         if not found.is_needed:
             continue
+        num_layers = architecture[part]["num_layers"]
+        kernels = _of_cast_kernels(backbone, part, item)
         if part in backbone.checkpoint_activations:
-            activations += architecture[part]["num_layers"] * found.entry
-            working = max(working, found.saved + found.working)
+            activations += num_layers * found.entry
+            in_block = found.saved + found.working + kernels // num_layers
+            working = max(working, in_block)
         else:
-            activations += architecture[part]["num_layers"] * found.saved
+            activations += num_layers * found.saved + kernels
             working = max(working, found.working)
     # The states before and after the final norm, and their gradient.
     activations += 3 * tokens * decoder["hidden_dim"] * item
@@ -228,11 +232,36 @@ class _Blocks:
 
 
 def _of_float_kernels(backbone: PaliGemma2Backbone, item: int) -> int:
+    """Return the size of the kernels of quantised projections as floats."""
+    return item * _num_in_kernels(
+        backbone, lambda path, layer: layer.quantization_mode is not None
+    )
+
+
+def _of_cast_kernels(backbone: PaliGemma2Backbone, part: str, item: int) -> int:
+    """Return the size of a part's kernels in the type that is computed in.
+
+    It is 0 where they are stored in it. Backward multiplies by them, so what forward
+    has cast is kept: by `jit` on XLA until backward comes to the block.
+    """
+    return item * _num_in_kernels(
+        backbone,
+        lambda path, layer: (
+            path.startswith(f"{part}/")
+            and layer.quantization_mode is None
+            and layer.variable_dtype != layer.compute_dtype
+        ),
+    )
+
+
+def _num_in_kernels(
+    backbone: PaliGemma2Backbone, is_counted: Callable[[str, Any], bool]
+) -> int:
     shapes = variable_shapes(**backbone.architecture)
     return sum(
-        math.prod(shapes[f"{path}/kernel"]) * item
+        math.prod(shapes[f"{path}/kernel"])
         for path, layer in dense_layers(backbone).items()
-        if layer.quantization_mode is not None
+        if is_counted(path, layer)
     )
 
 

@@ -93,6 +93,32 @@ def test_lora_checkpointing_and_types_by_hand():
     assert half.adapters == factors
 
 
+def test_mixed_precision_by_hand():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = tiny_task()
+    keras.config.set_dtype_policy("float32")
+    model.compile(loss=ResponseLoss(chunk_size=10))
+    found = estimate_memory(model, 2, 12)
+    # Stored in float32, as are gradients and moments.
+    weights = 4 * count_parameters(**NUMBERS)
+    assert found.weights == found.gradients == found.optimizer // 2 == weights
+    # As in float32 (see above), in 2 bytes; and the kernels of both parts' two blocks.
+    vision = 2 * 8 * (32 + 48 + 20 + 16 + 16 + 16 + 20)
+    decoder = 2 * 32 * (96 + 64 + 80 + 24 + 32 + 24 + 40)
+    pictures, states = 2 * 28 * 28 * 3, 3 * 32 * 24
+    kernels = 2 * (4 * 16 * 16 + 2 * 16 * 20)
+    in_block = 2 * 24 * 32 + 2 * 24 * 16 + 3 * 24 * 40
+    kernels += 2 * in_block
+    expected = 2 * (vision + decoder + states + kernels) + 4 * pictures
+    assert found.activations == expected
+    # Blocks that are computed again cast their kernels again.
+    model.backbone.checkpoint_activations = BOTH
+    thrifty = estimate_memory(model, 2, 12)
+    entries = 2 * 8 * 16 + 2 * 32 * 24
+    assert thrifty.activations == 2 * (entries + states) + 4 * pictures
+    assert thrifty.working == found.working + 2 * (decoder // 2 + in_block)
+
+
 def test_decoder_alone_and_whole_numbers():
     model = tiny_task()
     model.enable_lora(3, parts=["decoder"])
