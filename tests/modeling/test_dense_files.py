@@ -82,7 +82,7 @@ def test_the_kernel_and_the_factors_come_back_bit_for_bit(options, tmp_path):
     trained.save_weights(tmp_path / "a.weights.h5")
     other = model(rank=3, **options)
     for variable in other.variables:
-        variable.assign(ops.zeros_like(variable))
+        variable.assign(np.zeros(variable.shape))
     other.load_weights(tmp_path / "a.weights.h5")
     expected, found = values(trained), values(other)
     assert found.keys() == expected.keys()

@@ -30,7 +30,7 @@ PARTS = ["text_decoder"]
 @pytest.fixture(scope="module")
 def model() -> PaliGemma2CausalLM:
     """With one adapter in the network, another that waits, and all that can be set."""
-    model = random_task(sequence_length=40)
+    model = random_task(sequence_length=40, num_layers=1)
     model.adapters.base_name = "somebody's model"
     model.enable_lora(3, ["mlp/*"], alpha=7, name="waiting")
     fill(model, 1)
@@ -53,7 +53,7 @@ def fill(model: PaliGemma2CausalLM, seed: int) -> None:
 
 def alike() -> PaliGemma2CausalLM:
     """What files of weights are loaded into: made by the same calls as the model."""
-    model = random_task()
+    model = random_task(num_layers=1)
     model.enable_lora(2, alpha=5, parts=PARTS)
     model.compile(optimizer=keras.optimizers.Adam(0.5))
     model.optimizer.build(model.trainable_variables)
@@ -197,7 +197,7 @@ def test_a_loaded_model_changes_its_adapters(model, tmp_path):
     waiting = logits(loaded)
     assert np.abs(waiting - before).max() > 0.1
     loaded.adapters.activate("none")
-    base = random_task()
+    base = random_task(num_layers=1)
     np.testing.assert_array_equal(logits(loaded), logits(base))
     loaded.adapters.activate("ours")
     np.testing.assert_array_equal(logits(loaded), before)
