@@ -142,7 +142,7 @@ def read_coco(
         ValueError: when it is no such file, a key is missing, an id occurs twice or is
             unknown, or a box is empty or outside its picture; names file and item.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if on_bad_annotation not in ("raise", "skip"):
         raise ValueError(
             "Expected on_bad_annotation to be 'raise' or 'skip', received "

@@ -19,7 +19,7 @@ from keras_pg2.datasets.rows import Row
 _ASKS_FOR_THINGS = re.compile(r"(detect|segment)\b")
 
 
-@dataclass(frozen=True)
+@dataclass
 class EntryReader:
     """Makes rows of entries.
 
@@ -30,6 +30,7 @@ class EntryReader:
         response_key: key or column of the answer.
         prompt: the prompt of all entries, in the place of theirs.
         default_prompt: the prompt of entries that have none or a blank one.
+        num_filled: how many of them there were.
     """
 
     finder: ImageFinder
@@ -38,6 +39,15 @@ class EntryReader:
     response_key: str
     prompt: str | None = None
     default_prompt: str | None = None
+    num_filled: int = 0
+
+    def notes(self) -> list[str]:
+        """Return what a user should know of the rows that were made."""
+        if not self.num_filled:
+            return []
+        return [
+            f"Rows without a prompt, given {self.default_prompt!r}: {self.num_filled}."
+        ]
 
     def read(self, entry: Mapping[str, Any]) -> Row:
         """Return the row of an entry.
@@ -48,11 +58,16 @@ class EntryReader:
             ValueError: if a key is missing, or has what cannot be trained on.
         """
         images = self._find_images(self._get(entry, "image_key"))
-        prompt = self._prompt(entry)
+        template = self._template(entry)
+        if template is None:
+            prompt = check_text(self._get(entry, "prompt_key"), self.prompt_key, True)
+        else:
+            prompt = fill_prompt(template, entry)
         is_empty_allowed = _ASKS_FOR_THINGS.match(prompt.strip()) is not None
         response = _as_text(
             self._get(entry, "response_key"), self.response_key, is_empty_allowed
         )
+        self.num_filled += template is not None and self.prompt is None
         return {
             "images": images,
             "prompts": prompt,
@@ -67,12 +82,11 @@ class EntryReader:
             raise ValueError(f"expected a picture under {key!r}, received [].")
         return [self.finder.find(one, key) for one in image]
 
-    def _prompt(self, entry: Mapping[str, Any]) -> str:
+    def _template(self, entry: Mapping[str, Any]) -> str | None:
+        """Return the prompt to be filled in; None for an entry with one of its own."""
         if self.prompt is not None:
-            return fill_prompt(self.prompt, entry)
-        if self.default_prompt is not None and _is_blank(entry.get(self.prompt_key)):
-            return fill_prompt(self.default_prompt, entry)
-        return check_text(self._get(entry, "prompt_key"), self.prompt_key, True)
+            return self.prompt
+        return self.default_prompt if _is_blank(entry.get(self.prompt_key)) else None
 
     def _get(self, entry: Mapping[str, Any], argument: str) -> Any:
         key = getattr(self, argument)

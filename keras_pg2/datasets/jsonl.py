@@ -75,7 +75,7 @@ def read_jsonl(
             rows.append(reader.read(_parse(entry)))
             sources.append(source)
     problems.check_some_left(len(rows), str(path))
-    return Rows(rows, problems.messages, sources)
+    return Rows(rows, problems.messages, sources, reader.notes())
 
 
 def write_jsonl(rows: Iterable[Row], path: str | Path) -> None:

@@ -61,7 +61,7 @@ def read_records(
             rows.append(reader.read(record))
             sources.append(source)
     problems.check_some_left(len(rows), "Records")
-    return Rows(rows, problems.messages, sources)
+    return Rows(rows, problems.messages, sources, reader.notes())
 
 
 class _PictureFinder(ImageFinder):

@@ -123,7 +123,7 @@ def read_table(
                 f"{form.delimiter!r}: {error}. Is a quote not closed?"
             ) from error
     problems.check_some_left(len(rows), str(path))
-    return Rows(rows, problems.messages, sources)
+    return Rows(rows, problems.messages, sources, entries.notes())
 
 
 def write_table(rows: Iterable[Row], path: str | Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from keras_pg2.datasets.checks import OnBad, Problems, as_integer, check_text
+from keras_pg2.datasets.entries import fill_prompt
 from keras_pg2.datasets.image_finder import ImageFinder
 from keras_pg2.datasets.rows import Row, Rows
 from keras_pg2.datasets.text_files import read_json_object
@@ -174,7 +175,8 @@ def question_rows(
             `skipped` of the result.
 
     Raises:
-        ValueError: when the prompt has no "{question}", or a question no answer.
+        ValueError: when the prompt has no "{question}", or other names in braces, or a
+            question no answer.
     """
     problems = Problems(on_bad)
     rows, sources = [], []
@@ -212,8 +214,7 @@ def _asked(question: VqaQuestion, prompt: str) -> Row:
             f"Expected a prompt with {{question}} in it, as {PROMPT!r}, received "
             f"{prompt!r}."
         )
-    # A question may hold braces itself.
-    text = prompt.replace("{question}", question.question)
+    text = fill_prompt(prompt, {"question": question.question})
     return {"images": question.image, "prompts": text}
 
 

@@ -6,6 +6,7 @@ Source: docs.ultralytics.com/datasets/detect, and `ultralytics/data/utils.py`
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -54,7 +55,8 @@ def read_yolo(
         numbers.
 
     Raises:
-        FileNotFoundError: when there is no data.yaml, or no folder of pictures.
+        FileNotFoundError: when there is no data.yaml, no folder of pictures, or not one
+            label file.
         ValueError: when data.yaml has no names or no such split, a line of labels is
             none, labels have no picture, or a picture is damaged; names the file.
     """
@@ -66,9 +68,10 @@ def read_yolo(
     else:
         folders = [Path(image_folder).expanduser()]
     collector = Collector(file, Problems(on_bad), list(names))
-    num_without = 0
+    num_without = num_pictures = 0
     for folder in folders:
         pictures = _pictures(folder, file)
+        num_pictures += len(pictures)
         _check_labels_have_pictures(folder, pictures, collector.problems)
         for picture in pictures:
             with collector.problems.of(str(picture)):
@@ -78,6 +81,11 @@ def read_yolo(
                 num_without += text is None
                 found = from_yolo(text or "", names, *size, with_masks)
                 collector.add(str(picture), size, found)
+    if num_pictures and num_without == num_pictures:
+        raise FileNotFoundError(
+            f"{file}: expected label files as {str(label_path(pictures[0]))!r}, "
+            f"received none for {num_pictures} pictures."
+        )
     note = f"Pictures without a label file, taken as without objects: {num_without}."
     return collector.file((note,) if num_without else ())
 
@@ -139,7 +147,8 @@ def _names(content: Mapping[str, Any], file: Path) -> list[str]:
     ):
         raise ValueError(
             f"{file}: expected names of the classes, as a list or by their numbers "
-            f"from 0, received {names!r:.80}. Put quotes around names such as 'yes'."
+            f"from 0, received {reprlib.repr(names)}. Put quotes around names such as "
+            "'yes'."
         )
     return [str(name) for name in names]
 
@@ -154,7 +163,7 @@ def _folders(content: Mapping[str, Any], file: Path, split: str) -> list[Path]:
     if len(listed) < len(given):
         raise ValueError(
             f"{file}: expected a folder of pictures under {split!r}, received "
-            f"{value!r:.80}. The file has {', '.join(map(str, content))}."
+            f"{reprlib.repr(value)}. The file has {reprlib.repr(list(content))}."
         )
     root = file.parent / str(content.get("path") or ".")
     folders = []

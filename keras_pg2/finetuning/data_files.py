@@ -204,6 +204,9 @@ def read_rows(
         read = read_jsonl if format == "jsonl" else read_table
         own = _prompt_of(recipe) if prompt is None else prompt
         rows = read(path, image_folder, default_prompt=own, on_bad=on_bad, **keys)
+        if prompt is not None and not rows.notes:
+            note = "The prompt that was given is not used: all rows have their own."
+            rows = Rows(rows, rows.skipped, rows.sources, [note])
     elif format in ("vqav2", "textvqa"):
         if format == "textvqa":
             file = read_textvqa(path, folder, on_bad=on_bad)

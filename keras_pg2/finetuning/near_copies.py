@@ -16,7 +16,7 @@ import itertools
 import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -33,12 +33,15 @@ _MAX_DIFFERENCE = 6
 _CELL = 16
 
 
-def group_copies(pictures: Sequence[Any]) -> list[int]:
+def group_copies(
+    pictures: Sequence[Any], together: Iterable[tuple[int, int]] = ()
+) -> list[int]:
     """Return a number for each picture, the same for copies of one picture.
 
     Args:
         pictures: paths, PIL images or arrays. A file that cannot be read is compared by
             its name alone.
+        together: pairs of indices that belong together anyway.
     """
     parents = list(range(len(pictures)))
 
@@ -48,7 +51,8 @@ def group_copies(pictures: Sequence[Any]) -> list[int]:
             index = parents[index]
         return index
 
-    for first, second in itertools.chain(_same_names(pictures), _alike(pictures)):
+    pairs = (together, _same_names(pictures), _alike(pictures))
+    for first, second in itertools.chain(*pairs):
         a, b = sorted((root(first), root(second)))
         parents[b] = a
     return [root(index) for index in range(len(pictures))]

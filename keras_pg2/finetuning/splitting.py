@@ -16,9 +16,10 @@ from keras_pg2.preprocessing.image_files import is_path
 def split_rows(rows: Rows, share: float, seed: int = 0) -> tuple[Rows, Rows]:
     """Training rows, and evaluation rows of other pictures.
 
-    Copies of a picture stay together: augmented ones by the names that Roboflow gives
-    them (`NAME_jpg.rf.HASH.jpg`), and pictures that look the same at 16 x 16 pixels.
-    How many there are is in `notes` of the training rows.
+    Copies of a picture stay on one side: augmented ones by the names that Roboflow
+    gives them (`NAME_jpg.rf.HASH.jpg`), and pictures that look the same at 16 x 16
+    pixels. So do all pictures of a row. How many there are is in `notes` of the
+    training rows.
 
     Args:
         rows: all rows.
@@ -32,16 +33,23 @@ def split_rows(rows: Rows, share: float, seed: int = 0) -> tuple[Rows, Rows]:
     """
     if not 0 < share < 1:
         raise ValueError(f"Expected a share above 0 and below 1, received {share}.")
-    images = [paths_of(row)[0] for row in rows]
-    keys = [_key(image) for image in images]
-    pictures = dict(zip(keys, images))
+    pictures = {_key(image): image for row in rows for image in paths_of(row)}
+    # Those of one row are on one side, so the first stands for all.
+    indices = {key: index for index, key in enumerate(pictures)}
+    keys = [_key(paths_of(row)[0]) for row in rows]
+    together = [
+        (indices[first], indices[_key(image)])
+        for first, row in zip(keys, rows)
+        for image in paths_of(row)[1:]
+    ]
     if len(pictures) < 2:
         raise ValueError(
             f"Expected at least two pictures to split, received {len(pictures)}. Pass "
             "evaluation rows of their own (--eval-data)."
         )
+    found = group_copies(list(pictures.values()), together)
     groups: dict[int, list[Hashable]] = defaultdict(list)
-    for key, group in zip(pictures, group_copies(list(pictures.values()))):
+    for key, group in zip(pictures, found):
         groups[group].append(key)
     if len(groups) < 2:
         raise ValueError(
@@ -53,11 +61,11 @@ def split_rows(rows: Rows, share: float, seed: int = 0) -> tuple[Rows, Rows]:
     kept = [i for i, key in enumerate(keys) if key not in chosen]
     split = [i for i, key in enumerate(keys) if key in chosen]
     notes = list(rows.notes)
-    num_copies = len(pictures) - len(groups)
-    if num_copies:
+    num_bound = len(pictures) - len(groups)
+    if num_bound:
         notes.append(
-            "Copies of other pictures, by name or by look, on one side with them: "
-            f"{num_copies} of {len(pictures)} pictures."
+            "Pictures on one side with others, as copies by name or by look or as "
+            f"pictures of one row: {num_bound} of {len(pictures)}."
         )
     return (
         choose_rows(rows, kept, rows.skipped, notes),

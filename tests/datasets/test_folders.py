@@ -96,6 +96,22 @@ def test_data_yaml_that_is_none(yolo: Path, text: str, message: str):
     assert str(yolo.parent) in str(error.value)
 
 
+def test_no_label_file_at_all(yolo: Path):
+    shutil.rmtree(yolo.parent / "train" / "labels")
+    with pytest.raises(FileNotFoundError, match=r"labels/a\.txt'.*none for 3 pictures"):
+        read_yolo(yolo, on_bad="skip")
+
+
+def test_names_that_unfold_without_end(yolo: Path):
+    """YAML's aliases: a list of ten lists of ten lists, and so on."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    for i in range(9):
+        lines.append(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 10)}]")
+    yolo.write_text("\n".join([*lines, "names: *a9", "train: *a9"]))
+    with pytest.raises(ValueError, match=r"names of the classes.*\.\.\."):
+        read_yolo(yolo)
+
+
 def test_bad_pictures_of_yolo(yolo: Path):
     images = yolo.parent / "train" / "images"
     (images / "a.png").write_bytes(b"no picture")

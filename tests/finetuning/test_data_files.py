@@ -95,10 +95,16 @@ def test_only_rows_without_a_prompt_take_the_given_one(folder: Path):
             rows = read_rows(path, **options)
             got = {Path(row["images"]).name: row["prompts"] for row in rows}
             assert got == expected
+            filled = "Rows without a prompt, given 'answer en {question}': 1."
+            assert rows.notes == (filled,)
         with pytest.raises(ValueError, match=r"expected fields of the row.*'query'"):
             read_rows(path, prompt="answer en {query}")
         with pytest.raises(ValueError, match=r"the key 'prefix'.*\(--prompt\)"):
             read_rows(path)
+    path = write(folder / "rows.jsonl", own)
+    [note] = read_rows(path, prompt="caption en").notes
+    assert note.startswith("The prompt that was given is not used")
+    assert read_rows(path, recipe=recipes.get("vqav2")).notes == ()
     table = write(folder / "t.csv", "image,prefix_id,suffix\na.png,3,x\n")
     assert read_rows(table, prompt="caption en")[0]["prompts"] == "caption en"
 
@@ -132,6 +138,8 @@ def test_options_that_a_format_has_no_use_for(folder: Path):
     (folder / "a.png").rename(folder / "COCO_train2014_000000000009.jpg")
     with pytest.raises(ValueError, match=r"a prompt with \{question\} in it"):
         read_rows(questions, prompt="answer en")
+    with pytest.raises(ValueError, match=r"received 'lang' in the prompt"):
+        read_rows(questions, prompt="answer {lang} {question}")
     # A recipe of captions says nothing of questions.
     [row] = read_rows(questions, recipe=recipes.get("cococap"))
     assert row["prompts"] == "answer en what?"

@@ -59,8 +59,8 @@ def test_augmented_copies_of_roboflow_stay_together(seed: int):
     assert not originals(train) & originals(test)
     kept, split = split_rows(rows_of(names), 0.25, seed)
     [note] = kept.notes
-    assert note.startswith("Copies of other pictures")
-    assert note.endswith(": 40 of 60 pictures.")
+    assert note.startswith("Pictures on one side with others, as copies")
+    assert note.endswith(": 40 of 60.")
     assert split.notes == ()
 
 
@@ -83,7 +83,7 @@ def test_pictures_that_look_the_same_stay_together(tmp_path: Path):
         numbers = [{Path(name).stem[-1] for name in side} for side in (train, test)]
         assert not numbers[0] & numbers[1]
     kept, _ = split_rows(rows, 0.25)
-    assert kept.notes[0].endswith(": 16 of 24 pictures.")
+    assert kept.notes[0].endswith(": 16 of 24.")
 
 
 def test_pictures_that_differ_in_one_thing_are_no_copies(tmp_path: Path):
@@ -106,6 +106,23 @@ def test_groups_larger_than_the_share_and_nothing_else(tmp_path: Path):
     rows = rows_of([str(path) for path in tmp_path.iterdir()])
     with pytest.raises(ValueError, match=r"3 that all look the same.*--eval-data"):
         split_rows(rows, 0.5)
+
+
+def test_pictures_of_one_row_stay_together():
+    """Row i has pictures i and i + 1 of each of ten chains."""
+    rows = Rows(
+        {
+            "images": [f"{chain} {i}.png", f"{chain} {i + 1}.png"],
+            "prompts": "",
+            "responses": "a",
+        }
+        for chain in range(10)
+        for i in range(4)
+    )
+    train, test = split_rows(rows, 0.2)
+    seen = [{x for row in part for x in row["images"]} for part in (train, test)]
+    assert not seen[0] & seen[1]
+    assert (len(train), len(test), len(seen[1])) == (32, 8, 10)
 
 
 def test_pictures_in_memory_are_compared_too():
