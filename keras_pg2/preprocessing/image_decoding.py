@@ -299,4 +299,7 @@ def _head(file: BinaryIO) -> bytes:
 
 
 def _num_bytes(file: BinaryIO) -> int:
-    return file.seek(0, 2)
+    position = file.tell()
+    count = file.seek(0, 2)
+    file.seek(position)
+    return count

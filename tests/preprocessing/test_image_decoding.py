@@ -100,7 +100,9 @@ class TestLimits:
             monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
             assert load_rgb(path).shape == (50, 50, 3)
 
-    def test_pictures_in_memory_have_none(self):
+    def test_pictures_in_memory_have_none(self, monkeypatch):
+        # Some versions of Pillow look at the limit when they cut a strip.
+        monkeypatch.setattr(image_decoding, "_STRIP_PIXELS", 500)
         assert load_rgb(np.zeros((50, 50), np.uint8)).shape == (50, 50, 3)
         assert open_image(Image.new("1", (50, 50))).size == (50, 50)
 

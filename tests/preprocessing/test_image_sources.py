@@ -35,7 +35,7 @@ def png() -> bytes:
 
 
 @pytest.mark.parametrize(
-    "kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "ICO"]
+    "kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "TGA"]
 )
 def test_bytes_of_each_kind_of_file_are_no_path(kind):
     content = encode(kind)

@@ -181,13 +181,14 @@ class CausalLM(DetectingModel):
         A picture that several prompts of a batch are about is encoded once.
 
         Args:
-            inputs: a dict of `images` (file paths, PIL images, arrays or whatever
-                else `preprocessing.images.load_rgb` takes; a list in the entry of an
-                example for several; or what `encode_images` made of them) and `prompts`
-                (a text or a list of texts), also `responses` that the answers must
-                begin with; a prompt or prompts alone for text without a picture; or a
-                `tf.data.Dataset` of such dicts. Without a preprocessor: the backbone's
-                inputs, padded on the right (no `response_mask` means no response yet).
+            inputs: a dict of `images` (paths, PIL images, arrays or what else
+                `preprocessing.images.load_rgb` takes; a list in the entry of an
+                example for several; or what `encode_images` made of them) and
+                `prompts` (a text or a list of texts), also `responses` that the
+                answers must begin with; a prompt or prompts alone for text without
+                a picture; or a `tf.data.Dataset` of such dicts. Without a
+                preprocessor: the backbone's inputs, padded on the right (no
+                `response_mask` means no response yet).
             max_length: most text tokens of prompt and answer together; None for
                 the preprocessor's `sequence_length` (without a preprocessor:
                 the length of the given `token_ids`), which an answer may
