@@ -15,7 +15,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -30,7 +29,6 @@ _ROBOFLOW = re.compile(r"\.rf\.[0-9A-Za-z]+(?=\.[^.]*$)")
 _SIDE = 16
 _MAX_DIFFERENCE = 6
 """Levels of 256 that no part of two copies differs by: JPEG leaves about 3."""
-_CELL = 16
 
 
 def group_copies(
@@ -74,35 +72,32 @@ def _alike(pictures: Sequence[Any]) -> list[tuple[int, int]]:
     """Return pairs of pictures that look the same."""
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         small = list(threads.map(_thumbnail, pictures))
-    found = {index: levels for index, levels in enumerate(small) if levels is not None}
-    cells: dict[tuple[int, ...], list[int]] = defaultdict(list)
     same: dict[bytes, int] = {}
     pairs = []
-    for index, levels in found.items():
-        first = same.setdefault(levels.tobytes(), index)
-        if first != index:
-            pairs.append((first, index))
-            continue
-        # The means of two copies' parts are no further apart than their levels, so the
-        # one is in one of the cells that are so near to the other.
-        half = _SIDE // 2
-        parts = (levels[:half, :half], levels[:half, half:])
-        means = [float(part.mean()) for part in (*parts, levels[half:])]
-        ranges = [
-            range(
-                int((mean - _MAX_DIFFERENCE) // _CELL),
-                int((mean + _MAX_DIFFERENCE) // _CELL) + 1,
-            )
-            for mean in means
-        ]
-        near = [i for cell in itertools.product(*ranges) for i in cells.get(cell, ())]
-        if near:
-            others = np.stack([found[i] for i in near])
-            apart = np.abs(others - levels).max(axis=(1, 2, 3))
-            pairs += [
-                (near[i], index) for i in np.flatnonzero(apart <= _MAX_DIFFERENCE)
-            ]
-        cells[tuple(int(mean // _CELL) for mean in means)].append(index)
+    for index, picture in enumerate(small):
+        if picture is not None:
+            first = same.setdefault(picture.tobytes(), index)
+            if first != index:
+                pairs.append((first, index))
+    indices = np.array(list(same.values()), int)
+    if not len(indices):
+        return pairs
+    levels = np.stack([picture for i in indices if (picture := small[i]) is not None])
+    # Means of parts of two copies are no further apart than their levels are: of the
+    # whole, by which they are sorted, and of 16 parts, which leave few to compare.
+    means = levels.mean(axis=(1, 2, 3))
+    order = np.argsort(means)
+    indices, levels, means = indices[order], levels[order], means[order]
+    part = _SIDE // 4
+    parts = levels.reshape(-1, 4, part, 4, part, 3).mean(axis=(2, 4, 5))
+    parts = parts.reshape(-1, 16).astype(np.float32)
+    ends = np.searchsorted(means, means + _MAX_DIFFERENCE, "right").tolist()
+    for i, end in enumerate(ends):
+        apart = np.abs(parts[i + 1 : end] - parts[i]).max(axis=1, initial=0)
+        near = i + 1 + np.flatnonzero(apart <= _MAX_DIFFERENCE)
+        apart = np.abs(levels[near] - levels[i]).max(axis=(1, 2, 3), initial=0)
+        found = indices[near[apart <= _MAX_DIFFERENCE]].tolist()
+        pairs += [(int(indices[i]), other) for other in found]
     return pairs
 
 
