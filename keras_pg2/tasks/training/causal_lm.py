@@ -22,6 +22,7 @@ from keras_pg2.tasks.training.feeding import causal_lm as feeding
 from keras_pg2.tasks.training.loss import ResponseLoss, token_weights
 from keras_pg2.tasks.training.precision import check_trained_dtypes
 from keras_pg2.tasks.training.renewal import (
+    COMPILED_ATTRIBUTES,
     NOT_KNOWN,
     Compilation,
     fresh_copy,
@@ -123,14 +124,11 @@ class CausalLM(feeding.CausalLM):
             self._compilation.adapter = adapter = self._active_adapter()
         is_same = before in (adapter, NOT_KNOWN)
         if is_built_for_others(self.optimizer, self.trainable_variables, is_same):
-            arguments = {
-                **self._compilation.arguments,
-                "sampler": self.sampler,
-                "run_eagerly": self.run_eagerly,
-                "jit_compile": "auto" if self._chooses_jit else self.jit_compile,
-                "steps_per_execution": self.steps_per_execution,
-            }
+            set_since = {name: getattr(self, name) for name in COMPILED_ATTRIBUTES}
+            arguments = self._compilation.arguments
             CausalLM.compile(self, fresh_copy(self.optimizer), **arguments)
+            for name, value in set_since.items():
+                setattr(self, name, value)
             self._compilation.adapter = adapter
 
     def _active_adapter(self) -> str | None:

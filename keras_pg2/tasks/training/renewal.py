@@ -10,6 +10,9 @@ import keras
 NOT_KNOWN = "?"
 """No name of an adapter: the optimizer has not trained since it was compiled."""
 
+COMPILED_ATTRIBUTES = ("sampler", "run_eagerly", "jit_compile", "steps_per_execution")
+"""What `compile` sets and a user may set anew."""
+
 
 class Compilation:
     """What `compile` was given, to compile again; an object that Keras does not track.

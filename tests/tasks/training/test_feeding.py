@@ -374,7 +374,9 @@ class Noted(keras.utils.PyDataset):
         self.events.append("end")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    "workers", [2, pytest.param(1, marks=pytest.mark.one_backend("no threads"))]
+)
 def test_each_batch_is_read_once_between_begin_and_end(compiled, rows, workers):
     """Also in a first epoch, for which Keras looks at batches to learn their shapes."""
     task, _ = compiled

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_pg2 import Sampler
 from tests.support.tiny_models import random_task
 
 DATA = {
@@ -37,6 +38,7 @@ def test_lora_after_training_is_as_after_a_new_compile():
     train(task)
     old = task.optimizer
     task.optimizer.learning_rate = 5e-3
+    task.sampler = sampler = Sampler(temperature=0.5)
     task.enable_lora(2, TARGETS, parts=["text_decoder"])
     twin = random_task(sequence_length=16)
     twin.enable_lora(2, TARGETS, parts=["text_decoder"])
@@ -47,6 +49,7 @@ def test_lora_after_training_is_as_after_a_new_compile():
         np.testing.assert_allclose(one, other, atol=1e-6)
     assert num_steps(task) == 3
     assert task.optimizer is not old
+    assert task.sampler is sampler
     assert [metric.name for metric in task.metrics] == ["loss", "accuracy"]
     task.train_on_batch(DATA)
     assert num_steps(task) == 4
