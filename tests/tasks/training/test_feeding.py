@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -170,6 +172,19 @@ def by_hub(rows):
     return HubRows(rows)
 
 
+def encoded(path):
+    """A picture as a data set of Hugging Face gives it with decode=False."""
+    return {"bytes": Path(path).read_bytes(), "path": None}
+
+
+def by_encoded(rows):
+    return decoded(rows, encoded)
+
+
+def by_encoded_in_torch(rows):
+    return DataLoader(decoded(rows, encoded), batch_size=2)
+
+
 def by_hub_in_torch(rows):
     return DataLoader(HubRows(rows), batch_size=2)
 
@@ -212,13 +227,23 @@ FORMS = [
         by_arrays,
         by_arrays_in_batches,
         by_lists_of_one,
+        by_encoded,
+        by_encoded_in_torch,
         by_hub,
         by_hub_in_torch,
         by_hub_columns,
         by_batches_of_rows,
     ),
 ]
-TABLES = (by_columns, by_rows, by_pictures, by_arrays, by_lists_of_one, by_hub)
+TABLES = (
+    by_encoded,
+    by_columns,
+    by_rows,
+    by_pictures,
+    by_arrays,
+    by_lists_of_one,
+    by_hub,
+)
 
 
 def options_of(make):

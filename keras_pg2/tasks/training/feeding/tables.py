@@ -9,14 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from keras_pg2.datasets.loading import BatchesByEpoch
 from keras_pg2.datasets.order import EpochOrder
 from keras_pg2.datasets.rows import Rows, check_picture_counts, columns
 from keras_pg2.preprocessing.examples import KEYS
-from keras_pg2.preprocessing.image_files import is_path
-from keras_pg2.preprocessing.images import is_array, to_numpy
+from keras_pg2.preprocessing.images import is_array, is_picture, to_numpy
 from keras_pg2.tasks.training.feeding.batches import (
     collate,
     pack,
@@ -182,11 +180,7 @@ def _num_rows(x: Mapping[str, Any]) -> int:
 
 def _is_shared(key: str, value: Any) -> bool:
     """Return whether all rows have this value: no picture, or one for all."""
-    if value is None or key != "images":
-        return value is None
-    if is_array(value):
-        return len(value.shape) in (2, 3)
-    return is_path(value) or isinstance(value, Image.Image | Mapping)
+    return value is None or (key == "images" and is_picture(value))
 
 
 def _length(key: str, column: Any) -> int:
