@@ -84,7 +84,7 @@ def test_missing_special_pieces_are_named():
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(["a b c d e f g"] * 4),
         model_writer=writer,
-        vocab_size=12,
+        vocab_size=11,
         minloglevel=2,
     )
     with pytest.raises(ValueError, match="<bos>, <eos>, <pad>, <loc0000>"):
