@@ -93,12 +93,12 @@ class WeightedUpdates:
         with keras.StatelessScope(zip(own, optimizer_variables, strict=True)) as scope:
             num_updates = self._optimizer.iterations
             gradients = self._weigh(gradients)
-        updated, values = self._optimizer.stateless_apply(
+        trained, values = self._optimizer.stateless_apply(
             [scope.get_current_value(v) for v in own], gradients, trainable_variables
         )
         with keras.StatelessScope(zip(own, values, strict=True)) as scope:
             self._begin_anew_after(num_updates)
-        return updated, [scope.get_current_value(v) for v in own]
+        return trained, [scope.get_current_value(v) for v in own]
 
     def _weigh(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """Make what was accumulated and the gradients parts of one weighted mean."""
