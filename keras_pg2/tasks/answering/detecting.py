@@ -85,7 +85,7 @@ class DetectionOptions:
         check_at_least_one("max_detections", self.max_detections)
         check_at_least_one("batch_size", self.batch_size)
         for name in ("max_overlap", "min_score"):
-            share = getattr(self, name)
+            share: float | None = getattr(self, name)
             is_share = isinstance(share, Real) and 0 <= share <= 1
             if share is not None and not is_share:
                 raise ValueError(f"Expected {name} in [0, 1], received {share!r}.")
