@@ -155,7 +155,7 @@ def test_a_dtype_in_its_short_spelling(run, picture, asked, monkeypatch) -> None
     assert loaded == ["bfloat16"]
     result = run("caption", picture, "--dtype", "blfoat16")
     assert result.exit_code == 2
-    assert "Did you mean 'bfloat16'?" in " ".join(result.stderr.split())
+    assert "you mean 'bfloat16'?" in result.stderr
 
 
 def test_question_as_last_argument(run, picture, asked) -> None:

@@ -200,8 +200,8 @@ class TestListsOfImages:
         one = {"pil": image, "path": "a.png", "bytes": encode(image)}[picture]
         assert unpack_axes(one) is one
         assert unpack_axes([one, one]) == [one, one]
-        batch = {"images": [[one], [one, one]], "prompts": ["a", "b"]}
-        assert normalize_examples(batch).images == [[one], [one, one]]
+        batch = {"images": [[one, one], [one, one]], "prompts": ["a", "b"]}
+        assert normalize_examples(batch).images == [[one, one], [one, one]]
 
     def test_five_axes_too_many(self, converter):
         with pytest.raises(ValueError, match=r"received shape \(1, 1, 1, 4, 4, 3\)"):
