@@ -78,6 +78,16 @@ def test_first_example_prints_what_it_says(
     assert capsys.readouterr().out == found[first + 1][1]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_keras_is_imported_last(page: Path) -> None:
+    """The package chooses the backend where it is imported before Keras."""
+    for language, text in blocks(page):
+        lines = text.splitlines()
+        if language == "python" and "import keras" in lines:
+            first = lines[: lines.index("import keras")]
+            assert any(line.startswith("import keras_pg2") for line in first), text
+
+
 def test_two_commands_are_there() -> None:
     makefile = (ROOT / "Makefile").read_text()
     [shell] = [text for lang, text in blocks(ROOT / "README.md") if lang == "shell"]

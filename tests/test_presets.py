@@ -212,7 +212,8 @@ def test_a_name_or_its_directory_without_weights(small: str, tmp_path: Path) -> 
         assert model.preprocessor.sequence_length == 512
         assert model.preprocessor.image_converter.image_size == (28, 28)
     assert isinstance(model.generate("caption en", max_length=12), str)
-    bare = PaliGemma2CausalLM.from_preset(small, load_weights=False)
+    with pytest.warns(UserWarning, match="Pass tokenizer="):
+        bare = PaliGemma2CausalLM.from_preset(small, load_weights=False)
     assert bare.preprocessor is None
 
 

@@ -91,6 +91,15 @@ def test_every_name_of_a_room_is_there_and_documented(room: str | None) -> None:
             assert inspect.getdoc(value), name
 
 
+def test_the_prompts_list_themselves_alone() -> None:
+    names = dir(keras_pg2.prompts)
+    assert {"caption", "detect", "ocr"} <= set(names)
+    for name in names:
+        value = getattr(keras_pg2.prompts, name)
+        assert inspect.isfunction(value), name
+        assert value.__module__ == keras_pg2.prompts.__name__, name
+
+
 def test_importing_the_package_imports_neither_keras_nor_a_backend() -> None:
     heavy = "{'keras', 'keras_hub', 'jax', 'torch', 'tensorflow', 'numpy', 'PIL'}"
     code = f"import keras_pg2, sys; print(sorted({heavy} & set(sys.modules)))"
@@ -135,6 +144,8 @@ def test_a_missing_package_is_told_at_the_first_name(packages, message) -> None:
 
 def test_a_missing_backend_is_told_at_the_first_name() -> None:
     code = "import keras_pg2\nkeras_pg2.PaliGemma2CausalLM"
+    found = run(code, KERAS_BACKEND="theano")
+    assert "Expected KERAS_BACKEND to be one of jax, torch, tensorflow" in found
     found = run(without("jax") + code, KERAS_BACKEND="jax")
     assert "the package jax for the backend of that name" in found
     found = run(without("jax", "torch", "tensorflow") + code, KERAS_BACKEND="")

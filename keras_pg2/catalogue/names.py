@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from pathlib import Path
 
@@ -49,8 +50,19 @@ def resolve(name_or_path: str | Path) -> Preset | Path | str:
         user's own; or a URI of another model, unchanged.
 
     Raises:
-        ValueError: when it is none of these.
+        TypeError: if it is no text and no path.
+        ValueError: if it is none of these.
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise TypeError(
+            "Expected a preset as the name of one, a URI or a path. Received: "
+            f"{name_or_path!r}."
+        )
+    if not str(name_or_path).strip():
+        raise ValueError(
+            "Expected the name of a preset, a URI or a path. Received: an empty text. "
+            "The command `keras-pg2 presets` lists all presets."
+        )
     name = str(name_or_path)
     released = PRESETS.find(name)
     if released is not None:

@@ -29,6 +29,12 @@ def check_at_least_one(name: str, value: Any, also: str = "") -> int:
     return number
 
 
+def check_flag(name: str, value: object) -> None:
+    """Raise TypeError unless a value is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"Expected {name} as True or False. Received: {value!r}.")
+
+
 def check_seed(seed: object) -> None:
     """Raises ValueError unless `seed` is None or a whole number >= 0."""
     if seed is not None and not (isinstance(seed, Integral) and int(seed) >= 0):

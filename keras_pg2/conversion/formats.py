@@ -120,5 +120,6 @@ def _no_checkpoint(path: Path) -> Exception:
             f"{formats}Received: a directory of {', '.join(files)}. Name the file."
         )
     return FileNotFoundError(
-        f"{formats}Received: {path} without. Download the whole repository."
+        f"{formats}Received: the directory {str(path)!r} without one. Download the "
+        "whole repository, and pass the directory of one model."
     )

@@ -53,6 +53,22 @@ LANGUAGES = (
 )
 # fmt: on
 
+__all__ = [
+    "answer",
+    "caption",
+    "describe",
+    "detect",
+    "ocr",
+    "question",
+    "segment",
+    "short_caption",
+]
+
+
+def __dir__() -> list[str]:
+    """Return the prompts, and nothing that they are made with."""
+    return __all__
+
 
 def short_caption(language: str = "en") -> str:
     """`cap {lang}`: a short caption in the style of image alt texts."""

@@ -76,9 +76,12 @@ def explained_imports() -> Iterator[None]:
     """Say what to install where an import inside lacks Keras or a backend.
 
     Raises:
+        ValueError: if KERAS_BACKEND names no backend.
         ModuleNotFoundError: if a package is missing.
         ImportError: if it is the backend.
     """
+    if "keras" not in sys.modules:
+        _from_environment()
     try:
         yield
     except ModuleNotFoundError as error:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
+from keras_pg2.checks.numbers import check_flag
 from keras_pg2.conversion.adapters.archive import read_kept, write_kept
 from keras_pg2.conversion.from_model import write_model
 from keras_pg2.generation.compilation import CompiledFunctions
@@ -259,6 +260,8 @@ class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
                 how to get access) or not possible.
             TypeError: for an unknown option (with a near match).
         """
+        check_flag("trainable", trainable)
+        check_flag("compile", compile)
         backbone, preprocessor = load_parts(
             preset,
             load_weights,

@@ -105,6 +105,14 @@ def test_text_lengths() -> None:
     assert lengths["pali_gemma2_pt_10b_896"] == 512
 
 
+def test_what_is_no_name() -> None:
+    for wrong in (None, 3, b"pali_gemma2_nano"):
+        with pytest.raises(TypeError, match="Expected a preset as the name"):
+            resolve(wrong)
+    with pytest.raises(ValueError, match="Received: an empty text"):
+        resolve(" ")
+
+
 def test_unknown_name_suggests_near_ones() -> None:
     with pytest.raises(ValueError, match="pali_gemma2_mix_3b_224") as error:
         resolve("pali_gemma2_3b_mix_224")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +15,7 @@ import keras
 from keras_pg2.catalogue.architecture import override_architecture, variable_shapes
 from keras_pg2.catalogue.names import Preset, locate, near_names, resolve
 from keras_pg2.checks.dtypes import POLICIES, check_dtype
+from keras_pg2.checks.numbers import check_flag
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.to_preprocessor import build_preprocessor
@@ -65,7 +68,14 @@ def load_parts(
 ) -> tuple[PaliGemma2Backbone, PaliGemma2CausalLMPreprocessor | None]:
     """Load what a task is made of; see `PaliGemma2CausalLM.from_preset`."""
     _check_names(overrides)
+    check_flag("load_weights", load_weights)
     dtype = _choose_dtype(dtype)
+    if tokenizer is not None and not isinstance(tokenizer, str | os.PathLike):
+        raise TypeError(
+            "Expected tokenizer as the path of a SentencePiece file. Received: "
+            f"{type(tokenizer).__name__}. Pass a preprocessor that has it: "
+            "preprocessor=PaliGemma2CausalLMPreprocessor(tokenizer, image_converter)."
+        )
     if preprocessor not in ("auto", None) and not isinstance(
         preprocessor, PaliGemma2CausalLMPreprocessor
     ):
@@ -213,6 +223,13 @@ def _load_preprocessor(
         if preprocessor.image_converter is not None:
             preprocessor.image_converter.image_size = (size, size)
     elif checkpoint.preprocessing.tokenizer is None:
+        warnings.warn(
+            f"Expected the vocabulary of {checkpoint.path}, for a preprocessor. "
+            "Received: none, so the model takes arrays, not pictures and text. Pass "
+            "tokenizer=, the path of a SentencePiece file; or preprocessor=None, to "
+            "say so.",
+            stacklevel=4,
+        )
         return None
     else:
         preprocessor = build_preprocessor(checkpoint)

@@ -103,6 +103,12 @@ def estimate_memory(
         ValueError: if a size is no integer in range, or the step would be refused:
             weights in bfloat16 or float16 are to be trained.
     """
+    if not isinstance(model, CausalLM):
+        raise TypeError(
+            "Expected a PaliGemma2CausalLM. Received: "
+            f"{model!r:.60}. Load one by from_preset, with load_weights=False for one "
+            "that is not here."
+        )
     sizes = {
         "batch_size": batch_size,
         "text_length": text_length,

@@ -217,7 +217,7 @@ def test_no_weights(tensors: Tensors, write: Write) -> None:
 
 def test_directory_without_config(tmp_path: Path) -> None:
     assert not is_huggingface_directory(tmp_path)
-    with pytest.raises(FileNotFoundError, match="Download the whole repository"):
+    with pytest.raises(FileNotFoundError, match="the whole repository"):
         load_backbone(tmp_path)
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(FileNotFoundError, match="PEFT adapter"):

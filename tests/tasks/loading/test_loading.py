@@ -255,6 +255,20 @@ def test_damaged_weight_file(preset):
         PaliGemma2CausalLM.from_preset(str(preset))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"load_weights": "no"}, "Expected load_weights as True or False"),
+        ({"trainable": 0}, "Expected trainable as True or False"),
+        ({"compile": None}, "Expected compile as True or False"),
+        ({"tokenizer": object()}, "Expected tokenizer as the path of"),
+    ],
+)
+def test_arguments_of_other_types(preset, wrong, message):
+    with pytest.raises(TypeError, match=message):
+        PaliGemma2CausalLM.from_preset(str(preset), **wrong)
+
+
 def test_unknown_name_has_near_matches():
     with pytest.raises(ValueError, match="pali_gemma2_mix_3b_224"):
         PaliGemma2CausalLM.from_preset("pali_gema2_mix_3b_224")
