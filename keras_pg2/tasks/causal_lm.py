@@ -52,6 +52,8 @@ _BASE_NAME_FILE = "base_name.txt"
 
 _SAMPLER = "sampler"
 """Key of a configuration that is no argument of the class."""
+_HAS_STATES = "optimizer_has_states"
+"""Another one: whether the optimizer of an archive has trained."""
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
@@ -160,19 +162,26 @@ class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
         return short_name(files.preset) if files and self._is_from_config else ""
 
     def get_config(self) -> dict[str, Any]:
-        """Return network, preprocessor, name and, but for presets, the sampler."""
+        """Return network, preprocessor and name; except for presets, what trained it.
+
+        That is the sampler, and whether the optimizer has states.
+        """
         config = super().get_config()
-        if is_saving_preset() or self.sampler == type(self).sampler:
+        if is_saving_preset():
             return config
-        sampler = keras.saving.serialize_keras_object(self.sampler)
-        return {**config, _SAMPLER: sampler}
+        if self.sampler != type(self).sampler:
+            config[_SAMPLER] = keras.saving.serialize_keras_object(self.sampler)
+        if self.optimizer is not None and self.optimizer.built:
+            config[_HAS_STATES] = True
+        return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> PaliGemma2CausalLM:
         """Build a task with a network and a preprocessor of its own, as KerasHub."""
-        arguments = {name: value for name, value in config.items() if name != _SAMPLER}
-        task = super().from_config(arguments)
+        own = (_SAMPLER, _HAS_STATES)
+        task = super().from_config({k: v for k, v in config.items() if k not in own})
         task._is_from_config = True  # noqa: SLF001
+        task._has_optimizer_states = config.get(_HAS_STATES, False)  # noqa: SLF001
         if _SAMPLER in config:
             task.sampler = keras.saving.deserialize_keras_object(config[_SAMPLER])
         return task

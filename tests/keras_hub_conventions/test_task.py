@@ -372,13 +372,7 @@ def nano() -> PaliGemma2CausalLM:
     [
         _through_keras_hub,
         _through_a_preset_of_keras_hub,
-        # Keras warns of an optimizer that was saved before it had any state.
-        pytest.param(
-            _through_a_keras_file,
-            marks=pytest.mark.filterwarnings(
-                "ignore:Skipping variable loading for optimizer"
-            ),
-        ),
+        _through_a_keras_file,
     ],
 )
 def test_codec_and_calibration_come_through_every_door(nano, tmp_path, door):

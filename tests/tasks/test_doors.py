@@ -18,10 +18,6 @@ from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
 from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
 from tests.support.tiny_models import random_task
 
-# Keras builds a loaded model's optimizer, which these models never did.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Skipping variable loading for optimizer"
-)
 CALIBRATION = ScoreCalibration(0.5, (0.3, 0.2, 0.1), "a test")
 CODES = np.random.default_rng(0).integers(0, 128, (2, 16))
 Door = Callable[[PaliGemma2CausalLM, Path], PaliGemma2CausalLM]

@@ -13,10 +13,6 @@ from keras_pg2 import PaliGemma2Backbone, PaliGemma2CausalLM
 from tests.support.tiny_models import random_task
 from tests.support.tiny_networks import random_inputs
 
-# Keras builds a loaded model's optimizer, which these models never did.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Skipping variable loading for optimizer"
-)
 ONE_PICTURE = random_inputs([5, 3], num_responses=1)
 INPUTS = {**ONE_PICTURE, "images": ONE_PICTURE["images"][:, None]}
 

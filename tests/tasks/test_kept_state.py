@@ -220,8 +220,6 @@ def test_a_merged_adapter_is_unmerged_after_loading(model, tmp_path):
     assert loaded.adapters.names == ["waiting", "ours"]
 
 
-# Keras builds a loaded model's optimizer, which these models never did.
-@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
 @pytest.mark.parametrize("parts", [("projection",), ("projection", "text_decoder")])
 def test_frozen_parts_stay_frozen(parts, tmp_path):
     model = random_task(num_layers=1)

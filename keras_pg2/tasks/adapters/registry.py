@@ -221,8 +221,8 @@ class Adapters:
     def activate(self, name: str | None) -> None:
         """Put one of `names` in the network, trainable; None or "none" takes it out.
 
-        If ranks and alphas are the same, nothing is compiled again. Call `compile`
-        before training another adapter.
+        If ranks and alphas are the same, nothing is compiled again. The next `fit` of
+        another adapter begins with a fresh optimizer.
 
         Raises:
             ValueError: if the name is unknown, or an adapter is merged.

@@ -52,6 +52,7 @@ class CausalLM(feeding.CausalLM):
     sampler: samplers.Sampler | samplers.BeamSearch = samplers.get("greedy")
     _compiled = Compiled(ResponseLoss(), [])
     _chooses_jit = True
+    _has_optimizer_states = False
 
     def compile(
         self,
@@ -310,5 +311,6 @@ class CausalLM(feeding.CausalLM):
         """Compile as `get_compile_config` says; the sampler stays."""
         given = keras.saving.deserialize_keras_object(for_this_backend(config))
         self.compile(**given, sampler=self.sampler)
-        if self.optimizer is not None and self.built:
+        # Keras builds it always, with two numbers a weight that nobody has asked for.
+        if self.optimizer is not None and self._has_optimizer_states:
             self.optimizer.build(self.trainable_variables)
