@@ -189,6 +189,7 @@ def test_what_is_kept(way, model, tmp_path):
     assert found == kept
 
 
+@pytest.mark.one_backend("which adapter is whose")
 def test_a_loaded_model_changes_its_adapters(model, tmp_path):
     """The waiting one is put in its network, and both come back to what they were."""
     loaded = by_archive(model, tmp_path)

@@ -98,8 +98,7 @@ def test_a_loaded_adapter_is_trained_further(file: Path) -> None:
     np.testing.assert_array_equal(logits(task), trained)
 
 
-@pytest.mark.two_backends("factors are assigned, as where they are loaded")
-@pytest.mark.every_backend
+@pytest.mark.one_backend("factors are assigned, as where they are loaded")
 def test_adapters_are_switched(tmp_path: Path) -> None:
     """Also where ranks, alphas and layers differ, and what is compiled with them."""
     settings = {
@@ -156,9 +155,8 @@ def test_a_second_adapter_is_made_beside_the_first() -> None:
     assert not any("lora" in variable.path for variable in task.weights)
 
 
-@pytest.mark.two_backends("kernels are assigned, as where they are loaded")
+@pytest.mark.one_backend("kernels are assigned, as where they are loaded")
 @pytest.mark.parametrize("targets", [["query_dense", "value_dense"], ["*"]])
-@pytest.mark.every_backend
 def test_merged_is_unmerged(targets: list[str]) -> None:
     task = adapted(targets=targets, alpha=2)
     weights = {v.path for v in random_task().weights}

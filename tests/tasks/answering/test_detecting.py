@@ -43,7 +43,7 @@ def picture(width: int, height: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(levels.astype(np.uint8))
 
 
-@pytest.mark.every_backend
+@pytest.mark.one_backend("the text of generate")
 def test_every_answer_is_read_whole(model):
     sizes = [(40, 300), (300, 40), (64, 64), (1, 1), (200, 120)]
     pictures = [picture(*size) for size in sizes]

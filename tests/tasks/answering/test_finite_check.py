@@ -61,6 +61,7 @@ def test_weights_that_are_none(diverged, way):
         WAYS[way](diverged)
 
 
+@pytest.mark.one_backend("the same sum of logits")
 @pytest.mark.parametrize(
     "sampler",
     [
@@ -77,6 +78,7 @@ def test_every_sampler_tells(diverged, sampler):
 
 
 @SAME_LOOP
+@pytest.mark.two_backends("the same sum of logits")
 def test_one_weight_of_one_token():
     """Its logit alone is NaN, which the choice of the largest may pass over."""
     model = random_task()
@@ -85,6 +87,7 @@ def test_one_weight_of_one_token():
         model.generate(INPUTS, max_new_tokens=3)
 
 
+@pytest.mark.two_backends("the same sum of logits")
 def test_float16_overflows():
     """60,000 is a number of float16; sums of such numbers are not."""
     keras.config.set_dtype_policy("float16")

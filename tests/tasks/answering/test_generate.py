@@ -432,7 +432,7 @@ def test_what_needs_a_preprocessor_or_no_beams(raw, task):
         task.generate("ocr", stop_strings="a")
 
 
-@pytest.mark.two_backends("the scores of texts")
+@pytest.mark.one_backend("the scores of texts")
 def test_arrays_get_their_scores_too(raw):
     inputs = random_inputs([3, 5])
     options = {"max_new_tokens": 4, "stop_token_ids": None}

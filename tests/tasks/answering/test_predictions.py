@@ -69,8 +69,7 @@ def test_a_folder_in_memory_and_into_a_file(task, tmp_path):
     ]
 
 
-@pytest.mark.two_backends("calls of generate")
-@pytest.mark.every_backend
+@pytest.mark.one_backend("calls of generate")
 def test_rows_of_all_kinds(task, tmp_path):
     [path] = draw_pictures(tmp_path, 1)
     pixels = np.asarray(Image.open(path))

@@ -115,6 +115,7 @@ def test_batches_without_weight_and_an_unfinished_update():
     np.testing.assert_array_equal(found, np.ones((3, 2)))
 
 
+@pytest.mark.two_backends("a weight of 0, which is tried on all")
 def test_a_batch_that_overflows_float16_is_left_out():
     g = gradients()
     inner = keras.optimizers.SGD(1.0, gradient_accumulation_steps=2)
@@ -173,6 +174,7 @@ def test_an_update_of_all_weights_is_that_of_the_full_batch(reduction):
     check_equal(found[3], found[4], 1e-5)
 
 
+@pytest.mark.two_backends("other variables; all weights are updated on all")
 def test_lora_by_adamw_is_that_of_the_full_batch():
     """Two updates, each by four batches of one row."""
     found = {}

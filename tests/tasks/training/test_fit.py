@@ -31,7 +31,7 @@ def test_fit_takes_files_and_texts(tmp_path):
     assert np.isfinite(losses).all()
 
 
-@pytest.mark.two_backends("the same operations of Keras")
+@pytest.mark.one_backend("the same operations of Keras")
 def test_logits_are_of_the_embedding_as_it_is_now():
     task = random_task(sequence_length=24)
     inputs = random_inputs([5, 4])

@@ -99,6 +99,7 @@ def _first_two(part):
     return keras.tree.map_structure(lambda array: array[:2], part)
 
 
+@pytest.mark.one_backend("a sum; means are taken on all")
 @pytest.mark.eager
 def test_regularisers_are_added_to_the_mean(model, losses):
     kernel = model.backbone.vision_projection.kernel
@@ -111,6 +112,7 @@ def test_regularisers_are_added_to_the_mean(model, losses):
     assert found == pytest.approx([expected] * 2, rel=1e-5)
 
 
+@pytest.mark.two_backends("the same weights; means are taken on all")
 @pytest.mark.eager
 def test_from_logits_too(model, losses):
     """Another metric needs logits, and the loss is ours all the same."""

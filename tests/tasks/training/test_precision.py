@@ -42,6 +42,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
 
 
+@pytest.mark.two_backends("Keras casts alike")
 @pytest.mark.eager
 def test_all_weights_move_in_mixed_bfloat16_as_in_float32():
     expected, found = moved(model_of("float32")), moved(model_of("mixed_bfloat16"))

@@ -55,6 +55,7 @@ def test_lora_after_training_is_as_after_a_new_compile():
     assert num_steps(task) == 4
 
 
+@pytest.mark.one_backend("which optimizer is taken; one is made anew on all")
 @pytest.mark.eager
 def test_the_optimizer_is_of_one_adapter():
     task = compiled_task()
@@ -77,6 +78,7 @@ def test_the_optimizer_is_of_one_adapter():
     assert num_steps(task) == 3
 
 
+@pytest.mark.one_backend("which optimizer is taken; one is made anew on all")
 @pytest.mark.eager
 def test_frozen_parts_and_merged_adapters():
     task = compiled_task()

@@ -61,6 +61,7 @@ def test_columns_have_a_new_order_in_each_epoch(task, seen):
     assert epochs_of(task, seen, seed=3, shuffle=False) == [set(IN_ORDER)] * 3
 
 
+@pytest.mark.one_backend("which rows are taken is of NumPy")
 def test_nothing_is_shuffled_but_in_training(task, seen):
     for run in (task.evaluate, task.predict):
         seen.clear()
@@ -89,6 +90,7 @@ def test_the_last_rows_validate(task, seen):
     np.testing.assert_allclose(history["val_loss"], expected, rtol=1e-5)
 
 
+@pytest.mark.one_backend("which rows are taken is of NumPy")
 def test_arguments_of_keras(task, seen):
     options = {"validation_data": DATA, "validation_batch_size": 4, "verbose": 0}
     history = task.fit(
