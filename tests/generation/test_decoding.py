@@ -144,7 +144,7 @@ def run_loop(backbone, inputs, limits, stop, num_new=8, with_scores=False):
 def test_loop_gives_the_greedy_tokens_up_to_each_limit(backbone):
     inputs = random_inputs([3, 6, 4])
     expected, _ = greedy_steps(backbone, inputs, 8)
-    tokens, counts, _ = run_loop(backbone, inputs, [8, 2, 5], [])
+    tokens, counts, *_ = run_loop(backbone, inputs, [8, 2, 5], [])
     assert counts.tolist() == [8, 2, 5]
     for i, count in enumerate(counts):
         np.testing.assert_array_equal(tokens[i, :count], expected[i, :count])
@@ -155,7 +155,7 @@ def test_loop_stops_each_row_at_its_stop_token(backbone):
     inputs = random_inputs([3, 6, 4])
     expected, _ = greedy_steps(backbone, inputs, 8)
     stop = [int(expected[0, 2]), int(expected[1, 4])]
-    tokens, counts, _ = run_loop(backbone, inputs, [8, 8, 8], stop)
+    tokens, counts, *_ = run_loop(backbone, inputs, [8, 8, 8], stop)
     for i in range(3):
         first = next((t for t in range(8) if expected[i, t] in stop), 7)
         assert counts[i] == first + 1

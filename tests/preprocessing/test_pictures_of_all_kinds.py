@@ -281,7 +281,7 @@ def turn(levels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("strip_pixels", [2**21, 10])
-def test_pictures_of_all_kinds(tmp_path, monkeypatch, strip_pixels, record_property):
+def test_pictures_of_all_kinds(tmp_path, monkeypatch, strip_pixels):
     """In one strip, as small pictures are read, and in many, as large ones are."""
     monkeypatch.setattr(image_decoding, "_STRIP_PIXELS", strip_pixels)
     drawer = Drawer(tmp_path, seed=strip_pixels)
@@ -305,5 +305,4 @@ def test_pictures_of_all_kinds(tmp_path, monkeypatch, strip_pixels, record_prope
         for file in drawer.opened:
             file.close()
         drawer.opened.clear()
-    record_property("pictures", counts.total())
     print(f"{counts.total()} pictures of {len(counts)} kinds, worst by {worst:.1g}")
