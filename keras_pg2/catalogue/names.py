@@ -51,7 +51,7 @@ def resolve(name_or_path: str | Path) -> Preset | Path | str:
 
     Raises:
         TypeError: if it is no text and no path.
-        ValueError: if it is none of these.
+        ValueError: if it is not one of these.
     """
     if not isinstance(name_or_path, str | os.PathLike):
         raise TypeError(

@@ -83,7 +83,7 @@ def _sub_folders(images: Sequence[Path], given: Sequence[Path]) -> list[Path]:
     tops = [path if os.path.isdir(path) else path.parent for path in paths]
     try:
         common = os.path.commonpath(list(map(os.path.abspath, tops)))
-    except ValueError:  # There is none, as on two drives of Windows.
+    except ValueError:  # No common folder, as on two drives of Windows.
         return [Path()] * len(images)
     return [
         Path() if _is_remote(image) else _seen_from(common, image.parent)

@@ -48,7 +48,7 @@ def choose_font(choice: FontChoice, texts: Sequence[str], size: int) -> Font:
         choice: None takes Pillow's own, and where that lacks a character the first of
             this machine's that has all of them.
         texts: what is to be written.
-        size: of the letters in pixels, for a font that is loaded here.
+        size: font size in pixels, for a font that is loaded here.
 
     Raises:
         OSError: if the file of a font cannot be read.

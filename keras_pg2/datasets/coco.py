@@ -263,7 +263,7 @@ class _Reader:
 def by_image(
     items: Iterable[CocoAnnotation], images: Iterable[CocoId]
 ) -> dict[CocoId, tuple[CocoAnnotation, ...]]:
-    """Return annotations by the ids of pictures, an empty tuple where there is none."""
+    """Return annotations by image id; a picture without any has an empty tuple."""
     lists: dict[CocoId, list[CocoAnnotation]] = {image_id: [] for image_id in images}
     for item in items:
         lists[item.image_id].append(item)

@@ -73,7 +73,7 @@ def detection_rows(
             of their own, whose answer is empty ("each"). Above 0 each picture without
             instances is asked for such labels too, and its answer is empty. Nothing of
             it with "all classes".
-        seed: of the random order, of the noise and of the labels that are not there.
+        seed: of the random order, of the noise and of the absent labels.
         epoch: another epoch has another order and other noise. Rows of a picture do
             not depend on the other pictures.
 

@@ -6,14 +6,14 @@ import difflib
 import json
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from keras_pg2.datasets.checks import check_text
+from keras_pg2.datasets.checks import Problems, check_text
 from keras_pg2.datasets.image_finder import ImageFinder
-from keras_pg2.datasets.rows import Row
+from keras_pg2.datasets.rows import Row, Rows
 
 # What may be answered by nothing at all: it is not in the picture.
 _ASKS_FOR_THINGS = re.compile(r"(detect|segment)\b")
@@ -48,6 +48,33 @@ class EntryReader:
         return [
             f"Rows without a prompt, given {self.default_prompt!r}: {self.num_filled}."
         ]
+
+    def read_all(
+        self,
+        entries: Iterable[tuple[str, Any]],
+        problems: Problems,
+        name: str,
+        parse: Callable[[Any], Mapping[str, Any]] = lambda entry: entry,
+    ) -> Rows:
+        """Return the rows of entries.
+
+        Args:
+            entries: what errors call each entry, and the entry.
+            problems: stops at bad entries, or collects what is wrong with them.
+            name: what errors call all of them.
+            parse: makes an entry of what is given for it.
+
+        Raises:
+            FileNotFoundError, PermissionError, ValueError: as `read`; names the entry.
+            ValueError: if no row is left.
+        """
+        rows, sources = [], []
+        for source, entry in entries:
+            with problems.of(source):
+                rows.append(self.read(parse(entry)))
+                sources.append(source)
+        problems.check_some_left(len(rows), name)
+        return Rows(rows, problems.messages, sources, self.notes())
 
     def read(self, entry: Mapping[str, Any]) -> Row:
         """Return the row of an entry.

@@ -69,13 +69,7 @@ def read_jsonl(
     reader = EntryReader(
         finder, image_key, prompt_key, response_key, prompt, default_prompt
     )
-    rows, sources = [], []
-    for source, entry in _entries(content, path):
-        with problems.of(source):
-            rows.append(reader.read(_parse(entry)))
-            sources.append(source)
-    problems.check_some_left(len(rows), str(path))
-    return Rows(rows, problems.messages, sources, reader.notes())
+    return reader.read_all(_entries(content, path), problems, str(path), _parse)
 
 
 def write_jsonl(rows: Iterable[Row], path: str | Path) -> None:

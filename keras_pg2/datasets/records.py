@@ -49,19 +49,12 @@ def read_records(
         ValueError: when a key is missing, a picture is damaged, a text is empty or of
             another type, or no record is left; names its index, from 0.
     """
-    problems = Problems(on_bad)
     finder = _PictureFinder(image_folder)
     reader = EntryReader(
         finder, image_key, prompt_key, response_key, prompt, default_prompt
     )
-    rows, sources = [], []
-    for index, record in enumerate(records):
-        source = f"Record {index}"
-        with problems.of(source):
-            rows.append(reader.read(record))
-            sources.append(source)
-    problems.check_some_left(len(rows), "Records")
-    return Rows(rows, problems.messages, sources, reader.notes())
+    named = ((f"Record {index}", record) for index, record in enumerate(records))
+    return reader.read_all(named, Problems(on_bad), "Records")
 
 
 class _PictureFinder(ImageFinder):

@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,7 +85,6 @@ def read_table(
             left; names file and line.
     """
     path = _find_table(Path(path).expanduser())
-    problems = Problems(on_bad)
     finder = ImageFinder(path.parent if image_folder is None else image_folder)
     text = decode(path.read_bytes(), path, encoding)
     separator = _SEPARATOR_LINE.match(text)
@@ -96,7 +96,6 @@ def read_table(
     entries = EntryReader(
         finder, image_column, prompt_column, response_column, prompt, default_prompt
     )
-    rows, sources = [], []
     with _long_fields(text):
         form = _find_form(path, text, delimiter, needed)
         # strict: a quote that is never closed is no end of the last column.
@@ -109,21 +108,19 @@ def read_table(
         try:
             _check_columns(path, form.columns, needed)
             next(lines, None)
-            for cells in lines:
-                if not any(cells):
-                    continue
-                number = lines.line_num + (separator is not None)
-                source = f"{path}, line {number}"
-                with problems.of(source):
-                    rows.append(entries.read(_to_entry(form, cells)))
-                    sources.append(source)
+            named = (
+                (f"{path}, line {lines.line_num + (separator is not None)}", cells)
+                for cells in lines
+                if any(cells)
+            )
+            return entries.read_all(
+                named, Problems(on_bad), str(path), partial(_to_entry, form)
+            )
         except csv.Error as error:
             raise ValueError(
                 f"{path}, line {lines.line_num}: expected a table with columns between "
                 f"{form.delimiter!r}: {error}. Is a quote not closed?"
             ) from error
-    problems.check_some_left(len(rows), str(path))
-    return Rows(rows, problems.messages, sources, entries.notes())
 
 
 def write_table(rows: Iterable[Row], path: str | Path) -> None:

@@ -168,7 +168,7 @@ def read_rows(
         max_overhang: most pixels of a COCO box beyond its picture, as in `read_coco`.
         split: which part of a YOLO data set.
         on_bad: "skip" leaves entries that cannot be used out and counts them.
-        seed: of the order of things in answers, of labels that are not there, and of
+        seed: of the order of things in answers, of absent labels, and of
             the answer among ten.
 
     Returns:

@@ -46,7 +46,7 @@ class KeptAdapters:
 
 
 def write_kept(kept: KeptAdapters, directory: Path) -> None:
-    """Write adapters into a directory of assets; nothing where there are none."""
+    """Write adapters into a directory of assets; no file if there are no adapters."""
     if not kept.known:
         return
     tensors = {

@@ -51,7 +51,6 @@ class CausalLM(feeding.CausalLM):
     # What `compile` chooses by default, for a model that is not compiled.
     sampler: samplers.Sampler | samplers.BeamSearch = samplers.get("greedy")
     _compiled = Compiled(ResponseLoss(), [])
-    _chooses_jit = True
     _has_optimizer_states = False
 
     def compile(
@@ -105,7 +104,6 @@ class CausalLM(feeding.CausalLM):
         if self._averaged_loss() is not None:
             add_weight(self.optimizer)
         self.sampler = chosen
-        self._chooses_jit = kwargs.get("jit_compile", "auto") == "auto"
 
     @property
     def chunked_loss(self) -> ResponseLoss | None:
@@ -299,7 +297,7 @@ class CausalLM(feeding.CausalLM):
         config = super().get_compile_config()
         if not config:
             return config
-        if self._chooses_jit:
+        if self._compilation.arguments.get("jit_compile", "auto") == "auto":
             # Keras notes what "auto" was here; another backend chooses anew.
             config = {**config, "jit_compile": "auto"}
         if self._compiled.is_chunked:

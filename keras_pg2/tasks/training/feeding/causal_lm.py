@@ -13,7 +13,7 @@ from keras_pg2.preprocessing.images import to_numpy
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.training.feeding.batches import pack, read_batch
 from keras_pg2.tasks.training.feeding.forms import Data, Given, feed, given
-from keras_pg2.tasks.training.feeding.prepared import Uses, with_callback
+from keras_pg2.tasks.training.feeding.prepared import Uses
 from keras_pg2.typing import Tensor
 
 
@@ -113,9 +113,7 @@ class CausalLM(keras_hub.models.CausalLM):
             validation_data = feed(
                 tested, self.preprocess_samples, test_size, steps=steps
             )
-        uses = Uses(batches, validation_data)
-        kwargs["callbacks"] = with_callback(kwargs.get("callbacks"), uses)
-        try:
+        with Uses(batches, validation_data).beside(kwargs):
             return keras.Model.fit(
                 self,
                 batches,
@@ -123,8 +121,6 @@ class CausalLM(keras_hub.models.CausalLM):
                 shuffle=False,  # It is done.
                 **kwargs,
             )
-        finally:
-            uses.close()
 
     def evaluate(
         self,
@@ -152,12 +148,8 @@ class CausalLM(keras_hub.models.CausalLM):
             batch_size,
             steps=kwargs.get("steps"),
         )
-        uses = Uses(other=batches)
-        kwargs["callbacks"] = with_callback(kwargs.get("callbacks"), uses)
-        try:
+        with Uses(other=batches).beside(kwargs):
             return keras.Model.evaluate(self, batches, **kwargs)
-        finally:
-            uses.close()
 
     def predict(
         self, x: Data = None, batch_size: int | None = None, **kwargs: Any
@@ -177,12 +169,8 @@ class CausalLM(keras_hub.models.CausalLM):
             batch_size,
             steps=kwargs.get("steps"),
         )
-        uses = Uses(other=batches)
-        kwargs["callbacks"] = with_callback(kwargs.get("callbacks"), uses)
-        try:
+        with Uses(other=batches).beside(kwargs):
             return keras.Model.predict(self, batches, **kwargs)
-        finally:
-            uses.close()
 
     def train_on_batch(
         self, x: Data, y: Tensor = None, sample_weight: Any = None, **kwargs: Any

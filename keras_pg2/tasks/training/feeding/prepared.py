@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import keras
@@ -150,17 +151,26 @@ class Uses(keras.callbacks.Callback):
     def on_predict_begin(self, logs: Any = None) -> None:
         self._begin("other")
 
-    def close(self) -> None:
-        """Drop what was read ahead."""
-        for batches in self._batches.values():
-            batches.close()
+    @contextmanager
+    def beside(self, arguments: dict[str, Any]) -> Iterator[None]:
+        """Be one of the callbacks in a call's arguments, and close data sets after it.
+
+        Args:
+            arguments: of the call; its `callbacks` are changed.
+        """
+        arguments["callbacks"] = _with_callback(arguments.get("callbacks"), self)
+        try:
+            yield
+        finally:
+            for batches in self._batches.values():
+                batches.close()
 
     def _begin(self, key: str) -> None:
         if key in self._batches:
             self._batches[key].begin()
 
 
-def with_callback(callbacks: Any, added: keras.callbacks.Callback) -> Any:
+def _with_callback(callbacks: Any, added: keras.callbacks.Callback) -> Any:
     """Return callbacks as Keras takes them (one, a list or None) with one more."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
         given = callbacks.callbacks
