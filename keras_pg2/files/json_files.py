@@ -4,39 +4,35 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
 from keras_pg2.files.whole_files import write_text
 
+MAX_CONFIG_BYTES = 100_000_000
+"""Of a configuration, a vocabulary or an index; parsed, it takes ten times as much."""
+
 
 def load_json(path: Path) -> Any:
-    """What a JSON file holds, of any kind.
+    """Return what a JSON file holds, of any kind and size.
 
     Raises:
-        ValueError: when the file holds no JSON.
+        OSError: if it is no file, or cannot be read.
+        ValueError: if it holds no JSON.
     """
-    return _parse(path.read_bytes(), path)
-
-
-def _parse(content: bytes, source: str | Path) -> Any:
-    try:
-        return json.loads(content.decode())
-    except ValueError as error:
-        raise ValueError(f"Expected JSON in {source}. Received: {error}.") from error
-    except RecursionError as error:
-        raise ValueError(
-            f"Expected JSON in {source}. Received: lists in lists beyond any use."
-        ) from error
+    return _parse(_read(path), path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Return the object in a JSON file.
 
     Raises:
-        ValueError: when the file holds no JSON, or something else than an object.
+        OSError: if it is no file, or cannot be read.
+        ValueError: if it holds no JSON, or something other than an object, or is
+            larger than any configuration.
     """
-    return parse_json(path.read_bytes(), path)
+    return parse_json(_read(path, MAX_CONFIG_BYTES), path)
 
 
 def parse_json(content: bytes, source: str | Path) -> dict[str, Any]:
@@ -62,3 +58,26 @@ def write_json(content: Any, path: str | os.PathLike[str]) -> None:
     """
     text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
     write_text(text + "\n", path)
+
+
+def _read(path: Path, max_bytes: int | None = None) -> bytes:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # Reading a named pipe would wait for ever.
+        raise OSError(f"Expected a file at {path}. Received: something else.")
+    if max_bytes is not None and status.st_size > max_bytes:
+        raise ValueError(
+            f"Expected a JSON file of at most {max_bytes / 1e6:.0f} MB at {path}. "
+            f"Received: {status.st_size / 1e6:.0f} MB."
+        )
+    return path.read_bytes()
+
+
+def _parse(content: bytes, source: str | Path) -> Any:
+    try:
+        return json.loads(content.decode())
+    except ValueError as error:
+        raise ValueError(f"Expected JSON in {source}. Received: {error}.") from error
+    except RecursionError as error:
+        raise ValueError(
+            f"Expected JSON in {source}. Received: lists in lists beyond any use."
+        ) from error
