@@ -108,7 +108,9 @@ def _no_checkpoint(path: Path) -> Exception:
     if config.is_file():
         content = read_json(config)
         name = content.get("registered_name") or content.get("class_name")
-        return ValueError(f"{formats}Received: {path} with {name!r} in config.json.")
+        return ValueError(
+            f"{formats}Received: {path} with {repr(name)[:80]} in config.json."
+        )
     if (path / "adapter_config.json").is_file():
         return FileNotFoundError(
             f"{formats}Received: {path}, a PEFT adapter. Load the model it was trained "

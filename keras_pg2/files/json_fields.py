@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-from keras_pg2.files.json_files import parse_json, read_json
+from keras_pg2.files.json_files import MAX_SMALL_BYTES, parse_json, read_json
 
 T = TypeVar("T")
 
@@ -192,13 +192,20 @@ class Fields:
 
     def error(self, name: str, expected: str) -> ValueError:
         """Return the error for a field that is not as expected."""
-        text = repr(self._values.get(name))
+        value = self._values.get(name)
+        text = repr(value)
         if len(text) > _SHOWN:
             text = text[:_SHOWN] + "..."
+        if value is None:
+            text = "null" if name in self else "nothing"
         return ValueError(
             f"Expected {self.at(name)} in {self.source} as {expected}. Received: "
-            f"{'null' if text == 'None' else text}."
+            f"{text}."
         )
+
+    def filled(self, defaults: Mapping[str, Any]) -> Fields:
+        """Return the object with the fields of another where it has none itself."""
+        return Fields({**defaults, **self._values}, self.source, self.path)
 
     def at(self, name: str) -> str:
         """Return the path of a field in the file, such as "text_config.head_dim"."""
@@ -214,6 +221,15 @@ class Fields:
             return read(value)
         except _WrongKindError:
             raise self.error(name, expected) from None
+
+
+def read_config(path: Path) -> Fields:
+    """Return the object in a configuration, a file of at most 4 MB.
+
+    Raises:
+        OSError, ValueError: as `Fields.read`; and ValueError if it is larger.
+    """
+    return Fields(read_json(path, MAX_SMALL_BYTES), path)
 
 
 class _WrongKindError(Exception):

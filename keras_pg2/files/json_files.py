@@ -11,7 +11,9 @@ from typing import Any
 from keras_pg2.files.whole_files import write_text
 
 MAX_CONFIG_BYTES = 100_000_000
-"""Of a configuration, a vocabulary or an index; parsed, it takes ten times as much."""
+"""Of a vocabulary or an index; parsed, it takes ten times as much."""
+MAX_SMALL_BYTES = 4_000_000
+"""Of a configuration, which has some kilobytes; parsed, it may take 50 times that."""
 
 
 def load_json(path: Path) -> Any:
@@ -24,15 +26,15 @@ def load_json(path: Path) -> Any:
     return _parse(_read(path), path)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file.
+def read_json(path: Path, max_bytes: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
+    """Return the object in a JSON file of at most so many bytes.
 
     Raises:
         OSError: if it is no file, or cannot be read.
         ValueError: if it holds no JSON, or something other than an object, or is
-            larger than any configuration.
+            larger.
     """
-    return parse_json(_read(path, MAX_CONFIG_BYTES), path)
+    return parse_json(_read(path, max_bytes), path)
 
 
 def parse_json(content: bytes, source: str | Path) -> dict[str, Any]:

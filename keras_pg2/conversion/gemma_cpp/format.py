@@ -67,7 +67,7 @@ def open_gemma_cpp(path: Path, with_weights: bool = True) -> Checkpoint:
             f"Expected the blobs config and toc in {path}. Received a file without "
             f"{' and '.join(missing)}: write it with a gemma.cpp of 2025 or newer."
         )
-    architecture = read_config(read_blob(path, blobs["config"]))
+    architecture = read_config(read_blob(path, blobs["config"]), path)
     tokenizer = blobs.get("tokenizer")
     checkpoint = Checkpoint(
         format="sbs",
@@ -75,9 +75,7 @@ def open_gemma_cpp(path: Path, with_weights: bool = True) -> Checkpoint:
         architecture=architecture,
         preprocessing=Preprocessing(
             tokenizer=tokenizer and read_blob(path, tokenizer),
-            sequence_length=text_length(
-                path.name, architecture["vision_encoder"]["image_size"]
-            ),
+            sequence_length=text_length(architecture["vision_encoder"]["image_size"]),
         ),
     )
     if not with_weights:

@@ -53,7 +53,8 @@ def open_huggingface(directory: Path, with_weights: bool = True) -> Checkpoint:
         ValueError: when the directory holds another model, a file is cut off, or
             keys or shapes of the weights do not fit; before tensors are read.
     """
-    architecture = read_architecture(read_json(directory / "config.json"))
+    path = directory / "config.json"
+    architecture = read_architecture(read_json(path), path)
     checkpoint = Checkpoint(
         format="huggingface",
         path=directory,
@@ -75,7 +76,7 @@ def _read_preprocessing(directory: Path, architecture: Architecture) -> Preproce
     """Reads tokenizer, and the filter from the preprocessor's or processor's config.
 
     Without these files: no tokenizer, bicubic. The text length is what models of
-    this image size were trained with (128 at 224 pixels, 256 for mix, else 512).
+    this image size were trained with (256 up to 224 pixels, else 512).
 
     Raises:
         ValueError: when the files say what the model's images are not.
@@ -106,7 +107,7 @@ def _read_preprocessing(directory: Path, architecture: Architecture) -> Preproce
         tokenizer=_read_tokenizer(
             directory, architecture["text_decoder"]["vocabulary_size"]
         ),
-        sequence_length=text_length(directory.name, side),
+        sequence_length=text_length(side),
         interpolation=RESAMPLE[resample],
     )
 
