@@ -6,6 +6,7 @@ made of them, since a list of 2**31 layers would take all memory.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from functools import partial
@@ -23,8 +24,6 @@ MAX_WIDTH = 2**20
 MAX_PIXELS = 2**16
 MAX_PIECES = 2**24
 """Of a vocabulary."""
-_SHOWN = 80
-"""Characters of a value that a message shows."""
 
 
 class Kind(NamedTuple):
@@ -174,8 +173,7 @@ def check_names(part: str, names: Collection[str], needed: Collection[str]) -> N
 
 
 def _error(numbers: Mapping[str, Any], name: str, expected: str) -> ValueError:
-    shown = repr(numbers[name])
-    shown = shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "..."
+    shown = reprlib.repr(numbers[name])
     return ValueError(f"Expected {name} as {expected}. Received: {shown}.")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from keras_pg2.catalogue.architecture import num_image_tokens, read_part
 from keras_pg2.catalogue.released import NUM_EXTRA_ROWS
 from keras_pg2.checks.architecture import check_part
-from keras_pg2.files.json_fields import Fields
+from keras_pg2.files.json_fields import Fields, shown
 from keras_pg2.typing import Architecture
 
 Config = Mapping[str, Any]
@@ -110,6 +110,7 @@ _FIXED_TEXT = {
     "use_bidirectional_attention": (True, None),  # of the prefix, in a PaliGemma
 }
 _ROPE_THETA = 10_000
+_LAYER_TYPES = ("sliding_attention", "full_attention")
 
 
 def read_architecture(
@@ -130,7 +131,7 @@ def read_architecture(
     if model_type != "paligemma":
         raise ValueError(
             "Expected a PaliGemma or PaliGemma 2 checkpoint (model_type 'paligemma' "
-            f"in {source}). Received model_type {repr(model_type)[:80]}. Load it with "
+            f"in {source}). Received model_type {shown(model_type)}. Load it with "
             "the library it was made for."
         )
     vision = _given(fields, "vision_config", _ABSENT_VISION)
@@ -160,10 +161,10 @@ def _given(fields: Fields, part: str, absent: Config) -> Fields:
 def _check_not_quantized(fields: Fields) -> None:
     found = fields.fields("quantization_config", None)
     if found:
-        method = str(found.value("quant_method", "unknown"))[:80]
+        method = shown(found.value("quant_method", "unknown"))
         raise ValueError(
             f"Expected float weights, but {fields.at('quantization_config')} in "
-            f"{fields.source} tells of weights quantised by {method!r}. Load the "
+            f"{fields.source} tells of weights quantised by {method}. Load the "
             "original checkpoint, then call `quantize`."
         )
 
@@ -219,11 +220,11 @@ def _sliding_window(text: Fields, num_layers: Any) -> Any:
         raise text.error("layer_types", f"a list of num_hidden_layers ({num_layers})")
     if window is None or set(types) == {"full_attention"}:
         return None
-    if types != [("sliding", "full")[i % 2] + "_attention" for i in range(len(types))]:
+    if types != [_LAYER_TYPES[i % 2] for i in range(len(types))]:
         raise ValueError(
             f"Expected {text.at('layer_types')} in {text.source} to alternate between "
             "'sliding_attention' and 'full_attention', beginning with the former, or "
-            f"to be 'full_attention' throughout. Received: {str(types)[:300]}."
+            f"to be 'full_attention' throughout. Received: {shown(types)}."
         )
     return window
 
@@ -239,7 +240,7 @@ def _check_rotation(text: Fields) -> None:
     found = {
         "rope_type": rope.value("rope_type", rope.value("type", "default")),
         "rope_theta": rope.value("rope_theta", text.value("rope_theta", _ROPE_THETA)),
-        **{n: rope.value(n) for n in rope if n.endswith("_attention")},
+        **{kind: rope.value(kind) for kind in _LAYER_TYPES if kind in rope},
     }
     _raise_if_other(
         text, found, {"rope_type": ("default",), "rope_theta": (_ROPE_THETA,)}
@@ -264,9 +265,7 @@ def _check_fixed(given: Fields, fixed: Mapping[str, tuple]) -> None:
 
 def _raise_if_other(given: Fields, found: Config, fixed: Mapping[str, tuple]) -> None:
     wrong = [
-        f"{name}={str(value)[:80]!r}"
-        if isinstance(value, str)
-        else f"{name}={str(value)[:80]}"
+        f"{name}={shown(value)}"
         for name, value in found.items()
         if value not in fixed.get(name, ())
     ]

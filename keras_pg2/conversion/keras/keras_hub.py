@@ -20,8 +20,8 @@ from keras_pg2.conversion.keras.weight_files import KerasWeightsSource
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.tables.transforms import heads_first, heads_last
 from keras_pg2.conversion.tables.weight_table import Row, expand_layers, named_rows
-from keras_pg2.files.json_fields import Fields, read_config
-from keras_pg2.files.json_files import MAX_SMALL_BYTES, read_json
+from keras_pg2.files.json_fields import Fields, read_config, shown
+from keras_pg2.files.json_files import read_json
 from keras_pg2.typing import Architecture
 
 _IMAGE_ENCODER = "layers/pali_gemma_vit/layers/pali_gemma_vit_encoder/"
@@ -104,9 +104,7 @@ def open_keras_hub(directory: Path, with_weights: bool = True) -> Checkpoint:
             weights.
     """
     path = directory / "config.json"
-    architecture, notes = read_keras_hub_architecture(
-        read_json(path, MAX_SMALL_BYTES), path
-    )
+    architecture, notes = read_keras_hub_architecture(read_json(path), path)
     preprocessing, more_notes = _read_preprocessing(
         directory, architecture["vision_encoder"]["image_size"]
     )
@@ -180,7 +178,7 @@ def read_keras_hub_architecture(
 def _check_fixed(theirs: Fields, flags: Mapping[str, bool]) -> None:
     """Raises ValueError for parts that the network does not have."""
     wrong = [
-        f"{name}={str(theirs.value(name))[:80]} (expected {allowed[0]!r})"
+        f"{name}={shown(theirs.value(name))} (expected {allowed[0]!r})"
         for name, allowed in _FIXED.items()
         if name in theirs and theirs.value(name) not in allowed
     ]

@@ -166,7 +166,7 @@ def test_layer_types(types: list[str], window: int | None) -> None:
     ("changes", "message"),
     [
         ({"model_type": "llava"}, "Received model_type 'llava'"),
-        ({"model_type": None}, "Received model_type None"),
+        ({"model_type": None}, "Received model_type null"),
         ({"quantization_config": {"quant_method": "bitsandbytes"}}, "bitsandbytes"),
         ({"text_config": {"model_type": "gemma3_text"}}, "'gemma3_text'"),
         ({"vision_config": {"model_type": "clip_vision_model"}}, "clip_vision_model"),
