@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 REQUIRED: Any = object()
 """The default of fields that must be there."""
-MAX_SMALL_BYTES = 4_000_000
+MAX_SMALL_BYTES = 1_000_000
 """Of a configuration, which has some kilobytes; parsed, it may take 50 times that."""
 _SHOWN = 80
 """Characters of a value that a message shows."""
@@ -239,7 +239,7 @@ class Fields:
 
 
 def read_config(path: Path) -> Fields:
-    """Return the object in a configuration, a file of at most 4 MB.
+    """Return the object in a configuration, a file of at most 1 MB.
 
     Raises:
         OSError, ValueError: as `Fields.read`; and ValueError if it is larger.

@@ -473,6 +473,15 @@ BROKEN = {
 }
 
 
+def test_a_configuration_of_megabytes(tmp_path: Path) -> None:
+    """Parsed, it would take fifty times as much."""
+    (tmp_path / "config.json").write_bytes(
+        b'{"model_type": "x", "a": [' + b"[]," * 10**6
+    )
+    with pytest.raises(ValueError, match=r"at most 1 MB at .*config\.json"):
+        open_checkpoint(tmp_path, with_weights=False)
+
+
 @pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
 def test_what_is_no_object(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes(content)
