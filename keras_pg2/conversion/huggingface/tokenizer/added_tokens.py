@@ -143,7 +143,7 @@ def _check(added: Iterable[AddedToken]) -> None:
 
 
 def _hides(early: str, late: str) -> bool:
-    """Return whether finding `early` first takes letters of an earlier, longer `late`."""
+    """Return whether `early`, found first, takes letters of a longer `late`."""
     if early in late:
         return early != late
     return any(late[i:] == early[: len(late) - i] for i in range(1, len(late)))
@@ -161,5 +161,5 @@ def piece_type(text: str, token: AddedToken | None, unknown: str = "<unk>") -> A
 
 
 def without_last_image(texts: list[str]) -> list[str]:
-    """Return the texts of all ids but those of `<image>` at the end, which has no row."""
+    """Return texts without an `<image>` at their end, which needs no row."""
     return texts[:-1] if texts and texts[-1] == IMAGE_TOKEN else texts

@@ -52,7 +52,7 @@ def token_texts(proto: bytes | None) -> list[str]:
 
 
 def _has_these(content: Fields, pieces: Any) -> bool:
-    """Return whether a `tokenizer.json` has these pieces, and no others in their place."""
+    """Return whether a `tokenizer.json` has these pieces with these ids."""
     vocabulary: Mapping[str, int] = read_vocabulary_table(content.fields("model"))
     expected = {piece.piece: i for i, piece in enumerate(pieces)}
     if TAB in vocabulary and TAB not in expected and TAB_BYTE not in vocabulary:

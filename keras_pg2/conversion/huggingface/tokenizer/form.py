@@ -9,7 +9,7 @@ CONTROL_TOKENS = ("<pad>", "<eos>", "<bos>", IMAGE_TOKEN)
 """Tokens that no text becomes."""
 SPACE = "▁"
 TAB, TAB_BYTE = "\t", "<0x09>"
-"""The tab has the id of its byte in `tokenizer.json`: GemmaConverter of transformers."""
+"""In `tokenizer.json` the tab has the id of its byte (transformers' GemmaConverter)."""
 BYTES = tuple(f"<0x{i:02X}>" for i in range(256))
 
 NORMALIZER = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}

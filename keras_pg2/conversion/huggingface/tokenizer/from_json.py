@@ -28,7 +28,7 @@ Splits = dict[str, set[int]]
 
 
 def to_sentencepiece(content: Fields, added: Added) -> bytes:
-    """Return a `tokenizer.json` as a SentencePiece model, without an `<image>` at its end.
+    """Return a `tokenizer.json` as a SentencePiece model, without a last `<image>`.
 
     Args:
         content: Of the file.
@@ -158,8 +158,8 @@ def _check_pieces(texts: list[str], content: Fields, unknown: str) -> None:
     missing = [byte for byte in BYTES if byte not in present]
     if missing:
         raise ValueError(
-            f"Expected a piece for each of 256 bytes in {content.source}. Received none "
-            f"for {len(missing)} of them, the first {missing[0]}."
+            f"Expected a piece for each of 256 bytes in {content.source}. Received "
+            f"none for {len(missing)} of them, the first {missing[0]}."
         )
     if unknown not in present:
         raise ValueError(
@@ -197,8 +197,9 @@ def _read_merges(
         made = left + right
         if not (left in vocabulary and right in vocabulary and made in vocabulary):
             raise ValueError(
-                f"Expected pieces of model.vocab in model.merges.{i} of {model.source}. "
-                f"Received: {left!r} and {right!r}, where a piece is not there."
+                f"Expected pieces of model.vocab in model.merges.{i} of "
+                f"{model.source}. Received: {left!r} and {right!r}, where a piece is "
+                "not there."
             )
         if made not in plain:
             continue
@@ -233,7 +234,7 @@ def _pairs(model: Fields) -> Iterator[tuple[str, str]]:
 def _check_merges(
     model: Fields, plain: set[str], splits: Splits, has_tab: bool
 ) -> None:
-    """Check that two pieces are joined wherever that makes a piece, as SentencePiece does.
+    """Check that all pairs that make a piece are joined, as SentencePiece does.
 
     Raises:
         ValueError: if a pair is missing.
@@ -272,9 +273,9 @@ def _scores(order: list[str], model: Fields) -> dict[str, float]:
     if num_mixed:
         warnings.warn(
             f"Expected model.merges of {model.source} to have all pairs that make a "
-            f"piece together. Received: {num_mixed} pieces whose pairs stand among those "
-            "of others. They are taken as equally good, and the first in a text is "
-            "joined first, which transformers may do in another order.",
+            f"piece together. Received: {num_mixed} pieces whose pairs stand among "
+            "those of others. They are taken as equally good, and the first in a text "
+            "is joined first, which transformers may do in another order.",
             stacklevel=2,
         )
     return scores

@@ -88,8 +88,8 @@ def _check_form(model: Any) -> None:
     found = [name for name in wrong if wrong[name]]
     if found:
         raise ValueError(
-            "Expected a SentencePiece model of the form of PaliGemma's, which transformers "
-            f"has in tokenizer.json. Received one with {', '.join(found)}."
+            "Expected a SentencePiece model of the form of PaliGemma's, which "
+            f"tokenizer.json can hold. Received one with {', '.join(found)}."
         )
 
 
