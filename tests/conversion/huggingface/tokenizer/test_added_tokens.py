@@ -1,4 +1,4 @@
-"""Checkpoints of fine-tuners that added tokens, as transformers makes and reads them."""
+"""Checkpoints of fine-tuners that added tokens, as transformers makes them."""
 
 from __future__ import annotations
 
