@@ -1,6 +1,7 @@
-"""Answers of our ONNX directories by transformers.js, token for token against our own.
+r"""Answers of our ONNX directories by transformers.js, token for token against our own.
 
-    npm install --prefix build/transformers-js --ignore-scripts @huggingface/transformers
+    npm install --prefix build/transformers-js --ignore-scripts \
+        @huggingface/transformers@4
     python scripts/check_transformers_js.py --preset pali_gemma2_nano
 
 Pictures have the model's size, so that no filter is compared. `--ignore-scripts` leaves
