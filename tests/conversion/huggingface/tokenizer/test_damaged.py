@@ -121,7 +121,7 @@ JSON_CASES: dict[str, tuple[Callable[[Content], None], str]] = {
     "id true": (at("model", "vocab", "new", value=True), "model.vocab.new"),
     "id null": (at("model", "vocab", "new", value=None), "model.vocab.new"),
     "id twice": (two_of_one_id, "Received: 300 for"),
-    "id missing": (without("model", "vocab", "▁the"), "model.merges"),
+    "id missing": (without("model", "vocab", "▁the"), "model.merges|none for 1"),
     "letter missing": (without("model", "vocab", "z"), "model.merges|none for 1"),
     "byte missing": (without("model", "vocab", "<0x41>"), "none for 1 of them"),
     "byte renamed": (piece("<0x41>", "<0xZZ>"), "the first <0x41>"),
@@ -197,10 +197,10 @@ JSON_CASES: dict[str, tuple[Callable[[Content], None], str]] = {
         at("added_tokens", 0, "content", value=None),
         "added_tokens.0.content",
     ),
-    "added empty": (added(content=""), "added_tokens.1158.content"),
-    "added flag text": (added(content="x", special="no"), "1158.special"),
-    "added with a gap": (added(content="x", id=1600), "none for 47 of them"),
-    "added far away": (added(content="x", id=2**31 - 1), "2147483648 ids"),
+    "added empty": (added(content=""), r"added_tokens\.\d+\.content"),
+    "added flag text": (added(content="<x>", special="no"), r"\d\.special"),
+    "added with a gap": (added(content="<x>", id=1600), "none for 47 of them"),
+    "added far away": (added(content="<x>", id=2**31 - 1), "2147483648 ids"),
     "added a byte": (added(content="<0x41>", id=75), "Expected no byte|own"),
     "added and stripped": (added(content="x1", lstrip=True), "without single_word"),
     "added as a word": (added(content="x1", single_word=True), "without single_word"),
@@ -335,7 +335,7 @@ def test_damaged_sentencepiece(case: str, tmp_path: Path) -> None:
     change(model)
     path = tmp_path / "vocabulary.spm"
     path.write_bytes(model.SerializeToString())
-    for given in (path, str(path), path.read_bytes()):
+    for given in (path, path.read_bytes()):
         with pytest.raises(ValueError, match=expected):
             PaliGemma2Tokenizer(given)
 
