@@ -25,7 +25,7 @@ from tests.support.tiny_models import random_task
 PROMPTS = (
     "caption en",
     "detect cat ; a dog",
-    "\tocr\t\t \n\n  é😀 <loc0012>",
+    "ocr\t\t \n\n  é😀 <loc0012>",
     "answer en what?",
 )
 

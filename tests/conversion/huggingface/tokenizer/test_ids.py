@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-import sentencepiece
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from sentencepiece import SentencePieceProcessor as Processor
+from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Tokenizer
 
 from keras_pg2.conversion.huggingface.tokenizer.directory import read_tokenizer
@@ -43,8 +44,8 @@ def proto() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def original(proto: bytes) -> sentencepiece.SentencePieceProcessor:
-    return sentencepiece.SentencePieceProcessor(model_proto=proto)
+def original(proto: bytes) -> Processor:
+    return Processor(model_proto=proto)
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +54,11 @@ def theirs(proto: bytes, tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 
 @pytest.fixture(scope="module")
-def read(
-    theirs: Tokenizer, tmp_path_factory: pytest.TempPathFactory
-) -> PaliGemma2Tokenizer:
-    """Our tokenizer of a directory that has transformers' tokenizer.json alone."""
+def read(theirs: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Processor:
+    """What is made of a directory that has transformers' tokenizer.json alone."""
     directory = tmp_path_factory.mktemp("json_alone")
     theirs.save(str(directory / "tokenizer.json"))
-    return PaliGemma2Tokenizer(read_tokenizer(directory))
+    return Processor(model_proto=read_tokenizer(directory))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +67,7 @@ def written(proto: bytes) -> Tokenizer:
 
 
 def test_transformers_puts_the_tab_at_its_byte(
-    theirs: Tokenizer, original: sentencepiece.SentencePieceProcessor
+    theirs: Tokenizer, original: Processor
 ) -> None:
     """What is peculiar in the released vocabulary is so in the one of this test."""
     byte = original.PieceToId("<0x09>")
@@ -82,15 +81,15 @@ def test_transformers_puts_the_tab_at_its_byte(
 @given(text=TEXTS)
 @settings(max_examples=400, deadline=None)
 def test_ids_are_those_of_transformers_conversion(
-    text: str, read: PaliGemma2Tokenizer, theirs: Tokenizer
+    text: str, read: Processor, theirs: Tokenizer
 ) -> None:
-    assert read.tokenize(text).tolist() == encode(theirs, text)
+    assert read.Encode(text) == encode(theirs, text)
 
 
 @given(text=TEXTS | st.text(alphabet=f"{MARK} \t\na", max_size=70))
 @settings(max_examples=400, deadline=None)
 def test_what_is_written_has_the_ids_of_the_vocabulary(
-    text: str, written: Tokenizer, original: sentencepiece.SentencePieceProcessor
+    text: str, written: Tokenizer, original: Processor
 ) -> None:
     assert encode(written, text) == original.Encode(text)
 
@@ -98,19 +97,20 @@ def test_what_is_written_has_the_ids_of_the_vocabulary(
 @given(text=TEXTS | st.text(alphabet=f"{MARK} \t\na", max_size=70))
 @settings(max_examples=200, deadline=None)
 def test_what_is_read_has_the_ids_of_the_vocabulary_it_was_made_of(
-    text: str, read: PaliGemma2Tokenizer, original: sentencepiece.SentencePieceProcessor
+    text: str, read: Processor, original: Processor
 ) -> None:
-    assert read.tokenize(text).tolist() == original.Encode(text)
+    assert read.Encode(text) == original.Encode(text)
 
 
-@given(ids=st.lists(st.integers(3, 1663), max_size=12))
+@given(ids=st.lists(st.integers(4, 1663), max_size=12))
 @settings(max_examples=200, deadline=None)
-def test_bytes_that_are_no_text_are_decoded_alike(
-    ids: list[int], read: PaliGemma2Tokenizer, theirs: Tokenizer
+def test_ids_are_decoded_alike(
+    ids: list[int], read: Processor, theirs: Tokenizer
 ) -> None:
-    # An <unk> is "⁇" in one library and "<unk>" in the other; no text becomes it.
-    ids = [i for i in ids if i != 3]
-    assert read.detokenize(ids) == theirs.decode(ids, skip_special_tokens=False)
+    text = theirs.decode(ids, skip_special_tokens=False)
+    # Of bytes that are no text, the libraries differ in what they replace.
+    assume("\ufffd" not in text)
+    assert read.Decode(ids) == text
 
 
 def test_the_tab_is_written_where_transformers_has_it(
@@ -135,9 +135,7 @@ def test_an_older_order_of_pairs(
     vocabulary = content["model"]["vocab"]
     scores = {
         piece.piece: piece.score
-        for piece in sentencepiece.sentencepiece_model_pb2.ModelProto.FromString(
-            proto
-        ).pieces
+        for piece in sentencepiece_model_pb2.ModelProto.FromString(proto).pieces
     }
 
     def order(pair: list[str]) -> tuple[float, int, int]:
@@ -155,6 +153,6 @@ def test_an_older_order_of_pairs(
         assert tokenizer.tokenize(text).tolist() == encode(library, text)
 
 
-def test_text_of_control_tokens_stays_text(read: PaliGemma2Tokenizer) -> None:
+def test_text_of_control_tokens_stays_text(read: Processor) -> None:
     for text in ("<bos>", "<eos>", "<pad>", "<image>"):
-        assert len(read.tokenize(text)) > 1
+        assert len(read.Encode(text)) > 1
