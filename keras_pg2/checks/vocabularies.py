@@ -61,15 +61,21 @@ def parse_sentencepiece(proto: bytes, source: str | Path = "the given bytes") ->
     pieces = model.pieces
     if not pieces:
         raise _error(source, "a file without pieces")
-    unknown = sum(piece.type == Piece.UNKNOWN for piece in pieces)
+    unknown = [piece.type for piece in pieces].count(Piece.UNKNOWN)
     if unknown != 1:
         raise _error(source, f"{unknown} pieces for unknown text, of which one is due")
-    for i, piece in enumerate(pieces):
-        if not math.isfinite(piece.score):
-            raise _error(source, f"the score {piece.score} of piece {i}")
-        if not piece.piece:
-            raise _error(source, f"an empty text as piece {i}")
+    if not all(map(math.isfinite, [piece.score for piece in pieces])):
+        wrong = [i for i, piece in enumerate(pieces) if not math.isfinite(piece.score)]
+        raise _error(source, f"the score {pieces[wrong[0]].score} of piece {wrong[0]}")
+    texts = [piece.piece for piece in pieces]
+    if not all(texts):
+        raise _error(source, f"an empty text as piece {texts.index('')}")
     return model
+
+
+def piece_texts(proto: bytes) -> list[str]:
+    """Return the texts of the pieces of a model that was checked."""
+    return [piece.piece for piece in _MODEL.FromString(proto).pieces]
 
 
 def _error(source: str | Path, received: str) -> ValueError:

@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from keras_pg2.catalogue.released import text_length
+from keras_pg2.checks.vocabularies import piece_texts
 from keras_pg2.conversion.huggingface.config import read_architecture
-from keras_pg2.conversion.huggingface.tokenizer.directory import (
-    read_tokenizer,
-    token_texts,
-)
+from keras_pg2.conversion.huggingface.tokenizer.directory import read_tokenizer
 from keras_pg2.conversion.huggingface.weights import (
     IGNORABLE,
     check_float,
@@ -58,7 +56,8 @@ def open_huggingface(directory: Path, with_weights: bool = True) -> Checkpoint:
     """
     config = read_json(directory / "config.json")
     tokenizer = read_tokenizer(directory)
-    architecture = read_architecture(config, token_texts(tokenizer))
+    tokens = [] if tokenizer is None else piece_texts(tokenizer)
+    architecture = read_architecture(config, tokens)
     checkpoint = Checkpoint(
         format="huggingface",
         path=directory,

@@ -49,7 +49,7 @@ class AddedToken:
 Added = Mapping[int, AddedToken]
 
 
-def read_added_tokens(directory: Path, content: Fields | None) -> Added:
+def read_added_tokens(directory: Path, content: Fields | None = None) -> Added:
     """Return the added tokens of a directory, by id.
 
     Args:
@@ -132,7 +132,10 @@ def _check(added: Iterable[AddedToken]) -> None:
                 f"{token.text!r}."
             )
     first = [t for t in typed if not t.is_normalized and not is_space_run(t.text)]
-    for late in (token for token in typed if token.is_normalized):
+    for late in typed:
+        # What is found first has no spaces for a run of them to overlap with.
+        if not late.is_normalized or is_space_run(late.text):
+            continue
         for early in first:
             if _hides(early.text, late.text):
                 raise ValueError(

@@ -24,9 +24,10 @@ from keras_pg2.files.json_fields import Fields
 def read_tokenizer(directory: Path) -> bytes | None:
     """Return the SentencePiece model of a directory, or None if it has no tokenizer.
 
-    `tokenizer.model` is taken as it is, with the tokens that were added; where the
-    pieces of `tokenizer.json` are others, that is taken, as transformers does. An
-    `<image>` after all others is left out, one before added tokens is a piece.
+    `tokenizer.model` is taken as it is, with the tokens that were added. If no other
+    file lists these, `tokenizer.json` is read, too, and taken if its pieces are others,
+    as transformers does. An `<image>` after all others is left out, one before added
+    tokens is a piece.
 
     Raises:
         OSError: if a file cannot be read.
@@ -34,21 +35,18 @@ def read_tokenizer(directory: Path) -> bytes | None:
             SentencePiece model.
     """
     model, json = directory / "tokenizer.model", directory / "tokenizer.json"
-    content = Fields.read(json) if json.is_file() else None
-    added = read_added_tokens(directory, content)
-    if model.is_file():
+    added = read_added_tokens(directory)
+    has_model = model.is_file()
+    content = None
+    if json.is_file() and not (has_model and added):
+        content = Fields.read(json)
+        added = read_added_tokens(directory, content)
+    if has_model:
         proto = read_vocabulary(model)
         pieces = parse_sentencepiece(proto, model).pieces
         if content is None or _has_these(content, pieces):
             return _with_added_tokens(proto, added, model)
     return None if content is None else to_sentencepiece(content, added)
-
-
-def token_texts(proto: bytes | None) -> list[str]:
-    """Return the texts of the pieces of a SentencePiece model, none without a model."""
-    if proto is None:
-        return []
-    return [piece.piece for piece in parse_sentencepiece(proto).pieces]
 
 
 def _has_these(content: Fields, pieces: Any) -> bool:
@@ -82,7 +80,7 @@ def _with_added_tokens(proto: bytes, added: Added, source: Path) -> bytes:
             piece.type = piece_type(piece.piece, token)
             is_changed = is_changed or piece.type != Piece.NORMAL
     later = {i: token for i, token in added.items() if i >= num_pieces}
-    known = {piece.piece for piece in model.pieces}
+    known = {piece.piece for piece in model.pieces} if later else set()
     texts = []
     for i in range(num_pieces, num_pieces + len(later)):
         if i not in later:
