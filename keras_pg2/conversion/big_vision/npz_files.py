@@ -139,7 +139,9 @@ class NpzSource(BlockSource):
             self._packed[key] = info
             return
         check_block(key, block)
-        checksum = Checksum(info.file_size, info.CRC)
+        checksum = Checksum(
+            info.file_size, info.CRC, lambda i, n: self._file.read(start + i, n)
+        )
         checksum.add(0, self._file.read(start, header_bytes))
         self._stored[key] = (start, checksum)
 
