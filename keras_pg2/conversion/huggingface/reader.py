@@ -54,10 +54,11 @@ def open_huggingface(directory: Path, with_weights: bool = True) -> Checkpoint:
         ValueError: when the directory holds another model, a file is cut off, or
             keys or shapes of the weights do not fit; before tensors are read.
     """
-    config = read_json(directory / "config.json")
+    path = directory / "config.json"
+    config = read_json(path)
     tokenizer = read_tokenizer(directory)
     tokens = [] if tokenizer is None else piece_texts(tokenizer)
-    architecture = read_architecture(config, tokens)
+    architecture = read_architecture(config, path, tokens)
     checkpoint = Checkpoint(
         format="huggingface",
         path=directory,
@@ -81,7 +82,7 @@ def _read_preprocessing(
     """Reads the filter from the preprocessor's or processor's config.
 
     Without these files: bicubic. The text length is what models of
-    this image size were trained with (128 at 224 pixels, 256 for mix, else 512).
+    this image size were trained with (256 up to 224 pixels, else 512).
 
     Raises:
         ValueError: when the files say what the model's images are not.
@@ -110,7 +111,7 @@ def _read_preprocessing(
             )
     return Preprocessing(
         tokenizer=tokenizer,
-        sequence_length=text_length(directory.name, side),
+        sequence_length=text_length(side),
         interpolation=RESAMPLE[resample],
     )
 
