@@ -9,7 +9,7 @@ why the hub's files write those numbers down.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,13 +114,14 @@ _LAYER_TYPES = ("sliding_attention", "full_attention")
 
 
 def read_architecture(
-    config: Config, source: str | Path = "config.json"
+    config: Config, source: str | Path = "config.json", tokens: Sequence[str] = ()
 ) -> Architecture:
     """Read the arguments of a `PaliGemma2Backbone` from the content of `config.json`.
 
     Args:
         config: The content.
         source: The file, for errors.
+        tokens: Texts of the tokenizer's tokens by id; none without a tokenizer.
 
     Raises:
         ValueError: when the file describes no PaliGemma, or one with a part the
@@ -143,7 +144,7 @@ def read_architecture(
     token = fields.integer("image_token_id", token)
     architecture = {
         "vision_encoder": _vision_architecture(vision),
-        "text_decoder": _text_architecture(text, token),
+        "text_decoder": _text_architecture(text, token, tokens),
     }
     width = architecture["text_decoder"]["hidden_dim"]
     if fields.value("projection_dim", width) != width:
@@ -175,7 +176,9 @@ def _vision_architecture(given: Fields) -> dict[str, Any]:
     return read_part("vision_encoder", given.filled(_VISION_DEFAULTS), _VISION)
 
 
-def _text_architecture(given: Fields, image_token: int) -> dict[str, Any]:
+def _text_architecture(
+    given: Fields, image_token: int, tokens: Sequence[str]
+) -> dict[str, Any]:
     model_type = _check_type(given, "gemma", tuple(_TEXT_DEFAULTS))
     is_second = model_type == "gemma2"
     _check_fixed(given, _FIXED_TEXT)
@@ -186,7 +189,7 @@ def _text_architecture(given: Fields, image_token: int) -> dict[str, Any]:
     numbers = {
         **found,
         "vocabulary_size": _vocabulary_size(
-            text.integer("vocab_size", at_least=1), image_token
+            text.integer("vocab_size", at_least=1), image_token, tokens
         ),
         "sliding_window": _sliding_window(text, found["num_layers"]),
         "has_post_norms": is_second,
@@ -205,8 +208,28 @@ def _text_architecture(given: Fields, image_token: int) -> dict[str, Any]:
     return numbers
 
 
-def _vocabulary_size(num_rows: int, image_token: int) -> int:
-    """Cuts `<image>` and the padding after it: the network has no such token."""
+def _vocabulary_size(num_rows: int, image_token: int, tokens: Sequence[str]) -> int:
+    """Return the number of rows that are tokens; those of padding are left out.
+
+    `<image>` is no token of the network, unless tokens were added after it. Without a
+    tokenizer, a few rows after it are padding.
+
+    Raises:
+        ValueError: if tokens were added that have no rows.
+    """
+    if len(tokens) == image_token <= num_rows:
+        return image_token
+    if len(tokens) > image_token and tokens[image_token] == "<image>":
+        if len(tokens) > num_rows:
+            raise ValueError(
+                f"Expected a row of the embedding for each of {len(tokens)} tokens, of "
+                f"which {len(tokens) - image_token - 1} were added after <image>. "
+                f"Received: text_config.vocab_size {num_rows} in config.json, so "
+                f"{len(tokens) - num_rows} tokens have none. Call "
+                "`model.resize_token_embeddings(len(tokenizer))` in transformers and "
+                "save the model again, or remove the tokens."
+            )
+        return len(tokens)
     return image_token if 0 <= num_rows - image_token <= NUM_EXTRA_ROWS else num_rows
 
 
