@@ -54,8 +54,8 @@ class SafetensorsSource(BlockSource):
 
     Raises:
         FileNotFoundError: when there are no weights, or a shard is missing.
-        ValueError: when a file is cut off or no safetensors file, two files hold the
-            same tensor, or the index names one that is not in its file.
+        ValueError: when a file is cut off or no safetensors file, or two files hold
+            the same tensor.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -70,17 +70,6 @@ class SafetensorsSource(BlockSource):
                     )
                 self._blocks[key] = block
                 self._types[key] = type_name
-        self._check_index(directory)
-
-    def _check_index(self, directory: Path) -> None:
-        if not (directory / INDEX_FILE).exists():
-            return
-        for key, name in read_json(directory / INDEX_FILE)["weight_map"].items():
-            if key not in self._blocks or self._blocks[key].path.name != name:
-                raise ValueError(
-                    f"Expected {key} in {directory / name}, as {INDEX_FILE} says. It "
-                    "is not there. Download both files again."
-                )
 
     def type_name(self, key: str) -> str:
         """safetensors' name of a tensor's type, such as "BF16"."""
@@ -90,14 +79,17 @@ class SafetensorsSource(BlockSource):
 def weight_files(directory: Path) -> list[Path]:
     """Paths of the weights of a directory, all of them present.
 
+    As in transformers, one whole file is taken before any shards and their index, and
+    a tensor may stand in another shard than the index says.
+
     Raises:
         FileNotFoundError: when there are none, or shards of the index are missing.
         ValueError: when the index is no index.
     """
     single, index = directory / SINGLE_FILE, directory / INDEX_FILE
+    if single.exists():
+        return [single]
     if not index.exists():
-        if single.exists():
-            return [single]
         other = sorted(p.name for p in directory.glob("*.bin"))
         raise FileNotFoundError(
             f"Expected {SINGLE_FILE} or {INDEX_FILE} in {directory}, found neither. "
@@ -106,15 +98,16 @@ def weight_files(directory: Path) -> list[Path]:
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict):
         raise ValueError(f"Expected a weight_map in {index}. Download it again.")
-    names = sorted(set(weight_map.values()))
-    missing = [name for name in names if not (directory / name).exists()]
+    # Paths, as some tools write "./" before the names.
+    paths = sorted({directory / name for name in weight_map.values()})
+    missing = [path.name for path in paths if not path.exists()]
     if missing:
         raise FileNotFoundError(
-            f"Expected the {len(names)} weight files that {INDEX_FILE} lists in "
+            f"Expected the {len(paths)} weight files that {INDEX_FILE} lists in "
             f"{directory}, but {len(missing)} of them are missing: "
             f"{', '.join(missing)}. Download them again."
         )
-    return [directory / name for name in names]
+    return paths
 
 
 def read_header(path: Path) -> dict[str, tuple[str, Block]]:
