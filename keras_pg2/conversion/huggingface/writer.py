@@ -14,7 +14,7 @@ from typing import Any
 
 from keras_pg2.catalogue.architecture import num_image_tokens
 from keras_pg2.conversion.huggingface.config import read_architecture, write_config
-from keras_pg2.conversion.huggingface.reader import RESAMPLE
+from keras_pg2.conversion.huggingface.pictures import RESAMPLE
 from keras_pg2.conversion.huggingface.tokenizer_files import (
     IMAGE_TOKEN,
     parse_sentencepiece,
