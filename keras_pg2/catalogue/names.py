@@ -84,8 +84,14 @@ def resolve(name_or_path: str | Path) -> Preset | Path | str:
         "a URI such as "
         f"'hf://organisation/model'. Received: {name!r}. "
         + (f"Did you mean {' or '.join(map(repr, near))}? " if near else "")
+        + (f"On Hugging Face that is 'hf://{name}'. " if _is_repository(name) else "")
         + "The command `keras-pg2 presets` lists all presets."
     )
+
+
+def _is_repository(name: str) -> bool:
+    """Whether it has the form of a repository on Hugging Face."""
+    return download.HUGGING_FACE_URI.fullmatch(f"hf://{name}") is not None
 
 
 def near_names(name: str, known: list[str]) -> list[str]:
