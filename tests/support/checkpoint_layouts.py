@@ -39,6 +39,7 @@ from tests.support.layout_writers import (
     shards,
     single_beside_shards,
     single_beside_stale_index,
+    twice_more,
     wrapped_everywhere,
     zeros,
 )
@@ -80,6 +81,7 @@ LAYOUTS = (
         "keys with `language_model.model` twice (transformers 5.10 to 5.23)",
         partial(one_file, key=lambda key: f"model.{key}"),
     ),
+    Layout("the same once more", partial(one_file, key=twice_more)),
     Layout(
         "keys of `PaliGemmaModel`, without a head",
         partial(one_file, key=lambda key: as_of_5(key).removeprefix("model.")),

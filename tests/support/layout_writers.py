@@ -62,6 +62,10 @@ def as_of_5(key: str) -> str:
     return as_of_4_52(key).replace("vision_tower.vision_model.", "vision_tower.", 1)
 
 
+def twice_more(key: str) -> str:
+    return key.replace("language_model.model.", "language_model.model.model.", 1)
+
+
 def write_config(folder: Path, network: Network, **changes: Any) -> None:
     (folder / "config.json").write_text(json.dumps({**network.config, **changes}))
 
