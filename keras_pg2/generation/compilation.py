@@ -219,8 +219,6 @@ def use_disk_cache() -> None:
 
     if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
         folder = platformdirs.user_cache_path("keras_pg2") / "jax"
-        if not folder.is_absolute():  # A user without a home has no cache.
-            return
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
