@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sentencepiece import SentencePieceProcessor
-
 from keras_pg2.checks.dtypes import check_dtype
-from keras_pg2.conversion.formats import WRITERS, Writer, open_checkpoint
+from keras_pg2.conversion.formats import (
+    WRITERS,
+    Writer,
+    count_pieces,
+    open_checkpoint,
+)
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.files.user_paths import user_path
@@ -105,14 +108,7 @@ def _check_tokenizer(checkpoint: Checkpoint) -> None:
     proto = checkpoint.preprocessing.tokenizer
     if proto is None:
         return
-    try:
-        num_pieces = SentencePieceProcessor(model_proto=proto).vocab_size()
-    except RuntimeError as error:
-        raise ValueError(
-            f"Expected a SentencePiece model as the tokenizer of {checkpoint.path}. "
-            f"Received: {len(proto):,} bytes that cannot be read as one ({error}). "
-            "Pass tokenizer=, PaliGemma's own file."
-        ) from error
+    num_pieces = count_pieces(proto, checkpoint.path)
     num_rows = checkpoint.architecture["text_decoder"]["vocabulary_size"]
     if num_pieces > num_rows:
         raise ValueError(

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sentencepiece import SentencePieceProcessor
+
 from keras_pg2.conversion.big_vision.format import open_big_vision, write_big_vision
 from keras_pg2.conversion.gemma_cpp.format import open_gemma_cpp, write_gemma_cpp
 from keras_pg2.conversion.huggingface.reader import (
@@ -78,7 +80,8 @@ def open_checkpoint(
 
     Raises:
         FileNotFoundError: when there is nothing at the path, or a file is missing.
-        ValueError: when it holds no PaliGemma, or its parts do not fit together.
+        ValueError: when it holds no PaliGemma, its parts do not fit together, or a
+            given tokenizer is none of SentencePiece's.
     """
     path = user_path(path)
     recover(path)
@@ -109,7 +112,25 @@ def _read_tokenizer(path: Path) -> bytes:
             f"Expected a SentencePiece file at {path}, where none is. Pass "
             "paligemma_tokenizer.model."
         )
-    return path.read_bytes()
+    proto = path.read_bytes()
+    count_pieces(proto, path)
+    return proto
+
+
+def count_pieces(proto: bytes, source: Path) -> int:
+    """Return the number of pieces of a SentencePiece model, as its library reads it.
+
+    Raises:
+        ValueError: if the library cannot read it.
+    """
+    try:
+        return int(SentencePieceProcessor(model_proto=proto).vocab_size())
+    except RuntimeError as error:
+        raise ValueError(
+            f"Expected a SentencePiece model as the tokenizer, in {source}. Received: "
+            f"{len(proto):,} bytes that cannot be read as one ({error}). Pass "
+            "tokenizer=, PaliGemma's own file."
+        ) from error
 
 
 def _with_tokenizer(checkpoint: Checkpoint, proto: bytes | None) -> Checkpoint:

@@ -179,8 +179,12 @@ def test_a_vocabulary_that_sentencepiece_refuses(
 ) -> None:
     given = tmp_path / "given.model"
     given.write_bytes(gemma_like_proto()[:-5])
-    with pytest.raises(ValueError, match="cannot be read as one"):
+    with pytest.raises(ValueError, match=r"SentencePiece model .*given\.model"):
         convert(source, tmp_path / "out" / name, to, tokenizer=given)
+    own = Path(shutil.copytree(source, tmp_path / "own"))
+    (own / "tokenizer.model").write_bytes(given.read_bytes())
+    with pytest.raises(ValueError, match=r"SentencePiece model .*own"):
+        convert(own, tmp_path / "out" / name, to)
     assert not (tmp_path / "out").exists()
 
 
