@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from sentencepiece import SentencePieceProcessor
 
+from keras_pg2.checks.vocabularies import parse_sentencepiece, read_vocabulary
 from keras_pg2.conversion.big_vision.format import open_big_vision, write_big_vision
 from keras_pg2.conversion.gemma_cpp.format import open_gemma_cpp, write_gemma_cpp
 from keras_pg2.conversion.huggingface.reader import (
@@ -112,7 +113,7 @@ def _read_tokenizer(path: Path) -> bytes:
             f"Expected a SentencePiece file at {path}, where none is. Pass "
             "paligemma_tokenizer.model."
         )
-    proto = path.read_bytes()
+    proto = read_vocabulary(path)
     count_pieces(proto, path)
     return proto
 
@@ -123,6 +124,7 @@ def count_pieces(proto: bytes, source: Path) -> int:
     Raises:
         ValueError: if the library cannot read it.
     """
+    parse_sentencepiece(proto, source)
     try:
         return int(SentencePieceProcessor(model_proto=proto).vocab_size())
     except RuntimeError as error:

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import keras_hub
 
+from keras_pg2.modeling.checked_weights import CheckedWeights
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.gemma2 import Gemma2Decoder
 from keras_pg2.modeling.lora import enable_lora, lora_layers
@@ -39,7 +40,7 @@ def with_image_axis(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
-class PaliGemma2Backbone(TorchModule, keras_hub.models.Backbone):
+class PaliGemma2Backbone(CheckedWeights, TorchModule, keras_hub.models.Backbone):
     """PaliGemma 2, and PaliGemma 1 by its numbers, without the output projection.
 
     Inputs, as a dictionary:

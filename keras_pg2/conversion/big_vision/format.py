@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,16 @@ from keras_pg2.conversion.tables.transforms import (
     heads_first,
     heads_last,
 )
-from keras_pg2.conversion.tables.weight_table import Part, Row, named_rows
+from keras_pg2.conversion.tables.weight_table import Part, Row, named_rows, shorten
 from keras_pg2.typing import Advance, Architecture
 
 ARCHITECTURE_KEY = "keras_pg2/numbers"
 """An array of UTF-8 JSON: the architecture, where the shapes do not tell it."""
 
+_PREFIX = "params/"
+_PARTS = ("params", "img", "llm")
+"""What keys of parameters begin with; the prefix is left out in some files."""
+_MAX_LAYERS = 1000
 _TOKENIZERS = ("paligemma_tokenizer.model", "tokenizer.model")
 _VIT = "params/img/Transformer/encoderblock/"
 _LLM = "params/llm/layers/"
@@ -57,9 +62,10 @@ def open_big_vision(
 
     Raises:
         FileNotFoundError: when `tokenizer` is no file.
-        ValueError: when the file is cut off or holds no PaliGemma.
+        ValueError: when the file is damaged or holds no PaliGemma.
     """
-    source = _with_prefix(NpzSource(path))
+    file = NpzSource(path, _is_weight)
+    source = _with_prefix(file)
     is_noted = ARCHITECTURE_KEY in source.names
     found = (
         json.loads(source.read(ARCHITECTURE_KEY).tobytes())
@@ -67,7 +73,7 @@ def open_big_vision(
         else infer_architecture({key: source.shape(key) for key in source.names}, path)
     )
     architecture = override_architecture(found, **(overrides or {}))
-    notes = []
+    notes = _note_of_others(file.others)
     if not is_noted and architecture["text_decoder"]["has_post_norms"]:
         notes.append(
             "the file tells no soft caps and no window: those of the released models "
@@ -93,13 +99,41 @@ def open_big_vision(
     return checkpoint.with_weights(weight_rows(**architecture), source, ignorable)
 
 
+def _is_weight(key: str) -> bool:
+    """Return whether an array is of the model; others are of its training."""
+    return key.partition("/")[0] in _PARTS or key == ARCHITECTURE_KEY
+
+
 def _with_prefix(source: NpzSource) -> RenamedSource:
-    """Keys that all begin with `params/`, as some files leave it out."""
-    names = {
-        key if key.startswith(("params/", ARCHITECTURE_KEY)) else f"params/{key}": key
-        for key in source.keys()  # noqa: SIM118 (no mapping)
-    }
+    """Give all keys the `params/` in front that some files leave out.
+
+    Raises:
+        ValueError: if an array is there with and without it.
+    """
+    names: dict[str, str] = {}
+    for key in source.keys():  # noqa: SIM118 (no mapping)
+        has_prefix = key.startswith(_PREFIX) or key == ARCHITECTURE_KEY
+        name = key if has_prefix else _PREFIX + key
+        if name in names:
+            raise ValueError(
+                f"Expected each array once in {source.path}. Received: {names[name]} "
+                f"and {key}. Remove one of them."
+            )
+        names[name] = key
     return RenamedSource(source, names)
+
+
+def _note_of_others(names: Sequence[str]) -> list[str]:
+    """Return a note of the arrays that are no parameters, by what they begin with."""
+    counts = Counter(name.partition("/")[0] for name in names)
+    listed = [f"{shorten(name)} ({n})" for name, n in counts.most_common(8)]
+    if not listed:
+        return []
+    more = f" and {len(counts) - 8} more" if len(counts) > 8 else ""
+    return [
+        "arrays that are no parameters are left out, as the state of an optimizer: "
+        f"{', '.join(listed)}{more}"
+    ]
 
 
 def _read_tokenizer(path: Path, tokenizer: Path | None) -> bytes | None:
@@ -119,7 +153,7 @@ def infer_architecture(shapes: Mapping[str, Shape], path: Path) -> Architecture:
     """Read the architecture of a network from the shapes of its arrays.
 
     Raises:
-        ValueError: naming arrays that are missing or of another rank.
+        ValueError: naming arrays that are missing or of another shape.
     """
     ranks = {
         "params/img/embedding/kernel": 4,
@@ -131,11 +165,17 @@ def infer_architecture(shapes: Mapping[str, Shape], path: Path) -> Architecture:
         _LLM + "attn/kv_einsum/w": 5,
         _LLM + "mlp/linear": 3,
     }
-    wrong = [key for key, rank in ranks.items() if len(shapes.get(key, ())) != rank]
+    wrong = [
+        key
+        for key, rank in ranks.items()
+        if len(shapes.get(key, ())) != rank
+        or 0 in shapes[key]
+        or (shapes[key][0] > _MAX_LAYERS and key.startswith((_VIT, _LLM)))
+    ]
     if wrong:
         raise ValueError(
-            f"Expected the arrays of a PaliGemma in {path}. Missing, or of another "
-            f"rank: {', '.join(wrong)}. Pass a .npz of big_vision's PaliGemma."
+            f"Expected the arrays of a PaliGemma in {path}. Missing, or of a shape "
+            f"that none has: {', '.join(wrong)}. Pass a .npz of big_vision's PaliGemma."
         )
     patches, positions, heads, mlp, table, queries, keys, linear = map(
         shapes.__getitem__, ranks

@@ -72,12 +72,15 @@ def _layer_words(**fields: int) -> list[int]:
     return _structure([fields.get(name, 0) for name in _LAYER_FIELDS])
 
 
-def config_words(architecture: Architecture, weights: str) -> list[int]:
+def config_words(
+    architecture: Architecture, weights: str, end_tokens: tuple[int, int]
+) -> list[int]:
     """The configuration of a network.
 
     Args:
-        architecture: Architecture of a backbone.
+        architecture: Architecture of a backbone, its vocabulary as long as the table.
         weights: "float32", "bfloat16" or "sfp", the smallest type in the file.
+        end_tokens: Ids of the tokens that end an answer.
 
     Raises:
         ValueError: when gemma.cpp has no such network.
@@ -101,7 +104,8 @@ def config_words(architecture: Architecture, weights: str) -> list[int]:
     words += [_float_bits(text["attention_logit_soft_cap"] or 0.0)]
     words += [_float_bits(text["final_logit_soft_cap"] or 0.0), 0, 0]
     words += [_query_scale(text), text["num_layers"], *layer * text["num_layers"]]
-    words += [len(windows), *windows, 1, *_vision_words(vision), 1, 1, 107, 0]
+    words += [len(windows), *windows, 1, *_vision_words(vision), 1]
+    words += [*end_tokens, 0]
     return _structure(words)
 
 

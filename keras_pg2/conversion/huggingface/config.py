@@ -9,7 +9,7 @@ why the hub's files write those numbers down.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_pg2.catalogue.architecture import num_image_tokens
@@ -85,8 +85,12 @@ _FIXED_TEXT = {
 }
 
 
-def read_architecture(config: Config) -> Architecture:
+def read_architecture(config: Config, tokens: Sequence[str] = ()) -> Architecture:
     """Read the arguments of a `PaliGemma2Backbone` from the content of `config.json`.
+
+    Args:
+        config: Content of the file.
+        tokens: Texts of the tokenizer's tokens by id; none without a tokenizer.
 
     Raises:
         ValueError: when the file describes no PaliGemma, or one with a part the
@@ -110,7 +114,7 @@ def read_architecture(config: Config) -> Architecture:
     return {
         "vision_encoder": _vision_architecture(vision),
         "text_decoder": _text_architecture(
-            text, config.get("image_token_index", 256_000)
+            text, config.get("image_token_index", 256_000), tokens
         ),
     }
 
@@ -133,7 +137,9 @@ def _vision_architecture(given: Config) -> dict[str, Any]:
     }
 
 
-def _text_architecture(given: Config, image_token: int) -> dict[str, Any]:
+def _text_architecture(
+    given: Config, image_token: int, tokens: Sequence[str]
+) -> dict[str, Any]:
     model_type = _check_type("text_config", given, "gemma", tuple(_TEXT_DEFAULTS))
     rope = given.get("rope_parameters") or {}
     _check_fixed("text_config", {**given, **rope}, _FIXED_TEXT)
@@ -142,7 +148,7 @@ def _text_architecture(given: Config, image_token: int) -> dict[str, Any]:
     # Gemma 1 has none of these, whatever its file says.
     only_second = config if is_second else {"query_pre_attn_scalar": config["head_dim"]}
     return {
-        "vocabulary_size": _vocabulary_size(config["vocab_size"], image_token),
+        "vocabulary_size": _vocabulary_size(config["vocab_size"], image_token, tokens),
         "num_layers": config["num_hidden_layers"],
         "num_query_heads": config["num_attention_heads"],
         "num_key_value_heads": config["num_key_value_heads"],
@@ -157,8 +163,28 @@ def _text_architecture(given: Config, image_token: int) -> dict[str, Any]:
     }
 
 
-def _vocabulary_size(num_rows: int, image_token: int) -> int:
-    """Cuts `<image>` and the padding after it: the network has no such token."""
+def _vocabulary_size(num_rows: int, image_token: int, tokens: Sequence[str]) -> int:
+    """Return the number of rows that are tokens; those of padding are left out.
+
+    `<image>` is no token of the network, unless tokens were added after it. Without a
+    tokenizer, a few rows after it are padding.
+
+    Raises:
+        ValueError: if tokens were added that have no rows.
+    """
+    if len(tokens) == image_token <= num_rows:
+        return image_token
+    if len(tokens) > image_token and tokens[image_token] == "<image>":
+        if len(tokens) > num_rows:
+            raise ValueError(
+                f"Expected a row of the embedding for each of {len(tokens)} tokens, of "
+                f"which {len(tokens) - image_token - 1} were added after <image>. "
+                f"Received: text_config.vocab_size {num_rows} in config.json, so "
+                f"{len(tokens) - num_rows} tokens have none. Call "
+                "`model.resize_token_embeddings(len(tokenizer))` in transformers and "
+                "save the model again, or remove the tokens."
+            )
+        return len(tokens)
     return image_token if 0 <= num_rows - image_token <= NUM_EXTRA_ROWS else num_rows
 
 

@@ -14,10 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from keras_pg2.catalogue.released import text_length
+from keras_pg2.checks.vocabularies import piece_texts
 from keras_pg2.conversion.huggingface.config import read_architecture
 from keras_pg2.conversion.huggingface.keys import hub_names
 from keras_pg2.conversion.huggingface.pictures import read_interpolation
-from keras_pg2.conversion.huggingface.tokenizer_files import to_sentencepiece
+from keras_pg2.conversion.huggingface.tokenizer.directory import read_tokenizer
 from keras_pg2.conversion.huggingface.weights import (
     IGNORABLE,
     OUTPUT_TABLE,
@@ -74,7 +75,9 @@ def open_huggingface(
     """
     config = Fields.read(directory / "config.json")
     _check_class(config, directory)
-    architecture = read_architecture(read_json(directory / "config.json"))
+    tokenizer = tokenizer or read_tokenizer(directory)
+    tokens = [] if tokenizer is None else piece_texts(tokenizer)
+    architecture = read_architecture(read_json(directory / "config.json"), tokens)
     checkpoint = Checkpoint(
         format="huggingface",
         path=directory,
@@ -157,24 +160,14 @@ def _check_tie(config: Fields, names: Mapping[str, str], directory: Path) -> Non
 def _read_preprocessing(
     directory: Path, architecture: Architecture, tokenizer: bytes | None
 ) -> Preprocessing:
-    """Reads the tokenizer, and how pictures are stretched.
+    """Reads how pictures are stretched.
 
-    Without these files: no tokenizer, bicubic. The text length is what models of
+    Without these files: bicubic. The text length is what models of
     this image size were trained with (128 at 224 pixels, 256 for mix, else 512).
     """
     side = architecture["vision_encoder"]["image_size"]
-    num_pieces = architecture["text_decoder"]["vocabulary_size"]
     return Preprocessing(
-        tokenizer=tokenizer or _read_tokenizer(directory, num_pieces),
+        tokenizer=tokenizer,
         sequence_length=text_length(directory.name, side),
         interpolation=read_interpolation(directory, side),
     )
-
-
-def _read_tokenizer(directory: Path, num_pieces: int) -> bytes | None:
-    sentencepiece, content = directory / "tokenizer.model", directory / "tokenizer.json"
-    if sentencepiece.is_file():
-        return sentencepiece.read_bytes()
-    if content.is_file():
-        return to_sentencepiece(read_json(content), num_pieces)
-    return None

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from keras_pg2.conversion.huggingface.reader import is_huggingface_directory
-from keras_pg2.conversion.huggingface.tokenizer_files import to_tokenizer_json
+from keras_pg2.conversion.huggingface.tokenizer.to_json import to_tokenizer_json
 from keras_pg2.tasks.loading.loading import load_parts
 from tests.support.loaded import load_backbone
 from tests.support.tiny_vocabulary import SENTENCES, gemma_like_proto
