@@ -85,6 +85,7 @@ def resolve(name_or_path: str | Path) -> Preset | Path | str:
         "a URI such as "
         f"'hf://organisation/model'. Received: {name!r}. "
         + (f"Did you mean {' or '.join(map(repr, near))}? " if near else "")
+        + (f"On Hugging Face that is 'hf://{name}'. " if _is_repository(name) else "")
         + "The command `keras-pg2 presets` lists all presets."
     )
 
@@ -100,6 +101,11 @@ def _without_revision(name: str) -> str:
     if name.startswith("kaggle://"):
         return re.sub(r"/\d+$", "", name)
     return name
+
+
+def _is_repository(name: str) -> bool:
+    """Whether it has the form of a repository on Hugging Face."""
+    return download.HUGGING_FACE_URI.fullmatch(f"hf://{name}") is not None
 
 
 def near_names(name: str, known: list[str]) -> list[str]:

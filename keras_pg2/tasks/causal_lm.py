@@ -253,7 +253,8 @@ class PaliGemma2CausalLM(
                 keep the floats of their preset where a CPU runs them.
             sequence_length: Text tokens of a training example; None is that of the
                 preset.
-            tokenizer: SentencePiece file for a .npz, which has none inside.
+            tokenizer: SentencePiece file to take in place of the preset's own; a .npz
+                has none inside.
             preprocessor: Preprocessor to use; None loads the network alone, "auto"
                 loads that of the preset, if it has one.
             trainable: Whether weights are trainable.

@@ -74,7 +74,7 @@ def load_preprocessor(
 ) -> PaliGemma2CausalLMPreprocessor:
     """Build a preprocessor from files of another layout.
 
-    The tokenizer is a layer, or the SentencePiece file of a .npz; None is the preset's.
+    The tokenizer is a layer, or a SentencePiece file; None is the preset's.
     """
     if isinstance(tokenizer, PaliGemma2Tokenizer):
         kwargs["tokenizer"], tokenizer = tokenizer, None
