@@ -82,10 +82,11 @@ def open_checkpoint(
         raise FileNotFoundError(
             f"Expected a checkpoint at {path}, where nothing is. Check the path."
         )
-    if path.suffix == ".npz" and path.is_file():
+    ending = path.suffix.lower()
+    if ending == ".npz" and path.is_file():
         beside = None if tokenizer is None else Path(tokenizer).expanduser()
         return open_big_vision(path, beside, overrides, with_weights)
-    if path.suffix == ".sbs" and path.is_file():
+    if ending == ".sbs" and path.is_file():
         return open_gemma_cpp(path, with_weights)
     for matches, opens in (
         (is_preset, open_preset),
@@ -114,7 +115,8 @@ def _no_checkpoint(path: Path) -> Exception:
             f"{formats}Received: {path}, a PEFT adapter. Load the model it was trained "
             "on."
         )
-    files = sorted(p.name for p in path.iterdir() if p.suffix in (".npz", ".sbs"))
+    endings = (".npz", ".sbs")
+    files = sorted(p.name for p in path.iterdir() if p.suffix.lower() in endings)
     if files:
         return FileNotFoundError(
             f"{formats}Received: a directory of {', '.join(files)}. Name the file."

@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 
 from keras_pg2.conversion.safetensors_files import read_header
 from keras_pg2.conversion.tables.number_types import is_finite
-from keras_pg2.files.whole_files import staged
+from keras_pg2.files.whole_files import recover, staged
 from keras_pg2.typing import Architecture
 
 FORMAT = "keras_pg2 lora 1"
@@ -126,7 +126,7 @@ def write_adapter(adapter: Adapter, path: Path, overwrite: bool = False) -> None
         ValueError: when the name does not end in .safetensors, or a number is NaN.
         FileExistsError: when there is something at the path.
     """
-    if path.suffix != ENDING:
+    if path.suffix.lower() != ENDING:
         raise ValueError(
             f"Expected a file that ends in {ENDING} for an adapter. Received: {path}."
         )
@@ -155,15 +155,16 @@ def read_adapter(path: Path) -> Adapter:
         FileNotFoundError: when there is no file.
         ValueError: when it is cut off, no adapter, or lacks one of two factors.
     """
+    recover(path.parent)  # It may be a checkpoint of a run.
     if not path.is_file():
         raise FileNotFoundError(
             f"Expected an adapter file ({ENDING}), or a directory of PEFT with an "
             f"adapter_config.json, at {path}. There is none."
         )
-    if path.suffix in _OTHER_FILES:
+    if path.suffix.lower() in _OTHER_FILES:
         raise ValueError(
             f"Expected an adapter of `Adapters.save` ({ENDING}). Received: {path}, "
-            f"{_OTHER_FILES[path.suffix]}"
+            f"{_OTHER_FILES[path.suffix.lower()]}"
         )
     blocks = {key: block for key, (_, block) in read_header(path).items()}
     with safe_open(path, "numpy") as file:

@@ -17,6 +17,7 @@ from keras_pg2.conversion.tables.blocks import Block, BlockSource
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.conversion.tables.outgoing import Outgoing, in_shards
 from keras_pg2.conversion.tables.weight_table import Part
+from keras_pg2.files.hdf5_files import new_hdf5
 from keras_pg2.files.json_files import read_json
 from keras_pg2.typing import Advance
 
@@ -145,7 +146,7 @@ def _write_file(
     layer_names: dict[str, str],
     advance: Advance,
 ) -> None:
-    with h5py.File(path, "w") as file:
+    with new_hdf5(path) as file:
         for tensor in tensors:
             dataset = file.create_dataset(tensor.key, tensor.shape, tensor.dtype)
             if tensor.dtype == DTYPES["bfloat16"]:
