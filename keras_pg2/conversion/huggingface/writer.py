@@ -15,7 +15,7 @@ from typing import Any
 from keras_pg2.catalogue.architecture import num_image_tokens
 from keras_pg2.checks.vocabularies import piece_texts
 from keras_pg2.conversion.huggingface.config import read_architecture, write_config
-from keras_pg2.conversion.huggingface.reader import RESAMPLE
+from keras_pg2.conversion.huggingface.pictures import RESAMPLE
 from keras_pg2.conversion.huggingface.tokenizer.form import IMAGE_TOKEN
 from keras_pg2.conversion.huggingface.tokenizer.to_json import to_tokenizer_json
 from keras_pg2.conversion.huggingface.weights import weight_rows
