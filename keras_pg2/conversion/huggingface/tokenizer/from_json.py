@@ -298,6 +298,7 @@ def _warn_of_spaces(
         warnings.warn(
             f"Expected runs of {SPACE!r} that are added tokens in no other token of "
             f"{content.source}. Received: {len(mixed)} such, the first "
-            f"{mixed[0]!r:.80}. The runs are found first, which transformers may do in another order.",
+            f"{mixed[0]!r:.80}. The runs are found first, which transformers may do in "
+            "another order.",
             stacklevel=3,
         )
