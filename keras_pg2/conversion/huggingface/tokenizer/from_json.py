@@ -67,6 +67,7 @@ def to_sentencepiece(content: Fields, added: Added) -> bytes:
     for name in ("pad", "bos", "eos"):
         number = vocabulary.get(f"<{name}>", -1)
         setattr(proto.trainer_spec, f"{name}_id", number)
+        setattr(proto.trainer_spec, f"{name}_piece", f"<{name}>")
     proto.trainer_spec.unk_id = texts.index(unknown)
     proto.normalizer_spec.name = "identity"
     proto.normalizer_spec.add_dummy_prefix = False

@@ -156,6 +156,11 @@ def test_an_older_order_of_pairs(
         assert tokenizer.tokenize(text).tolist() == encode(library, text)
 
 
+def test_the_library_knows_the_control_tokens(read: Processor) -> None:
+    ids = (read.pad_id(), read.eos_id(), read.bos_id(), read.unk_id())
+    assert ids == (0, 1, 2, 3)
+
+
 def test_text_of_control_tokens_stays_text(read: Processor) -> None:
     for text in ("<bos>", "<eos>", "<pad>", "<image>"):
         assert len(read.Encode(text)) > 1
