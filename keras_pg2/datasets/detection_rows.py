@@ -55,7 +55,8 @@ def detection_rows(
     """Rows of `detect` prompts, in the order of the pictures in the file.
 
     A label whose annotation was left out (`CocoFile.lost`) is not asked for in that
-    picture: the answer would say that it is not there.
+    picture: the answer would say that it is not there. Where its picture is unknown
+    (`CocoFile.unplaced`), it is in no picture asked for as one that is not there.
 
     Args:
         coco: an annotation file; its crowd regions are left out.
@@ -307,7 +308,8 @@ class _Maker:
         if None in lost or (lost and self.asked == "all classes"):
             return []
         if self.asked == "all classes":
-            return [(ALL_CLASSES_PROMPT, items)]
+            is_unsure = not items and bool(self.coco.unplaced)
+            return [] if is_unsure else [(ALL_CLASSES_PROMPT, items)]
         verb = "detect" if self.encode_mask is None else "segment"
         items = tuple(item for item in items if item.label not in lost)
         present = {item.label for item in items}
@@ -326,9 +328,13 @@ class _Maker:
         self, index: int, image: CocoImage, excluded: Collection[str | None]
     ) -> set[str]:
         """Draw labels that are not in a picture, as many as pictures usually have."""
+        unplaced = self.coco.unplaced
+        if None in unplaced:
+            return set()
         # In a region of many instances a label is there.
         in_crowds = {item.label for item in self.coco.crowds[image.id]}
-        known = [x for x in self._labels if x not in in_crowds and x not in excluded]
+        there = {*in_crowds, *excluded, *unplaced}
+        known = [label for label in self._labels if label not in there]
         rng = np.random.default_rng([self.seed, self.epoch, index, 1])
         is_empty = not self.coco.annotations[image.id]
         is_asked = self.absent_share > 0 and (

@@ -338,6 +338,48 @@ def test_a_label_is_not_asked_for_where_one_of_its_instances_is_lost(folder):
     assert list(detection_rows(coco, folder)) == []
 
 
+@pytest.mark.parametrize(("given", "written"), [(7, "7"), ("7", 7), (-7, "-7")])
+def test_numbers_and_their_texts_are_one_id(folder, given, written):
+    """As tools write that quote some ids; the picture would seem to be empty."""
+    value = content()
+    value["images"][0]["id"] = given
+    value["categories"][0]["id"] = "2"
+    for item in value["annotations"]:
+        item["image_id"] = written
+    coco = read_coco(write(folder, value))
+    assert coco.skipped == ()
+    assert [item.id for item in coco.annotations[given]] == [11, 12, 13]
+    # Where both are pictures, each is itself; another text is no number.
+    value["images"][1].update(id=written, width=100, height=50)
+    coco = read_coco(write(folder, value))
+    assert (len(coco.annotations[given]), len(coco.annotations[written])) == (0, 3)
+    value["annotations"][0]["image_id"] = "07"
+    with pytest.raises(ValueError, match=r"image_id .07. is unknown"):
+        read_coco(write(folder, value))
+
+
+def test_what_may_be_in_any_picture_is_not_said_to_be_absent(folder):
+    value = content()
+    value["annotations"].append(annotation(15, 2, [0, 0, 5, 5]))
+    value["annotations"][-1]["image_id"] = 99
+    coco = read_coco(write(folder, value), "skip")
+    assert coco.unplaced == {"dog"}
+    assert coco.lost == {}
+    for seed in range(9):
+        rows = annotation_rows(coco, folder, absent_share=1.0, seed=seed)
+        prompts = [row["prompts"] for row in rows]
+        assert prompts == ["detect dog ; big cat", "detect big cat"]
+    assert any("pictures that are unknown" in note for note in rows.notes)
+    assert any("dog" in note for note in rows.notes)
+    [row] = detection_rows(coco, folder, asked="all classes")
+    assert row["images"].endswith("a.jpg")
+    # Of an unknown category it may be anything.
+    value["annotations"][-1]["category_id"] = 98
+    coco = read_coco(write(folder, value), "skip")
+    [row] = annotation_rows(coco, folder, absent_share=1.0)
+    assert row["images"].endswith("a.jpg")
+
+
 def test_a_bad_polygon_leaves_the_box(folder):
     value = changed("annotations", 0, segmentation=[[1, 2, 3]])
     value["annotations"][1]["segmentation"] = SQUARE
