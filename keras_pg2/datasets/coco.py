@@ -27,6 +27,7 @@ from keras_pg2.datasets.coco_entries import (
     SegmentationError,
     check_new,
     entry_name,
+    first_pixel_note,
     id_in,
     known_id,
     overhang,
@@ -149,6 +150,7 @@ def read_coco(
         FileNotFoundError: when there is no such file.
         ValueError: when it is no such file, a key is missing, an id occurs twice or is
             unknown, or a box is empty or outside its picture; names file and item.
+            When all boxes are parts of width and height.
     """
     path = Path(path).expanduser()
     if on_bad_annotation not in ("raise", "skip"):
@@ -268,6 +270,9 @@ class _Reader:
                 f"Boxes cut at the border of their picture: {len(cut)}, by up to "
                 f"{max(cut):g} pixels."
             )
+        note = first_pixel_note(self.items.values(), self.path)
+        if note:
+            yield note
         if self.unplaced:
             names = sorted({*self.labels.values()} & self.unplaced)
             of = "any label" if None in self.unplaced else ", ".join(map(shown, names))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from keras_pg2.codecs.annotations import check_segmentation
@@ -213,6 +214,36 @@ class SegmentationError(ValueError):
     def __init__(self, message: str, item: CocoAnnotation) -> None:
         super().__init__(message)
         self.item = item
+
+
+def first_pixel_note(items: Collection[CocoAnnotation], path: Path) -> str:
+    """Return a note on boxes that may be in parts of the picture; "" without any.
+
+    Args:
+        items: all of a file.
+        path: the file, for errors.
+
+    Raises:
+        ValueError: if all boxes are within the first pixel of their pictures.
+    """
+    # Ends are sums, which may be rounded up. The first pixel itself is a box.
+    found = [
+        item
+        for item in items
+        if max(item.box_xyxy) < 1 + 1e-6 and any(v % 1 for v in item.box_xyxy)
+    ]
+    if found and all(max(item.box_xyxy) < 1 + 1e-6 for item in items):
+        raise ValueError(
+            f"{path}: expected boxes in pixels, received x1, y1, x2, y2 of at most 1 "
+            f"alone, as {list(found[0].box_xyxy)}. Are they parts of width and height? "
+            "Multiply x by the width of the picture, and y by its height."
+        )
+    if not found:
+        return ""
+    return (
+        "Boxes within the first pixel of their picture, which may be parts of width "
+        f"and height: {len(found)}."
+    )
 
 
 def overhang(bbox: Sequence[float], image: CocoImage) -> float:

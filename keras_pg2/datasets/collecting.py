@@ -18,6 +18,7 @@ from keras_pg2.datasets.coco_entries import (
     CocoImage,
     check_label,
     cut_box,
+    first_pixel_note,
 )
 
 
@@ -84,9 +85,11 @@ class Collector:
         """Return what was collected.
 
         Raises:
-            ValueError: if no picture is left.
+            ValueError: if no picture is left, or all boxes are parts of width and
+                height in the place of pixels.
         """
         self.problems.check_some_left(len(self._images), str(self.path))
+        note = first_pixel_note(self._items, self.path)
         return CocoFile(
             path=self.path,
             images=self._images,
@@ -94,5 +97,5 @@ class Collector:
             annotations=by_image(self._items, self._images),
             crowds=by_image([], self._images),
             skipped=tuple(self.problems.messages),
-            notes=notes,
+            notes=(*notes, note) if note else notes,
         )

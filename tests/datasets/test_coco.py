@@ -236,6 +236,25 @@ def test_a_box_a_few_pixels_outside_is_cut(folder):
         read_coco(write(folder, value))
 
 
+def test_boxes_in_parts_of_the_picture(folder):
+    """As Albumentations and TFDS have them: specks in the first pixel."""
+    value = content()
+    boxes = ([0, 0, 1, 1], [0.1, 0.2, 0.5, 0.8], [0.3, 0.1, 0.7, 0.2], [0, 0, 1, 0.5])
+    for item, box in zip(value["annotations"], boxes):
+        item["bbox"] = box
+    path = write(folder, value)
+    for on_bad in ("raise", "skip"):
+        with pytest.raises(ValueError, match=r"instances.*in pixels.*parts of width"):
+            read_coco(path, on_bad)
+    value["annotations"][0]["bbox"] = [10, 20, 20, 20]
+    [note] = read_coco(write(folder, value)).notes
+    assert re.search(r"first pixel .*: 3\.$", note)
+    # Three pixels that were marked are boxes.
+    for item in value["annotations"]:
+        item["bbox"] = [0, 0, 1, 1]
+    assert read_coco(write(folder, value)).notes == ()
+
+
 def test_numbers_with_a_point_and_a_byte_order_mark(folder):
     value = changed("images", 0, id=7.0, width=100.0)
     value["annotations"] = [annotation(1.0, 2.0, [0, 0, 1, 1], iscrowd=0.0)]
