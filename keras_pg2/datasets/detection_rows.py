@@ -31,6 +31,7 @@ from keras_pg2.datasets.coco_pictures import check_sizes, find_images
 from keras_pg2.datasets.moving_boxes import JOINT
 from keras_pg2.datasets.noise_boxes import with_noise
 from keras_pg2.datasets.rows import Row, Rows
+from keras_pg2.datasets.same_pictures import joined
 
 ALL_CLASSES_PROMPT = "detect all classes"
 _SEGMENT_TOKENS = re.compile(r"(<seg\d{3}>){16}")
@@ -57,6 +58,8 @@ def detection_rows(
     A label whose annotation was left out (`CocoFile.lost`) is not asked for in that
     picture: the answer would say that it is not there. Where its picture is unknown
     (`CocoFile.unplaced`), it is in no picture asked for as one that is not there.
+
+    A picture that is listed several times is one, with all that is said of it.
 
     Args:
         coco: an annotation file; its crowd regions are left out.
@@ -175,7 +178,7 @@ def annotation_rows(
         [row for _, row in pairs],
         problems.messages,
         [source for source, _ in pairs],
-        [*coco.notes, *maker.notes()],
+        [*maker.coco.notes, *maker.notes()],
     )
 
 
@@ -240,6 +243,7 @@ class _Maker:
                     f"Expected {key} to be one of {', '.join(known)}, received "
                     f"{value!r}."
                 )
+        self.coco = joined(self.coco)
         # Labels by the file's order; a category that no picture has, as the root
         # category of Roboflow's exports, is not asked for. Two may have one name.
         items = self.coco.annotations.values()

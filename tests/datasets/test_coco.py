@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from itertools import groupby
 
 import numpy as np
@@ -399,6 +400,35 @@ def test_what_may_be_in_any_picture_is_not_said_to_be_absent(folder):
     assert row["images"].endswith("a.jpg")
 
 
+def test_a_picture_that_is_listed_twice_is_one(folder):
+    """As in a merged export; each row would deny what the other one has."""
+    value = content()
+    value["images"] += [
+        {**value["images"][0], "id": 8, "file_name": ".\\a.jpg"},
+        {**value["images"][1], "id": 9, "width": 11},
+    ]
+    value["annotations"] += [
+        {**annotation(21, 1, [10, 20, 20, 20]), "image_id": 8},  # Listed twice too.
+        {**annotation(22, 1, [1, 2, 3, 4]), "image_id": 8},
+        {**annotation(23, 1, [1, 1, 0, 4]), "image_id": 8},
+        {**annotation(24, 1, [1, 2, 3, 4]), "image_id": 9},
+    ]
+    coco = read_coco(write(folder, value), "skip")
+    del value["annotations"][-2]
+    rows = annotation_rows(read_coco(write(folder, value)), folder, on_bad="skip")
+    [row] = rows
+    assert row["prompts"] == "detect dog ; big cat"
+    assert row["responses"].count("big cat") == 3
+    assert row["responses"].count("dog") == 1
+    assert any("several times" in note and note[-3:] == " 1." for note in rows.notes)
+    # Another size is none of the same picture.
+    [message] = rows.skipped
+    assert "image 9: expected a picture of 11 x 10" in message
+    # What one entry has lost, the picture has lost.
+    rows = annotation_rows(coco, folder, on_bad="skip")
+    assert [row["prompts"] for row in rows] == ["detect dog"]
+
+
 def test_a_bad_polygon_leaves_the_box(folder):
     value = changed("annotations", 0, segmentation=[[1, 2, 3]])
     value["annotations"][1]["segmentation"] = SQUARE
@@ -425,8 +455,9 @@ def of_many(folder, count=200, labels=4):
     value = {"images": [], "annotations": []}
     value["categories"] = [{"id": i, "name": f"label {i}"} for i in range(labels + 1)]
     for i in range(count):
+        shutil.copy(folder / "b.jpg", folder / f"{i}.png")
         value["images"].append(
-            {"id": i, "file_name": "b.jpg", "width": 10, "height": 10}
+            {"id": i, "file_name": f"{i}.png", "width": 10, "height": 10}
         )
         for k in range(0 if i % 10 == 9 else 1 + i % 2):
             item = annotation(2 * i + k, (i + k) % labels, [0, 0, 5, 5])
