@@ -26,6 +26,7 @@ from keras_pg2.datasets.coco_entries import (
     CocoImage,
     SegmentationError,
     check_new,
+    cut_note,
     entry_name,
     first_pixel_note,
     id_in,
@@ -264,15 +265,8 @@ class _Reader:
         self.skipped.append(str(error))
 
     def _notes(self) -> Iterator[str]:
-        cut = [each for each in self.overhangs if each > 1]
-        if cut:
-            yield (
-                f"Boxes cut at the border of their picture: {len(cut)}, by up to "
-                f"{max(cut):g} pixels."
-            )
-        note = first_pixel_note(self.items.values(), self.path)
-        if note:
-            yield note
+        yield cut_note(self.overhangs)
+        yield first_pixel_note(self.items.values(), self.path)
         if self.unplaced:
             names = sorted({*self.labels.values()} & self.unplaced)
             of = "any label" if None in self.unplaced else ", ".join(map(shown, names))
@@ -292,7 +286,7 @@ class _Reader:
             skipped=tuple(self.skipped),
             lost={key: frozenset(labels) for key, labels in self.lost.items()},
             unplaced=frozenset(self.unplaced),
-            notes=tuple(self._notes()),
+            notes=tuple(filter(None, self._notes())),
         )
 
 

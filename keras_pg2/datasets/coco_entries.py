@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -243,6 +243,17 @@ def first_pixel_note(items: Collection[CocoAnnotation], path: Path) -> str:
     return (
         "Boxes within the first pixel of their picture, which may be parts of width "
         f"and height: {len(found)}."
+    )
+
+
+def cut_note(overhangs: Iterable[float]) -> str:
+    """Return a note on boxes that ended more than a pixel outside; "" without any."""
+    cut = [each for each in overhangs if each > 1]
+    return (
+        f"Boxes cut at the border of their picture: {len(cut)}, by up to "
+        f"{max(cut):g} pixels."
+        if cut
+        else ""
     )
 
 
