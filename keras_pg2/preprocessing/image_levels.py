@@ -77,8 +77,8 @@ def _to_levels(array: np.ndarray, name: str) -> np.ndarray:
         )
     colours, alpha = levels[..., :3], levels[..., 3:]
     are_whole = bool((colours == np.floor(colours)).all())
-    low, high = float(colours.min()), float(colours.max())
-    factors = [float_range_factor(low, high, are_whole, name)] * colours.shape[-1]
+    ends = float(colours.min()), float(colours.max())
+    factors = [float_range_factor(*ends, are_whole, name)] * colours.shape[-1]
     if alpha.size:
         factors.append(alpha_factor(float(alpha.max())))
     return np.clip(levels * np.array(factors, np.float32), 0, 255)

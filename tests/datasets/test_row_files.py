@@ -129,7 +129,9 @@ def test_bad_lines_are_named_or_skipped(folder, bad, error, message):
         ("3", "3"),
         ("-7", "-7"),
         ("3.20", "3.20"),
-        ("1e3", "1E+3"),
+        ("1e3", "1e3"),
+        ("1E-3", "1E-3"),
+        ("1e400", "1e400"),
         ('{"total": 3.2, "näher": [1, null]}', '{"total": 3.2, "näher": [1, null]}'),
     ],
 )
