@@ -157,11 +157,12 @@ def sixteen_bit_divisor(high: int, name: str = "image") -> int:
     """
     if 0 < high < 2**12:
         num_bits = max(8, high.bit_length())
+        shifted = f"(image >> {num_bits - 8})" if num_bits > 8 else "image"
         warnings.warn(
             f"Expected 16-bit levels of {name} in 0..65535, received 0..{high}. They "
             f"are divided by 257, which is nearly black (0..{high / 257:.0f} of 255). "
-            f"If they have {num_bits} bits, pass (image >> {num_bits - 8})"
-            ".astype('uint8') of their array.",
+            f"If they have {num_bits} bits, pass {shifted}.astype('uint8') of their "
+            "array.",
             stacklevel=2,
         )
     return LEVELS_OF_16_BITS
