@@ -1,4 +1,4 @@
-"""Saving as Keras does, but whole or not at all; and what is saved in a preset."""
+"""Files of Keras: written whole or not at all, looked at before they are read."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from typing import Any
 
 import keras
 
+from keras_pg2.files.hdf5_datasets import check_saved_weights
 from keras_pg2.files.hdf5_files import disk_file
 from keras_pg2.files.whole_files import check_space, replaced, updated
 
 PRESET_WEIGHTS = ("model.weights.h5", "model.weights.json", "model_*.weights.h5")
 """Names of files of which a preset has one or some: others are of another save."""
 _SINGLE_FILE = ".weights.h5"
+_READ = (".h5", ".hdf5", ".weights.json")
 _ITEM_BYTES = {"float32": 4, "int32": 4, "int64": 8, "uint8": 1, "int8": 1}
 """Bytes of a number by dtype; of all others two."""
 
@@ -45,8 +47,8 @@ def is_saving_preset() -> bool:
     return _is_saving_preset.get()
 
 
-class WholeSaving:
-    """Has Keras' `save` and `save_weights` write all of their files or none.
+class SafeFiles:
+    """Has Keras write all of its files or none, and read those that are named alone.
 
     What is there is replaced once all is written. What Keras sends to other machines,
     or asks about first (`overwrite=False`), is left to it.
@@ -98,6 +100,26 @@ class WholeSaving:
             # Keras names the other files by this one, and opens all of them by itself.
             with updated(target.parent) as folder:
                 save(folder / target.name)
+
+    def load_weights(
+        self, filepath: str | Path, skip_mismatch: bool = False, **kwargs: Any
+    ) -> None:
+        """Read weights that `save_weights` wrote; see `keras.Model.load_weights`.
+
+        Keras itself refuses links and numbers that lie elsewhere when it comes to a
+        variable, but by then it may have opened what a link leads to, and it reads what
+        was never written as zeros.
+
+        Raises:
+            OSError: if a file is damaged or missing.
+            ValueError: if one names other files, was not written as a whole, or claims
+                far more than it has; as Keras, if the weights do not fit.
+        """
+        path = Path(str(filepath))
+        # Keras also reads addresses and folders.
+        if path.name.endswith(_READ) and path.exists():
+            check_saved_weights(path)
+        super().load_weights(filepath, skip_mismatch, **kwargs)  # type: ignore[misc]
 
     def _check_space(self, target: Path) -> None:
         sizes = (
