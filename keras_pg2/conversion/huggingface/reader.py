@@ -73,11 +73,13 @@ def open_huggingface(
         ValueError: when the directory holds another model, a file is cut off, or
             keys or shapes of the weights do not fit; before tensors are read.
     """
-    config = Fields.read(directory / "config.json")
+    path = directory / "config.json"
+    content = read_json(path)
+    config = Fields(content, path)
     _check_class(config, directory)
     tokenizer = tokenizer or read_tokenizer(directory)
     tokens = [] if tokenizer is None else piece_texts(tokenizer)
-    architecture = read_architecture(read_json(directory / "config.json"), tokens)
+    architecture = read_architecture(content, path, tokens)
     checkpoint = Checkpoint(
         format="huggingface",
         path=directory,
@@ -162,11 +164,11 @@ def _read_preprocessing(
     """Reads how pictures are stretched.
 
     Without these files: bicubic. The text length is what models of
-    this image size were trained with (128 at 224 pixels, 256 for mix, else 512).
+    this image size were trained with (256 up to 224 pixels, else 512).
     """
     side = architecture["vision_encoder"]["image_size"]
     return Preprocessing(
         tokenizer=tokenizer,
-        sequence_length=text_length(directory.name, side),
+        sequence_length=text_length(side),
         interpolation=read_interpolation(directory, side),
     )

@@ -63,7 +63,7 @@ def write_description(checkpoint: Checkpoint, target: Path, dtype: str) -> None:
     tokens = [] if proto is None else piece_texts(proto)
     if IMAGE_TOKEN in tokens:  # Tokens were added after it.
         config["image_token_index"] = tokens.index(IMAGE_TOKEN)
-    _check_same(read_architecture(config, tokens), checkpoint.architecture)
+    _check_same(read_architecture(config, tokens=tokens), checkpoint.architecture)
     target.mkdir(parents=True)
     _write_json(target / "config.json", config)
     ids = {f"{name}_token_id": i for i, name in enumerate(("pad", "eos", "bos"))}

@@ -279,7 +279,7 @@ def write_with_tokenizer(directory: Path, num_rows: int, image_token: int) -> Pa
 def test_preprocessor(tmp_path: Path) -> None:
     directory = str(write_with_tokenizer(tmp_path, 1616, 1552))
     preprocessor = load_parts(directory, load_weights=False)[1]
-    assert preprocessor.sequence_length == 128
+    assert preprocessor.sequence_length == 256
     assert preprocessor.tokenizer.vocabulary_size() == 1552
     assert tuple(preprocessor.image_converter.image_size) == (28, 28)
     changed = load_parts(directory, load_weights=False, sequence_length=7)[1]
