@@ -16,8 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.catalogue.architecture import num_image_tokens, override_architecture
+from keras_pg2.catalogue.architecture import (
+    num_image_tokens,
+    override_architecture,
+    read_architecture,
+)
 from keras_pg2.catalogue.released import PRESETS, text_length
+from keras_pg2.checks.architecture import check_part
 from keras_pg2.conversion.big_vision.npz_files import NpzSource, write_npz
 from keras_pg2.conversion.tables.blocks import RenamedSource
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
@@ -31,6 +36,7 @@ from keras_pg2.conversion.tables.transforms import (
     heads_last,
 )
 from keras_pg2.conversion.tables.weight_table import Part, Row, named_rows, shorten
+from keras_pg2.files.json_fields import Fields
 from keras_pg2.typing import Advance, Architecture
 
 ARCHITECTURE_KEY = "keras_pg2/numbers"
@@ -40,6 +46,8 @@ _PREFIX = "params/"
 _PARTS = ("params", "img", "llm")
 """What keys of parameters begin with; the prefix is left out in some files."""
 _MAX_LAYERS = 1000
+_MAX_NOTE_BYTES = 100_000
+
 _TOKENIZERS = ("paligemma_tokenizer.model", "tokenizer.model")
 _VIT = "params/img/Transformer/encoderblock/"
 _LLM = "params/llm/layers/"
@@ -68,7 +76,7 @@ def open_big_vision(
     source = _with_prefix(file)
     is_noted = ARCHITECTURE_KEY in source.names
     found = (
-        json.loads(source.read(ARCHITECTURE_KEY).tobytes())
+        _read_note(source, path)
         if is_noted
         else infer_architecture({key: source.shape(key) for key in source.names}, path)
     )
@@ -85,7 +93,7 @@ def open_big_vision(
             f"there is no {' or '.join(_TOKENIZERS)} beside the file, so pictures and "
             "text have no preprocessor; pass tokenizer="
         )
-    length = text_length(path.name, architecture["vision_encoder"]["image_size"])
+    length = text_length(architecture["vision_encoder"]["image_size"])
     checkpoint = Checkpoint(
         format="npz",
         path=path,
@@ -102,6 +110,21 @@ def open_big_vision(
 def _is_weight(key: str) -> bool:
     """Return whether an array is of the model; others are of its training."""
     return key.partition("/")[0] in _PARTS or key == ARCHITECTURE_KEY
+
+
+def _read_note(source: RenamedSource, path: Path) -> Architecture:
+    name = f"{ARCHITECTURE_KEY} of {path}"
+    shape = source.shape(ARCHITECTURE_KEY)
+    if len(shape) != 1 or source.dtype(ARCHITECTURE_KEY) != np.uint8:
+        raise ValueError(f"Expected bytes in {name}. Received: an array of {shape}.")
+    if shape[0] > _MAX_NOTE_BYTES:
+        raise ValueError(
+            f"Expected at most {_MAX_NOTE_BYTES:,} bytes in {name}. Received: "
+            f"{shape[0]:,}."
+        )
+    return read_architecture(
+        Fields.parse(source.read(ARCHITECTURE_KEY).tobytes(), name)
+    )
 
 
 def _with_prefix(source: NpzSource) -> RenamedSource:
@@ -199,7 +222,22 @@ def infer_architecture(shapes: Mapping[str, Shape], path: Path) -> Architecture:
         "intermediate_dim": linear[1],
     }
     has_post_norms = _LLM + "post_attention_norm/scale" in shapes
-    return {"vision_encoder": vision, "text_decoder": _complete(text, has_post_norms)}
+    architecture = {
+        "vision_encoder": vision,
+        "text_decoder": _complete(text, has_post_norms),
+    }
+    for part, numbers in architecture.items():
+        check_part(part, numbers, partial(_misfit, path, numbers))
+    return architecture
+
+
+def _misfit(
+    path: Path, numbers: Mapping[str, Any], name: str, expected: str
+) -> ValueError:
+    return ValueError(
+        f"Expected arrays in {path} whose shapes make {name} {expected}. Received: "
+        f"{numbers[name]}."
+    )
 
 
 def _complete(text: dict[str, Any], has_post_norms: bool) -> dict[str, Any]:

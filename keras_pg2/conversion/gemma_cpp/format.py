@@ -70,7 +70,7 @@ def open_gemma_cpp(path: Path, with_weights: bool = True) -> Checkpoint:
             f"Expected the blobs config and toc in {path}. Received a file without "
             f"{' and '.join(missing)}: write it with a gemma.cpp of 2025 or newer."
         )
-    architecture = read_config(_read_blob(file, blobs, "config"))
+    architecture = read_config(_read_blob(file, blobs, "config"), path)
     proto = _read_blob(file, blobs, "tokenizer") if "tokenizer" in blobs else None
     architecture, notes = without_padding(architecture, proto, path)
     checkpoint = Checkpoint(
@@ -79,9 +79,7 @@ def open_gemma_cpp(path: Path, with_weights: bool = True) -> Checkpoint:
         architecture=architecture,
         preprocessing=Preprocessing(
             tokenizer=proto,
-            sequence_length=text_length(
-                path.name, architecture["vision_encoder"]["image_size"]
-            ),
+            sequence_length=text_length(architecture["vision_encoder"]["image_size"]),
         ),
         notes=notes,
     )

@@ -19,6 +19,7 @@ from keras_pg2.conversion.adapters.files import (
     write_adapter,
 )
 from keras_pg2.conversion.adapters.peft import write_peft
+from keras_pg2.files.whole_files import recover
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.dropout import check_dropout
@@ -30,6 +31,7 @@ from keras_pg2.modeling.lora import (
     set_lora_dropout,
 )
 from keras_pg2.tasks.adapters.base import (
+    check_layers,
     check_nothing_else_trains,
     describe_base,
     hub_name,
@@ -204,7 +206,10 @@ class Adapters:
         """
         self._begin("adapters.load")
         path = Path(path).expanduser()
-        name = path.resolve().name.removesuffix(ENDING) if name is None else name
+        if name is None:
+            named = path.resolve()
+            name = named.stem if named.suffix.lower() == ENDING else named.name
+        recover(path)
         if (path / ADAPTER_FILE).is_file():
             path = path / ADAPTER_FILE
         _check_name(name)
@@ -315,8 +320,14 @@ class Adapters:
         name, kernels = self._merged
         return KeptAdapters(self._known, merged=name, kernels=kernels)
 
-    def _restore(self, kept: KeptAdapters) -> None:
-        """Take over what `_keep` gave; the network has its LoRA and dropout already."""
+    def _restore(self, kept: KeptAdapters, source: Path) -> None:
+        """Take over what `_keep` gave; the network has its LoRA and dropout already.
+
+        Raises:
+            ValueError: if the network has no such layers; names the file `source`.
+        """
+        for adapter in kept.known.values():
+            check_layers(adapter, self._backbone, source)
         self._known, self._active = dict(kept.known), kept.active
         if kept.merged is not None:
             self._merged = _Merged(kept.merged, kept.kernels)
