@@ -38,7 +38,8 @@ Source = Annotated[
 TokenizerFile = Annotated[
     Path | None,
     typer.Option(
-        help="A SentencePiece file, for a .npz that has none beside it.",
+        help="A SentencePiece file, in place of the checkpoint's own or for a .npz "
+        "that has none beside it.",
         show_default=False,
     ),
 ]
@@ -131,14 +132,13 @@ def describe(source: str, tokenizer: Path | None = None) -> dict[str, Any]:
 
     checkpoint = open_checkpoint(locate(source), tokenizer)
     ignored = checkpoint.check()
-    dtypes = sorted({str(checkpoint.source.dtype(key)) for key in checkpoint.keys})
     proto = checkpoint.preprocessing.tokenizer
     return {
         "path": str(checkpoint.path),
         "format": checkpoint.format,
         "parameters": checkpoint.num_parameters,
         "weights_bytes": checkpoint.num_bytes,
-        "dtype": ", ".join(dtypes),
+        "dtype": ", ".join(checkpoint.stored_types),
         "tensors": len(checkpoint.keys),
         "tokenizer": "none" if proto is None else f"{len(proto):,} bytes",
         "sequence_length": checkpoint.preprocessing.sequence_length,

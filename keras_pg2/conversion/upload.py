@@ -11,6 +11,7 @@ from keras_pg2.catalogue.download import (
     explained_errors,
 )
 from keras_pg2.conversion.formats import open_checkpoint
+from keras_pg2.files.user_paths import user_path
 
 
 def upload(uri: str, directory: str | Path) -> None:
@@ -30,7 +31,7 @@ def upload(uri: str, directory: str | Path) -> None:
         PermissionError: when a login is missing.
         ConnectionError: when the site cannot be reached.
     """
-    directory = Path(directory).expanduser()
+    directory = user_path(directory)
     found, kaggle = HUGGING_FACE_URI.fullmatch(uri), KAGGLE_URI.fullmatch(uri)
     if kaggle is None and (found is None or found["file"] or found["revision"]):
         raise ValueError(

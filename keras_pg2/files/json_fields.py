@@ -13,12 +13,14 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Any, TypeVar
 
-from keras_pg2.files.json_files import parse_json, read_json
+from keras_pg2.files.json_files import parse_json, read_file, read_json
 
 T = TypeVar("T")
 
 REQUIRED: Any = object()
 """The default of fields that must be there."""
+MAX_SMALL_BYTES = 1_000_000
+"""Of a configuration, which has some kilobytes; parsed, it may take 50 times that."""
 _SHOWN = 80
 """Characters of a value that a message shows."""
 _REPR = Repr()
@@ -196,6 +198,10 @@ class Fields:
         found = self.fields(name, default)
         return None if found is None else {key: read(found, key) for key in found}
 
+    def filled(self, defaults: Mapping[str, Any]) -> Fields:
+        """Return the object with the fields of another where it has none itself."""
+        return Fields({**defaults, **self._values}, self.source, self.path)
+
     def value(self, name: str, default: Any = REQUIRED) -> Any:
         """Return what a field holds, of any kind.
 
@@ -233,6 +239,15 @@ class Fields:
             return read(value)
         except _WrongKindError:
             raise self.error(name, expected) from None
+
+
+def read_config(path: Path) -> Fields:
+    """Return the object in a configuration, a file of at most 1 MB.
+
+    Raises:
+        OSError, ValueError: as `Fields.read`; and ValueError if it is larger.
+    """
+    return Fields.parse(read_file(path, MAX_SMALL_BYTES), path)
 
 
 class _WrongKindError(Exception):
