@@ -30,7 +30,10 @@ _REPR.maxstring = _REPR.maxother = _REPR.maxlong = _SHOWN
 
 def shown(value: Any) -> str:
     """Return a value of a file for a message: its beginning, as JSON's null if None."""
-    text = "null" if value is None else _REPR.repr(value)
+    if value is None:
+        return "null"
+    is_number = isinstance(value, int | float)  # The usual id of a thing.
+    text = repr(value) if is_number else _REPR.repr(value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 

@@ -11,7 +11,7 @@ from pathlib import Path, PureWindowsPath
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from keras_pg2.files.json_fields import Fields
+from keras_pg2.files.json_fields import Fields, read_config
 from keras_pg2.preprocessing.resizing import INTERPOLATIONS
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def read_manifest(
             f"Received: {str(directory)!r}, where there is none."
         )
     with _with_advice():
-        fields = Fields.read(path)
+        fields = read_config(path)
         files = fields.table("files", _read_file_name)
     wanted = sorted({VOCABULARY, *files.values()})
     missing = [file for file in wanted if not (directory / file).is_file()]
