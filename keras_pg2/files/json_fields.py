@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.files.json_files import parse_json, read_json
 
 T = TypeVar("T")
@@ -202,7 +203,7 @@ class Fields:
 
     def at(self, name: str) -> str:
         """Return the path of a field in the file, such as "text_config.head_dim"."""
-        return f"{self.path}.{name}" if self.path else name
+        return printable(f"{self.path}.{name}" if self.path else name)
 
     def _get(
         self, name: str, default: Any, expected: str, read: Callable[[Any], T]
