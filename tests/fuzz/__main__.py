@@ -43,6 +43,7 @@ def main() -> int:
         if options.index is not None:
             return replay(root, names[0], options.seed, options.index)
         console = Console()
+        console.width = max(console.width, 200)
         counts = share_out(names, options.count)
         columns = (
             *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),

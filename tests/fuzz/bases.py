@@ -24,7 +24,8 @@ from keras_pg2.conversion.convert import convert
 from keras_pg2.conversion.huggingface.config import write_config
 from keras_pg2.conversion.huggingface.weights import weight_rows
 from keras_pg2.conversion.keras import keras_hub, weight_files
-from keras_pg2.deploy.runners.files import KEYS, VOCABULARY
+from keras_pg2.deploy.runners.files import VOCABULARY
+from keras_pg2.deploy.runners.onnx import GRAPHS
 from keras_pg2.preprocessing.preset_files import CALIBRATION_FILE
 from tests.support import drawn_layouts
 from tests.support.tiny_vocabulary import gemma_like_proto
@@ -270,8 +271,8 @@ def write_mask_codec(folder: Path) -> None:
 def write_manifest(folder: Path) -> None:
     """What describes an exported model, whose graphs are not opened."""
     values = {
-        "files": {"vision_encoder": "vision.onnx"},
-        "quantization": "float32",
+        "files": {name: f"{name}.onnx" for name in GRAPHS},
+        "quantization": None,
         "cache_length": 64,
         "image_size": 8,
         "interpolation": "bicubic",
@@ -282,10 +283,10 @@ def write_manifest(folder: Path) -> None:
         "end_token_id": 1,
         "special_token_ids": [0, 1, 2, 3],
     }
-    assert set(KEYS) <= set(values)
-    more = {"num_layers": 2, "cache_shape": [1, 1, 64, 4]}
+    more = {"num_layers": 2, "cache_shape": [1, 1, 0, 4]}
     (folder / "onnx.json").write_text(json.dumps({**values, **more}))
-    (folder / "vision.onnx").write_bytes(b"a graph")
+    for name in GRAPHS:
+        (folder / f"{name}.onnx").write_bytes(b"a graph")
     (folder / VOCABULARY).write_bytes(proto())
 
 
@@ -308,6 +309,13 @@ def write_references(ending: str) -> Write:
         (folder / f"refs{ending}").write_bytes(content)
 
     return write
+
+
+def write_instances(folder: Path) -> None:
+    """COCO's annotations with the pictures beside them."""
+    drawn_layouts.write_coco(folder)
+    for picture in (folder / "train2017").iterdir():
+        picture.rename(folder / "annotations" / picture.name)
 
 
 def write_polygons(folder: Path) -> None:
@@ -345,7 +353,10 @@ def write_run(folder: Path) -> None:
     """The last checkpoint of a fine-tuning run, and its log."""
     arrays = {"weights/0": np.ones((2, 3), "f4"), "random/0": np.arange(2)}
     save_file(arrays, folder / "state.safetensors")
-    progress = {"step": 3, "seconds": 1.5, "model": {"base": "x"}, "settings": {}}
+    score = {"step": 2, "epoch": 1.0, "metric": "exact_match"}
+    score |= {"loss": 0.5, "accuracy": 0.5, "score": 0.5}
+    progress: dict[str, Any] = {"step": 3, "evaluations": [score], "best": score}
+    progress |= {"model": {"base": "x"}, "data": {"num_rows": 9}, "settings": {"a": 1}}
     (folder / "progress.json").write_text(json.dumps(progress))
     rows = ["step,epoch,loss,accuracy,learning_rate,seconds", "1,1,0.5,0.5,0.1,2.0"]
     (folder / "log.csv").write_text("\n".join([*rows, "2,1,0.4,0.5,0.1,2.0", ""]))

@@ -181,7 +181,7 @@ def _change_dataset(rng: Random, file: h5py.File, names: list[str]) -> None:
         file[name].attrs["dtype"] = rng.choice(dtypes)
         return
     if change == 2:
-        file.move(name, name + rng.choice(("x", "/y", "\x1b[2J")))
+        file.move(name, name + rng.choice(("x", "_y", "\x1b[2J")))
         return
     parent = file[name].parent
     del file[name]

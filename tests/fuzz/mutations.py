@@ -139,8 +139,8 @@ def change_json(rng: Random, content: bytes) -> bytes:
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         value = change_value(rng, value, raw)
     text = json.dumps(value, indent=rng.choice((None, None, 2)))
-    for i, fragment in enumerate(raw):
-        text = text.replace(json.dumps(f"{_RAW}{i}"), fragment)
+    for i in reversed(range(len(raw))):  # Later ones may hold earlier ones.
+        text = text.replace(json.dumps(f"{_RAW}{i}"), raw[i])
     if rng.random() < 0.02:
         return text.encode(rng.choice(("utf-16", "utf-8-sig", "utf-32", "utf-16-le")))
     return text.encode()

@@ -185,6 +185,8 @@ def _work(
         bench = Bench(name, own / name, root / "bases" / name)
         for index in range(start, stop):
             connection.send(bench.test(seed, index))
+    except Exception as error:  # Of the fuzzer, not of a reader.
+        connection.send(Report(Outcome.CRASHED, 0, f"not read: {error!r}"))
     finally:
         shutil.rmtree(own, ignore_errors=True)
 

@@ -17,9 +17,7 @@ from keras_pg2.conversion.adapters.files import read_adapter
 from keras_pg2.conversion.adapters.peft import read_peft
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.datasets.refcoco import read_references
-from keras_pg2.deploy.runners.files import read_manifest
-from keras_pg2.deploy.runners.onnx import KEYS, MANIFEST
-from keras_pg2.deploy.runners.runner import ExportedModel
+from keras_pg2.deploy.runners.onnx import ONNXModel
 from keras_pg2.files.json_files import load_json
 from keras_pg2.finetuning import checkpoints
 from keras_pg2.finetuning.data_files import read_rows
@@ -116,15 +114,15 @@ def _rows(name: str, kind: str | None, folder: Path) -> Any:
     return list(read_rows(path, format=kind, encode_mask=lambda: encode_mask))
 
 
-class _Described(ExportedModel):
-    """An exported model without its graphs."""
+class _Described(ONNXModel):
+    """An exported model whose graphs are not opened."""
 
-    encode_pixels = prefill = decode = lambda *_: None  # type: ignore[assignment]
+    def _open(self, path: Path, options: Any) -> Any:
+        return path.read_bytes()
 
 
 def _exported(folder: Path) -> Any:
-    read_manifest(folder, MANIFEST, "export_onnx", KEYS)
-    model = _Described(folder, MANIFEST, "export_onnx", KEYS, sentencepiece)
+    model = _Described(folder)
     return [model.manifest, model.tokenize("caption en"), model.detokenize([5, 6])]
 
 
@@ -301,7 +299,7 @@ FORMATS: dict[str, Format] = {
         bases.write_manifest, _exported, {"onnx.json": change_json}, None, 2
     ),
     "coco": Format(
-        drawn_layouts.write_coco,
+        bases.write_instances,
         partial(_rows, "annotations/instances_train2017.json", "coco-masks"),
         {"annotations/instances_train2017.json": change_json},
         None,
