@@ -314,7 +314,7 @@ def describe(released: Released) -> dict[str, Any]:
     """Return the metadata of a checkpoint, with KerasHub's keys and others."""
     decoder, side = released.decoder, released.image_size
     architecture = architecture_of(decoder, side)
-    length = text_length(released.kind, side)
+    length = text_length(side, released.kind)
     unversioned = released.kaggle_handle.rpartition("/")[0]
     names = (
         unversioned.rpartition("/")[2],

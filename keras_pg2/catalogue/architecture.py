@@ -1,15 +1,82 @@
-"""The architecture of a network: overriding arguments, and the weights they make."""
+"""The architecture of a network: read, with other arguments, and as weights."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from typing import Any
 
+from keras_pg2.checks.architecture import KINDS, OPTIONAL, check_kinds, check_part
+from keras_pg2.files.json_fields import Fields
 from keras_pg2.typing import Architecture
 
-_OPTIONAL = {"vision_encoder": {}, "text_decoder": {"dropout": 0.0}}
-"""Arguments that a network may have beside those of released models."""
+
+def read_architecture(config: Fields) -> Architecture:
+    """Return the architecture in a file of ours: a preset's, or the note of a .npz.
+
+    Args:
+        config: What has `vision_encoder` and `text_decoder`, each with all arguments.
+
+    Raises:
+        ValueError: if an argument is missing, unknown, of another kind or out of its
+            range, or does not fit another.
+    """
+    architecture: Architecture = {}
+    for part, kinds in KINDS.items():
+        given = config.fields(part)
+        check_known(given, kinds)
+        names = [name for name in kinds if name in given or name not in OPTIONAL]
+        architecture[part] = read_part(part, given, {name: name for name in names})
+    return architecture
+
+
+def read_part(part: str, fields: Fields, names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the arguments of a part of a network, each and together checked.
+
+    Args:
+        part: "vision_encoder" or "text_decoder".
+        fields: Where they stand.
+        names: What the fields are called, by the names of the arguments.
+
+    Raises:
+        ValueError: if one is missing, of another kind or out of its range, or does not
+            fit another; in the words of the file.
+    """
+    numbers = {name: fields.value(theirs) for name, theirs in names.items()}
+    check_part(part, numbers, fields.error, names)
+    return numbers
+
+
+def check_known(fields: Fields, known: Collection[str]) -> None:
+    """Check that an object has no other fields than these.
+
+    Raises:
+        ValueError: naming one that is not known, and a similar name that is.
+    """
+    for name in fields:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            raise ValueError(
+                f"Expected no {fields.at(name)[:80]!r} in {fields.source}, which this "
+                "network does not have."
+                + (f" Is it what is called {near[0]!r}?" if near else "")
+            )
+
+
+def check_overrides(overrides: Mapping[str, Any]) -> None:
+    """Check arguments that stand in place of those of a file, each by itself.
+
+    Args:
+        overrides: As for `override_architecture`; unknown names are left to it.
+
+    Raises:
+        ValueError: if one is of another kind or out of its range.
+    """
+    for part, kinds in KINDS.items():
+        inside = overrides.get(part)
+        given = {**overrides, **(inside if isinstance(inside, Mapping) else {})}
+        check_kinds(part, {n: value for n, value in given.items() if n in kinds})
 
 
 def override_architecture(architecture: Architecture, **overrides: Any) -> Architecture:
@@ -25,6 +92,8 @@ def override_architecture(architecture: Architecture, **overrides: Any) -> Archi
 
     Raises:
         TypeError: when a name is unknown, or both parts have it.
+        ValueError: when an argument is of another kind, out of its range, or does not
+            fit another.
     """
     result = {
         part: dict(architecture[part]) for part in ("vision_encoder", "text_decoder")
@@ -36,13 +105,13 @@ def override_architecture(architecture: Architecture, **overrides: Any) -> Archi
             changes, parts = dict(value), [name]
         else:
             changes = {name: value}
-            parts = [p for p in result if name in {**_OPTIONAL[p], **result[p]}]
+            parts = [part for part in result if name in KINDS[part]]
         if len(parts) == 2:
             raise TypeError(
                 f"Both the vision encoder and the text decoder have {name!r}. Pass "
                 f"vision_encoder={{{name!r}: ...}} or text_decoder={{{name!r}: ...}}."
             )
-        known = {**_OPTIONAL[parts[0]], **result[parts[0]]} if parts else {}
+        known = KINDS[parts[0]] if parts else {}
         unknown = [key for key in changes if key not in known]
         if unknown:
             raise TypeError(
@@ -51,6 +120,9 @@ def override_architecture(architecture: Architecture, **overrides: Any) -> Archi
                 f"text_decoder: {', '.join(result['text_decoder'])}."
             )
         result[parts[0]].update(changes)
+    if overrides:
+        for part, numbers in result.items():
+            check_part(part, numbers)
     return result
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from keras_pg2.catalogue import download
 from keras_pg2.catalogue.download import WEIGHT_FILES
 from keras_pg2.catalogue.released import PRESETS, Preset, has_weights
+from keras_pg2.files.json_fields import read_config
 
 NANO_ALIAS = "pali_gemma2_nano"
 """Stands for the newest bundled preset of the small trained model."""
@@ -33,8 +33,9 @@ def bundled_names() -> dict[str, Path]:
 def _date_saved(preset: Path) -> tuple[str, str]:
     """KerasHub's metadata has dates that sort as text."""
     metadata = preset / "metadata.json"
-    saved = json.loads(metadata.read_text()) if metadata.exists() else {}
-    return saved.get("date_saved", ""), preset.name
+    if not metadata.is_file():
+        return "", preset.name
+    return read_config(metadata).text("date_saved", ""), preset.name
 
 
 def resolve(name_or_path: str | Path) -> Preset | Path | str:
@@ -64,7 +65,7 @@ def resolve(name_or_path: str | Path) -> Preset | Path | str:
             "The command `keras-pg2 presets` lists all presets."
         )
     name = str(name_or_path)
-    released = PRESETS.find(name)
+    released = PRESETS.find(_without_revision(name))
     if released is not None:
         return released
     bundled = bundled_names()
@@ -86,6 +87,19 @@ def resolve(name_or_path: str | Path) -> Preset | Path | str:
         + (f"Did you mean {' or '.join(map(repr, near))}? " if near else "")
         + "The command `keras-pg2 presets` lists all presets."
     )
+
+
+def _without_revision(name: str) -> str:
+    """A URI as aliases have it: `hf://o/m@main` and `kaggle://o/m/f/v/3` name both.
+
+    The record of a checkpoint is that of all its revisions; what is downloaded is the
+    one that was asked for.
+    """
+    if name.startswith("hf://"):
+        return name.partition("@")[0]
+    if name.startswith("kaggle://"):
+        return re.sub(r"/\d+$", "", name)
+    return name
 
 
 def near_names(name: str, known: list[str]) -> list[str]:

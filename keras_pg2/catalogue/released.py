@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from keras_pg2.files.json_files import read_json
+from keras_pg2.catalogue.architecture import read_architecture
+from keras_pg2.files.json_fields import Fields, read_config
 from keras_pg2.typing import Architecture
 
 NUM_EXTRA_ROWS = 64
@@ -110,7 +111,7 @@ class ReleasedPresets(Mapping[str, Preset]):
         return {
             alias: name
             for name in self._names
-            for alias in read_json(self.root / name / "metadata.json")["aliases"]
+            for alias in _read_aliases(self.root / name)
         }
 
 
@@ -118,25 +119,37 @@ def read_preset(directory: Path) -> Preset:
     """Return what a directory says about a released checkpoint.
 
     Raises:
-        OSError, ValueError: if a file is missing or no JSON.
+        OSError: if a file is missing or cannot be read.
+        ValueError: if one is no JSON, or a field of it is missing or not as it should
+            be.
     """
-    config = read_json(directory / "config.json")["config"]
-    metadata = read_json(directory / "metadata.json")
+    config = read_config(directory / "config.json").fields("config")
+    metadata = read_config(directory / "metadata.json")
     return Preset(
         name=directory.name,
         directory=directory,
-        kind=metadata["kind"],
-        license=metadata["license"],
-        sequence_length=metadata["sequence_length"],
-        num_parameters=metadata["parameter_count"],
-        kaggle_handle=metadata["kaggle_handle"],
-        huggingface_id=metadata["huggingface_id"],
-        aliases=tuple(metadata["aliases"]),
-        download_bytes=metadata["download_bytes"],
-        memory_bytes=metadata["memory_bytes"],
-        vision_encoder=config["vision_encoder"],
-        text_decoder=config["text_decoder"],
+        kind=metadata.text("kind"),
+        license=metadata.text("license"),
+        sequence_length=metadata.integer("sequence_length", at_least=1),
+        num_parameters=_count(metadata, "parameter_count"),
+        kaggle_handle=metadata.text("kaggle_handle"),
+        huggingface_id=metadata.text("huggingface_id"),
+        aliases=_read_aliases(directory),
+        download_bytes=_count(metadata, "download_bytes"),
+        memory_bytes=metadata.table("memory_bytes", _count),
+        **read_architecture(config),
     )
+
+
+def _read_aliases(directory: Path) -> tuple[str, ...]:
+    metadata = read_config(directory / "metadata.json")
+    return tuple(metadata.items("aliases", Fields.text))
+
+
+def _count(fields: Fields, name: str) -> int:
+    """Return a number of bytes or weights, which is often above 2**31."""
+    count: int = fields.integer(name, at_most=2**63 - 1)
+    return count
 
 
 def has_weights(directory: Path) -> bool:
@@ -145,15 +158,18 @@ def has_weights(directory: Path) -> bool:
     return any((directory / name).is_file() for name in names)
 
 
-def text_length(name: str, image_size: int) -> int:
-    """Text tokens of training: big_vision `configs/proj/paligemma/README.md`.
+def text_length(image_size: int, kind: str = "") -> int:
+    """Return the text tokens of training: big_vision, `configs/proj/paligemma`.
 
-    For checkpoints that do not say it. Models for many tasks at once have "mix" in
-    their `name`.
+    Args:
+        image_size: Height and width of the pictures.
+        kind: Kind of a released checkpoint, as `Preset.kind`; "" for a checkpoint whose
+            files do not say what it was trained on: it gets the room that those for
+            many tasks ("mix") have, so that no answer is cut.
     """
     if image_size > 224:
         return 512
-    return 256 if "mix" in name else 128
+    return 128 if kind == "pt" else 256
 
 
 def _root() -> Path:

@@ -8,10 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from keras_pg2.catalogue.architecture import read_architecture
 from keras_pg2.catalogue.names import PRESETS, Preset, bundled_presets
 from keras_pg2.cli import options
 from keras_pg2.cli.messages import print_json
-from keras_pg2.files.json_files import read_json
+from keras_pg2.files.json_fields import Fields, read_config
 
 _LEGEND = """
 px: height and width of the pictures inside. kind: "scenes" knows only drawn scenes,
@@ -47,16 +48,16 @@ def list_presets() -> list[dict[str, Any]]:
 
 
 def _describe_bundled(directory: Path) -> dict[str, Any]:
-    config = read_json(directory / "config.json")["config"]
-    metadata = read_json(directory / "metadata.json")
+    config = read_config(directory / "config.json").fields("config")
+    metadata = read_config(directory / "metadata.json")
     return {
         "name": directory.name,
-        "kind": metadata["kind"],
-        "license": metadata["license"],
-        "parameters": metadata["parameter_count"],
-        "image_size": config["vision_encoder"]["image_size"],
+        "kind": metadata.text("kind"),
+        "license": metadata.text("license"),
+        "parameters": metadata.integer("parameter_count"),
+        "image_size": read_architecture(config)["vision_encoder"]["image_size"],
         "download_bytes": 0,
-        "memory_bytes": metadata["memory_bytes"],
+        "memory_bytes": metadata.table("memory_bytes", Fields.integer),
         "is_bundled": True,
         "source": str(directory),
     }

@@ -131,14 +131,13 @@ def describe(source: str, tokenizer: Path | None = None) -> dict[str, Any]:
 
     checkpoint = open_checkpoint(locate(source), tokenizer)
     ignored = checkpoint.check()
-    dtypes = sorted({str(checkpoint.source.dtype(key)) for key in checkpoint.keys})
     proto = checkpoint.preprocessing.tokenizer
     return {
         "path": str(checkpoint.path),
         "format": checkpoint.format,
         "parameters": checkpoint.num_parameters,
         "weights_bytes": checkpoint.num_bytes,
-        "dtype": ", ".join(dtypes),
+        "dtype": ", ".join(checkpoint.stored_types),
         "tensors": len(checkpoint.keys),
         "tokenizer": "none" if proto is None else f"{len(proto):,} bytes",
         "sequence_length": checkpoint.preprocessing.sequence_length,

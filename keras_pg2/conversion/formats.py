@@ -17,6 +17,7 @@ from keras_pg2.conversion.keras.keras_hub import is_keras_hub_preset, open_keras
 from keras_pg2.conversion.keras.preset import is_preset, open_preset, write_preset
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import DTYPES
+from keras_pg2.files.json_fields import shown
 from keras_pg2.files.json_files import read_json
 from keras_pg2.files.whole_files import recover
 from keras_pg2.typing import Advance
@@ -108,7 +109,9 @@ def _no_checkpoint(path: Path) -> Exception:
     if config.is_file():
         content = read_json(config)
         name = content.get("registered_name") or content.get("class_name")
-        return ValueError(f"{formats}Received: {path} with {name!r} in config.json.")
+        return ValueError(
+            f"{formats}Received: {path} with {shown(name)} in config.json."
+        )
     if (path / "adapter_config.json").is_file():
         return FileNotFoundError(
             f"{formats}Received: {path}, a PEFT adapter. Load the model it was trained "

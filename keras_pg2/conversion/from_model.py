@@ -54,6 +54,9 @@ class ModelSource:
     def dtype(self, key: str) -> np.dtype:
         return DTYPES[keras.backend.standardize_dtype(self._value(key).dtype)]
 
+    def stored_type(self, key: str) -> str:
+        return str(self.dtype(key))
+
     def read(self, key: str, part: Part | None = None) -> np.ndarray:
         value = ops.convert_to_numpy(self._value(key))
         return value if part is None else part.take(value)

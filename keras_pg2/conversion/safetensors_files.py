@@ -2,24 +2,34 @@
 
 A file is 8 bytes of header length, a JSON header {key: {dtype, shape,
 data_offsets}} and the tensors (github.com/huggingface/safetensors, "Format"). Its
-own library maps files into memory, which then counts as memory of the process, and
-writes only what is in memory as a whole.
+own library decides what a header may say. It maps files into memory, which then counts
+as memory of the process, and writes only what is in memory as a whole: so tensors are
+read and written here.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
-from keras_pg2.conversion.tables.blocks import Block, BlockSource, as_bytes
+from keras_pg2.conversion.tables.blocks import (
+    Block,
+    BlockSource,
+    as_bytes,
+    check_block,
+)
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.conversion.tables.outgoing import Outgoing, in_shards
-from keras_pg2.files.json_files import read_json
+from keras_pg2.conversion.tables.weight_table import shorten
+from keras_pg2.files.named_files import file_inside, indexed_files
+from keras_pg2.files.opened_files import OpenedFile
 from keras_pg2.typing import Advance
 
 SINGLE_FILE = "model.safetensors"
@@ -29,17 +39,8 @@ FLOAT_TYPES = {
     "BF16": DTYPES["bfloat16"],
     "F16": DTYPES["float16"],
 }
-_OTHER_TYPES = {
-    "F64": 8,
-    "I64": 8,
-    "I32": 4,
-    "I16": 2,
-    "I8": 1,
-    "U8": 1,
-    "BOOL": 1,
-    "F8_E4M3": 1,
-    "F8_E5M2": 1,
-}
+_MAX_TENSORS = 20_000
+"""Of a file; models have a thousand."""
 _NAMES = {dtype: name for name, dtype in FLOAT_TYPES.items()}
 
 # What transformers writes by default ("5GB").
@@ -54,8 +55,8 @@ class SafetensorsSource(BlockSource):
 
     Raises:
         FileNotFoundError: when there are no weights, or a shard is missing.
-        ValueError: when a file is cut off or no safetensors file, two files hold the
-            same tensor, or the index names one that is not in its file.
+        ValueError: when a file is one that safetensors refuses, two files hold the
+            same tensor, or the index leads out of the directory.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -70,51 +71,36 @@ class SafetensorsSource(BlockSource):
                     )
                 self._blocks[key] = block
                 self._types[key] = type_name
-        self._check_index(directory)
-
-    def _check_index(self, directory: Path) -> None:
-        if not (directory / INDEX_FILE).exists():
-            return
-        for key, name in read_json(directory / INDEX_FILE)["weight_map"].items():
-            if key not in self._blocks or self._blocks[key].path.name != name:
-                raise ValueError(
-                    f"Expected {key} in {directory / name}, as {INDEX_FILE} says. It "
-                    "is not there. Download both files again."
-                )
 
     def type_name(self, key: str) -> str:
         """safetensors' name of a tensor's type, such as "BF16"."""
         return self._types[key]
 
+    def stored_type(self, key: str) -> str:
+        dtype = FLOAT_TYPES.get(self._types[key])
+        return self._types[key] if dtype is None else str(dtype)
+
 
 def weight_files(directory: Path) -> list[Path]:
     """Paths of the weights of a directory, all of them present.
 
+    As in transformers, one whole file is taken before any shards and their index, and
+    a tensor may stand in another shard than the index says.
+
     Raises:
         FileNotFoundError: when there are none, or shards of the index are missing.
-        ValueError: when the index is no index.
+        ValueError: when the index is no index, or leads out of the directory.
     """
     single, index = directory / SINGLE_FILE, directory / INDEX_FILE
+    if single.exists():
+        return [file_inside(directory, SINGLE_FILE)]
     if not index.exists():
-        if single.exists():
-            return [single]
         other = sorted(p.name for p in directory.glob("*.bin"))
         raise FileNotFoundError(
             f"Expected {SINGLE_FILE} or {INDEX_FILE} in {directory}, found neither. "
             + (f"Save {', '.join(other)} as safetensors first." if other else "")
         )
-    weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict):
-        raise ValueError(f"Expected a weight_map in {index}. Download it again.")
-    names = sorted(set(weight_map.values()))
-    missing = [name for name in names if not (directory / name).exists()]
-    if missing:
-        raise FileNotFoundError(
-            f"Expected the {len(names)} weight files that {INDEX_FILE} lists in "
-            f"{directory}, but {len(missing)} of them are missing: "
-            f"{', '.join(missing)}. Download them again."
-        )
-    return [directory / name for name in names]
+    return indexed_files(index)
 
 
 def read_header(path: Path) -> dict[str, tuple[str, Block]]:
@@ -123,44 +109,53 @@ def read_header(path: Path) -> dict[str, tuple[str, Block]]:
     Tensors that are no floats have a dtype of raw bytes.
 
     Raises:
-        ValueError: when the file is cut off, or is no safetensors file.
+        OSError: when it is no file, or changes meanwhile.
+        ValueError: when safetensors itself would refuse the file, or it has more
+            tensors than any model.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        if start == b"version ":
-            raise ValueError(
-                f"Expected weights in {path}, found a Git LFS pointer to them. Run "
-                "`git lfs pull` in the repository."
-            )
-        length = int.from_bytes(start, "little")
-        try:
-            if not 2 <= length <= min(size - 8, 100_000_000):
-                raise ValueError(f"the header would have {length} bytes")
-            header = json.loads(file.read(length))
-            header.pop("__metadata__", None)
-            found = {
-                key: _entry(path, 8 + length, entry) for key, entry in header.items()
-            }
-            end = max((b.offset + b.num_bytes for _, b in found.values()), default=0)
-            if end > size:
-                raise ValueError(f"its tensors would end at byte {end}")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"Expected a complete safetensors file, but {path} ({size} bytes) is "
-                f"cut off or is none: {error}. Download it again."
-            ) from error
+    file = OpenedFile(path)
+    start = file.read(0, min(8, file.size))
+    if start == b"version ":
+        raise ValueError(
+            f"Expected weights in {path}, found a Git LFS pointer to them. Run "
+            "`git lfs pull` in the repository."
+        )
+    try:
+        found = _read_tensors(file, 8 + int.from_bytes(start, "little"))
+        file.check_in_place()
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(
+            f"Expected a complete safetensors file, but {path} ({file.size} bytes) is "
+            f"cut off or is none: {shorten(str(error))}. Download it again."
+        ) from error
     return found
 
 
-def _entry(path: Path, start: int, entry: dict[str, Any]) -> tuple[str, Block]:
-    name, shape = entry["dtype"], tuple(entry["shape"])
-    first, last = entry["data_offsets"]
-    dtype = FLOAT_TYPES.get(name) or np.dtype(f"V{_OTHER_TYPES.get(name, 1)}")
-    block = Block(path=path, offset=start + first, shape=shape, dtype=dtype)
-    if name in FLOAT_TYPES and block.num_bytes != last - first:
-        raise ValueError(f"{last - first} bytes for a {name} tensor of shape {shape}")
-    return name, block
+def _read_tensors(file: OpenedFile, start: int) -> dict[str, tuple[str, Block]]:
+    """Return the tensors of a file, which stand one after another from a byte on."""
+    found = {}
+    # Whoever opens a file by the library knows that no byte is of two tensors or none.
+    with safe_open(file.path, "numpy") as opened:
+        if len(opened.keys()) > _MAX_TENSORS:
+            raise ValueError(f"it has {len(opened.keys())} tensors")
+        for key in opened.offset_keys():
+            tensor = opened.get_slice(key)
+            name, shape = tensor.get_dtype(), tuple(tensor.get_shape())
+            dtype = FLOAT_TYPES.get(name) or _raw_type(name, key)
+            block = Block(file, start, shape, dtype)
+            check_block(key, block)
+            found[key] = name, block
+            start = block.end
+    return found
+
+
+def _raw_type(name: str, key: str) -> np.dtype:
+    """Return raw bytes as long as a number of a type, such as "I16" or "F8_E4M3"."""
+    bits = re.search(r"\d+", name)
+    num_bytes, rest = divmod(int(bits[0]) if bits else 8, 8)
+    if rest:
+        raise ValueError(f"{key!r} is of {name}, which has less than a byte a number")
+    return np.dtype(f"V{num_bytes}")
 
 
 def write_safetensors(

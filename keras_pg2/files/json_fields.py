@@ -10,17 +10,29 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from reprlib import Repr
 from typing import Any, TypeVar
 
 from keras_pg2.checks.texts import printable
-from keras_pg2.files.json_files import parse_json, read_json
+from keras_pg2.files.json_files import parse_json, read_file, read_json
 
 T = TypeVar("T")
 
 REQUIRED: Any = object()
 """The default of fields that must be there."""
+MAX_SMALL_BYTES = 1_000_000
+"""Of a configuration, which has some kilobytes; parsed, it may take 50 times that."""
 _SHOWN = 80
 """Characters of a value that a message shows."""
+_REPR = Repr()
+# Lists in lists have no end that `repr` would come to.
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = _SHOWN
+
+
+def shown(value: Any) -> str:
+    """Return a value of a file for a message: its beginning, as JSON's null if None."""
+    text = "null" if value is None else _REPR.repr(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
 class Fields:
@@ -94,6 +106,7 @@ class Fields:
         at_least: float = -math.inf,
         above: float = -math.inf,
         at_most: float = math.inf,
+        below: float = math.inf,
     ) -> Any:
         """Return a finite number of a range as a float.
 
@@ -102,12 +115,20 @@ class Fields:
         """
         bounds = [
             f"{word} {bound:g}"
-            for word, bound in (("above", above), (">=", at_least), ("<=", at_most))
+            for word, bound in (
+                ("above", above),
+                (">=", at_least),
+                ("<=", at_most),
+                ("below", below),
+            )
             if math.isfinite(bound)
         ]
         expected = " ".join(["a finite number", " and ".join(bounds)]).strip()
         return self._get(
-            name, default, expected, lambda v: _number(v, at_least, above, at_most)
+            name,
+            default,
+            expected,
+            lambda v: _number(v, at_least, above, at_most, below),
         )
 
     def flag(self, name: str, default: Any = REQUIRED) -> Any:
@@ -173,7 +194,11 @@ class Fields:
             ValueError: if it is no object, or a value is of another kind.
         """
         found = self.fields(name, default)
-        return found and {key: read(found, key) for key in found}
+        return None if found is None else {key: read(found, key) for key in found}
+
+    def filled(self, defaults: Mapping[str, Any]) -> Fields:
+        """Return the object with the fields of another where it has none itself."""
+        return Fields({**defaults, **self._values}, self.source, self.path)
 
     def value(self, name: str, default: Any = REQUIRED) -> Any:
         """Return what a field holds, of any kind.
@@ -193,12 +218,9 @@ class Fields:
 
     def error(self, name: str, expected: str) -> ValueError:
         """Return the error for a field that is not as expected."""
-        text = repr(self._values.get(name))
-        if len(text) > _SHOWN:
-            text = text[:_SHOWN] + "..."
         return ValueError(
             f"Expected {self.at(name)} in {self.source} as {expected}. Received: "
-            f"{'null' if text == 'None' else text}."
+            f"{shown(self._values.get(name))}."
         )
 
     def at(self, name: str) -> str:
@@ -217,6 +239,15 @@ class Fields:
             raise self.error(name, expected) from None
 
 
+def read_config(path: Path) -> Fields:
+    """Return the object in a configuration, a file of at most 1 MB.
+
+    Raises:
+        OSError, ValueError: as `Fields.read`; and ValueError if it is larger.
+    """
+    return Fields.parse(read_file(path, MAX_SMALL_BYTES), path)
+
+
 class _WrongKindError(Exception):
     pass
 
@@ -227,14 +258,17 @@ def _integer(value: Any, at_least: int, at_most: int) -> int:
     return value
 
 
-def _number(value: Any, at_least: float, above: float, at_most: float) -> float:
+def _number(
+    value: Any, at_least: float, above: float, at_most: float, below: float
+) -> float:
     if type(value) not in (int, float):
         raise _WrongKindError
     try:
         number = float(value)
     except OverflowError:
         raise _WrongKindError from None
-    if not (math.isfinite(number) and at_least <= number <= at_most and number > above):
+    is_within = at_least <= number <= at_most and above < number < below
+    if not (math.isfinite(number) and is_within):
         raise _WrongKindError
     return number
 

@@ -21,7 +21,7 @@ def load_json(path: Path) -> Any:
         OSError: if it is no file, or cannot be read.
         ValueError: if it holds no JSON.
     """
-    return _parse(_read(path), path)
+    return parse_value(read_file(path), path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def read_json(path: Path) -> dict[str, Any]:
         ValueError: if it holds no JSON, or something other than an object, or is
             larger than any configuration.
     """
-    return parse_json(_read(path, MAX_CONFIG_BYTES), path)
+    return parse_json(read_file(path, MAX_CONFIG_BYTES), path)
 
 
 def parse_json(content: bytes, source: str | Path) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def parse_json(content: bytes, source: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: if it is not JSON, or is something other than an object.
     """
-    value = _parse(content, source)
+    value = parse_value(content, source)
     if not isinstance(value, dict):
         raise ValueError(
             f"Expected a JSON object in {source}. Received: {type(value).__name__}."
@@ -60,19 +60,30 @@ def write_json(content: Any, path: str | os.PathLike[str]) -> None:
     write_text(text + "\n", path)
 
 
-def _read(path: Path, max_bytes: int | None = None) -> bytes:
+def read_file(path: Path, max_bytes: int | None = None) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        OSError: if it is no file, such as a pipe, or cannot be read.
+        ValueError: if it has more than `max_bytes`.
+    """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):  # Reading a named pipe would wait for ever.
         raise OSError(f"Expected a file at {path}. Received: something else.")
     if max_bytes is not None and status.st_size > max_bytes:
         raise ValueError(
-            f"Expected a JSON file of at most {max_bytes / 1e6:.0f} MB at {path}. "
+            f"Expected a file of at most {max_bytes / 1e6:.0f} MB at {path}. "
             f"Received: {status.st_size / 1e6:.0f} MB."
         )
     return path.read_bytes()
 
 
-def _parse(content: bytes, source: str | Path) -> Any:
+def parse_value(content: bytes, source: str | Path) -> Any:
+    """Return what JSON text holds, of any kind; errors call it `source`.
+
+    Raises:
+        ValueError: if it is not JSON, or not UTF-8.
+    """
     try:
         return json.loads(content.decode())
     except ValueError as error:

@@ -6,19 +6,20 @@ D hidden_dim, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import keras_hub
 
+from keras_pg2.modeling.checked_weights import CheckedWeights
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.gemma2 import Gemma2Decoder
 from keras_pg2.modeling.lora import enable_lora, lora_layers
 from keras_pg2.modeling.lora_files import load_lora_weights, save_lora_weights
 from keras_pg2.modeling.network_state import get_state, set_state
-from keras_pg2.modeling.parts import PARTS, WITH_BLOCKS, check_parts
+from keras_pg2.modeling.parts import PARTS, WITH_BLOCKS, check_arguments, check_parts
 from keras_pg2.modeling.quantized_layers import split_policies, with_float_policy
 from keras_pg2.modeling.saving import is_saving_preset, saving_preset
 from keras_pg2.modeling.siglip import SigLIPEncoder
@@ -39,7 +40,7 @@ def with_image_axis(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
-class PaliGemma2Backbone(TorchModule, keras_hub.models.Backbone):
+class PaliGemma2Backbone(CheckedWeights, TorchModule, keras_hub.models.Backbone):
     """PaliGemma 2, and PaliGemma 1 by its numbers, without the output projection.
 
     Inputs, as a dictionary:
@@ -60,8 +61,8 @@ class PaliGemma2Backbone(TorchModule, keras_hub.models.Backbone):
             of paths, as `get_config` gives, layers are quantised from the start.
 
     Raises:
-        TypeError: when a number is missing or unknown.
-        ValueError: when sizes do not fit each other.
+        TypeError: when a number is missing or unknown; names a similar one.
+        ValueError: as `SigLIPEncoder` and `Gemma2Decoder`.
     """
 
     presets = PresetNames()
@@ -73,16 +74,8 @@ class PaliGemma2Backbone(TorchModule, keras_hub.models.Backbone):
         dtype: DTypePolicy = None,
         **kwargs: Any,
     ) -> None:
-        for name, part in (
-            ("vision_encoder", vision_encoder),
-            ("text_decoder", text_decoder),
-        ):
-            if not isinstance(part, Mapping):
-                raise TypeError(
-                    f"Expected {name} as a dict of its arguments. Received: {part!r}. "
-                    "KerasHub's PaliGemmaBackbone takes them one by one; from_preset "
-                    "reads them from a preset."
-                )
+        check_arguments("vision_encoder", SigLIPEncoder, vision_encoder)
+        check_arguments("text_decoder", Gemma2Decoder, text_decoder)
         dtype, quantized = split_policies(dtype)
         self.vision_encoder = SigLIPEncoder(
             **vision_encoder, dtype=dtype, name="vision_encoder"
@@ -164,6 +157,8 @@ class PaliGemma2Backbone(TorchModule, keras_hub.models.Backbone):
                 found = (
                     found.blocks[int(name[6:])] if is_block else getattr(found, name)
                 )
+            if not isinstance(found, keras.layers.Layer | keras.Variable):
+                raise AttributeError(name)
         except (AttributeError, IndexError, ValueError) as error:
             raise ValueError(
                 "Expected the path of a layer or variable, such as "

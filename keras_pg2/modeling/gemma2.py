@@ -21,6 +21,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_pg2.checks.architecture import check_part
 from keras_pg2.modeling.attention import GroupedQueryAttention, soft_cap, take_tokens
 from keras_pg2.modeling.attention_mask import (
     AttentionMasks,
@@ -173,8 +174,9 @@ class Gemma2Decoder(keras.layers.Layer):
             add is left out; 0 in released models.
 
     Raises:
-        ValueError: when `num_key_value_heads` does not divide `num_query_heads`,
-            `head_dim` is odd, `sliding_window` is below 1 or `dropout` not in [0, 1).
+        ValueError: when a number is of another kind, not above 0, not finite or beyond
+            any network, `num_key_value_heads` does not divide `num_query_heads`, or
+            `dropout` is not in [0, 1).
     """
 
     def __init__(
@@ -195,17 +197,6 @@ class Gemma2Decoder(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if num_query_heads % num_key_value_heads or head_dim % 2:
-            raise ValueError(
-                "Expected num_query_heads to be a multiple of num_key_value_heads "
-                f"and head_dim to be even. Received: {num_query_heads=}, "
-                f"{num_key_value_heads=}, {head_dim=}."
-            )
-        if sliding_window is not None and sliding_window < 1:
-            raise ValueError(
-                "Expected sliding_window as a number of tokens >= 1, or None for no "
-                f"window. Received: {sliding_window=}."
-            )
         self.vocabulary_size = vocabulary_size
         self.num_layers = num_layers
         self.num_query_heads = num_query_heads
@@ -219,6 +210,7 @@ class Gemma2Decoder(keras.layers.Layer):
         self.sliding_window = sliding_window
         self.has_post_norms = has_post_norms
         self.dropout = check_dropout(dropout)
+        check_part("text_decoder", self._numbers())
         self.noise = Noise()
         self.checkpoints_blocks = False
         dtype = self.dtype_policy
@@ -409,9 +401,10 @@ class Gemma2Decoder(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         # Not a number of released models, whose files do not have it.
         dropout = {"dropout": self.dropout} if self.dropout else {}
+        return {**super().get_config(), **dropout, **self._numbers()}
+
+    def _numbers(self) -> dict[str, Any]:
         return {
-            **super().get_config(),
-            **dropout,
             "vocabulary_size": self.vocabulary_size,
             "num_layers": self.num_layers,
             "num_query_heads": self.num_query_heads,

@@ -1,9 +1,12 @@
-"""Names of the parts of a network, as everything that takes parts takes them."""
+"""Names of the parts of a network and of their arguments, as callers give them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import inspect
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
+
+from keras_pg2.checks.architecture import check_names
 
 PARTS = {
     "vision_encoder": "vision_encoder",
@@ -52,3 +55,25 @@ def check_parts(
         f"Expected {name} as a list of names among {', '.join(known)}"
         f"{', or () for none' if may_be_empty else ''}. Received: {parts!r}.{advice}"
     )
+
+
+def check_arguments(part: str, layer: type, arguments: object) -> None:
+    """Check the names of the arguments that a part of a network is built of.
+
+    Args:
+        part: "vision_encoder" or "text_decoder".
+        layer: Class of the part.
+        arguments: Arguments of the class by name.
+
+    Raises:
+        TypeError: if they are no mapping, or one is missing or unknown.
+    """
+    if not isinstance(arguments, Mapping):
+        raise TypeError(
+            f"Expected {part} as a dict of its arguments. Received: {arguments!r}. "
+            "KerasHub's PaliGemmaBackbone takes them one by one; from_preset reads "
+            "them from a preset."
+        )
+    parameters = inspect.signature(layer).parameters.values()
+    needed = [p.name for p in parameters if p.default is p.empty and p.name != "kwargs"]
+    check_names(part, arguments, needed)

@@ -16,6 +16,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_pg2.checks.architecture import check_part
 from keras_pg2.modeling.attention import dot_product_attention, join_heads, split_heads
 from keras_pg2.modeling.checkpointing import checkpoint, recompute_if_cheap
 from keras_pg2.modeling.dense import Dense
@@ -107,7 +108,8 @@ class SigLIPEncoder(keras.layers.Layer):
         intermediate_dim: width inside the MLPs.
 
     Raises:
-        ValueError: when a size does not divide as said above.
+        ValueError: when a size is no whole number >= 1, is beyond any network, or does
+            not divide as said above.
     """
 
     def __init__(
@@ -121,14 +123,13 @@ class SigLIPEncoder(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        _check_divides("image_size", image_size, "patch_size", patch_size)
-        _check_divides("hidden_dim", hidden_dim, "num_heads", num_heads)
         self.image_size = image_size
         self.patch_size = patch_size
         self.num_layers = num_layers
         self.num_heads = num_heads
         self.hidden_dim = hidden_dim
         self.intermediate_dim = intermediate_dim
+        check_part("vision_encoder", self._numbers())
         self.num_image_tokens = (image_size // patch_size) ** 2
         self.checkpoints_blocks = False
         dtype = self.dtype_policy
@@ -202,8 +203,10 @@ class SigLIPEncoder(keras.layers.Layer):
         return keras.KerasTensor(shape, dtype=self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self._numbers()}
+
+    def _numbers(self) -> dict[str, Any]:
         return {
-            **super().get_config(),
             "image_size": self.image_size,
             "patch_size": self.patch_size,
             "num_layers": self.num_layers,
@@ -215,11 +218,3 @@ class SigLIPEncoder(keras.layers.Layer):
 
 def _run_block(block: SigLIPBlock, training: bool | None, x: Tensor) -> Tensor:
     return block(x, training=training)
-
-
-def _check_divides(name: str, value: int, divisor_name: str, divisor: int) -> None:
-    if value % divisor:
-        raise ValueError(
-            f"Expected {name} to be a multiple of {divisor_name}. "
-            f"Received: {name}={value}, {divisor_name}={divisor}."
-        )

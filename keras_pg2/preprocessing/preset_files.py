@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keras_pg2.checks.texts import printable
-from keras_pg2.files.json_files import read_json
+from keras_pg2.files.json_fields import read_config
 
 CODEC_FILE = "mask_codec.npz"
 """Meaning of `<seg...>` tokens; without it that of the released checkpoints."""
@@ -23,9 +23,13 @@ _logger = logging.getLogger("keras_pg2")
 
 @cache
 def log_note(directory: Path) -> None:
-    """Log the note of a preset's metadata, if there is one, once a process."""
+    """Log the note of a preset's metadata, if there is one, once a process.
+
+    Raises:
+        ValueError: if the metadata are no JSON, or the note is no text.
+    """
     path = directory / METADATA_FILE
-    note = read_json(path).get("note") if path.is_file() else None
+    note = read_config(path).text("note", None) if path.is_file() else None
     if note:
         _logger.warning("%s: %s", printable(directory.name), printable(note))
 

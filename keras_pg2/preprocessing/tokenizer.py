@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import keras_hub
 
+from keras_pg2.checks.vocabularies import parse_sentencepiece, read_vocabulary
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.start.preset_loading import PresetNames, preset_loading
 
@@ -82,8 +83,12 @@ class PaliGemma2Tokenizer(keras_hub.tokenizers.SentencePieceTokenizer):
         source = "the given bytes" if isinstance(proto, bytes) else str(proto)[:200]
         try:
             if isinstance(proto, os.PathLike):
-                proto = Path(proto).read_bytes()
+                proto = read_vocabulary(Path(proto))
+            if isinstance(proto, bytes):
+                parse_sentencepiece(proto, source)
             super().set_proto(proto)
+            if isinstance(proto, str):  # KerasHub says whether that file may be read.
+                parse_sentencepiece(self.proto, source)
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"Expected the path of a SentencePiece model, but {source!r} does not "

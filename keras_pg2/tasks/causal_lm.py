@@ -18,6 +18,7 @@ from keras_pg2.conversion.adapters.archive import read_kept, write_kept
 from keras_pg2.conversion.from_model import write_model
 from keras_pg2.generation.compilation import CompiledFunctions
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.modeling.checked_weights import CheckedWeights
 from keras_pg2.modeling.saving import is_saving_preset, saving_preset
 from keras_pg2.modeling.torch_module import TorchModule
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
@@ -72,7 +73,9 @@ class KeepText(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
-class PaliGemma2CausalLM(answering.CausalLM, TorchModule, training.CausalLM):
+class PaliGemma2CausalLM(
+    answering.CausalLM, CheckedWeights, TorchModule, training.CausalLM
+):
     """PaliGemma 2 (or PaliGemma 1), from pictures and prompts to text.
 
     Called on the backbone's inputs it gives float32[B, T, V] logits, one

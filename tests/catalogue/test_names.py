@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import keras_hub
@@ -18,8 +19,9 @@ from keras_pg2.catalogue.names import (
     locate,
     resolve,
 )
-from keras_pg2.catalogue.released import ReleasedPresets
+from keras_pg2.catalogue.released import ReleasedPresets, read_preset, text_length
 from keras_pg2.modeling import PaliGemma2Backbone
+from tests.support.damages import Case, all_cases, read_all
 from tests.support.tiny_networks import TEXT_DECODER, VISION_ENCODER
 
 NUMBERS = {
@@ -90,6 +92,37 @@ def test_every_preset_of_keras_hub_is_known_and_equal() -> None:
 )
 def test_aliases(alias: str, name: str) -> None:
     assert resolve(alias) is PRESETS[name]
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("hf://google/paligemma2-3b-mix-224@main", "pali_gemma2_mix_3b_224"),
+        ("hf://google/paligemma2-3b-pt-224@refs/pr/1", "pali_gemma2_pt_3b_224"),
+        (
+            "kaggle://keras/paligemma2/keras/pali_gemma2_mix_3b_224/1",
+            "pali_gemma2_mix_3b_224",
+        ),
+        ("hf://someone/paligemma2-3b-mix-224@main", None),
+        ("hf://google/paligemma2-3b-mix-225@main", None),
+    ],
+)
+def test_a_revision_has_the_record_and_is_what_is_downloaded(
+    uri: str, name: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert resolve(uri) is PRESETS.get(name, uri)
+    asked = []
+    monkeypatch.setattr(
+        download, "download", lambda uri, weights: asked.append(uri) or tmp_path
+    )
+    assert locate(uri) == tmp_path
+    assert asked == [uri]
+
+
+def test_text_lengths_of_what_no_record_tells() -> None:
+    """By the size of the pictures, with the room that models of many tasks have."""
+    lengths = [text_length(size) for size in (84, 224, 225, 448, 896)]
+    assert lengths == [256, 256, 512, 512, 512]
 
 
 def test_numbers_of_28b() -> None:
@@ -219,6 +252,60 @@ def test_override_numbers_changes_a_copy() -> None:
 def test_override_numbers_rejects(override: dict, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         override_architecture(NUMBERS, **override)
+
+
+METADATA = (
+    "parameter_count",
+    "kind",
+    "license",
+    "kaggle_handle",
+    "huggingface_id",
+    "aliases",
+    "sequence_length",
+    "download_bytes",
+    "memory_bytes",
+)
+TEXTS = ("kind", "license", "kaggle_handle", "huggingface_id")
+
+
+def test_damaged_metadata_of_a_released_preset(tmp_path: Path) -> None:
+    released = PRESETS.root / "pali_gemma2_mix_3b_224"
+    directory = shutil.copytree(released, tmp_path / released.name)
+    file = directory / "metadata.json"
+    content = json.loads(file.read_text())
+
+    def judge(case: Case, found: Preset) -> str | None:
+        field, name, _ = case
+        is_fine = {
+            "text": field[0] in TEXTS,
+            "object": field[0] == "memory_bytes",
+            "zero": field[0].endswith(("_count", "_bytes")),
+            "2**31": field[0].endswith(("_count", "_bytes")),
+        }
+        return None if is_fine.get(name) else f"read as {found}"
+
+    wrong, num_refused = read_all(
+        all_cases(content, [(name,) for name in METADATA]),
+        file,
+        lambda: read_preset(directory),
+        judge,
+    )
+    assert not wrong, "\n".join(wrong)
+    assert num_refused > 100
+
+
+def test_damaged_metadata_of_a_bundled_preset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "presets" / "pali_gemma2_nano_84"
+    directory.mkdir(parents=True)
+    (directory / "config.json").write_text("{}")
+    (directory / "model.weights.h5").touch()
+    monkeypatch.setattr(names, "PRESETS", ReleasedPresets(tmp_path / "presets"))
+    for text in ("{", "[]", '{"date_saved": 7}', '{"date_saved": null}'):
+        (directory / "metadata.json").write_text(text)
+        with pytest.raises(ValueError, match=r"Expected .*metadata\.json"):
+            resolve("pali_gemma2_nano")
 
 
 @pytest.mark.parametrize("name", ["~nobody_of_that_name/preset", "x" * 5000])

@@ -86,6 +86,13 @@ def test_null_is_none_where_that_is_the_default():
     assert found.integer("y", 5) == 5
 
 
+def test_fields_that_are_filled():
+    found = fields('{"x": null, "y": 2}').filled({"x": 1, "z": 3})
+    assert (found.integer("y"), found.integer("z")) == (2, 3)
+    with pytest.raises(ValueError, match=r"Expected x in config\.json as"):
+        found.integer("x")
+
+
 def test_a_missing_field_names_a_similar_one():
     with pytest.raises(ValueError, match=r"Expected hidden_size .* 'hiden_size'"):
         fields('{"hiden_size": 3}').integer("hidden_size")

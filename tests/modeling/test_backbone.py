@@ -124,6 +124,8 @@ def test_lower_precision_predicts_the_same_tokens(dtype: str) -> None:
     [
         ({}, {"num_heads": 3}, "num_heads"),
         ({"depth": 3}, {}, "depth"),
+        ({}, {"num_layer": 3}, r"Did you mean num_layers\?"),
+        ({}, {"hidden_dim": 2**31}, "Expected hidden_dim as a whole number"),
     ],
 )
 def test_unknown_numbers(vision: dict, text: dict, message: str) -> None:
@@ -150,5 +152,6 @@ def test_layers_and_variables_are_found_by_path() -> None:
     assert backbone.find("text_decoder/block_1") is block
     bias = backbone.vision_projection.bias
     assert backbone.find("vision_projection/bias") is bias
-    with pytest.raises(ValueError, match="final_nrom"):
-        backbone.find("text_decoder/final_nrom")
+    for path in ("text_decoder/final_nrom", "__class__", "call", "image_size"):
+        with pytest.raises(ValueError, match=path.rpartition("/")[2]):
+            backbone.find(path)

@@ -143,9 +143,24 @@ def test_config_rebuilds_the_layer() -> None:
     assert again.compute_dtype == "bfloat16"
 
 
+@pytest.mark.one_backend("numbers, before anything is made of them")
 @pytest.mark.parametrize(
-    "wrong", [{"num_key_value_heads": 3}, {"head_dim": 7}], ids=str
+    ("wrong", "message"),
+    [
+        ({"num_key_value_heads": 3}, "num_query_heads as a multiple of"),
+        ({"head_dim": 7}, "head_dim as an even number"),
+        ({"num_layers": 2**31}, "num_layers as a whole number from 1 to 1024"),
+        ({"sliding_window": 0}, "sliding_window as"),
+        ({"sliding_window": "4"}, "sliding_window as"),
+        ({"query_pre_attn_scalar": 0}, "query_pre_attn_scalar as"),
+        ({"query_pre_attn_scalar": float("nan")}, "query_pre_attn_scalar as"),
+        ({"attention_logit_soft_cap": 0.0}, "attention_logit_soft_cap as"),
+        ({"final_logit_soft_cap": -30.0}, "final_logit_soft_cap as"),
+        ({"final_logit_soft_cap": float("inf")}, "final_logit_soft_cap as"),
+        ({"has_post_norms": 1}, "has_post_norms as"),
+    ],
+    ids=str,
 )
-def test_heads_that_do_not_fit(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="Expected num_query_heads to be a multiple"):
+def test_numbers_that_no_decoder_has(wrong: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=f"Expected {message}"):
         Gemma2Decoder(**{**TEXT_DECODER, **wrong})

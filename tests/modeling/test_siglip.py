@@ -54,8 +54,11 @@ def test_config_rebuilds_the_layer() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"image_size": 30}, "image_size=30, patch_size=14"),
-        ({"num_heads": 3}, "hidden_dim=16, num_heads=3"),
+        ({"image_size": 30}, r"multiple of patch_size \(14\). Received: 30"),
+        ({"num_heads": 3}, r"multiple of num_heads \(3\). Received: 16"),
+        ({"num_heads": 0}, "Expected num_heads as a whole number"),
+        ({"num_layers": 2**31}, "Expected num_layers as a whole number"),
+        ({"image_size": 28.0}, "Expected image_size as a whole number"),
     ],
 )
 def test_sizes_that_do_not_divide(wrong: dict[str, int], message: str) -> None:

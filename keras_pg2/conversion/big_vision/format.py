@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_pg2.catalogue.architecture import num_image_tokens, override_architecture
+from keras_pg2.catalogue.architecture import (
+    num_image_tokens,
+    override_architecture,
+    read_architecture,
+)
 from keras_pg2.catalogue.released import PRESETS, text_length
+from keras_pg2.checks.architecture import check_part
 from keras_pg2.conversion.big_vision.npz_files import NpzSource, write_npz
 from keras_pg2.conversion.tables.blocks import RenamedSource
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
@@ -29,11 +35,18 @@ from keras_pg2.conversion.tables.transforms import (
     heads_first,
     heads_last,
 )
-from keras_pg2.conversion.tables.weight_table import Part, Row, named_rows
+from keras_pg2.conversion.tables.weight_table import Part, Row, named_rows, shorten
+from keras_pg2.files.json_fields import Fields
 from keras_pg2.typing import Advance, Architecture
 
 ARCHITECTURE_KEY = "keras_pg2/numbers"
 """An array of UTF-8 JSON: the architecture, where the shapes do not tell it."""
+
+_PREFIX = "params/"
+_PARTS = ("params", "img", "llm")
+"""What keys of parameters begin with; the prefix is left out in some files."""
+_MAX_LAYERS = 1000
+_MAX_NOTE_BYTES = 100_000
 
 _TOKENIZERS = ("paligemma_tokenizer.model", "tokenizer.model")
 _VIT = "params/img/Transformer/encoderblock/"
@@ -57,17 +70,18 @@ def open_big_vision(
 
     Raises:
         FileNotFoundError: when `tokenizer` is no file.
-        ValueError: when the file is cut off or holds no PaliGemma.
+        ValueError: when the file is damaged or holds no PaliGemma.
     """
-    source = _with_prefix(NpzSource(path))
+    file = NpzSource(path, _is_weight)
+    source = _with_prefix(file)
     is_noted = ARCHITECTURE_KEY in source.names
     found = (
-        json.loads(source.read(ARCHITECTURE_KEY).tobytes())
+        _read_note(source, path)
         if is_noted
         else infer_architecture({key: source.shape(key) for key in source.names}, path)
     )
     architecture = override_architecture(found, **(overrides or {}))
-    notes = []
+    notes = _note_of_others(file.others)
     if not is_noted and architecture["text_decoder"]["has_post_norms"]:
         notes.append(
             "the file tells no soft caps and no window: those of the released models "
@@ -79,7 +93,7 @@ def open_big_vision(
             f"there is no {' or '.join(_TOKENIZERS)} beside the file, so pictures and "
             "text have no preprocessor; pass tokenizer="
         )
-    length = text_length(path.name, architecture["vision_encoder"]["image_size"])
+    length = text_length(architecture["vision_encoder"]["image_size"])
     checkpoint = Checkpoint(
         format="npz",
         path=path,
@@ -93,13 +107,56 @@ def open_big_vision(
     return checkpoint.with_weights(weight_rows(**architecture), source, ignorable)
 
 
+def _is_weight(key: str) -> bool:
+    """Return whether an array is of the model; others are of its training."""
+    return key.partition("/")[0] in _PARTS or key == ARCHITECTURE_KEY
+
+
+def _read_note(source: RenamedSource, path: Path) -> Architecture:
+    name = f"{ARCHITECTURE_KEY} of {path}"
+    shape = source.shape(ARCHITECTURE_KEY)
+    if len(shape) != 1 or source.dtype(ARCHITECTURE_KEY) != np.uint8:
+        raise ValueError(f"Expected bytes in {name}. Received: an array of {shape}.")
+    if shape[0] > _MAX_NOTE_BYTES:
+        raise ValueError(
+            f"Expected at most {_MAX_NOTE_BYTES:,} bytes in {name}. Received: "
+            f"{shape[0]:,}."
+        )
+    return read_architecture(
+        Fields.parse(source.read(ARCHITECTURE_KEY).tobytes(), name)
+    )
+
+
 def _with_prefix(source: NpzSource) -> RenamedSource:
-    """Keys that all begin with `params/`, as some files leave it out."""
-    names = {
-        key if key.startswith(("params/", ARCHITECTURE_KEY)) else f"params/{key}": key
-        for key in source.keys()  # noqa: SIM118 (no mapping)
-    }
+    """Give all keys the `params/` in front that some files leave out.
+
+    Raises:
+        ValueError: if an array is there with and without it.
+    """
+    names: dict[str, str] = {}
+    for key in source.keys():  # noqa: SIM118 (no mapping)
+        has_prefix = key.startswith(_PREFIX) or key == ARCHITECTURE_KEY
+        name = key if has_prefix else _PREFIX + key
+        if name in names:
+            raise ValueError(
+                f"Expected each array once in {source.path}. Received: {names[name]} "
+                f"and {key}. Remove one of them."
+            )
+        names[name] = key
     return RenamedSource(source, names)
+
+
+def _note_of_others(names: Sequence[str]) -> list[str]:
+    """Return a note of the arrays that are no parameters, by what they begin with."""
+    counts = Counter(name.partition("/")[0] for name in names)
+    listed = [f"{shorten(name)} ({n})" for name, n in counts.most_common(8)]
+    if not listed:
+        return []
+    more = f" and {len(counts) - 8} more" if len(counts) > 8 else ""
+    return [
+        "arrays that are no parameters are left out, as the state of an optimizer: "
+        f"{', '.join(listed)}{more}"
+    ]
 
 
 def _read_tokenizer(path: Path, tokenizer: Path | None) -> bytes | None:
@@ -119,7 +176,7 @@ def infer_architecture(shapes: Mapping[str, Shape], path: Path) -> Architecture:
     """Read the architecture of a network from the shapes of its arrays.
 
     Raises:
-        ValueError: naming arrays that are missing or of another rank.
+        ValueError: naming arrays that are missing or of another shape.
     """
     ranks = {
         "params/img/embedding/kernel": 4,
@@ -131,11 +188,17 @@ def infer_architecture(shapes: Mapping[str, Shape], path: Path) -> Architecture:
         _LLM + "attn/kv_einsum/w": 5,
         _LLM + "mlp/linear": 3,
     }
-    wrong = [key for key, rank in ranks.items() if len(shapes.get(key, ())) != rank]
+    wrong = [
+        key
+        for key, rank in ranks.items()
+        if len(shapes.get(key, ())) != rank
+        or 0 in shapes[key]
+        or (shapes[key][0] > _MAX_LAYERS and key.startswith((_VIT, _LLM)))
+    ]
     if wrong:
         raise ValueError(
-            f"Expected the arrays of a PaliGemma in {path}. Missing, or of another "
-            f"rank: {', '.join(wrong)}. Pass a .npz of big_vision's PaliGemma."
+            f"Expected the arrays of a PaliGemma in {path}. Missing, or of a shape "
+            f"that none has: {', '.join(wrong)}. Pass a .npz of big_vision's PaliGemma."
         )
     patches, positions, heads, mlp, table, queries, keys, linear = map(
         shapes.__getitem__, ranks
@@ -159,7 +222,22 @@ def infer_architecture(shapes: Mapping[str, Shape], path: Path) -> Architecture:
         "intermediate_dim": linear[1],
     }
     has_post_norms = _LLM + "post_attention_norm/scale" in shapes
-    return {"vision_encoder": vision, "text_decoder": _complete(text, has_post_norms)}
+    architecture = {
+        "vision_encoder": vision,
+        "text_decoder": _complete(text, has_post_norms),
+    }
+    for part, numbers in architecture.items():
+        check_part(part, numbers, partial(_misfit, path, numbers))
+    return architecture
+
+
+def _misfit(
+    path: Path, numbers: Mapping[str, Any], name: str, expected: str
+) -> ValueError:
+    return ValueError(
+        f"Expected arrays in {path} whose shapes make {name} {expected}. Received: "
+        f"{numbers[name]}."
+    )
 
 
 def _complete(text: dict[str, Any], has_post_norms: bool) -> dict[str, Any]:

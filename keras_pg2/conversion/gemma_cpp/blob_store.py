@@ -15,7 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from keras_pg2.files.opened_files import OpenedFile
+
 MAX_NAME = 16
+_MAX_BLOBS = 10_000
+"""Of a file; models have a thousand."""
 _MAGIC = 0x0A534253  # "SBS\n"
 _ALIGN = 256
 _END_ALIGN = 1 << 16
@@ -30,50 +34,72 @@ class ByteRange(NamedTuple):
     num_bytes: int
 
 
-def read_directory(path: Path) -> dict[str, ByteRange]:
+def read_directory(file: OpenedFile) -> dict[str, ByteRange]:
     """Read the ranges of all blobs by name.
 
     Raises:
-        ValueError: when the file is no blob store, or cut off.
+        ValueError: when gemma.cpp would refuse the file: it is no blob store, or cut
+            off, two blobs have one name, or they do not stand one after another.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        header = file.read(_HEADER.size)
-        if size < 2 * _HEADER.size or struct.unpack("<I", header[:4])[0] != _MAGIC:
-            raise ValueError(
-                f"Expected a .sbs file of gemma.cpp. Received: {path} ({size} bytes), "
-                "which does not begin as one. Download it again."
-            )
-        _, count, file_bytes = _HEADER.unpack(header)
-        start = _HEADER.size
-        if count == 0:  # Version 2.
-            file.seek(size - _HEADER.size)
-            magic, count, file_bytes = _HEADER.unpack(file.read(_HEADER.size))
-            start = size - _HEADER.size - 2 * _ENTRY_BYTES * count
-            if magic != _MAGIC:
-                count = 0
-        if count == 0 or file_bytes != size or start < 0:
-            raise ValueError(
-                f"Expected a whole .sbs file. Received: {path} ({size} bytes), which "
-                "is cut off or damaged. Download it again."
-            )
-        file.seek(start)
-        names = [file.read(_ENTRY_BYTES).rstrip(b"\0").decode() for _ in range(count)]
-        entry = struct.Struct("<QQ")
-        ranges = [ByteRange(*entry.unpack(file.read(entry.size))) for _ in range(count)]
-    if any(r.offset + r.num_bytes > size for r in ranges):
+    header = file.read(0, min(_HEADER.size, file.size))
+    if file.size < 2 * _HEADER.size or struct.unpack("<I", header[:4])[0] != _MAGIC:
         raise ValueError(
-            f"Expected all blobs inside the {size} bytes of {path}. Received a "
-            "directory that points outside. Download it again."
+            f"Expected a .sbs file of gemma.cpp. Received: {file.path} ({file.size} "
+            "bytes), which does not begin as one. Download it again."
         )
-    return dict(zip(names, ranges))
+    _, count, file_bytes = _HEADER.unpack(header)
+    start, first, end = _HEADER.size, _HEADER.size + 2 * _ENTRY_BYTES * count, file.size
+    if count == 0:  # Version 2.
+        trailer = file.size - _HEADER.size
+        magic, count, file_bytes = _HEADER.unpack(file.read(trailer, _HEADER.size))
+        start, first = trailer - 2 * _ENTRY_BYTES * count, _ALIGN
+        end = start
+        if magic != _MAGIC:
+            count = 0
+    directory_bytes = 2 * _ENTRY_BYTES * count
+    is_inside = 0 <= start <= file.size - directory_bytes
+    if not (0 < count <= _MAX_BLOBS and file_bytes == file.size and is_inside):
+        raise ValueError(
+            f"Expected a whole .sbs file. Received: {file.path} ({file.size} bytes), "
+            "which is cut off or damaged. Download it again."
+        )
+    try:
+        directory = file.read(start, directory_bytes)
+        return _parse_directory(directory, count, _aligned(first), end)
+    except ValueError as error:
+        raise ValueError(
+            f"Expected the blobs of {file.path} one after another. Received a "
+            f"directory in which {error}. Download it again."
+        ) from error
 
 
-def read_blob(path: Path, blob: ByteRange) -> bytes:
-    """Read the bytes of a blob."""
-    with path.open("rb") as file:
-        file.seek(blob.offset)
-        return file.read(blob.num_bytes)
+def _parse_directory(
+    directory: bytes, count: int, first: int, end: int
+) -> dict[str, ByteRange]:
+    """Return the ranges of blobs, which fill a file from `first` on, up to `end`."""
+    keys = [
+        directory[i : i + _ENTRY_BYTES]
+        for i in range(0, _ENTRY_BYTES * count, _ENTRY_BYTES)
+    ]
+    ranges = struct.iter_unpack("<QQ", directory[_ENTRY_BYTES * count :])
+    found: dict[str, ByteRange] = {}
+    expected = first
+    for key, (offset, num_bytes) in zip(keys, ranges):
+        name = key.rstrip(b"\0").decode("ascii")
+        if name in found:
+            raise ValueError(f"{name!r} is there twice")
+        if offset != expected or not 0 < num_bytes <= end - offset:
+            raise ValueError(
+                f"{name!r} has {num_bytes} bytes at {offset}, not at {expected} and "
+                f"before {end}"
+            )
+        found[name] = ByteRange(offset, num_bytes)
+        expected = _aligned(offset + num_bytes)
+    return found
+
+
+def _aligned(offset: int) -> int:
+    return offset + -offset % _ALIGN
 
 
 class BlobWriter:

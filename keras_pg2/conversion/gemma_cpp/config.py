@@ -10,15 +10,22 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from keras_pg2.catalogue.architecture import num_image_tokens
+from keras_pg2.checks.architecture import check_part
 from keras_pg2.typing import Architecture
 
 T = TypeVar("T")
 
 MAX_LENGTH = 8192
 """Tokens of the longest sequence; a window of as many is off."""
+
+_MAX_CONFIG_BYTES = 2**18
+"""Nearly twice as much as 1,024 layers of both parts take."""
 
 WEIGHT_TYPES = {"float32": 1, "bfloat16": 2, "sfp": 3}
 _PALIGEMMA_WRAPPING = 3
@@ -72,12 +79,15 @@ def _layer_words(**fields: int) -> list[int]:
     return _structure([fields.get(name, 0) for name in _LAYER_FIELDS])
 
 
-def config_words(architecture: Architecture, weights: str) -> list[int]:
+def config_words(
+    architecture: Architecture, weights: str, end_tokens: tuple[int, int]
+) -> list[int]:
     """The configuration of a network.
 
     Args:
-        architecture: Architecture of a backbone.
+        architecture: Architecture of a backbone, its vocabulary as long as the table.
         weights: "float32", "bfloat16" or "sfp", the smallest type in the file.
+        end_tokens: Ids of the tokens that end an answer.
 
     Raises:
         ValueError: when gemma.cpp has no such network.
@@ -101,7 +111,8 @@ def config_words(architecture: Architecture, weights: str) -> list[int]:
     words += [_float_bits(text["attention_logit_soft_cap"] or 0.0)]
     words += [_float_bits(text["final_logit_soft_cap"] or 0.0), 0, 0]
     words += [_query_scale(text), text["num_layers"], *layer * text["num_layers"]]
-    words += [len(windows), *windows, 1, *_vision_words(vision), 1, 1, 107, 0]
+    words += [len(windows), *windows, 1, *_vision_words(vision), 1]
+    words += [*end_tokens, 0]
     return _structure(words)
 
 
@@ -140,27 +151,32 @@ def _query_scale(text: Mapping[str, Any]) -> int:
 
 
 class _Words:
-    """Reads fields one after another."""
+    """Reads fields one after another.
+
+    Raises:
+        ValueError: when there is no other field in the structure that is read.
+    """
 
     def __init__(self, data: bytes) -> None:
-        self._words = struct.unpack(f"<{len(data) // 4}I", data[: len(data) // 4 * 4])
+        self._words = np.frombuffer(data, "<u4", len(data) // 4)
+        self._end = len(self._words)
         self.index = 0
 
     @property
     def is_at_end(self) -> bool:
-        return self.index >= len(self._words)
+        return self.index >= self._end
 
     def number(self) -> int:
         if self.is_at_end:
             raise ValueError("it ends in the middle of a field")
         self.index += 1
-        return self._words[self.index - 1]
+        return int(self._words[self.index - 1])
 
     def float(self) -> float:
         return struct.unpack("<f", struct.pack("<I", self.number()))[0]
 
     def text(self) -> str:
-        words = [self.number() for _ in range(self.number())]
+        words = self.list(self.number)
         return struct.pack(f"<{len(words)}I", *words).rstrip(b"\0").decode("ascii")
 
     def list(self, read: Callable[[], T]) -> list[T]:
@@ -168,24 +184,37 @@ class _Words:
 
     def structure(self, read: Callable[[], T]) -> T:
         """Reads known fields and skips those that a newer version added."""
+        outer = self._end
         end = self.number() + self.index
+        if end > outer:
+            raise ValueError(f"a structure of {end - self.index} fields is cut off")
+        self._end = end
         result = read()
-        self.index = end
+        self.index, self._end = end, outer
         return result
 
 
-def read_config(data: bytes) -> Architecture:
+def read_config(data: bytes, source: str | Path = "the .sbs file") -> Architecture:
     """Read the architecture of a backbone from a serialised `ModelConfig`.
+
+    Args:
+        data: The serialised configuration.
+        source: The file, for errors.
 
     Raises:
         ValueError: when it is damaged, or of another model than a PaliGemma.
     """
+    if len(data) > _MAX_CONFIG_BYTES:
+        raise ValueError(
+            f"Expected a configuration of at most {_MAX_CONFIG_BYTES:,} bytes in "
+            f"{source}. Received: {len(data):,}."
+        )
     words = _Words(data)
     try:
         return words.structure(lambda: _read_model(words))
-    except (ValueError, UnicodeDecodeError, IndexError) as error:
+    except ValueError as error:
         raise ValueError(
-            f"Expected the configuration of a PaliGemma in the .sbs file: {error}."
+            f"Expected the configuration of a PaliGemma in {source}: {error}"
         ) from error
 
 
@@ -201,16 +230,17 @@ def _read_model(words: _Words) -> Architecture:
     windows = words.list(words.number)
     words.number()
     vision = words.structure(lambda: _read_vision(words))
-    if len({tuple(layer.values()) for layer in layers}) != 1 or not vision:
-        raise ValueError("it has no image encoder, or layers that differ")
-    layer = layers[0]
+    if not vision:
+        raise ValueError("it has no image encoder")
+    layer = _same_layer("decoder", layers, num_layers, width)
     if query_scale not in (0, 1):
         raise ValueError(f"query scale {query_scale}")
     head_dim, heads = layer["qkv_dim"], layer["heads"]
-    scalar = width // heads if query_scale else head_dim
+    scalar = width // heads if query_scale and heads else head_dim
     local = [size if size < max_length else None for size in windows]
-    if len({*local[::2]}) != 1 or {*local[1::2]} - {None}:
-        raise ValueError(f"windows of {sorted(set(windows))} that do not alternate")
+    alternates = len({*local[::2]}) == 1 and not {*local[1::2]} - {None}
+    if len(windows) != num_layers or not alternates:
+        raise ValueError(f"windows of {sorted(set(windows))[:8]} that do not alternate")
     text = {
         "vocabulary_size": vocabulary_size,
         "num_layers": num_layers,
@@ -225,11 +255,33 @@ def _read_model(words: _Words) -> Architecture:
         "sliding_window": local[0],
         "has_post_norms": bool(layer["post_norm"]),
     }
-    return {"vision_encoder": vision, "text_decoder": text}
+    architecture = {"vision_encoder": vision, "text_decoder": text}
+    for part, numbers in architecture.items():
+        check_part(part, numbers)
+    return architecture
+
+
+def _same_layer(
+    part: str, layers: list[dict[str, int]], num_layers: int, width: int
+) -> dict[str, int]:
+    """The layer that all of a part are like, of the part's width."""
+    if len(layers) != num_layers or any(layer != layers[0] for layer in layers):
+        raise ValueError(
+            f"{num_layers} layers of the {part} that differ or are not there"
+        )
+    if not layers or layers[0]["model_dim"] != width:
+        raise ValueError(f"layers of the {part} of another width than {width}")
+    return layers[0]
 
 
 def _read_layer(words: _Words) -> dict[str, int]:
-    return words.structure(lambda: {name: words.number() for name in _LAYER_FIELDS})
+    def read() -> dict[str, int]:
+        # An older version has fewer fields; those it lacks are 0 for gemma.cpp too.
+        return {
+            name: 0 if words.is_at_end else words.number() for name in _LAYER_FIELDS
+        }
+
+    return words.structure(read)
 
 
 def _read_vision(words: _Words) -> dict[str, Any]:
@@ -237,13 +289,17 @@ def _read_vision(words: _Words) -> dict[str, Any]:
     layers = words.list(lambda: _read_layer(words))
     if not layers:
         return {}
+    layer = _same_layer("image encoder", layers, len(layers), width)
+    heads = layer["heads"]
+    if layer["kv_heads"] != heads or layer["qkv_dim"] * heads != width:
+        raise ValueError("heads of the image encoder that do not make its width")
     return {
         "image_size": image_size,
         "patch_size": patch_size,
         "num_layers": len(layers),
-        "num_heads": layers[0]["heads"],
+        "num_heads": heads,
         "hidden_dim": width,
-        "intermediate_dim": layers[0]["ff_hidden_dim"],
+        "intermediate_dim": layer["ff_hidden_dim"],
     }
 
 

@@ -1,14 +1,14 @@
 """gemma.cpp's .sbs files: matrices of bfloat16, float32 or 8-bit floats in one file.
 
-Sources: gemma.cpp `gemma/tensor_info.cc` (names, layouts), `gemma/weights.cc` (which
-tensors it joins or splits), `util/mat.h` (table of contents).
+Sources: gemma.cpp `gemma/weights.cc` (which tensors it joins or splits), `util/mat.h`
+(table of contents).
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ import numpy as np
 from keras_pg2.catalogue.released import text_length
 from keras_pg2.conversion.gemma_cpp.blob_store import (
     ByteRange,
-    read_blob,
     read_directory,
     writing_blobs,
 )
@@ -29,24 +28,26 @@ from keras_pg2.conversion.gemma_cpp.config import (
     read_contents,
 )
 from keras_pg2.conversion.gemma_cpp.sfp import decode_sfp, encode_sfp
+from keras_pg2.conversion.gemma_cpp.vocabulary import (
+    find_end_tokens,
+    pad_table,
+    read_vocabulary,
+    with_padding,
+    without_padding,
+)
+from keras_pg2.conversion.gemma_cpp.weights import EMBEDDING, weight_rows
 from keras_pg2.conversion.tables.blocks import Block, BlockSource, as_bytes
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.tables.number_types import DTYPES, cast
 from keras_pg2.conversion.tables.outgoing import Outgoing, outgoing_tensors
-from keras_pg2.conversion.tables.transforms import (
-    TRANSPOSE,
-    Shape,
-    Transform,
-    flattened,
-)
-from keras_pg2.conversion.tables.weight_table import Part, Row, named_rows
+from keras_pg2.conversion.tables.transforms import Shape
+from keras_pg2.conversion.tables.weight_table import Part
+from keras_pg2.files.opened_files import OpenedFile
 from keras_pg2.typing import Advance
-
-_affine = partial(named_rows, {"kernel": "_w", "bias": "_b"})
-_norm = partial(named_rows, {"beta": "_bias", "gamma": "_scale"})
 
 _SFP = WEIGHT_TYPES["sfp"]
 _IN_FILE = {1: DTYPES["float32"], 2: DTYPES["bfloat16"], _SFP: np.dtype(np.uint8)}
+_MAX_BYTES = {"config": 1_000_000, "toc": 10_000_000, "tokenizer": 100_000_000}
 _ALWAYS_FLOAT32 = ("img_pos_emb", "img_emb_bias", "img_head_bias")
 _FLOAT32_IN_LAYERS = ("attn_out_b_", "qkv_ein_b_", "linear_0_b_", "linear_1_b_")
 # Products that gemma.cpp computes from 8-bit matrices; the rest has at least 16 bits.
@@ -57,55 +58,69 @@ def open_gemma_cpp(path: Path, with_weights: bool = True) -> Checkpoint:
     """Opens a .sbs file; with_weights=False does not look at its matrices.
 
     Raises:
-        ValueError: when the file is cut off, or of another model, or of types of
+        OSError: when it is no file, or changes meanwhile.
+        ValueError: when the file is damaged, or of another model, or of types of
             numbers other than F32, BF16 and SFP.
     """
-    blobs = read_directory(path)
+    file = OpenedFile(path)
+    blobs = read_directory(file)
     missing = [name for name in ("config", "toc") if name not in blobs]
     if missing:
         raise ValueError(
             f"Expected the blobs config and toc in {path}. Received a file without "
             f"{' and '.join(missing)}: write it with a gemma.cpp of 2025 or newer."
         )
-    architecture = read_config(read_blob(path, blobs["config"]))
-    tokenizer = blobs.get("tokenizer")
+    architecture = read_config(_read_blob(file, blobs, "config"), path)
+    proto = _read_blob(file, blobs, "tokenizer") if "tokenizer" in blobs else None
+    architecture, notes = without_padding(architecture, proto, path)
     checkpoint = Checkpoint(
         format="sbs",
         path=path,
         architecture=architecture,
         preprocessing=Preprocessing(
-            tokenizer=tokenizer and read_blob(path, tokenizer),
-            sequence_length=text_length(
-                path.name, architecture["vision_encoder"]["image_size"]
-            ),
+            tokenizer=proto,
+            sequence_length=text_length(architecture["vision_encoder"]["image_size"]),
         ),
+        notes=notes,
     )
     if not with_weights:
         return checkpoint
-    source = GemmaCppSource(path, blobs, architecture["text_decoder"])
+    source = GemmaCppSource(file, blobs, architecture["text_decoder"])
     return checkpoint.with_weights(weight_rows(**architecture), source)
+
+
+def _read_blob(file: OpenedFile, blobs: Mapping[str, ByteRange], name: str) -> bytes:
+    offset, num_bytes = blobs[name]
+    if num_bytes > _MAX_BYTES[name]:
+        raise ValueError(
+            f"Expected at most {_MAX_BYTES[name]:,} bytes of {name} in {file.path}. "
+            f"Received: {num_bytes:,}."
+        )
+    return file.read(offset, num_bytes)
 
 
 class GemmaCppSource(BlockSource):
     """The matrices of a .sbs file; joined ones under the names of their parts.
 
     Args:
-        path: the file.
+        file: the file.
         blobs: Ranges of its blobs by name.
         text: Arguments of the decoder, which say where joined matrices are cut.
 
     Raises:
-        ValueError: for other types of numbers, or a matrix that is not in the file.
+        ValueError: for other types of numbers, a scale that is none, or a matrix that
+            is not in the file or there twice.
     """
 
     def __init__(
-        self, path: Path, blobs: Mapping[str, ByteRange], text: Mapping[str, Any]
+        self, file: OpenedFile, blobs: Mapping[str, ByteRange], text: Mapping[str, Any]
     ) -> None:
         super().__init__()
         self._text = text
         self._scales: dict[str, float] = {}
+        path = file.path
         for name, type_number, shape, scale in read_contents(
-            read_blob(path, blobs["toc"])
+            _read_blob(file, blobs, "toc")
         ):
             if type_number not in _IN_FILE:
                 raise ValueError(
@@ -120,10 +135,21 @@ class GemmaCppSource(BlockSource):
                     "contents says. Received: "
                     f"{blobs[name].num_bytes if name in blobs else 'none'}."
                 )
-            block = Block(
-                path=path, offset=blobs[name].offset, shape=shape, dtype=dtype
-            )
+            if not (math.isfinite(scale) and scale > 0):
+                raise ValueError(
+                    f"Expected a scale above 0 of {name} in {path}. Received: {scale}."
+                )
+            block = Block(file, blobs[name].offset, shape, dtype)
             for part, cut in self._cut(name, block).items():
+                if part in self._blocks:
+                    raise ValueError(
+                        f"Expected each matrix once in {path}. Received: {part} twice."
+                    )
+                if not cut.offset <= cut.end <= block.end or min(cut.shape) < 1:
+                    raise ValueError(
+                        f"Expected {name} in {path} of the rows that the configuration "
+                        f"says. Received: {shape}."
+                    )
                 self._blocks[part] = cut
                 self._scales[part] = scale
 
@@ -161,6 +187,10 @@ class GemmaCppSource(BlockSource):
         dtype = self._blocks[key].dtype
         return DTYPES["float32"] if dtype == np.uint8 else dtype
 
+    def stored_type(self, key: str) -> str:
+        dtype = self._blocks[key].dtype
+        return "sfp" if dtype == np.uint8 else str(dtype)
+
     def read(self, key: str, part: Part | None = None) -> np.ndarray:
         value = self._blocks[key].read()
         if value.dtype == np.uint8:
@@ -178,16 +208,18 @@ def write_gemma_cpp(
 ) -> None:
     """Writes a .sbs file as `formats.Writer` says, configuration and tokenizer inside.
 
-    gemma.cpp runs PaliGemma 2 of 3B and 10B at 224 and 448 pixels. The file holds the
+    gemma.cpp has PaliGemma 2 of 3B and 10B at 224 and 448 pixels. The file holds the
     others too, but gemma.cpp of 2025 has no 28B, no 896 pixels (its batches are at most
-    4096 tokens) and no PaliGemma 1.
+    4096 tokens) and no PaliGemma 1. It wants tables of a multiple of 16 or 32 rows, by
+    the processor: other vocabularies are padded to one of 64, with a warning.
 
     The `dtype` is that of matrices and norms; None is "bfloat16", "sfp" too, with 8-bit
     floats for the decoder's matrices. Biases and the table of positions are float32
     always.
 
     Raises:
-        ValueError: when there is no tokenizer, or gemma.cpp has no such network.
+        ValueError: when there is no tokenizer of SentencePiece, or gemma.cpp has no
+            such network.
     """
     architecture, proto = checkpoint.architecture, checkpoint.preprocessing.tokenizer
     if proto is None:
@@ -196,11 +228,14 @@ def write_gemma_cpp(
             "checkpoint without. Pass tokenizer=paligemma_tokenizer.model."
         )
     dtype = dtype or "bfloat16"
-    config = config_words(architecture, dtype)
+    end_tokens = find_end_tokens(read_vocabulary(proto, "the tokenizer of a .sbs file"))
+    config = config_words(with_padding(architecture), dtype, end_tokens)
     contents: list[int] = []
     with writing_blobs(target) as blobs:
         for tensor in outgoing_tensors(checkpoint, weight_rows(**architecture)):
             data, type_number, scale = _encode(tensor, dtype)
+            if tensor.key == EMBEDDING:
+                data = pad_table(data)
             shape = data.shape if data.ndim == 2 else (1, data.size)
             blobs.write(tensor.key, [as_bytes(data)])
             contents += matrix_words(
@@ -227,119 +262,3 @@ def _encode(tensor: Outgoing, dtype: str) -> tuple[np.ndarray, int, float]:
     )
     name = "float32" if is_float32 or dtype == "float32" else "bfloat16"
     return cast(value, DTYPES[name], tensor.key), WEIGHT_TYPES[name], 1.0
-
-
-def weight_rows(
-    vision_encoder: Mapping[str, Any], text_decoder: Mapping[str, Any]
-) -> list[Row]:
-    """Return the table of a network, in gemma.cpp's layout."""
-    patch_size, width = vision_encoder["patch_size"], vision_encoder["hidden_dim"]
-    vision, image = "vision_encoder/", "img_"
-    return [
-        Row("text_decoder/token_embedding/embeddings", "c_embedding"),
-        Row("text_decoder/final_norm/scale", "c_final_norm"),
-        *_layers(
-            _text_layer(text_decoder), text_decoder["num_layers"], "text_decoder/"
-        ),
-        Row(vision + "final_norm/beta", "enc_norm_bias"),
-        Row(vision + "final_norm/gamma", "enc_norm_scale"),
-        Row(vision + "patch_embedding/bias", image + "emb_bias"),
-        Row(
-            vision + "patch_embedding/kernel",
-            image + "emb_kernel",
-            _patches(patch_size, width),
-        ),
-        Row("vision_projection/bias", image + "head_bias"),
-        Row("vision_projection/kernel", image + "head_kernel", TRANSPOSE),
-        Row(vision + "position_embedding/embeddings", image + "pos_emb"),
-        *_layers(_vision_layer(vision_encoder), vision_encoder["num_layers"], vision),
-    ]
-
-
-def _layers(layer: list[Row], count: int, ours: str) -> list[Row]:
-    """gemma.cpp has the number of the layer at the end."""
-    return [
-        row._replace(ours=f"{ours}block_{i}/{row.ours}", theirs=f"{row.theirs}_{i}")
-        for i in range(count)
-        for row in layer
-    ]
-
-
-def _patches(patch_size: int, width: int) -> Transform:
-    """[width, height * width * channels] <-> [height, width, channels, width]."""
-    return Transform(
-        name="patches",
-        forward=lambda x: x.T.reshape(patch_size, patch_size, 3, width),
-        inverse=lambda x: x.reshape(-1, width).T,
-        inverse_shape=lambda shape: (width, 3 * patch_size**2),
-    )
-
-
-def _one_kind_of_heads(width: int, head_dim: int) -> Transform:
-    """[heads, head_dim, inputs] of a joined matrix <-> [inputs, heads * head_dim]."""
-    return Transform(
-        name="heads of one kind",
-        forward=lambda x: x.reshape(-1, width).T,
-        inverse=lambda x: x.T.reshape(-1, head_dim, width),
-        inverse_shape=lambda shape: (shape[1] // head_dim, head_dim, width),
-    )
-
-
-def _text_layer(architecture: Mapping[str, Any]) -> list[Row]:
-    width, head_dim = architecture["hidden_dim"], architecture["head_dim"]
-    heads = architecture["num_key_value_heads"]
-    joined = (2 * heads * head_dim, width)
-    view = (heads, 2, head_dim, width)
-    transform = _one_kind_of_heads(width, head_dim)
-    post_norms = [
-        Row("post_attention_norm/scale", "post_att_ns"),
-        Row("post_mlp_norm/scale", "post_ff_ns"),
-    ]
-    return [
-        Row("pre_attention_norm/scale", "pre_att_ns"),
-        Row("attention/query_dense/kernel", "qkv1_w", TRANSPOSE),
-        *(
-            Row(
-                f"attention/{name}_dense/kernel",
-                "qkv2_w",
-                transform,
-                part=Part(joined, (slice(None), i), view),
-            )
-            for i, name in enumerate(("key", "value"))
-        ),
-        Row("attention/output_dense/kernel", "att_w", TRANSPOSE),
-        Row("pre_mlp_norm/scale", "pre_ff_ns"),
-        Row("mlp/gate_dense/kernel", "gating1_w", TRANSPOSE),
-        Row("mlp/up_dense/kernel", "gating2_w", TRANSPOSE),
-        Row("mlp/down_dense/kernel", "linear_w", TRANSPOSE),
-        *(post_norms if architecture["has_post_norms"] else []),
-    ]
-
-
-def _vision_layer(architecture: Mapping[str, Any]) -> list[Row]:
-    width, heads = architecture["hidden_dim"], architecture["num_heads"]
-    head_dim = width // heads
-    kernels, biases = (3 * width, width), (3 * heads, head_dim)
-    of_kernel = _one_kind_of_heads(width, head_dim)
-    of_bias = flattened(heads, head_dim)
-    joined = []
-    for i, name in enumerate(("query", "key", "value")):
-        ours, index = f"attention/{name}_dense/", (slice(None), i)
-        view = (heads, 3, head_dim)
-        joined += [
-            Row(
-                ours + "kernel",
-                "qkv_ein_w",
-                of_kernel,
-                part=Part(kernels, index, (*view, width)),
-            ),
-            Row(ours + "bias", "qkv_ein_b", of_bias, part=Part(biases, index, view)),
-        ]
-    return [
-        *joined,
-        *_affine("attention/output_dense", "attn_out", TRANSPOSE),
-        *_affine("mlp_up", "linear_0", TRANSPOSE),
-        *_affine("mlp_down", "linear_1", TRANSPOSE),
-        *_norm("attention_norm", "ln_0"),
-        *_norm("mlp_norm", "ln_1"),
-    ]

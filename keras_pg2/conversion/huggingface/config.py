@@ -9,14 +9,40 @@ why the hub's files write those numbers down.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from keras_pg2.catalogue.architecture import num_image_tokens
+from keras_pg2.catalogue.architecture import num_image_tokens, read_part
 from keras_pg2.catalogue.released import NUM_EXTRA_ROWS
+from keras_pg2.checks.architecture import check_part
+from keras_pg2.files.json_fields import Fields, shown
 from keras_pg2.typing import Architecture
 
 Config = Mapping[str, Any]
+
+# Fields by the arguments of our network.
+_VISION = {
+    "image_size": "image_size",
+    "patch_size": "patch_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "hidden_dim": "hidden_size",
+    "intermediate_dim": "intermediate_size",
+}
+_TEXT = {
+    "vocabulary_size": "vocab_size",
+    "num_layers": "num_hidden_layers",
+    "num_query_heads": "num_attention_heads",
+    "num_key_value_heads": "num_key_value_heads",
+    "head_dim": "head_dim",
+    "hidden_dim": "hidden_size",
+    "intermediate_dim": "intermediate_size",
+    "query_pre_attn_scalar": "query_pre_attn_scalar",
+    "attention_logit_soft_cap": "attn_logit_softcapping",
+    "final_logit_soft_cap": "final_logit_softcapping",
+    "sliding_window": "sliding_window",
+}
 
 # Taken when `vision_config` or `text_config` is missing altogether.
 _ABSENT_VISION = {
@@ -68,6 +94,8 @@ _TEXT_DEFAULTS: Architecture = {
     },
 }
 
+_IMAGE_TOKEN = 256_000
+
 # What the network has built in; another value would be another network.
 _FIXED_VISION = {
     "hidden_act": ("gelu_pytorch_tanh",),
@@ -79,125 +107,194 @@ _FIXED_TEXT = {
     "hidden_activation": ("gelu_pytorch_tanh", None),
     "rms_norm_eps": (1e-6,),
     "attention_bias": (False,),
-    "rope_theta": (10_000,),
-    "rope_type": ("default",),
-    "rope_scaling": (None,),
+    "use_bidirectional_attention": (True, None),  # of the prefix, in a PaliGemma
 }
+_ROPE_THETA = 10_000
+_LAYER_TYPES = ("sliding_attention", "full_attention")
 
 
-def read_architecture(config: Config) -> Architecture:
+def read_architecture(
+    config: Config, source: str | Path = "config.json", tokens: Sequence[str] = ()
+) -> Architecture:
     """Read the arguments of a `PaliGemma2Backbone` from the content of `config.json`.
+
+    Args:
+        config: The content.
+        source: The file, for errors.
+        tokens: Texts of the tokenizer's tokens by id; none without a tokenizer.
 
     Raises:
         ValueError: when the file describes no PaliGemma, or one with a part the
-            network does not have.
+            network does not have, or a field is not of its kind or out of its range.
     """
-    model_type = config.get("model_type")
+    fields = Fields(config, source)
+    model_type = fields.value("model_type", None)
     if model_type != "paligemma":
         raise ValueError(
             "Expected a PaliGemma or PaliGemma 2 checkpoint (model_type 'paligemma' "
-            f"in config.json). Received model_type {model_type!r}. Load it with the "
-            "library it was made for."
+            f"in {source}). Received model_type {shown(model_type)}. Load it with "
+            "the library it was made for."
         )
-    if "quantization_config" in config:
-        method = config["quantization_config"].get("quant_method", "unknown")
-        raise ValueError(
-            "Expected float weights, received a checkpoint quantised by "
-            f"{method!r}. Load the original checkpoint, then call `quantize`."
-        )
-    vision = _given(config, "vision_config", _ABSENT_VISION)
-    text = _given(config, "text_config", _ABSENT_TEXT)
-    return {
+    vision = _given(fields, "vision_config", _ABSENT_VISION)
+    text = _given(fields, "text_config", _ABSENT_TEXT)
+    for part in (fields, text):
+        _check_not_quantized(part)
+    # Both names are of one field, and the newer one wins.
+    token = fields.integer("image_token_index", _IMAGE_TOKEN)
+    token = fields.integer("image_token_id", token)
+    architecture = {
         "vision_encoder": _vision_architecture(vision),
-        "text_decoder": _text_architecture(
-            text, config.get("image_token_index", 256_000)
-        ),
+        "text_decoder": _text_architecture(text, token, tokens),
     }
+    width = architecture["text_decoder"]["hidden_dim"]
+    if fields.value("projection_dim", width) != width:
+        raise fields.error(
+            "projection_dim", f"that of text_config.hidden_size, {width}"
+        )
+    return architecture
 
 
-def _given(config: Config, part: str, absent: Config) -> Config:
-    return absent if config.get(part) is None else config[part]
+def _given(fields: Fields, part: str, absent: Config) -> Fields:
+    given = fields.fields(part, None)
+    return Fields(absent, fields.source, part) if given is None else given
 
 
-def _vision_architecture(given: Config) -> dict[str, Any]:
-    _check_type("vision_config", given, "siglip_vision_model", ("siglip_vision_model",))
-    _check_fixed("vision_config", given, _FIXED_VISION)
-    config = {**_VISION_DEFAULTS, **given}
-    return {
-        "image_size": config["image_size"],
-        "patch_size": config["patch_size"],
-        "num_layers": config["num_hidden_layers"],
-        "num_heads": config["num_attention_heads"],
-        "hidden_dim": config["hidden_size"],
-        "intermediate_dim": config["intermediate_size"],
-    }
+def _check_not_quantized(fields: Fields) -> None:
+    found = fields.fields("quantization_config", None)
+    if found:
+        method = shown(found.value("quant_method", "unknown"))
+        raise ValueError(
+            f"Expected float weights, but {fields.at('quantization_config')} in "
+            f"{fields.source} tells of weights quantised by {method}. Load the "
+            "original checkpoint, then call `quantize`."
+        )
 
 
-def _text_architecture(given: Config, image_token: int) -> dict[str, Any]:
-    model_type = _check_type("text_config", given, "gemma", tuple(_TEXT_DEFAULTS))
-    rope = given.get("rope_parameters") or {}
-    _check_fixed("text_config", {**given, **rope}, _FIXED_TEXT)
-    config = {**_TEXT_DEFAULTS[model_type], **given}
+def _vision_architecture(given: Fields) -> dict[str, Any]:
+    _check_type(given, "siglip_vision_model", ("siglip_vision_model",))
+    _check_fixed(given, _FIXED_VISION)
+    return read_part("vision_encoder", given.filled(_VISION_DEFAULTS), _VISION)
+
+
+def _text_architecture(
+    given: Fields, image_token: int, tokens: Sequence[str]
+) -> dict[str, Any]:
+    model_type = _check_type(given, "gemma", tuple(_TEXT_DEFAULTS))
     is_second = model_type == "gemma2"
-    # Gemma 1 has none of these, whatever its file says.
-    only_second = config if is_second else {"query_pre_attn_scalar": config["head_dim"]}
-    return {
-        "vocabulary_size": _vocabulary_size(config["vocab_size"], image_token),
-        "num_layers": config["num_hidden_layers"],
-        "num_query_heads": config["num_attention_heads"],
-        "num_key_value_heads": config["num_key_value_heads"],
-        "head_dim": config["head_dim"],
-        "hidden_dim": config["hidden_size"],
-        "intermediate_dim": config["intermediate_size"],
-        "query_pre_attn_scalar": only_second["query_pre_attn_scalar"],
-        "attention_logit_soft_cap": only_second.get("attn_logit_softcapping"),
-        "final_logit_soft_cap": only_second.get("final_logit_softcapping"),
-        "sliding_window": _sliding_window(config) if is_second else None,
+    _check_fixed(given, _FIXED_TEXT)
+    given.flag("attention_bias", False)
+    _check_rotation(given)
+    text = given.filled(_TEXT_DEFAULTS[model_type])
+    found = {ours: text.value(theirs, None) for ours, theirs in _TEXT.items()}
+    numbers = {
+        **found,
+        "vocabulary_size": _vocabulary_size(
+            text.integer("vocab_size", at_least=1), image_token, tokens
+        ),
+        "sliding_window": _sliding_window(text, found["num_layers"]),
         "has_post_norms": is_second,
     }
+    if is_second:
+        # transformers scales by whole numbers alone.
+        text.integer("query_pre_attn_scalar", at_least=1)
+        text.text("hidden_activation", "")
+    else:
+        # Gemma 1 has none of these, whatever its file says.
+        numbers["query_pre_attn_scalar"] = found["head_dim"]
+        numbers["attention_logit_soft_cap"] = numbers["sliding_window"] = None
+    check_part("text_decoder", numbers, text.error, _TEXT)
+    if is_second and found["hidden_dim"] % found["num_query_heads"]:
+        raise text.error("hidden_size", "a multiple of num_attention_heads")
+    return numbers
 
 
-def _vocabulary_size(num_rows: int, image_token: int) -> int:
-    """Cuts `<image>` and the padding after it: the network has no such token."""
+def _vocabulary_size(num_rows: int, image_token: int, tokens: Sequence[str]) -> int:
+    """Return the number of rows that are tokens; those of padding are left out.
+
+    `<image>` is no token of the network, unless tokens were added after it. Without a
+    tokenizer, a few rows after it are padding.
+
+    Raises:
+        ValueError: if tokens were added that have no rows.
+    """
+    if len(tokens) == image_token <= num_rows:
+        return image_token
+    if len(tokens) > image_token and tokens[image_token] == "<image>":
+        if len(tokens) > num_rows:
+            raise ValueError(
+                f"Expected a row of the embedding for each of {len(tokens)} tokens, of "
+                f"which {len(tokens) - image_token - 1} were added after <image>. "
+                f"Received: text_config.vocab_size {num_rows} in config.json, so "
+                f"{len(tokens) - num_rows} tokens have none. Call "
+                "`model.resize_token_embeddings(len(tokenizer))` in transformers and "
+                "save the model again, or remove the tokens."
+            )
+        return len(tokens)
     return image_token if 0 <= num_rows - image_token <= NUM_EXTRA_ROWS else num_rows
 
 
-def _sliding_window(config: Config) -> int | None:
+def _sliding_window(text: Fields, num_layers: Any) -> Any:
     """The window of the even layers; `layer_types` may say otherwise."""
-    types = config.get("layer_types")
-    if types is None or config["sliding_window"] is None:
-        return config["sliding_window"]
-    if set(types) == {"full_attention"}:
+    types = text.items("layer_types", Fields.text, None)
+    window = text.value("sliding_window", None)
+    if types is None:
+        return window
+    if len(types) != num_layers:
+        raise text.error("layer_types", f"a list of num_hidden_layers ({num_layers})")
+    if window is None or set(types) == {"full_attention"}:
         return None
-    alternating = [("sliding", "full")[i % 2] + "_attention" for i in range(len(types))]
-    if types != alternating:
+    if types != [_LAYER_TYPES[i % 2] for i in range(len(types))]:
         raise ValueError(
-            "Expected text_config.layer_types to alternate between "
+            f"Expected {text.at('layer_types')} in {text.source} to alternate between "
             "'sliding_attention' and 'full_attention', beginning with the former, or "
-            f"to be 'full_attention' throughout. Received: {types}."
+            f"to be 'full_attention' throughout. Received: {shown(types)}."
         )
-    return config["sliding_window"]
+    return window
 
 
-def _check_type(part: str, given: Config, default: str, known: tuple[str, ...]) -> str:
-    model_type = given.get("model_type", default)
+def _check_rotation(text: Fields) -> None:
+    """Raises ValueError for another rotation than that of `modeling/rotary.py`.
+
+    transformers takes `rope_scaling`, the older name, before `rope_parameters`; a base
+    inside before one beside it; and layer types inside make rotations of their own.
+    """
+    rope = text.fields("rope_scaling", None) or text.fields("rope_parameters", None)
+    rope = rope or Fields({}, text.source, text.at("rope_parameters"))
+    found = {
+        "rope_type": rope.value("rope_type", rope.value("type", "default")),
+        "rope_theta": rope.value("rope_theta", text.value("rope_theta", _ROPE_THETA)),
+        **{kind: rope.value(kind) for kind in _LAYER_TYPES if kind in rope},
+    }
+    _raise_if_other(
+        text, found, {"rope_type": ("default",), "rope_theta": (_ROPE_THETA,)}
+    )
+
+
+def _check_type(given: Fields, default: str, known: tuple[str, ...]) -> str:
+    model_type: str = given.text("model_type", default)
     if model_type not in known:
         raise ValueError(
-            f"Expected {part}.model_type in config.json to be one of {list(known)}. "
-            f"Received: {model_type!r}, which is no part of a PaliGemma."
+            f"Expected {given.at('model_type')} in {given.source} to be one of "
+            f"{list(known)}. Received: {model_type[:80]!r}, which is no part of a "
+            "PaliGemma."
         )
     return model_type
 
 
-def _check_fixed(part: str, given: Config, fixed: Mapping[str, tuple]) -> None:
+def _check_fixed(given: Fields, fixed: Mapping[str, tuple]) -> None:
+    found = {name: given.value(name) for name in fixed if name in given}
+    _raise_if_other(given, found, fixed)
+
+
+def _raise_if_other(given: Fields, found: Config, fixed: Mapping[str, tuple]) -> None:
     wrong = [
-        f"{name}={given[name]!r} (expected {allowed[0]!r})"
-        for name, allowed in fixed.items()
-        if name in given and given[name] not in allowed
+        f"{name}={shown(value)}"
+        for name, value in found.items()
+        if value not in fixed.get(name, ())
     ]
     if wrong:
         raise ValueError(
-            f"Expected {part} of a PaliGemma in config.json. Received: "
+            f"Expected {given.path} of a PaliGemma in {given.source}. Received: "
             f"{', '.join(wrong)}, which this network does not have."
         )
 
@@ -238,9 +335,9 @@ def write_config(architecture: Mapping[str, Config], dtype: str) -> dict[str, An
     if is_second:
         window = text["sliding_window"]
         text_config |= {
-            "query_pre_attn_scalar": text["query_pre_attn_scalar"],
-            "attn_logit_softcapping": text["attention_logit_soft_cap"],
-            "final_logit_softcapping": text["final_logit_soft_cap"],
+            "query_pre_attn_scalar": _whole(text["query_pre_attn_scalar"]),
+            "attn_logit_softcapping": _real(text["attention_logit_soft_cap"]),
+            "final_logit_softcapping": _real(text["final_logit_soft_cap"]),
             # Not null: transformers' own mask needs a number.
             "sliding_window": 4096 if window is None else window,
             "layer_types": [
@@ -278,3 +375,13 @@ def write_config(architecture: Mapping[str, Config], dtype: str) -> dict[str, An
             **types,
         },
     }
+
+
+def _whole(number: float) -> float:
+    """A whole number as transformers wants it, which takes no 256.0."""
+    return int(number) if number == int(number) else number
+
+
+def _real(number: float | None) -> float | None:
+    """A soft cap as transformers wants it, which takes no 50."""
+    return None if number is None else float(number)

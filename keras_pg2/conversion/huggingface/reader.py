@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from keras_pg2.catalogue.released import text_length
+from keras_pg2.checks.vocabularies import piece_texts
 from keras_pg2.conversion.huggingface.config import read_architecture
-from keras_pg2.conversion.huggingface.tokenizer_files import to_sentencepiece
+from keras_pg2.conversion.huggingface.tokenizer.directory import read_tokenizer
 from keras_pg2.conversion.huggingface.weights import (
     IGNORABLE,
     check_float,
@@ -53,12 +54,16 @@ def open_huggingface(directory: Path, with_weights: bool = True) -> Checkpoint:
         ValueError: when the directory holds another model, a file is cut off, or
             keys or shapes of the weights do not fit; before tensors are read.
     """
-    architecture = read_architecture(read_json(directory / "config.json"))
+    path = directory / "config.json"
+    config = read_json(path)
+    tokenizer = read_tokenizer(directory)
+    tokens = [] if tokenizer is None else piece_texts(tokenizer)
+    architecture = read_architecture(config, path, tokens)
     checkpoint = Checkpoint(
         format="huggingface",
         path=directory,
         architecture=architecture,
-        preprocessing=_read_preprocessing(directory, architecture),
+        preprocessing=_read_preprocessing(directory, architecture, tokenizer),
     )
     if not with_weights:
         return checkpoint
@@ -71,11 +76,13 @@ def open_huggingface(directory: Path, with_weights: bool = True) -> Checkpoint:
     return checkpoint
 
 
-def _read_preprocessing(directory: Path, architecture: Architecture) -> Preprocessing:
-    """Reads tokenizer, and the filter from the preprocessor's or processor's config.
+def _read_preprocessing(
+    directory: Path, architecture: Architecture, tokenizer: bytes | None
+) -> Preprocessing:
+    """Reads the filter from the preprocessor's or processor's config.
 
-    Without these files: no tokenizer, bicubic. The text length is what models of
-    this image size were trained with (128 at 224 pixels, 256 for mix, else 512).
+    Without these files: bicubic. The text length is what models of
+    this image size were trained with (256 up to 224 pixels, else 512).
 
     Raises:
         ValueError: when the files say what the model's images are not.
@@ -103,21 +110,10 @@ def _read_preprocessing(directory: Path, architecture: Architecture) -> Preproce
                 f"levels to [-1, 1] as PaliGemma takes them. Received: {value}."
             )
     return Preprocessing(
-        tokenizer=_read_tokenizer(
-            directory, architecture["text_decoder"]["vocabulary_size"]
-        ),
-        sequence_length=text_length(directory.name, side),
+        tokenizer=tokenizer,
+        sequence_length=text_length(side),
         interpolation=RESAMPLE[resample],
     )
-
-
-def _read_tokenizer(directory: Path, num_pieces: int) -> bytes | None:
-    sentencepiece, content = directory / "tokenizer.model", directory / "tokenizer.json"
-    if sentencepiece.is_file():
-        return sentencepiece.read_bytes()
-    if content.is_file():
-        return to_sentencepiece(read_json(content), num_pieces)
-    return None
 
 
 def _image_processor_config(directory: Path) -> dict[str, Any]:

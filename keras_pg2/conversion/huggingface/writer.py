@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from keras_pg2.catalogue.architecture import num_image_tokens
+from keras_pg2.checks.vocabularies import piece_texts
 from keras_pg2.conversion.huggingface.config import read_architecture, write_config
 from keras_pg2.conversion.huggingface.reader import RESAMPLE
-from keras_pg2.conversion.huggingface.tokenizer_files import (
-    IMAGE_TOKEN,
-    parse_sentencepiece,
-    to_tokenizer_json,
-)
+from keras_pg2.conversion.huggingface.tokenizer.form import IMAGE_TOKEN
+from keras_pg2.conversion.huggingface.tokenizer.to_json import to_tokenizer_json
 from keras_pg2.conversion.huggingface.weights import weight_rows
 from keras_pg2.conversion.model_card import write_model_card
 from keras_pg2.conversion.safetensors_files import write_safetensors
@@ -61,7 +59,11 @@ def write_description(checkpoint: Checkpoint, target: Path, dtype: str) -> None:
         ValueError: when transformers has no such network.
     """
     config = write_config(checkpoint.architecture, dtype)
-    _check_same(read_architecture(config), checkpoint.architecture)
+    proto = checkpoint.preprocessing.tokenizer
+    tokens = [] if proto is None else piece_texts(proto)
+    if IMAGE_TOKEN in tokens:  # Tokens were added after it.
+        config["image_token_index"] = tokens.index(IMAGE_TOKEN)
+    _check_same(read_architecture(config, tokens), checkpoint.architecture)
     target.mkdir(parents=True)
     _write_json(target / "config.json", config)
     ids = {f"{name}_token_id": i for i, name in enumerate(("pad", "eos", "bos"))}
@@ -92,7 +94,7 @@ def _check_same(ours: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
 
 
 def _check_vocabulary(proto: bytes, vocabulary_size: int) -> None:
-    num_pieces = len(parse_sentencepiece(proto).pieces)
+    num_pieces = len(piece_texts(proto))
     if num_pieces != vocabulary_size:
         raise ValueError(
             f"Expected a tokenizer of {vocabulary_size} pieces, one an embedding, so "
@@ -141,6 +143,9 @@ def write_tokenizer(target: str | Path, proto: bytes) -> None:
         "processor_class": "PaliGemmaProcessor",
         "add_bos_token": True,
         "add_eos_token": False,
+        "added_tokens_decoder": {
+            str(token.pop("id")): token for token in map(dict, content["added_tokens"])
+        },
         "additional_special_tokens": [IMAGE_TOKEN],
         "clean_up_tokenization_spaces": False,
         "model_max_length": 1_000_000_000_000_000_019_884_624_838_656,

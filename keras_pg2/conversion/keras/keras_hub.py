@@ -12,18 +12,73 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from keras_pg2.catalogue.architecture import check_known, read_part
 from keras_pg2.catalogue.released import text_length
+from keras_pg2.checks.architecture import check_part
 from keras_pg2.conversion.keras.preset import read_vocabulary
 from keras_pg2.conversion.keras.weight_files import KerasWeightsSource
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.tables.transforms import heads_first, heads_last
 from keras_pg2.conversion.tables.weight_table import Row, expand_layers, named_rows
+from keras_pg2.files.json_fields import Fields, read_config, shown
 from keras_pg2.files.json_files import read_json
 from keras_pg2.typing import Architecture
 
 _IMAGE_ENCODER = "layers/pali_gemma_vit/layers/pali_gemma_vit_encoder/"
 # Kernels of this MLP width were saved before the config had the number.
 _SO400M_INTERMEDIATE_DIM = 4304
+
+# Fields by the arguments of our network.
+_VISION = {
+    "image_size": "image_size",
+    "patch_size": "vit_patch_size",
+    "num_layers": "vit_num_layers",
+    "num_heads": "vit_num_heads",
+    "hidden_dim": "vit_hidden_dim",
+    "intermediate_dim": "vit_intermediate_dim",
+}
+_SAME = (
+    "vocabulary_size",
+    "num_layers",
+    "num_query_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "hidden_dim",
+    "attention_logit_soft_cap",
+    "final_logit_soft_cap",
+)
+_TEXT = {
+    **{name: name for name in _SAME},
+    "intermediate_dim": "intermediate_dim",
+    "query_pre_attn_scalar": "head_dim",
+    "sliding_window": "sliding_window_size",
+}
+# Fields that may be missing, as `PaliGemmaBackbone` has it.
+_DEFAULTS = {
+    "vit_intermediate_dim": _SO400M_INTERMEDIATE_DIM,
+    "query_head_dim_normalize": True,
+    "use_post_ffw_norm": False,
+    "use_post_attention_norm": False,
+    "attention_logit_soft_cap": None,
+    "final_logit_soft_cap": None,
+    "use_sliding_window_attention": False,
+    "sliding_window_size": 4096,
+}
+# What the network has built in; another value would be another network.
+_FIXED = {
+    "layer_norm_epsilon": (1e-6,),
+    "vit_pooling": (None,),
+    "vit_classifier_activation": (None, "linear"),
+    "dropout": (0,),
+}
+_FLAGS = tuple(name for name, value in _DEFAULTS.items() if isinstance(value, bool))
+_KNOWN = {
+    *("name", "trainable", "dtype", "vit_name"),
+    *_VISION.values(),
+    *_TEXT.values(),
+    *_DEFAULTS,
+    *_FIXED,
+}
 
 _pair = partial(named_rows, {"kernel": "/vars/0", "bias": "/vars/1"})
 _norm = partial(named_rows, {"gamma": "/vars/0", "beta": "/vars/1"})
@@ -32,7 +87,7 @@ _norm = partial(named_rows, {"gamma": "/vars/0", "beta": "/vars/1"})
 def is_keras_hub_preset(directory: Path) -> bool:
     """Whether a directory's `config.json` is of KerasHub's `PaliGemmaBackbone`."""
     config = directory / "config.json"
-    return config.is_file() and read_json(config).get("class_name") == (
+    return config.is_file() and read_config(config).value("class_name", None) == (
         "PaliGemmaBackbone"
     )
 
@@ -48,9 +103,8 @@ def open_keras_hub(directory: Path, with_weights: bool = True) -> Checkpoint:
         ValueError: when the configuration is of no PaliGemma, or contradicts the
             weights.
     """
-    architecture, notes = read_keras_hub_architecture(
-        read_json(directory / "config.json")
-    )
+    path = directory / "config.json"
+    architecture, notes = read_keras_hub_architecture(read_json(path), path)
     preprocessing, more_notes = _read_preprocessing(
         directory, architecture["vision_encoder"]["image_size"]
     )
@@ -72,66 +126,71 @@ def open_keras_hub(directory: Path, with_weights: bool = True) -> Checkpoint:
 
 
 def read_keras_hub_architecture(
-    config: Mapping[str, Any],
+    config: Mapping[str, Any], source: str | Path = "config.json"
 ) -> tuple[Architecture, tuple[str, ...]]:
     """Reads the arguments of our backbone, and what a user should know about them.
 
+    Args:
+        config: the content of `config.json`.
+        source: the file, for errors.
+
     Raises:
-        ValueError: when the configuration has a part the network does not have.
+        ValueError: when a field is missing, unknown, not of its kind or out of its
+            range, or tells of a part the network does not have.
     """
-    theirs = config["config"]
-    fixed = {"layer_norm_epsilon": 1e-6, "vit_pooling": None, "dropout": 0}
+    given = Fields(config, source).fields("config")
+    check_known(given, _KNOWN)
+    values = {**_DEFAULTS, **config["config"]}
+    # As KerasHub reads a width that is null.
+    values["vit_intermediate_dim"] = (
+        values["vit_intermediate_dim"] or _SO400M_INTERMEDIATE_DIM
+    )
+    theirs = Fields(values, source, given.path)
+    flags = {name: theirs.flag(name) for name in _FLAGS}
+    _check_fixed(theirs, flags)
+    has_window = flags["use_sliding_window_attention"]
+    text = {
+        **{name: theirs.value(name) for name in _SAME},
+        # Theirs counts both branches of the gated MLP.
+        "intermediate_dim": theirs.integer("intermediate_dim", at_least=2) // 2,
+        "query_pre_attn_scalar": theirs.value("head_dim"),
+        "sliding_window": theirs.integer("sliding_window_size") if has_window else None,
+        "has_post_norms": flags["use_post_ffw_norm"],
+    }
+    check_part("text_decoder", text, theirs.error, _TEXT)
+    architecture = {
+        "vision_encoder": read_part("vision_encoder", theirs, _VISION),
+        "text_decoder": text,
+    }
+    if flags["query_head_dim_normalize"]:
+        return architecture, ()
+    scalar = text["hidden_dim"] // text["num_query_heads"]
+    if scalar < 1:
+        raise theirs.error("hidden_dim", "at least num_query_heads")
+    note = (
+        f"queries are scaled by {scalar} ** -0.5 as the configuration says; "
+        f"KerasHub 0.32 itself scales by {text['head_dim']} ** -0.5"
+    )
+    text["query_pre_attn_scalar"] = scalar
+    return architecture, (note,)
+
+
+def _check_fixed(theirs: Fields, flags: Mapping[str, bool]) -> None:
+    """Raises ValueError for parts that the network does not have."""
     wrong = [
-        f"{name}={theirs[name]!r} (expected {value!r})"
-        for name, value in fixed.items()
-        if theirs.get(name, value) != value
+        f"{name}={shown(theirs.value(name))} (expected {allowed[0]!r})"
+        for name, allowed in _FIXED.items()
+        if name in theirs and theirs.value(name) not in allowed
     ]
-    norms = [
-        theirs.get(f"use_post_{name}_norm", False) for name in ("ffw", "attention")
-    ]
-    if len(set(norms)) == 2:
+    if flags["use_post_ffw_norm"] != flags["use_post_attention_norm"]:
         wrong.append("one of use_post_ffw_norm and use_post_attention_norm alone")
+    if theirs.integer("intermediate_dim", at_least=2) % 2:
+        wrong.append("an odd intermediate_dim, of two branches")
     if wrong:
         raise ValueError(
-            "Expected the configuration of a PaliGemma in config.json. Received: "
+            f"Expected the configuration of a PaliGemma in {theirs.source}. Received: "
             f"{', '.join(wrong)}, which this network does not have."
         )
-    scalar = theirs["head_dim"]
-    notes: tuple[str, ...] = ()
-    if not theirs.get("query_head_dim_normalize", True):
-        scalar = theirs["hidden_dim"] // theirs["num_query_heads"]
-        notes = (
-            f"queries are scaled by {scalar} ** -0.5 as the configuration says; "
-            f"KerasHub 0.32 itself scales by {theirs['head_dim']} ** -0.5",
-        )
-    has_window = theirs.get("use_sliding_window_attention", False)
-    architecture = {
-        "vision_encoder": {
-            "image_size": theirs["image_size"],
-            "patch_size": theirs["vit_patch_size"],
-            "num_layers": theirs["vit_num_layers"],
-            "num_heads": theirs["vit_num_heads"],
-            "hidden_dim": theirs["vit_hidden_dim"],
-            "intermediate_dim": theirs.get("vit_intermediate_dim")
-            or _SO400M_INTERMEDIATE_DIM,
-        },
-        "text_decoder": {
-            "vocabulary_size": theirs["vocabulary_size"],
-            "num_layers": theirs["num_layers"],
-            "num_query_heads": theirs["num_query_heads"],
-            "num_key_value_heads": theirs["num_key_value_heads"],
-            "head_dim": theirs["head_dim"],
-            "hidden_dim": theirs["hidden_dim"],
-            # Theirs counts both branches of the gated MLP.
-            "intermediate_dim": theirs["intermediate_dim"] // 2,
-            "query_pre_attn_scalar": scalar,
-            "attention_logit_soft_cap": theirs.get("attention_logit_soft_cap"),
-            "final_logit_soft_cap": theirs.get("final_logit_soft_cap"),
-            "sliding_window": theirs["sliding_window_size"] if has_window else None,
-            "has_post_norms": norms[0],
-        },
-    }
-    return architecture, notes
 
 
 def _read_preprocessing(
@@ -140,16 +199,18 @@ def _read_preprocessing(
     notes: tuple[str, ...] = ()
     converter = directory / "image_converter.json"
     if converter.is_file():
-        given = read_json(converter)["config"]
-        if given.get("crop_to_aspect_ratio", True) or given.get("pad_to_aspect_ratio"):
+        given = read_config(converter).fields("config")
+        crops = given.flag("crop_to_aspect_ratio", True)
+        if crops or given.flag("pad_to_aspect_ratio", False):
             notes = (
                 "pictures are stretched to the model's square, as in training; the "
                 "preset's own converter crops them to the middle or pads them",
             )
-    length = text_length(str(directory), side)
+    length = text_length(side)
     preprocessor = directory / "preprocessor.json"
     if preprocessor.is_file():
-        length = read_json(preprocessor)["config"].get("sequence_length") or length
+        given = read_config(preprocessor).fields("config")
+        length = given.integer("sequence_length", None, at_least=1) or length
     return Preprocessing(
         tokenizer=read_vocabulary(directory), sequence_length=length
     ), notes

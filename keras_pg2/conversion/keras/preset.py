@@ -6,6 +6,7 @@ The layout is that of KerasHub's `save_to_preset`.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +17,7 @@ from typing import Any
 
 from keras_pg2.catalogue.architecture import (
     count_parameters,
-    override_architecture,
+    read_architecture,
     variable_shapes,
 )
 from keras_pg2.conversion.keras.weight_files import (
@@ -27,8 +28,10 @@ from keras_pg2.conversion.model_card import write_model_card
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.tables.outgoing import main_dtype, outgoing_tensors
 from keras_pg2.conversion.tables.weight_table import Row
+from keras_pg2.files.json_fields import Fields, read_config
 from keras_pg2.files.json_files import read_json
 from keras_pg2.preprocessing.preset_files import PresetFiles
+from keras_pg2.preprocessing.resizing import INTERPOLATIONS
 from keras_pg2.typing import Advance, Architecture
 
 _REGISTERED = "keras_pg2>PaliGemma2Backbone"
@@ -45,18 +48,29 @@ _BLOCKS = {"vision_encoder": "sig_lip_block", "text_decoder": "gemma2_block"}
 def is_preset(directory: Path) -> bool:
     """Whether a directory's `config.json` is of our backbone."""
     config = directory / "config.json"
-    return config.is_file() and read_json(config).get("registered_name") == _REGISTERED
+    return config.is_file() and read_config(config).value("registered_name", None) == (
+        _REGISTERED
+    )
 
 
-def _is_quantized(policy: Mapping[str, Any] | str | None) -> bool:
-    """Whether a serialised dtype policy is of other weights than floats."""
-    if isinstance(policy, dict):
-        policy = (
-            policy["config"].get("name")
-            if policy["class_name"] == "DTypePolicy"
-            else "a map"
-        )
-    return policy is not None and policy not in _FLOAT_POLICIES
+def _is_quantized(config: Fields) -> bool:
+    """Whether a backbone was saved with policies of other weights than floats."""
+    if isinstance(config.value("dtype", None), str | None):
+        policy = config.text("dtype", None)
+    else:
+        given = config.fields("dtype")
+        inside = given.fields("config")
+        if given.text("class_name") == "DTypePolicyMap":
+            inside.table("policy_map", _check_policy)
+            return True
+        policy = inside.text("name")
+    return policy not in (None, *_FLOAT_POLICIES)
+
+
+def _check_policy(policies: Fields, path: str) -> None:
+    policy = policies.fields(path)
+    policy.text("class_name")
+    policy.fields("config")
 
 
 def open_preset(directory: Path, with_weights: bool = True) -> Checkpoint:
@@ -65,26 +79,30 @@ def open_preset(directory: Path, with_weights: bool = True) -> Checkpoint:
     Raises:
         FileNotFoundError: when weights or a shard are missing.
         OSError: when a weight file is truncated.
-        ValueError: when its architecture contradicts the weights, or the count
-            noted when they were saved.
+        ValueError: when a field of its configuration is missing or not as it should
+            be, or its architecture contradicts the weights, or the count noted when
+            they were saved.
     """
-    config = read_json(directory / "config.json")["config"]
+    config = read_config(directory / "config.json").fields("config")
+    architecture = read_architecture(config)
     checkpoint = Checkpoint(
         format="preset",
         path=directory,
-        architecture=override_architecture(config),
+        architecture=architecture,
         preprocessing=_read_preprocessing(directory),
     )
+    is_quantized = _is_quantized(config)
     if not with_weights:
         return checkpoint
-    if _is_quantized(config.get("dtype")):
+    if is_quantized:
+        source = KerasWeightsSource(directory)
+        _check_room(source, architecture)
         return replace(
             checkpoint,
-            source=KerasWeightsSource(directory),
-            policies=config["dtype"],
+            source=source,
+            policies=config.value("dtype"),
             notes=("weights are quantised, and cannot be written in other formats",),
         )
-    architecture = checkpoint.architecture
     _check_count(directory, architecture)
     return checkpoint.with_weights(
         weight_rows(**architecture), KerasWeightsSource(directory)
@@ -93,13 +111,30 @@ def open_preset(directory: Path, with_weights: bool = True) -> Checkpoint:
 
 def _check_count(directory: Path, architecture: Architecture) -> None:
     metadata = directory / "metadata.json"
-    noted = read_json(metadata).get("parameter_count") if metadata.is_file() else None
+    if not metadata.is_file():
+        return
     count = count_parameters(**architecture)
+    noted = read_config(metadata).integer("parameter_count", None, at_most=2**63 - 1)
     if noted is not None and noted != count:
         raise ValueError(
             f"Expected numbers that make {noted:,} weights, as are saved in "
             f"{directory}. Received numbers that make {count:,}. Undo the change of "
             "config.json, or pass load_weights=False for random weights."
+        )
+
+
+def _check_room(source: KerasWeightsSource, architecture: Architecture) -> None:
+    """Check that a file holds all weights: Keras makes them before it reads any."""
+    num_bytes = sum(
+        math.prod(source.shape(key)) * source.dtype(key).itemsize
+        for key in source.keys()  # noqa: SIM118 (no mapping)
+    )
+    count = count_parameters(**architecture)
+    if count > 2 * num_bytes:  # Of 4 bits, two are in a byte.
+        raise ValueError(
+            "Expected numbers that make the weights that are saved, which are "
+            f"{num_bytes:,} bytes. Received numbers that make {count:,} weights. Undo "
+            "the change of config.json, or pass load_weights=False for random weights."
         )
 
 
@@ -115,10 +150,14 @@ def _read_preprocessing(directory: Path) -> Preprocessing:
     converter = directory / "image_converter.json"
     length, pictures = 512, {}
     if preprocessor.is_file():
-        length = read_json(preprocessor)["config"]["sequence_length"]
+        given = read_config(preprocessor).fields("config")
+        length = given.integer("sequence_length", at_least=1)
     if converter.is_file():
-        given = read_json(converter)["config"]
-        pictures = {name: given[name] for name in ("interpolation", "antialias")}
+        given = read_config(converter).fields("config")
+        pictures = {
+            "interpolation": given.text("interpolation", choices=tuple(INTERPOLATIONS)),
+            "antialias": given.flag("antialias"),
+        }
     return Preprocessing(
         tokenizer=proto,
         sequence_length=length,

@@ -13,18 +13,22 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from keras_pg2.conversion.tables.blocks import Block, BlockSource
-from keras_pg2.conversion.tables.number_types import DTYPES
+from keras_pg2.conversion.tables.blocks import (
+    Block,
+    BlockSource,
+    check_apart,
+    check_block,
+)
+from keras_pg2.conversion.tables.number_types import DTYPES, as_weights
 from keras_pg2.conversion.tables.outgoing import Outgoing, in_shards
 from keras_pg2.conversion.tables.weight_table import Part
-from keras_pg2.files.json_files import read_json
+from keras_pg2.files.hdf5_datasets import opened_hdf5, read_dataset
+from keras_pg2.files.named_files import file_inside, indexed_files
+from keras_pg2.files.opened_files import OpenedFile
 from keras_pg2.typing import Advance
 
 SINGLE_FILE = "model.weights.h5"
 INDEX_FILE = "model.weights.json"
-
-_ONLY_HDF5 = -1
-"""Offset of a dataset that is compressed or in chunks, which HDF5 has to read."""
 
 MAX_SHARD_BYTES = 10 * 1024**3
 """What KerasHub's `save_to_preset` puts into one file at most."""
@@ -39,27 +43,83 @@ class KerasWeightsSource(BlockSource):
     Raises:
         FileNotFoundError: when there are no weights, or a shard is missing.
         OSError: when a file is truncated or no HDF5.
-        ValueError: when two shards hold the same variable.
+        ValueError: when a file is one that `opened_hdf5` refuses, a dataset has two
+            types, or two shards hold the same variable.
     """
 
     def __init__(self, directory: Path) -> None:
         super().__init__()
+        self._only_hdf5: set[str] = set()
         for path in weight_files(directory):
-            for key, block in _read_datasets(path).items():
-                if key in self._blocks:
-                    raise ValueError(
-                        f"Expected each variable in one file of {directory}, but {key} "
-                        "is in two. Remove weights of another download."
-                    )
-                self._blocks[key] = block
+            file = OpenedFile(path)
+            with opened_hdf5(path) as datasets:
+                for key, dataset in datasets.items():
+                    if key in self._blocks:
+                        raise ValueError(
+                            f"Expected each variable in one file of {directory}, but "
+                            f"{key} is in two. Remove weights of another download."
+                        )
+                    self._add(key, dataset, file)
+            file.check_in_place()
+            self._check_places(file)
 
     def read(self, key: str, part: Part | None = None) -> np.ndarray:
+        if key not in self._only_hdf5:
+            return super().read(key, part)
         block = self._blocks[key]
-        if block.offset != _ONLY_HDF5:
-            return block.read(part)
-        with h5py.File(block.path, "r") as file:
-            value = file[key][()].view(block.dtype)
+        value = read_dataset(block.path, key)
+        block.file.check_in_place()
+        value = as_weights(value.view(block.dtype))
         return value if part is None else part.take(value)
+
+    def _add(self, key: str, dataset: h5py.Dataset, file: OpenedFile) -> None:
+        dtype = _number_type(key, dataset, file.path)
+        offset = dataset.id.get_offset()
+        if offset is None or not _is_plain(dataset):
+            self._only_hdf5.add(key)
+            offset = 0
+        self._blocks[key] = Block(file, offset, dataset.shape, dtype)
+
+    def _check_places(self, file: OpenedFile) -> None:
+        """Check that what is read without HDF5 is apart, and in the file."""
+        blocks = {
+            key: block
+            for key, block in self._blocks.items()
+            if block.file is file and key not in self._only_hdf5
+        }
+        try:
+            for key, block in blocks.items():
+                check_block(key, block)
+            check_apart({key: (b.offset, b.end) for key, b in blocks.items()})
+        except ValueError as error:
+            raise ValueError(
+                f"Expected a whole HDF5 file at {file.path}, but {error}. Copy or "
+                "download it again."
+            ) from error
+
+
+def _number_type(key: str, dataset: h5py.Dataset, path: Path) -> np.dtype:
+    """Return the type of a dataset's numbers; an attribute has the name of bfloat16."""
+    noted = str(dataset.dtype)
+    if "dtype" in dataset.attrs:
+        is_name = dataset.attrs.get_id("dtype").shape == ()
+        noted = str(dataset.attrs["dtype"]) if is_name else "an array"
+    is_raw = dataset.dtype.kind == "V"
+    if is_raw and dataset.dtype.itemsize == 2 and noted == "bfloat16":
+        return DTYPES["bfloat16"]
+    if is_raw or noted != str(dataset.dtype):
+        raise ValueError(
+            f"Expected {key} in {path} of the type that it is noted as, {noted!r}. "
+            f"Received: {dataset.dtype}. Save the model again."
+        )
+    return dataset.dtype
+
+
+def _is_plain(dataset: h5py.Dataset) -> bool:
+    """Return whether the numbers stand in the file as in memory."""
+    if dataset.dtype.kind == "V":
+        return True
+    return bool(dataset.id.get_type() == h5py.h5t.py_create(dataset.dtype))
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -67,48 +127,18 @@ def weight_files(directory: Path) -> list[Path]:
 
     Raises:
         FileNotFoundError: naming the files that are missing.
-        ValueError: when the index is no index.
+        OSError: when one is no file.
+        ValueError: when the index is no index, or leads out of the directory.
     """
     index = directory / INDEX_FILE
-    names = {SINGLE_FILE}
     if index.is_file():
-        weight_map = read_json(index).get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
-            raise ValueError(f"Expected a weight_map in {index}. Copy it again.")
-        names = set()
-        for files in weight_map.values():
-            names.update([files] if isinstance(files, str) else files)
-    missing = sorted(name for name in names if not (directory / name).is_file())
-    if missing:
+        return indexed_files(index)
+    if not (directory / SINGLE_FILE).exists():
         raise FileNotFoundError(
-            f"Expected the weight file {directory / missing[0]}, which is missing "
-            f"({len(missing)} of {len(names)} are). Copy or download it again, or pass "
-            "load_weights=False for random weights."
+            f"Expected the weight file {directory / SINGLE_FILE}, which is missing. "
+            "Copy or download it again, or pass load_weights=False for random weights."
         )
-    return [directory / name for name in sorted(names)]
-
-
-def _read_datasets(path: Path) -> dict[str, Block]:
-    blocks: dict[str, Block] = {}
-
-    def visit(key: str, item: h5py.Dataset | h5py.Group) -> None:
-        if not isinstance(item, h5py.Dataset):
-            return
-        name = item.attrs.get("dtype", str(item.dtype))
-        dtype = DTYPES.get(name, item.dtype)
-        offset = item.id.get_offset() if item.dtype.isnative else None
-        offset = _ONLY_HDF5 if offset is None else offset
-        blocks[key] = Block(path=path, offset=offset, shape=item.shape, dtype=dtype)
-
-    try:
-        with h5py.File(path, "r") as file:  # Compares its size with the one written.
-            file.visititems(visit)
-    except (OSError, RuntimeError, KeyError) as error:  # h5py raises all three.
-        raise OSError(
-            f"Expected a whole HDF5 weight file at {path}, which is truncated or "
-            f"damaged ({error}). Copy or download it again."
-        ) from error
-    return blocks
+    return [file_inside(directory, SINGLE_FILE)]
 
 
 def write_keras_weights(

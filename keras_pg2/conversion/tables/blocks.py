@@ -9,13 +9,16 @@ from __future__ import annotations
 import math
 import mmap
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from keras_pg2.conversion.tables.transforms import Shape
+from keras_pg2.conversion.tables.number_types import as_weights, weight_type
+from keras_pg2.conversion.tables.transforms import Shape, is_possible
 from keras_pg2.conversion.tables.weight_table import Part, TensorSource
+from keras_pg2.files.opened_files import OpenedFile
 
 # Of 32 to 128 rows, 64 was fastest: 2.6 GB/s for 16-bit numbers on one core, ten
 # times NumPy's own copy of a transposed matrix.
@@ -26,57 +29,87 @@ class Block(NamedTuple):
     """A tensor in a file, row by row, little-endian.
 
     Attributes:
-        path: the file.
+        file: the file.
         offset: Index of its first byte.
         shape: Shape of the tensor.
         dtype: of its numbers.
     """
 
-    path: Path
+    file: OpenedFile
     offset: int
     shape: Shape
     dtype: np.dtype
 
     @property
+    def path(self) -> Path:
+        """The file."""
+        return self.file.path
+
+    @property
     def num_bytes(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize
 
-    def read(self, part: Part | None = None) -> np.ndarray:
-        """The tensor, or a part of it; of parts by integers only their bytes.
+    @property
+    def end(self) -> int:
+        """Index of the first byte after it."""
+        return self.offset + self.num_bytes
+
+    def piece(self, part: Part | None) -> Block:
+        """Return the smallest block around a part: of parts by integers, their own."""
+        if part is None or not part.is_in_one_piece:
+            return self
+        index = [i for i in part.index if isinstance(i, int)]
+        block = self._replace(shape=self.shape[len(index) :])
+        number = int(np.ravel_multi_index(index, self.shape[: len(index)]))
+        return block._replace(offset=self.offset + number * block.num_bytes)
+
+    def read(self) -> np.ndarray:
+        """Return the tensor.
 
         Raises:
-            OSError: when the file ends before the tensor does.
+            OSError: if the file ends before the tensor does, or has changed.
         """
-        if part is None:
-            return _read(self.path, self.offset, self.shape, self.dtype)
-        index = [i for i in part.index if isinstance(i, int)]
-        if part.view is not None or len(index) < len(part.index):
-            return part.take(_read(self.path, self.offset, self.shape, self.dtype))
-        shape = self.shape[len(part.index) :]
-        axes = self.shape[: len(part.index)]
-        number = int(np.ravel_multi_index(index, axes))
-        num_bytes = math.prod(shape) * self.dtype.itemsize
-        return _read(self.path, self.offset + number * num_bytes, shape, self.dtype)
+        array = np.empty(self.shape, self.dtype)
+        view = as_bytes(array)
+        # Touched here, new memory comes in large pages; the kernel would fill it by
+        # small ones, at half the speed.
+        np.frombuffer(view, np.uint8)[:: mmap.PAGESIZE] = 0
+        self.file.read_into(view, self.offset)
+        return array
 
 
-def _read(path: Path, offset: int, shape: Shape, dtype: np.dtype) -> np.ndarray:
-    array = np.empty(shape, dtype)
-    view = as_bytes(array)
-    # Touched here, new memory comes in large pages; the kernel would fill it by small
-    # ones, at half the speed.
-    np.frombuffer(view, np.uint8)[:: mmap.PAGESIZE] = 0
-    with path.open("rb", buffering=0) as file:
-        file.seek(offset)
-        done = 0
-        while done < len(view):
-            count = file.readinto(view[done:])
-            if not count:
-                raise OSError(
-                    f"Expected {len(view)} bytes at {offset} of {path}, but it ends "
-                    f"after {done} of them. Download or copy it again."
-                )
-            done += count
-    return array
+def check_shape(key: str, shape: Shape) -> None:
+    """Raise ValueError if no array can have the shape."""
+    if not is_possible(shape):
+        raise ValueError(f"{key!r} has a shape that no array can have")
+
+
+def check_block(key: str, block: Block) -> None:
+    """Check that a tensor can be, and that all of it is in its file.
+
+    Raises:
+        ValueError: if its shape is none, or it begins or ends outside of the file.
+    """
+    check_shape(key, block.shape)
+    if not 0 <= block.offset <= block.end <= block.file.size:
+        raise ValueError(
+            f"{key!r} is at bytes {block.offset} to {block.end} of {block.file.size}"
+        )
+
+
+def check_apart(ranges: Mapping[str, tuple[int, int]]) -> None:
+    """Check that no two pieces of a file have bytes in common.
+
+    Args:
+        ranges: Indices of the first byte and of the one after the last, by name.
+
+    Raises:
+        ValueError: naming the two that overlap.
+    """
+    placed = sorted((r, name) for name, r in ranges.items() if r[0] < r[1])
+    for ((_, end), name), ((start, _), other) in pairwise(placed):
+        if start < end:
+            raise ValueError(f"{name!r} and {other!r} overlap")
 
 
 class BlockSource:
@@ -92,10 +125,23 @@ class BlockSource:
         return self._blocks[key].shape
 
     def dtype(self, key: str) -> np.dtype:
-        return self._blocks[key].dtype
+        return weight_type(self._blocks[key].dtype)
+
+    def stored_type(self, key: str) -> str:
+        """Name of the type of a tensor's numbers in the file."""
+        return str(self._blocks[key].dtype)
 
     def read(self, key: str, part: Part | None = None) -> np.ndarray:
-        return self._blocks[key].read(part)
+        block = self._blocks[key]
+        piece = block.piece(part)
+        array = self._read_piece(key, piece)
+        if part is not None and piece is block:
+            array = part.take(array)
+        return as_weights(array)
+
+    def _read_piece(self, key: str, piece: Block) -> np.ndarray:
+        """Return the numbers of a tensor, or of a piece of it, as they are stored."""
+        return piece.read()
 
 
 class RenamedSource:
@@ -118,6 +164,9 @@ class RenamedSource:
 
     def dtype(self, key: str) -> np.dtype:
         return self._source.dtype(self.names[key])
+
+    def stored_type(self, key: str) -> str:
+        return self._source.stored_type(self.names[key])
 
     def read(self, key: str, part: Part | None = None) -> np.ndarray:
         return self._source.read(self.names[key], part)

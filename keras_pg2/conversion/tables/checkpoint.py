@@ -21,6 +21,7 @@ from keras_pg2.conversion.tables.weight_table import (
     TensorSource,
     check_keys,
     check_shapes,
+    check_types,
     read_variable,
 )
 from keras_pg2.preprocessing.preset_files import PresetFiles
@@ -108,11 +109,12 @@ class Checkpoint:
             float weights, of which alone there is a table.
 
         Raises:
-            ValueError: naming all keys, shapes and variables that do not fit.
+            ValueError: naming all keys, types, shapes and variables that do not fit.
         """
         if not self.rows:
             return {}
         ignored = check_keys(self.rows, self.source.keys(), self.ignorable)
+        check_types(self.rows, self.source)
         check_shapes(self.rows, self.source, variable_shapes(**self.architecture))
         return ignored
 
@@ -133,6 +135,11 @@ class Checkpoint:
             math.prod(self.source.shape(key)) * self.source.dtype(key).itemsize
             for key in self.keys
         )
+
+    @property
+    def stored_types(self) -> list[str]:
+        """Names of the types of weights in the files."""
+        return sorted({self.source.stored_type(key) for key in self.keys})
 
     def variables(self) -> Iterator[tuple[str, np.ndarray]]:
         """Path and value of every variable, one at a time, in the files' order."""

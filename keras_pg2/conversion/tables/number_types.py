@@ -13,6 +13,28 @@ DTYPES = {
 """Types of weights in files by their names."""
 
 
+_READ_AS = {np.dtype(np.float64): DTYPES["float32"]}
+
+
+def weight_type(dtype: np.dtype) -> np.dtype:
+    """Return the type that numbers in a file are read as.
+
+    float64 is read as float32, and the other byte order as the machine's; what is no
+    float stays what it is.
+    """
+    native = dtype.newbyteorder("=")
+    return _READ_AS.get(native, native)
+
+
+def as_weights(values: np.ndarray) -> np.ndarray:
+    """Return numbers of a file in their `weight_type`; too large ones are infinite."""
+    dtype = weight_type(values.dtype)
+    if values.dtype == dtype:
+        return values
+    with np.errstate(over="ignore"):
+        return values.astype(dtype)
+
+
 def is_finite(tensor: np.ndarray) -> bool:
     """Whether there is no NaN and no infinity; also for bfloat16."""
     if tensor.dtype.itemsize != 2:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 Shape = tuple[int, ...]
+_MAX_AXES = 32  # Of arrays of NumPy 1.
+
+
+def is_possible(shape: Shape) -> bool:
+    """Return whether there can be an array of a shape, at 8 bytes a number."""
+    return (
+        len(shape) <= _MAX_AXES
+        and min(shape, default=0) >= 0
+        and math.prod(size or 1 for size in shape) < 2**60
+    )
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,16 @@ CONV = Transform(
     inverse=lambda x: np.transpose(x, (3, 2, 0, 1)),
     inverse_shape=lambda shape: (shape[3], shape[2], shape[0], shape[1]),
 )
+
+
+def first_rows(num_rows: int) -> Transform:
+    """[num_rows or more, ...] of a file <-> [num_rows, ...] of ours."""
+    return Transform(
+        name=f"first {num_rows} rows",
+        forward=lambda x: x[:num_rows],
+        inverse=lambda x: x,
+        inverse_shape=lambda shape: shape,
+    )
 
 
 def heads_first(width: int, head_dim: int) -> Transform:

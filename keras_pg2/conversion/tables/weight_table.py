@@ -17,8 +17,13 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from keras_pg2.conversion.tables.number_types import is_finite
-from keras_pg2.conversion.tables.transforms import IDENTITY, Shape, Transform
+from keras_pg2.conversion.tables.number_types import DTYPES, is_finite
+from keras_pg2.conversion.tables.transforms import (
+    IDENTITY,
+    Shape,
+    Transform,
+    is_possible,
+)
 
 MAX_NAMES_IN_ERROR = 8
 
@@ -39,6 +44,11 @@ class Part:
     shape: Shape
     index: tuple[int | slice, ...]
     view: Shape | None = None
+
+    @property
+    def is_in_one_piece(self) -> bool:
+        """Whether the part's numbers follow one another in the file."""
+        return self.view is None and all(isinstance(i, int) for i in self.index)
 
     def take(self, tensor: np.ndarray) -> np.ndarray:
         """The variable's part of the whole tensor (a view of it)."""
@@ -101,6 +111,9 @@ class TensorSource(Protocol):
 
     def dtype(self, key: str) -> np.dtype:
         """Type of a tensor's numbers as `read` gives them, without reading it."""
+
+    def stored_type(self, key: str) -> str:
+        """Name of the type of a tensor's numbers in the file."""
 
     def read(self, key: str, part: Part | None = None) -> np.ndarray:
         """A tensor's values, or those of a part of it."""
@@ -197,6 +210,9 @@ def check_shapes(
         if row.part is not None and shape != row.part.shape:
             misfits.append(f"{row.theirs} {shape} (expected {row.part.shape})")
             continue
+        if not is_possible(shape):
+            misfits.append(f"{row.theirs}, which no array has")
+            continue
         part_shape = shape if row.part is None else row.part.part_shape()
         # A view of one zero: a shape to transform that takes no memory.
         becomes = row.transform.forward(np.broadcast_to(np.int8(0), part_shape)).shape
@@ -215,6 +231,23 @@ def check_shapes(
     _raise_if_any("the tensors of the file to fit the network", problems)
 
 
+def check_types(rows: Sequence[Row], source: TensorSource) -> None:
+    """Check that every tensor is of floats.
+
+    Raises:
+        ValueError: naming those that are not, and their types.
+    """
+    problems = {
+        "of other types": [
+            f"{key} {source.stored_type(key)}"
+            for key in rows_by_key(rows)
+            if source.dtype(key) not in DTYPES.values()
+        ]
+    }
+    expected = f"weights of {', '.join(DTYPES)} or float64, not quantised ones"
+    _raise_if_any(expected, problems)
+
+
 def read_variable(source: TensorSource, row: Row) -> np.ndarray:
     """The value of a row's variable, in the file's type.
 
@@ -230,9 +263,14 @@ def read_variable(source: TensorSource, row: Row) -> np.ndarray:
     return row.transform.forward(tensor)
 
 
+def shorten(name: str) -> str:
+    """Return a name for a message, without the middle of a very long one."""
+    return name if len(name) <= 200 else f"{name[:100]}...{name[-80:]}"
+
+
 def _raise_if_any(expected: str, problems: Mapping[str, list[str]]) -> None:
     found = [
-        f"{len(names)} {problem}: {', '.join(names[:MAX_NAMES_IN_ERROR])}"
+        f"{len(names)} {problem}: {', '.join(map(shorten, names[:MAX_NAMES_IN_ERROR]))}"
         + (", ..." if len(names) > MAX_NAMES_IN_ERROR else "")
         for problem, names in problems.items()
         if names

@@ -11,7 +11,7 @@ name used.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -86,16 +86,42 @@ def _build_quantized(
     **kwargs: Any,
 ) -> PaliGemma2Backbone:
     """Build layers that are quantized from the start; Keras fills them."""
-    policies = checkpoint.policies
-    if policies is not None and dtype is not None:
-        policies = with_float_policy(policies, keras.dtype_policies.get(dtype).name)
-    backbone = backbone_cls(
-        **checkpoint.architecture, dtype=keras.dtype_policies.get(policies), **kwargs
-    )
+    serialized = checkpoint.policies or {}
+    policies = _deserialize(checkpoint, serialized)
+    if dtype is not None and isinstance(policies, keras.dtype_policies.DTypePolicyMap):
+        name = keras.dtype_policies.get(dtype).name
+        policies = _deserialize(checkpoint, with_float_policy(serialized, name))
+    try:
+        backbone = backbone_cls(**checkpoint.architecture, dtype=policies, **kwargs)
+    except ValueError as error:  # A path that is that of no layer, such as.
+        raise _no_policy(checkpoint, error) from error
     index = checkpoint.path / INDEX_FILE
     file = index if index.is_file() else checkpoint.path / SINGLE_FILE
     backbone.load_weights(str(file))
     return backbone
+
+
+def _deserialize(
+    checkpoint: Checkpoint, serialized: Mapping[str, Any]
+) -> keras.DTypePolicy:
+    """Return what Keras makes of a policy, which is for it alone to judge."""
+    try:
+        policy = keras.dtype_policies.get(serialized)
+    except Exception as error:  # It raises whatever comes.
+        raise _no_policy(checkpoint, error) from error
+    is_map = isinstance(policy, keras.dtype_policies.DTypePolicyMap)
+    for found in (policy, *(policy.values() if is_map else ())):
+        if not isinstance(found, keras.DTypePolicy):  # Another class of its own.
+            raise _no_policy(checkpoint, type(found).__name__)
+    return policy
+
+
+def _no_policy(checkpoint: Checkpoint, reason: object) -> ValueError:
+    file = checkpoint.path / "config.json"
+    return ValueError(
+        f"Expected config.dtype in {file} as dtype policies of Keras. Received: "
+        f"{str(reason)[:300]}."
+    )
 
 
 class _ValuesAhead:

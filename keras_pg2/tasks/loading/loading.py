@@ -12,20 +12,29 @@ from typing import Any, Literal
 
 import keras
 
-from keras_pg2.catalogue.architecture import override_architecture, variable_shapes
+from keras_pg2.catalogue.architecture import (
+    check_overrides,
+    override_architecture,
+    variable_shapes,
+)
 from keras_pg2.catalogue.names import Preset, locate, near_names, resolve
 from keras_pg2.checks.dtypes import POLICIES, check_dtype
-from keras_pg2.checks.numbers import check_flag
+from keras_pg2.checks.numbers import check_at_least_one, check_flag
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.to_preprocessor import build_preprocessor
-from keras_pg2.files.json_files import read_json
+from keras_pg2.files.json_fields import read_config
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.cpu import has_accelerator
 from keras_pg2.modeling.gemma2 import Gemma2Decoder
 from keras_pg2.modeling.siglip import SigLIPEncoder
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.loading.filling import build_backbone
+from keras_pg2.tasks.loading.preprocessing_files import (
+    FILES,
+    check_files,
+    check_preprocessing,
+)
 from keras_pg2.typing import DTypePolicy
 
 OPTIONS = (
@@ -69,6 +78,8 @@ def load_parts(
     """Load what a task is made of; see `PaliGemma2CausalLM.from_preset`."""
     _check_names(overrides)
     check_flag("load_weights", load_weights)
+    if sequence_length is not None:
+        check_at_least_one("sequence_length", sequence_length, ", or None")
     dtype = _choose_dtype(dtype)
     if tokenizer is not None and not isinstance(tokenizer, str | os.PathLike):
         raise TypeError(
@@ -131,7 +142,12 @@ def _choose_dtype(dtype: DTypePolicy) -> DTypePolicy:
 def _check_names(
     overrides: Mapping[str, Any], options: Sequence[str] = OPTIONS
 ) -> None:
-    """Raise TypeError for names that mean nothing, before anything is downloaded."""
+    """Check names and numbers before anything is downloaded.
+
+    Raises:
+        TypeError: for names that mean nothing.
+        ValueError: for numbers that no network has.
+    """
     known = [*options, *ARGUMENTS]
     unknown = [name for name in overrides if name not in known]
     if unknown:
@@ -142,6 +158,7 @@ def _check_names(
             + (f"Did you mean {near[0]}? " if near else "")
             + f"Options are {', '.join(options)}; arguments are {', '.join(ARGUMENTS)}."
         )
+    check_overrides(overrides)
 
 
 def _open(
@@ -216,7 +233,8 @@ def _load_preprocessor(
         if not _has_preprocessor(checkpoint.path):
             return None
         # Keras reads its own, which may have other options than those of `Checkpoint`.
-        check_preprocessor_files(checkpoint.path)
+        check_files(checkpoint.path)
+        check_preprocessing(checkpoint.path)
         path = str(checkpoint.path)
         preprocessor = PaliGemma2CausalLMPreprocessor.from_preset(path)
         size = checkpoint.architecture["vision_encoder"]["image_size"]
@@ -242,31 +260,6 @@ def _has_preprocessor(directory: Path) -> bool:
     """Return whether a preset of ours was saved with a preprocessor."""
     task = directory / "task.json"
     if not task.is_file():
-        return any((directory / name).exists() for name in PREPROCESSOR_FILES)
-    config = read_json(task).get("config")
-    return not isinstance(config, dict) or config.get("preprocessor") is not None
-
-
-PREPROCESSOR_FILES = (
-    "preprocessor.json",
-    "tokenizer.json",
-    "image_converter.json",
-    "assets/tokenizer/vocabulary.spm",
-)
-
-
-def check_preprocessor_files(directory: Path) -> None:
-    """Check, before long work, that a preset of ours has its preprocessor.
-
-    Raises:
-        FileNotFoundError: if a file is missing.
-        ValueError: if one is not JSON.
-    """
-    for name in PREPROCESSOR_FILES:
-        file = directory / name
-        if not file.is_file():
-            raise FileNotFoundError(
-                f"Expected the file {file}, which is missing. Copy the preset again."
-            )
-        if file.suffix == ".json":
-            read_json(file)
+        return any((directory / name).exists() for name in FILES)
+    config = read_config(task).fields("config")
+    return config.fields("preprocessor", None) is not None

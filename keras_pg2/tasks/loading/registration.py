@@ -30,13 +30,14 @@ from keras_pg2.conversion.to_preprocessor import (
     build_preprocessor,
     build_tokenizer,
 )
-from keras_pg2.files.json_files import read_json
+from keras_pg2.files.json_fields import read_config
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.preprocessing.image_converter import PaliGemma2ImageConverter
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
 from keras_pg2.start.preset_loading import PresetLoading, provide
 from keras_pg2.tasks.loading.loading import load_backbone, open_files
+from keras_pg2.tasks.loading.preprocessing_files import check_preprocessing
 
 
 def list_presets() -> dict[str, dict[str, Any]]:
@@ -58,7 +59,10 @@ def find_own_files(preset: str | Path, needs_vocabulary: bool) -> str | None:
         # Its vocabulary is not ours, and comes with its own files.
         return None if needs_vocabulary else str(found.directory)
     path = locate(preset, with_weights=False)
-    return str(path) if path.is_dir() and is_preset(path) else None
+    if not path.is_dir() or not is_preset(path):
+        return None
+    check_preprocessing(path)
+    return str(path)
 
 
 def load_preprocessor(
@@ -108,12 +112,12 @@ def _bundled() -> dict[str, dict[str, Any]]:
 @cache
 def _metadata(directory: Path) -> dict[str, Any]:
     """Return a preset's metadata by KerasHub's keys, and its licence."""
-    content = read_json(directory / "metadata.json")
+    content = read_config(directory / "metadata.json")
     return {
-        "description": content.get("description", ""),
-        "params": content["parameter_count"],
+        "description": content.text("description", ""),
+        "params": content.integer("parameter_count", at_most=2**63 - 1),
         "path": "pali_gemma2",
-        "license": content.get("license", ""),
+        "license": content.text("license", ""),
     }
 
 

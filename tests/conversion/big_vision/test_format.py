@@ -159,8 +159,8 @@ def test_a_layer_is_read_alone(
     sizes = []
     read = Block.read
 
-    def count(self: Block, part: object = None) -> np.ndarray:
-        value = read(self, part)
+    def count(self: Block) -> np.ndarray:
+        value = read(self)
         sizes.append(value.nbytes)
         assert value.base is None or value.base.nbytes == value.nbytes
         return value
@@ -209,6 +209,94 @@ def test_damage(arrays: dict[str, np.ndarray], tmp_path: Path) -> None:
     objects = {**arrays, "params/x": np.array([{}], dtype=object)}
     with pytest.raises(ValueError, match="holds objects"):
         open_checkpoint(save(tmp_path / "objects.npz", objects))
+
+
+@pytest.mark.parametrize("prefix", ["params/", ""])
+def test_the_state_of_an_optimizer_is_passed_over(
+    prefix: str, arrays: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    """What big_vision's trainer saves: params, opt and extra."""
+    renamed = {
+        key.replace("params/", prefix) if key != ARCHITECTURE_KEY else key: value
+        for key, value in arrays.items()
+    }
+    moments = {
+        f"opt/0/{moment}/{key.removeprefix('params/')}": np.float32(np.nan) * value
+        for moment in ("mu", "nu")
+        for key, value in arrays.items()
+        if key != ARCHITECTURE_KEY
+    }
+    others = {
+        **moments,
+        "opt/0/count": np.array(7),
+        "extra/train_loader/0": np.array([{}], object),
+    }
+    checkpoint = open_checkpoint(save(tmp_path / "trained.npz", {**others, **renamed}))
+    assert (
+        "arrays that are no parameters are left out, as the state of an optimizer: "
+        f"opt ({len(moments) + 1}), extra (1)"
+    ) in checkpoint.notes
+    assert_same_weights(checkpoint, from_model(random_task(**KINDS["3b"]).backbone))
+
+
+def test_an_array_with_and_without_the_prefix(
+    arrays: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    path = save(tmp_path / "a.npz", {**arrays, "img/head/bias": np.ones(24, "f4")})
+    with pytest.raises(ValueError, match="params/img/head/bias and img/head/bias"):
+        open_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("params/llm/layers/mlp/linear", np.zeros((2, 40, 24), "int8"), "linear int8"),
+        ("params/img/head/bias", np.zeros(24, bool), "head/bias bool"),
+        ("params/img/head/bias", np.zeros(24, "complex64"), "head/bias complex64"),
+        ("params/img/pos_embedding", np.zeros((1, 0, 16), "f4"), "pos_embedding"),
+        (
+            "params/llm/layers/attn/q_einsum/w",
+            np.zeros((2**20, 1, 1, 1), "V0"),
+            "q_einsum/w",
+        ),
+    ],
+)
+def test_arrays_that_are_no_weights(
+    key: str,
+    value: np.ndarray,
+    message: str,
+    arrays: dict[str, np.ndarray],
+    tmp_path: Path,
+) -> None:
+    arrays.pop(ARCHITECTURE_KEY, None)
+    with pytest.raises(ValueError, match=message):
+        open_checkpoint(save(tmp_path / "a.npz", {**arrays, key: value}))
+
+
+@pytest.mark.parametrize("dtype", ["float64", ">f4", ">f8"])
+def test_other_floats_are_read_as_float32(
+    dtype: str, arrays: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    cast = {
+        key: value if key == ARCHITECTURE_KEY else value.astype(dtype)
+        for key, value in arrays.items()
+    }
+    checkpoint = open_checkpoint(save(tmp_path / "a.npz", cast))
+    assert_same_weights(checkpoint, from_model(random_task(**KINDS["3b"]).backbone))
+    written = convert(tmp_path / "a.npz", tmp_path / "b.npz", "npz")
+    assert open_checkpoint(written).stored_types == ["float32"]
+
+
+def test_a_wrong_checksum_is_told_on_loading(
+    arrays: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    path = save(tmp_path / "a.npz", arrays)
+    data = bytearray(path.read_bytes())
+    layer = arrays["params/llm/layers/mlp/linear"][1].tobytes()
+    data[data.index(layer)] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="checksum of params/llm/layers/mlp/linear"):
+        load_backbone(path)
 
 
 def test_numbers_that_shapes_tell_are_not_written(tmp_path: Path) -> None:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
 from keras import ops
+from sentencepiece import sentencepiece_model_pb2
 
+from keras_pg2.cli.checkpoints import describe
+from keras_pg2.conversion.convert import write_checkpoint
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import from_model, write_model
 from keras_pg2.conversion.gemma_cpp.blob_store import read_directory
 from keras_pg2.conversion.gemma_cpp.sfp import decode_sfp, encode_sfp
+from keras_pg2.conversion.gemma_cpp.vocabulary import find_end_tokens, read_vocabulary
+from keras_pg2.files.opened_files import OpenedFile
+from tests.support.blob_files import contents, entry, read_blobs, write_blobs
 from tests.support.released_kinds import KINDS, assert_same_weights
 from tests.support.tiny_models import random_task
 
-MAGIC = 0x0A534253
 HEADS, KEYS, HEAD_DIM, WIDTH = 4, 2, 8, 24
-Blobs = dict[str, bytes]
 
 
 def magnitude(code: int) -> float:
@@ -33,63 +38,6 @@ def magnitude(code: int) -> float:
 
 
 MAGNITUDES = np.array([magnitude(code) for code in range(128)])
-
-
-def read_blobs(path: Path) -> Blobs:
-    data = path.read_bytes()
-    assert struct.unpack_from("<IIQ", data) == (MAGIC, 0, 65536)
-    magic, count, size = struct.unpack_from("<IIQ", data, len(data) - 16)
-    assert (magic, size, size % 65536) == (MAGIC, len(data), 0)
-    start = len(data) - 16 - 32 * count
-    blobs, end = {}, 256
-    for i in range(count):
-        name = data[start + 16 * i : start + 16 * (i + 1)].rstrip(b"\0").decode()
-        offset, num_bytes = struct.unpack_from("<QQ", data, start + 16 * (count + i))
-        assert offset == end
-        end = (offset + num_bytes + 255) // 256 * 256
-        blobs[name] = data[offset : offset + num_bytes]
-    return blobs
-
-
-def write_blobs(path: Path, blobs: Blobs, *, version: int = 2) -> Path:
-    count = len(blobs)
-    names = b"".join(name.encode().ljust(16, b"\0") for name in blobs)
-    head = 256 if version == 2 else (16 + 32 * count + 255) // 256 * 256
-    places, body, offset = b"", b"", head
-    for data in blobs.values():
-        places += struct.pack("<QQ", offset, len(data))
-        padded = data + bytes(-len(data) % 256)
-        body, offset = body + padded, offset + len(padded)
-    directory = names + places
-    if version == 1:
-        start = struct.pack("<IIQ", MAGIC, count, offset) + directory
-        path.write_bytes(start.ljust(head, b"\0") + body)
-        return path
-    total = (offset + (16 + 32 * count + 255) // 256 * 256 + 65535) // 65536 * 65536
-    start = struct.pack("<IIQ", MAGIC, 0, 65536).ljust(256, b"\0")
-    padding = bytes(total - offset - len(directory) - 16)
-    end = directory + struct.pack("<IIQ", MAGIC, count, total)
-    path.write_bytes(start + body + padding + end)
-    return path
-
-
-def contents(blobs: Blobs) -> dict[str, tuple[int, tuple[int, int], float]]:
-    """Type, shape and scale of every matrix in the table of contents."""
-    words = struct.unpack(f"<{len(blobs['toc']) // 4}I", blobs["toc"])
-    found, i = {}, 0
-    while i < len(words):
-        length, name_words = words[i], words[i + 1]
-        raw = struct.pack(f"<{name_words}I", *words[i + 2 : i + 2 + name_words])
-        fields = words[i + 2 + name_words : i + 1 + length]
-        kind, itemsize, count, rows, columns, scale, stride = fields
-        assert count == rows * columns
-        assert stride == columns
-        scale = struct.unpack("<f", struct.pack("<I", scale))[0]
-        name = raw.rstrip(b"\0").decode()
-        assert len(blobs[name]) == count * itemsize
-        found[name] = (kind, (rows, columns), scale)
-        i += 1 + length
-    return found
 
 
 def matrices(path: Path) -> dict[str, np.ndarray]:
@@ -141,7 +89,11 @@ def test_layout_by_hand(written: Callable) -> None:
         scale = weights[f"{block}{ours}_norm/scale"]
         np.testing.assert_array_equal(stored[f"{theirs}_ns_1"][0], scale)
     table = weights["text_decoder/token_embedding/embeddings"]
-    np.testing.assert_array_equal(stored["c_embedding"], table)
+    assert stored["c_embedding"].shape == (1600, WIDTH)
+    np.testing.assert_array_equal(stored["c_embedding"][:1552], table)
+    np.testing.assert_allclose(
+        stored["c_embedding"][1552:], np.tile(table.mean(axis=0), (48, 1)), atol=1e-6
+    )
 
 
 def test_layout_of_the_image_encoder_by_hand(written: Callable) -> None:
@@ -196,7 +148,7 @@ def test_configuration_words(tmp_path: Path) -> None:
     name_words = words[2]
     fields = words[3 + name_words :]
     # model, wrapping, weight type, layers, width, vocabulary, longest sequence, unused
-    assert fields[:8] == (10, 3, 2, 2, WIDTH, 1552, 8192, 0)
+    assert fields[:8] == (10, 3, 2, 2, WIDTH, 1600, 8192, 0)
     caps = struct.unpack("<2f", struct.pack("<2I", *fields[8:10]))
     assert caps == (50.0, 30.0)
     # absolute positions, unused, scale by D / N, layers of 15 fields
@@ -216,6 +168,78 @@ def test_configuration_words(tmp_path: Path) -> None:
         0,
     )
     assert fields[46 : 46 + 3] == (2, 4, 8192)  # windows
+    assert fields[-3:] == (1, 1, 0)  # two ends of an answer, no names
+
+
+def vocabulary(*pieces: str, end: str = "<eos>") -> bytes:
+    model = sentencepiece_model_pb2.ModelProto()
+    for piece, kind in (("<pad>", 3), ("<eos>", 3), ("<bos>", 3), ("<unk>", 2)):
+        model.pieces.add(piece=piece, type=kind)
+    for piece in pieces:
+        model.pieces.add(piece=piece, type=4)
+    model.trainer_spec.model_type = 2
+    model.trainer_spec.eos_piece, model.trainer_spec.unk_piece = end, "<unk>"
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        (("a", "b"), (1, 1)),
+        (("a", "<end_of_turn>"), (1, 5)),
+        ([*map(str, range(103)), "<end_of_turn>"], (1, 107)),
+    ],
+)
+def test_ends_of_an_answer(pieces: tuple[str, ...], expected: tuple[int, int]) -> None:
+    """Gemma's own vocabulary has <end_of_turn> at 107."""
+    assert find_end_tokens(read_vocabulary(vocabulary(*pieces), "x")) == expected
+
+
+def test_a_vocabulary_without_an_end(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a vocabulary with an end token"):
+        find_end_tokens(read_vocabulary(vocabulary("a", end="</s>"), "x"))
+    task = random_task()
+    checkpoint = from_model(task.backbone, task.preprocessor)
+    broken = replace(checkpoint.preprocessing, tokenizer=b"pieces")
+    with pytest.raises(ValueError, match="SentencePiece vocabulary as the tokenizer"):
+        write_checkpoint(
+            replace(checkpoint, preprocessing=broken), tmp_path / "a.sbs", "sbs"
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_padding_is_told_and_taken_off_again(tmp_path: Path) -> None:
+    task = random_task()
+    with pytest.warns(UserWarning, match="Received: 1552, so .* has 1600 rows"):
+        path = write_model(task, tmp_path / "model.sbs", "sbs", "float32")
+    checkpoint = open_checkpoint(path)
+    assert checkpoint.architecture["text_decoder"]["vocabulary_size"] == 1552
+    assert checkpoint.notes == (
+        "the last 48 rows of the embedding are left out: the vocabulary of 1552 pieces "
+        "is padded to 1600 for gemma.cpp",
+    )
+    assert_same_weights(checkpoint, from_model(task.backbone))
+    # Files that were written without padding, or have no vocabulary, are as they are.
+    blobs = read_blobs(path)
+    without = {name: blob for name, blob in blobs.items() if name != "tokenizer"}
+    other = open_checkpoint(write_blobs(tmp_path / "without.sbs", without))
+    assert other.architecture["text_decoder"]["vocabulary_size"] == 1600
+    assert not other.notes
+
+
+def test_a_table_that_fits_is_not_padded(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    task = random_task(vocabulary_size=1600)
+    path = write_model(task, tmp_path / "model.sbs", "sbs", "float32")
+    assert not [w for w in recwarn if "multiple" in str(w.message)]
+    assert contents(read_blobs(path))["c_embedding"][1] == (1600, WIDTH)
+
+
+def test_types_of_8_bits_are_named(tmp_path: Path) -> None:
+    path = write_model(random_task(), tmp_path / "model.sbs", "sbs", "sfp")
+    assert open_checkpoint(path).stored_types == ["bfloat16", "float32", "sfp"]
+    assert describe(str(path))["dtype"] == "bfloat16, float32, sfp"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -243,15 +267,6 @@ def test_joined_matrices_are_read(kind: str, version: int, tmp_path: Path) -> No
     blobs["toc"] = b"".join(entry(name, shape) for name, shape in table.items())
     path = write_blobs(tmp_path / "joined.sbs", blobs, version=version)
     assert_same_weights(open_checkpoint(path), from_model(task.backbone))
-
-
-def entry(name: str, shape: tuple[int, int], kind: int = 1) -> bytes:
-    raw = name.encode() + bytes(-len(name) % 4)
-    words = struct.pack("<I", len(raw) // 4) + raw
-    size = shape[0] * shape[1]
-    words += struct.pack("<5If", kind, 4, size, *shape, 1.0)
-    words += struct.pack("<I", shape[1])
-    return struct.pack("<I", len(words) // 4) + words
 
 
 def test_all_codes() -> None:
@@ -305,7 +320,7 @@ def test_damage(tmp_path: Path) -> None:
     without = {name: blob for name, blob in blobs.items() if name != "config"}
     with pytest.raises(ValueError, match="without config"):
         open_checkpoint(write_blobs(tmp_path / "without.sbs", without))
-    assert read_directory(path).keys() == blobs.keys()
+    assert read_directory(OpenedFile(path)).keys() == blobs.keys()
 
 
 def test_a_scale_gemma_cpp_does_not_have(tmp_path: Path) -> None:

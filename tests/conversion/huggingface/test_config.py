@@ -8,7 +8,7 @@ import pytest
 from transformers import PaliGemmaConfig
 
 from keras_pg2.catalogue.names import PRESETS
-from keras_pg2.conversion.huggingface.config import read_architecture
+from keras_pg2.conversion.huggingface.config import read_architecture, write_config
 
 VISION = {
     "model_type": "siglip_vision_model",
@@ -112,6 +112,22 @@ def test_missing_fields_are_what_transformers_takes(given: dict[str, Any]) -> No
     assert {k: architecture["text_decoder"][k] for k in expected} == expected
 
 
+def test_numbers_are_written_in_the_kinds_that_transformers_takes() -> None:
+    """It refuses 50 as a soft cap, and 256.0 as a scale."""
+    architecture = PRESETS["pali_gemma2_pt_3b_224"].architecture
+    changed = {
+        "attention_logit_soft_cap": 50,
+        "final_logit_soft_cap": 30,
+        "query_pre_attn_scalar": 256.0,
+    }
+    text = {**architecture["text_decoder"], **changed}
+    written = write_config({**architecture, "text_decoder": text}, "float32")
+    theirs = PaliGemmaConfig.from_dict(written).text_config
+    assert theirs.attn_logit_softcapping == 50
+    assert theirs.final_logit_softcapping == 30
+    assert theirs.query_pre_attn_scalar == 256
+
+
 @pytest.mark.parametrize(
     ("num_rows", "image_token", "expected"),
     [
@@ -137,7 +153,12 @@ def test_vocabulary_size(num_rows: int, image_token: int, expected: int) -> None
     ],
 )
 def test_layer_types(types: list[str], window: int | None) -> None:
-    text = {"model_type": "gemma2", "sliding_window": 16, "layer_types": types}
+    text = {
+        "model_type": "gemma2",
+        "num_hidden_layers": 3,
+        "sliding_window": 16,
+        "layer_types": types,
+    }
     assert read_architecture(config(text))["text_decoder"]["sliding_window"] == window
 
 
@@ -145,7 +166,7 @@ def test_layer_types(types: list[str], window: int | None) -> None:
     ("changes", "message"),
     [
         ({"model_type": "llava"}, "Received model_type 'llava'"),
-        ({"model_type": None}, "Received model_type None"),
+        ({"model_type": None}, "Received model_type null"),
         ({"quantization_config": {"quant_method": "bitsandbytes"}}, "bitsandbytes"),
         ({"text_config": {"model_type": "gemma3_text"}}, "'gemma3_text'"),
         ({"vision_config": {"model_type": "clip_vision_model"}}, "clip_vision_model"),
@@ -156,10 +177,11 @@ def test_layer_types(types: list[str], window: int | None) -> None:
             {
                 "text_config": {
                     "model_type": "gemma2",
+                    "num_hidden_layers": 2,
                     "layer_types": ["full_attention", "sliding_attention"],
                 }
             },
-            "layer_types to alternate",
+            "layer_types in config.json to alternate",
         ),
     ],
 )

@@ -15,7 +15,7 @@ from keras_pg2.conversion.huggingface.reader import (
     is_huggingface_directory,
     open_huggingface,
 )
-from keras_pg2.conversion.huggingface.tokenizer_files import to_tokenizer_json
+from keras_pg2.conversion.huggingface.tokenizer.to_json import to_tokenizer_json
 from keras_pg2.tasks.loading.loading import load_parts
 from tests.support.loaded import load_backbone
 from tests.support.tiny_vocabulary import SENTENCES, gemma_like_proto
@@ -306,7 +306,7 @@ def write_with_tokenizer(directory: Path, num_rows: int, image_token: int) -> Pa
 def test_preprocessor(tmp_path: Path) -> None:
     directory = str(write_with_tokenizer(tmp_path, 1616, 1552))
     preprocessor = load_parts(directory, load_weights=False)[1]
-    assert preprocessor.sequence_length == 128
+    assert preprocessor.sequence_length == 256
     assert preprocessor.tokenizer.vocabulary_size() == 1552
     assert tuple(preprocessor.image_converter.image_size) == (28, 28)
     changed = load_parts(directory, load_weights=False, sequence_length=7)[1]
@@ -343,11 +343,26 @@ def test_index_that_contradicts_the_shards(tensors: Tensors, write: Write) -> No
     directory = write(tensors, num_shards=2)
     path = directory / "model.safetensors.index.json"
     index = json.loads(path.read_text())
-    key = next(iter(tensors))
-    index["weight_map"][key] = "model-00002-of-00002.safetensors"
+    first, second = sorted(set(index["weight_map"].values()))
+    swapped = {first: f"./{second}", second: f"./{first}"}
+    index["weight_map"] = {k: swapped[name] for k, name in index["weight_map"].items()}
+    index["weight_map"]["lm_head.weight"] = first  # Tied, so it is in no file.
     path.write_text(json.dumps(index))
-    with pytest.raises(ValueError, match=f"Expected {key} in"):
-        load_backbone(directory)
+    kernel = values(load_backbone(directory))["vision_projection/kernel"]
+    expected = tensors["multi_modal_projector.linear.weight"].T
+    np.testing.assert_array_equal(kernel, expected)
+
+
+def test_a_whole_file_is_taken_before_shards(tensors: Tensors, write: Write) -> None:
+    other = {key: value + 1 for key, value in tensors.items()}
+    write(other, num_shards=2)
+    directory = write(tensors)
+    kernel = values(load_backbone(directory))["vision_projection/kernel"]
+    expected = tensors["multi_modal_projector.linear.weight"].T
+    np.testing.assert_array_equal(kernel, expected)
+    for path in directory.glob("model-*"):  # The index is stale then.
+        path.unlink()
+    load_backbone(directory)
 
 
 @pytest.mark.parametrize("file_type", [np.float32, np.float16, ml_dtypes.bfloat16])

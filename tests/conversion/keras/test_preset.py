@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import h5py
 import keras_hub
 import pytest
 
@@ -89,3 +90,27 @@ def test_count_that_contradicts_the_numbers(tmp_path: Path) -> None:
     (path / "metadata.json").write_text(json.dumps({**metadata, "parameter_count": 7}))
     with pytest.raises(ValueError, match="numbers that make 7 weights"):
         open_checkpoint(path)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_keras_reads_no_weights_of_elsewhere(whole: bool, tmp_path: Path) -> None:
+    """Keras takes what was never written for zeros, and opens what a link leads to."""
+    task = random_task()
+    model = task if whole else task.backbone
+    path = tmp_path / "m.weights.h5"
+    model.save_weights(path)
+    model.load_weights(path)
+    with h5py.File(path, "r+") as file:
+        names: list[str] = []
+        file.visit(names.append)
+        name = next(n for n in names if n.endswith("token_embedding/vars/0"))
+        shape = file[name].shape
+        del file[name]
+        file.create_dataset(name, shape, "<f4")
+    with pytest.raises(ValueError, match=f"Received: .{name}., of which not all"):
+        model.load_weights(path)
+    with h5py.File(path, "r+") as file:
+        del file[name]
+        file[name] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/x")
+    with pytest.raises(ValueError, match=f"Received: .{name}., a link to somewhere"):
+        model.load_weights(path)

@@ -109,7 +109,7 @@ def test_a_preprocessor_of_every_format(form: str, files: dict[str, Path]) -> No
     inputs, labels, _ = found({"prompts": ["caption en"], "responses": ["a cat"]})
     assert inputs["token_ids"].shape == labels.shape == (1, 17)
     own = PaliGemma2CausalLMPreprocessor.from_preset(files[form])
-    assert own.sequence_length == (LENGTH if form == "preset" else 128)
+    assert own.sequence_length == (LENGTH if form == "preset" else 256)
 
 
 def test_a_tokenizer_of_ones_own(files: dict[str, Path], tmp_path: Path) -> None:

@@ -1,0 +1,168 @@
+"""Tokens that were added to a vocabulary, from all files that may list them.
+
+transformers 4 lists them in `tokenizer_config.json` or `added_tokens.json`, too,
+version 5 in `tokenizer.json` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_pg2.checks.vocabularies import Piece
+from keras_pg2.conversion.huggingface.tokenizer.form import (
+    BYTES,
+    CONTROL_TOKENS,
+    IMAGE_TOKEN,
+    SPACE,
+    is_space_run,
+)
+from keras_pg2.files.json_fields import Fields
+
+
+@dataclass(frozen=True)
+class AddedToken:
+    """A token that is found in a text before anything else is.
+
+    Attributes:
+        id: Its id.
+        text: As a piece, with "▁" for spaces.
+        is_normalized: Whether it is looked for after the tokens that are not.
+        is_strict: Whether it is found wherever its text is, and is nothing more.
+        source: File that lists it.
+    """
+
+    id: int
+    text: str
+    is_normalized: bool
+    is_strict: bool
+    source: str | Path
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether text can become this token."""
+        return self.text not in (*CONTROL_TOKENS, "<unk>")
+
+
+Added = Mapping[int, AddedToken]
+
+
+def read_added_tokens(directory: Path, content: Fields | None = None) -> Added:
+    """Return the added tokens of a directory, by id.
+
+    Args:
+        directory: Hugging Face directory.
+        content: Of its `tokenizer.json`, if that was read.
+
+    Raises:
+        ValueError: if a file is damaged, two files contradict each other, or text
+            would become other tokens than transformers makes of it.
+    """
+    listed = [] if content is None else _listed(content)
+    for name, read in (("tokenizer_config", _by_id), ("added_tokens", _by_text)):
+        path = directory / f"{name}.json"
+        if path.is_file():
+            listed += read(Fields.read(path))
+    added: dict[int, AddedToken] = {}
+    for token in listed:
+        known = added.setdefault(token.id, token)
+        if known.text != token.text:
+            raise ValueError(
+                f"Expected one token of id {token.id}. Received: {known.text!r} in "
+                f"{known.source} and {token.text!r} in {token.source}."
+            )
+    _check(added.values())
+    return added
+
+
+def _listed(content: Fields) -> list[AddedToken]:
+    """Return what `tokenizer.json` lists."""
+    tokens: list[Fields] = content.items("added_tokens", Fields.fields, [])
+    return [_added_token(token, token.integer("id")) for token in tokens]
+
+
+def _by_id(config: Fields) -> list[AddedToken]:
+    """Return what `tokenizer_config.json` lists."""
+    tokens: dict[str, Fields] = (
+        config.table("added_tokens_decoder", Fields.fields, None) or {}
+    )
+    wrong = [key for key in tokens if not (key.isascii() and key.isdigit())]
+    if wrong:
+        raise config.error("added_tokens_decoder", "a table with whole numbers as keys")
+    return [_added_token(token, int(key)) for key, token in tokens.items()]
+
+
+def _by_text(tokens: Fields) -> list[AddedToken]:
+    """Return what `added_tokens.json` lists."""
+    return [
+        AddedToken(tokens.integer(t), t.replace(" ", SPACE), False, True, tokens.source)
+        for t in tokens
+    ]
+
+
+def _added_token(token: Fields, token_id: int) -> AddedToken:
+    text, is_special = token.text("content"), token.flag("special", False)
+    if not text:
+        raise token.error("content", "a text of at least one letter")
+    more = [token.flag(name, False) for name in ("single_word", "lstrip", "rstrip")]
+    return AddedToken(
+        id=token_id,
+        text=text.replace(" ", SPACE),
+        is_normalized=token.flag("normalized", not is_special),
+        is_strict=not any(more),
+        source=token.source,
+    )
+
+
+def _check(added: Iterable[AddedToken]) -> None:
+    typed = [token for token in added if token.is_typed]
+    for token in typed:
+        # transformers 4 gave <mask> lstrip; PaliGemma has no use for it.
+        if not token.is_strict and token.text != "<mask>":
+            raise ValueError(
+                f"Expected added tokens without single_word, lstrip and rstrip, which "
+                f"a SentencePiece vocabulary does not have. Received: {token.text!r} "
+                f"in {token.source}. Add it again without them."
+            )
+        if token.text in BYTES:
+            raise ValueError(
+                f"Expected no byte among the added tokens of {token.source}. Received: "
+                f"{token.text!r}."
+            )
+    first = [t for t in typed if not t.is_normalized and not is_space_run(t.text)]
+    for late in typed:
+        # What is found first has no spaces for a run of them to overlap with.
+        if not late.is_normalized or is_space_run(late.text):
+            continue
+        for early in first:
+            if _hides(early.text, late.text):
+                raise ValueError(
+                    f"Expected added tokens that do not overlap. Received: "
+                    f"{late.text!r}, of which {early.text!r} is found first (its "
+                    f"'normalized' is false), in {late.source}. Add both alike."
+                )
+
+
+def _hides(early: str, late: str) -> bool:
+    """Return whether `early`, found first, takes letters of a longer `late`."""
+    if early in late:
+        return early != late
+    return any(late[i:] == early[: len(late) - i] for i in range(1, len(late)))
+
+
+def piece_type(text: str, token: AddedToken | None, unknown: str = "<unk>") -> Any:
+    """Return the type of a piece, of which `token` says how it was added, if it was."""
+    if text == unknown:
+        return Piece.UNKNOWN
+    if text in BYTES:
+        return Piece.BYTE
+    if text in CONTROL_TOKENS:
+        return Piece.CONTROL
+    return Piece.NORMAL if token is None else Piece.USER_DEFINED
+
+
+def without_last_image(texts: list[str]) -> list[str]:
+    """Return texts without an `<image>` at their end, which needs no row."""
+    return texts[:-1] if texts and texts[-1] == IMAGE_TOKEN else texts
