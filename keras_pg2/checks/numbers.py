@@ -6,6 +6,10 @@ import operator
 from numbers import Integral
 from typing import Any
 
+MAX_LORA_ALPHA = 1e6
+"""Largest alpha of LoRA. What is trained has up to some hundreds, and numbers of 16
+bits overflow by more."""
+
 
 def check_at_least_one(name: str, value: Any, also: str = "") -> int:
     """A number of things as `int`, whatever whole number it was (also numpy's).

@@ -12,15 +12,23 @@ Axes: H and W height and width of the picture.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from keras_pg2.codecs.packages import import_coco_mask
+from keras_pg2.files.json_fields import shown
 
 # Drawn masks take time and memory by the length of their outline, so a polygon in
 # other units, such as micrometres, is told before it is drawn.
 _MAX_COORDINATE = 2**15
+_MOST_OUTLINE = 2**22
+"""Pixels. pycocotools takes 80 bytes for each."""
+_MOST_MASK_BYTES = 2**32
+"""Of all masks of a picture, a byte a pixel."""
 
 
 def mask_from_coco(
@@ -39,16 +47,85 @@ def mask_from_coco(
             of another size.
         ImportError: when there are polygons and pycocotools is not installed.
     """
-    if not (width > 0 and height > 0):
+    polygons = check_segmentation(segmentation, width, height)
+    runs = segmentation
+    if not isinstance(runs, Mapping):
+        mask = import_coco_mask()
+        runs = mask.merge(mask.frPyObjects(polygons, height, width))
+    # Run lengths go down the columns.
+    lengths = _run_lengths(runs)
+    values = np.arange(len(lengths)) % 2 == 1
+    return np.repeat(values, lengths).reshape(width, height).T.copy()
+
+
+def check_mask_size(width: object, height: object, count: int = 1) -> tuple[int, int]:
+    """Return the width and height of a picture whose masks fit into memory.
+
+    Tools that know only one kind of number write 40.0 for 40.
+
+    Args:
+        width: of the picture, as a file has it.
+        height: likewise.
+        count: masks of the picture that are kept at once.
+
+    Raises:
+        ValueError: if they are not whole numbers above 0, or of more pixels than Pillow
+            decodes, which `PIL.Image.MAX_IMAGE_PIXELS` sets, or the masks are more than
+            4 GB together.
+    """
+    size = [
+        int(side) if isinstance(side, float) and side.is_integer() else side
+        for side in (width, height)
+    ]
+    if not all(
+        isinstance(side, Integral)
+        and not isinstance(side, bool)
+        and 0 < int(side) < 2**31
+        for side in size
+    ):
         raise ValueError(
             "Expected the width and height of the picture in pixels, received "
-            f"width={width}, height={height}."
+            f"width={shown(width)}, height={shown(height)}."
         )
-    polygons = check_segmentation(segmentation, width, height)
-    if isinstance(segmentation, Mapping):
-        return _mask_of_runs(segmentation)
-    mask = import_coco_mask()
-    return _mask_of_runs(mask.merge(mask.frPyObjects(polygons, height, width)))
+    columns, rows = (int(side) for side in size)  # type: ignore[call-overload]
+    limit = Image.MAX_IMAGE_PIXELS
+    # Pillow decodes nothing of twice as many pixels.
+    if limit is not None and columns * rows > 2 * limit:
+        raise ValueError(
+            f"Expected a picture of at most {2 * limit:,} pixels, which is as many as "
+            f"Pillow decodes, received width={columns}, height={rows}. Raise "
+            "PIL.Image.MAX_IMAGE_PIXELS for larger ones."
+        )
+    if count * columns * rows > _MOST_MASK_BYTES:
+        raise ValueError(
+            f"Expected masks of at most {_MOST_MASK_BYTES / 1e9:.1f} GB, received "
+            f"{count} of a picture of {columns} x {rows} pixels. Take boxes alone, or "
+            "smaller pictures."
+        )
+    return columns, rows
+
+
+def as_floats(values: object) -> np.ndarray:
+    """Return lists of numbers, at most lists of lists, as float64.
+
+    Raises:
+        ValueError: if they are something else, such as texts, or no rectangle.
+    """
+    kinds = {type(values)}
+    if isinstance(values, Sequence) and not isinstance(values, str | bytes):
+        kinds = set(map(type, values))
+        rows = [row for row in values if isinstance(row, list | tuple)]
+        if rows:
+            kinds = kinds - {list, tuple} | set(map(type, chain.from_iterable(rows)))
+    elif isinstance(values, np.ndarray):
+        kinds = {values.dtype.type}
+    wrong = [kind for kind in kinds if kind is bool or not issubclass(kind, Real)]
+    if wrong:
+        raise ValueError(f"numbers, received {wrong[0].__name__}")
+    try:
+        return np.asarray(values, np.float64)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ValueError(str(error)) from error
 
 
 def check_segmentation(
@@ -64,6 +141,7 @@ def check_segmentation(
     Raises:
         ValueError: likewise.
     """
+    check_mask_size(width, height)
     if isinstance(segmentation, Mapping):
         _check_runs(segmentation, width, height)
         return []
@@ -78,6 +156,12 @@ def check_segmentation(
         raise ValueError(
             "Expected at least one polygon, received an empty list. Leave "
             "annotations without a mask out, or give them a box only."
+        )
+    length = sum(_outline(polygon) for polygon in polygons)
+    if length > _MOST_OUTLINE:
+        raise ValueError(
+            f"Expected polygons with an outline of at most {_MOST_OUTLINE:,} pixels, "
+            f"received {length:,.0f}. Draw them with fewer corners."
         )
     return polygons
 
@@ -133,8 +217,8 @@ def _check_polygon(polygon: Sequence[float], index: int) -> list[float]:
             "numbers. Put a single polygon in a list."
         )
     try:
-        points = np.asarray(polygon, np.float64)
-    except (TypeError, ValueError) as error:
+        points = as_floats(polygon)
+    except ValueError as error:
         raise ValueError(
             f"Expected numbers x1, y1, x2, y2, ... in polygon {index}, received: "
             f"{error}."
@@ -154,6 +238,13 @@ def _check_polygon(polygon: Sequence[float], index: int) -> list[float]:
     return result
 
 
+def _outline(polygon: list[float]) -> float:
+    """Return how many pixels are drawn from corner to corner."""
+    corners = np.reshape(polygon, (-1, 2))
+    steps = np.abs(corners - np.roll(corners, 1, axis=0))
+    return float(steps.max(axis=1).sum()) + len(corners)
+
+
 def _check_runs(runs: Mapping[str, Any], width: int, height: int) -> None:
     missing = [key for key in ("size", "counts") if key not in runs]
     if missing:
@@ -164,13 +255,13 @@ def _check_runs(runs: Mapping[str, Any], width: int, height: int) -> None:
     if not isinstance(size, (list, tuple)) or list(size) != [height, width]:
         raise ValueError(
             f"Expected run lengths of size [{height}, {width}], the height and width "
-            f"of the picture, received {size}."
+            f"of the picture, received {shown(size)}."
         )
     lengths = _run_lengths(runs)
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 0).any():
         raise ValueError(
             "Expected the counts of run lengths as numbers of pixels, received "
-            f"{str(runs['counts'])[:60]}."
+            f"{shown(runs['counts'])}."
         )
     # Python's integers: a sum of int64 could wrap around to the right number.
     total = sum(lengths.tolist())
@@ -181,17 +272,20 @@ def _check_runs(runs: Mapping[str, Any], width: int, height: int) -> None:
         )
 
 
-def _mask_of_runs(runs: Mapping[str, Any]) -> np.ndarray:
-    height, width = runs["size"]
-    lengths = _run_lengths(runs)
-    values = np.arange(len(lengths)) % 2 == 1
-    return np.repeat(values, lengths).reshape(width, height).T.copy()
-
-
 def _run_lengths(runs: Mapping[str, Any]) -> np.ndarray:
     counts = runs["counts"]
     if isinstance(counts, (str, bytes)):
         counts = _decompress(counts)
+    if isinstance(counts, Sequence):
+        # Texts would take as much room as the longest of them, each.
+        wrong = [
+            kind for kind in set(map(type, counts)) if not issubclass(kind, Integral)
+        ]
+        if wrong:
+            raise ValueError(
+                "Expected the counts of run lengths as numbers of pixels, received "
+                f"{wrong[0].__name__}."
+            )
     lengths = np.asarray(counts)
     return lengths if lengths.size else np.zeros(0, int)
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
+from numpy.lib import format as npy_format
 
 from keras_pg2.codecs.mask_network import (
     MaskNetwork,
@@ -23,12 +25,17 @@ from keras_pg2.codecs.mask_network import (
     named_convolutions,
 )
 from keras_pg2.codecs.segment_tokens import NUM_CODES
+from keras_pg2.files.json_fields import shown
+from keras_pg2.files.json_files import read_file
 from keras_pg2.files.whole_files import replaced
 
 RELEASED = "gs://big_vision/paligemma/vae-oid.npz"
 """The codec that the released checkpoints were trained with."""
 _CODEBOOK = "_vq_vae._embedding"
 _DOWN = tuple(f"encoder.{i}" for i in (0, 2, 4, 6))
+_MOST_BYTES = 200_000_000
+"""Of a codec's arrays; the released one has a tenth."""
+_MOST_ARRAYS = 1000
 
 
 def read_network(source: str | Path) -> MaskNetwork:
@@ -45,7 +52,7 @@ def read_network(source: str | Path) -> MaskNetwork:
             or not finite.
     """
     path = _local_file(source)
-    return parse_network(path.read_bytes(), path)
+    return parse_network(read_file(path, _MOST_BYTES), path)
 
 
 def parse_network(content: bytes, path: str | Path) -> MaskNetwork:
@@ -60,15 +67,22 @@ def parse_network(content: bytes, path: str | Path) -> MaskNetwork:
     except (KeyError, ValueError, IndexError) as error:
         raise ValueError(
             f"Expected the arrays of a mask codec (as in {RELEASED}). Received: {path} "
-            f"with {', '.join(sorted(arrays)[:6])}...: {error}."
+            f"with {', '.join(map(shown, sorted(arrays)[:6]))}...: {error}."
         ) from error
+    for key, shape in _kernel_shapes(configuration).items():
+        found = arrays[key].shape if key in arrays else "nothing"
+        if found != shape:  # The network that others speak of may be of any size.
+            raise ValueError(
+                f"Expected numbers of shape {shape} as {key} of {path}, as its other "
+                f"arrays say. Received: {found}."
+            )
     network = MaskNetwork(configuration)
     wanted = _variables(network)
     missing, unknown = wanted.keys() - arrays.keys(), arrays.keys() - wanted.keys()
     if missing or unknown:
         raise ValueError(
             f"Expected the arrays of a mask codec (as in {RELEASED}). {path} lacks "
-            f"{sorted(missing)} and has unknown {sorted(unknown)}."
+            f"{sorted(missing)[:9]} and has unknown {sorted(unknown)[:9]}."
         )
     for key, variable in wanted.items():
         value = _to_keras(arrays[key])
@@ -126,23 +140,86 @@ def _infer_configuration(arrays: dict[str, np.ndarray]) -> MaskNetworkConfig:
     kernels = [*down, arrays["encoder.10.weight"]]
     dims = [kernel.shape[0] for kernel in down]
     sizes = [kernel.shape[2] for kernel in kernels]
+    hidden = arrays["decoder.0.weight"].shape[0]
+    if not min(codebook.shape[1], hidden, *dims, *sizes) or hidden % 8:
+        raise ValueError(f"widths {codebook.shape[1]}, {hidden}, {dims}, sizes {sizes}")
     return MaskNetworkConfig(
         codebook_dim=codebook.shape[1],
-        hidden_dim=arrays["decoder.0.weight"].shape[0],
+        hidden_dim=hidden,
         encoder_dims=(dims[0], dims[1], dims[2], dims[3]),
         encoder_kernel_sizes=(sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]),
     )
 
 
+def _kernel_shapes(
+    configuration: MaskNetworkConfig,
+) -> dict[str, tuple[int, int, int, int]]:
+    """Return the shapes of kernels in a file, by which a network would be built."""
+    *sizes, last = configuration.encoder_kernel_sizes
+    code, hidden = configuration.codebook_dim, configuration.hidden_dim
+    dims = configuration.encoder_dims
+    shapes = {
+        f"{name}.weight": (dim, inputs, size, size)
+        for name, inputs, dim, size in zip(_DOWN, (1, *dims), dims, sizes)
+    }
+    shapes["encoder.10.weight"] = (code, dims[-1], last, last)
+    shapes["decoder.0.weight"] = (hidden, code, 1, 1)
+    for block, dim in (
+        *((f"encoder.{i}", dims[-1]) for i in (8, 9)),
+        *((f"decoder.{i}", hidden) for i in (2, 3)),
+    ):
+        for i, size in ((0, 3), (2, 3), (4, 1)):
+            shapes[f"{block}.net.{i}.weight"] = (dim, dim, size, size)
+    return shapes
+
+
 def _read_arrays(content: bytes, path: str | Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a .npz, which takes as much memory as it has bytes.
+
+    NumPy would make room for whatever shape a header claims.
+    """
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = archive.infolist()
+            total = sum(member.file_size for member in members)
+            if total > _MOST_BYTES or len(members) > _MOST_ARRAYS:
+                raise ValueError(
+                    f"{len(members)} arrays of {total / 1e6:.1f} MB, while a codec has "
+                    f"at most {_MOST_ARRAYS} of {_MOST_BYTES / 1e6:.0f} MB"
+                )
+            arrays = {}
+            for member in members:
+                key = member.filename.removesuffix(".npy")
+                if key in arrays:
+                    raise ValueError(f"two arrays are called {key!r:.80}")
+                arrays[key] = _read_array(archive, member)
+            return arrays
+    # Damaged archives and headers of arrays raise nearly anything.
+    except Exception as error:
         raise ValueError(
             f"Expected a whole .npz of plain arrays. Received: {path} "
             f"({len(content)} bytes): {error}. Download it again."
         ) from error
+
+
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(member) as file:
+        version = npy_format.read_magic(file)
+        read_header = {
+            (1, 0): npy_format.read_array_header_1_0,
+            (2, 0): npy_format.read_array_header_2_0,
+        }.get(version)
+        if read_header is None:
+            raise ValueError(f"{member.filename!r:.80} is of version {version}")
+        shape, is_fortran, dtype = read_header(file)
+        data = file.read()
+    if dtype.kind != "f" or math.prod(shape) * dtype.itemsize != len(data):
+        raise ValueError(
+            f"{member.filename!r:.80} is {dtype}{list(shape)} in {len(data)} bytes, "
+            "not floats"
+        )
+    order: Literal["F", "C"] = "F" if is_fortran else "C"
+    return np.frombuffer(data, dtype).reshape(shape, order=order)
 
 
 def _local_file(source: str | Path) -> Path:

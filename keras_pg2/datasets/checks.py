@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
+from keras_pg2.files.json_fields import shown
+
 OnBad: TypeAlias = Literal["raise", "skip"]
 
 
@@ -66,7 +68,7 @@ def check_text(value: object, key: str, is_empty_allowed: bool = False) -> str:
         # What is read as Decimal, to be written as it was, is a float to a user.
         value = float(value) if isinstance(value, Decimal) else value
         raise ValueError(
-            f"expected {key!r} as text, received {type(value).__name__} {value!r:.60}."
+            f"expected {key!r} as text, received {type(value).__name__} {shown(value)}."
         )
     if not (is_empty_allowed or value.strip()):
         raise ValueError(f"expected a text under {key!r}, received {value!r:.60}.")

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from keras_pg2.codecs.annotations import mask_from_coco
+from keras_pg2.codecs.annotations import check_mask_size, mask_from_coco
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.datasets.coco_entries import (
     CocoAnnotation,
@@ -34,6 +34,7 @@ from keras_pg2.datasets.coco_entries import (
     read_image,
 )
 from keras_pg2.datasets.text_files import read_json_object
+from keras_pg2.files.json_fields import shown
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class CocoFile:
         Raises:
             ValueError: when it has none, or one that cannot be read.
         """
-        name = f"{self.path}: annotation {annotation.id!r}"
+        name = f"{self.path}: annotation {shown(annotation.id)}"
         if annotation.segmentation is None:
             raise ValueError(
                 f"{name}: expected a segmentation, received none. Use an instance "
@@ -109,6 +110,9 @@ class CocoFile:
         Raises:
             ValueError: when masks are asked for and an annotation has none.
         """
+        if kind == "masks":
+            image = self.images[items[0].image_id]
+            check_mask_size(image.width, image.height, len(items))
         return Detections(
             tuple(item.label for item in items),
             np.array([item.box_xyxy for item in items], np.float32),
@@ -190,7 +194,9 @@ class _Reader:
         for i, entry in enumerate(entries):
             try:
                 image = read_image(entry, f"{self.path}: image {entry_name(entry, i)}")
-                check_new(image.id, self.images, f"{self.path}: image {image.id!r}")
+                check_new(
+                    image.id, self.images, f"{self.path}: image {shown(image.id)}"
+                )
                 self.images[image.id] = image
             except ValueError as error:
                 self._refuse(error)

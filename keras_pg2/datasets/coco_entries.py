@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from keras_pg2.codecs.annotations import check_segmentation
 from keras_pg2.datasets.checks import as_integer
+from keras_pg2.files.json_fields import shown
 
 # COCO's own are numbers; other tools write texts.
 CocoId: TypeAlias = int | str
@@ -54,7 +55,7 @@ class CocoAnnotation(NamedTuple):
 def entry_name(entry: object, index: int) -> str:
     """The id of an entry for errors, or its place where it has none."""
     if isinstance(entry, Mapping) and "id" in entry:
-        return repr(entry["id"])
+        return shown(entry["id"])
     return f"at position {index}"
 
 
@@ -66,9 +67,13 @@ def _get(entry: object, key: str, kinds: tuple[type, ...], name: str) -> Any:
     if not isinstance(value, kinds) or isinstance(value, bool):
         expected = " or ".join(kind.__name__ for kind in kinds)
         raise ValueError(
-            f"{name}: expected {key!r} as {expected}, received {value!r:.60}."
+            f"{name}: expected {key!r} as {expected}, received {shown(value)}."
         )
     return value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def check_new(item_id: CocoId | None, seen: Mapping[CocoId, object], name: str) -> None:
@@ -85,10 +90,10 @@ def read_image(entry: object, name: str) -> CocoImage:
         width=_get(entry, "width", (int,), name),
         height=_get(entry, "height", (int,), name),
     )
-    if not (image.width > 0 and image.height > 0):
+    if not (0 < image.width < 2**31 and 0 < image.height < 2**31):
         raise ValueError(
             f"{name}: expected a width and height in pixels, received "
-            f"width={image.width}, height={image.height}."
+            f"width={shown(image.width)}, height={shown(image.height)}."
         )
     return image
 
@@ -112,7 +117,8 @@ def check_label(label: str, name: str) -> str:
 def id_in(entry: object, key: str) -> CocoId | None:
     """Return the id that an entry has under a key; None if it has none."""
     value = as_integer(entry.get(key)) if isinstance(entry, Mapping) else None
-    return value if isinstance(value, int | str) else None
+    is_id = isinstance(value, int | str) and not isinstance(value, bool)
+    return value if is_id else None  # type: ignore[return-value]
 
 
 def read_annotation(
@@ -146,18 +152,20 @@ def read_annotation(
         ("category_id", category_id, labels),
     ):
         if value not in known:
-            raise ValueError(f"{name}: {key} {value!r} is unknown in this file.")
-    check_label(labels[category_id], f"{name}: category {category_id!r}")
+            raise ValueError(f"{name}: {key} {shown(value)} is unknown in this file.")
+    check_label(labels[category_id], f"{name}: category {shown(category_id)}")
     bbox = _get(entry, "bbox", (list,), name)
     box = cut_box(bbox, images[image_id], name, max_overhang)
     crowd = entry.get("iscrowd", 0)
     if crowd not in (0, 1):
-        raise ValueError(f"{name}: expected iscrowd as 0 or 1, received {crowd!r:.60}.")
+        raise ValueError(
+            f"{name}: expected iscrowd as 0 or 1, received {shown(crowd)}."
+        )
     area = entry.get("area")
     if area is None:
         area = (box[2] - box[0]) * (box[3] - box[1])
-    if not isinstance(area, (int, float)) or not 0 <= area < 1e18:
-        raise ValueError(f"{name}: expected an area in pixels, received {area!r:.60}.")
+    if not _is_number(area) or not 0 <= area < 1e18:
+        raise ValueError(f"{name}: expected an area in pixels, received {shown(area)}.")
     # Tools that export boxes only write an empty list of polygons.
     segmentation = entry.get("segmentation") or None
     item = CocoAnnotation(
@@ -211,12 +219,11 @@ def cut_box(
     Raises:
         ValueError: if it is not a box, ends too far outside, or has no area.
     """
-    is_number = [isinstance(v, (int, float)) for v in bbox]
     # JSON may hold NaN, and integers that no float can.
-    if len(bbox) != 4 or not all(is_number) or not all(abs(v) < 1e9 for v in bbox):
+    if len(bbox) != 4 or not all(_is_number(v) and abs(v) < 1e9 for v in bbox):
         raise ValueError(
             f"{name}: expected bbox as four finite numbers x, y, width, height, "
-            f"received {bbox!s:.80}."
+            f"received {shown(bbox)}."
         )
     x, y, width, height = bbox
     right, bottom = image.width, image.height

@@ -191,5 +191,11 @@ def _as_text(value: object, key: str, is_empty_allowed: bool) -> str:
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, dict):
-        value = json.dumps(value, ensure_ascii=False, default=float)
+        try:
+            value = json.dumps(value, ensure_ascii=False, default=float)
+        except RecursionError as error:
+            raise ValueError(
+                f"expected one text under {key!r}, received lists in "
+                "lists beyond any use."
+            ) from error
     return check_text(value, key, is_empty_allowed)

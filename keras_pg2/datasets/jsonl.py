@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from keras_pg2.datasets.entries import EntryReader
 from keras_pg2.datasets.image_finder import ImageFinder
 from keras_pg2.datasets.rows import Row, Rows, paths_of
 from keras_pg2.datasets.text_files import to_utf8
+from keras_pg2.files.json_fields import shown
+from keras_pg2.files.json_files import read_file
 from keras_pg2.files.whole_files import write_text
 
 
@@ -64,7 +66,7 @@ def read_jsonl(
     """
     path = Path(path).expanduser()
     problems = Problems(on_bad)
-    content = to_utf8(path.read_bytes(), path)
+    content = to_utf8(read_file(path), path)
     finder = ImageFinder(path.parent if image_folder is None else image_folder)
     reader = EntryReader(
         finder, image_key, prompt_key, response_key, prompt, default_prompt
@@ -121,7 +123,7 @@ def _entries(content: bytes, path: Path) -> Iterator[tuple[str, Any]]:
     """Give sources and entries: lines that are not parsed yet, or those of a list."""
     if content.lstrip()[:1] == b"[":
         try:
-            entries = json.loads(content, parse_float=Decimal)
+            entries = json.loads(content, parse_float=_parse_float)
         except (ValueError, RecursionError):
             pass  # Its first line is named, as that of lines.
         else:
@@ -138,8 +140,7 @@ def _parse(line: Any) -> dict[str, Any]:
     entry = line
     if isinstance(line, bytes):
         try:
-            # Numbers as they are written: 3.20 is not 3.2 where it is to be read.
-            entry = json.loads(line.decode("utf-8-sig"), parse_float=Decimal)
+            entry = json.loads(line.decode("utf-8-sig"), parse_float=_parse_float)
         # A line of a thousand brackets is no JSON either.
         except (ValueError, RecursionError) as error:
             raise ValueError(
@@ -149,6 +150,14 @@ def _parse(line: Any) -> dict[str, Any]:
     if not isinstance(entry, dict):
         raise ValueError(
             "expected one JSON object on the line, received "
-            f"{type(entry).__name__} {entry!r:.60}."
+            f"{type(entry).__name__} {shown(entry)}."
         )
     return entry
+
+
+def _parse_float(text: str) -> Decimal:
+    """Return a number as it is written: 3.20 is not 3.2 where it is to be read."""
+    try:
+        return Decimal(text)
+    except InvalidOperation as error:  # Its exponent has more than 18 digits.
+        raise ValueError(f"a number out of any range: {text[:60]}") from error

@@ -11,6 +11,7 @@ from keras_pg2.datasets.coco_pictures import picture_size
 from keras_pg2.datasets.collecting import Collector
 from keras_pg2.datasets.image_finder import ImageFinder
 from keras_pg2.datasets.text_files import read_json_object
+from keras_pg2.files.json_fields import shown
 
 
 def read_labelme(
@@ -53,9 +54,9 @@ def read_labelme(
                 content = {**content, "imageWidth": size[0], "imageHeight": size[1]}
             elif given != size:
                 raise ValueError(
-                    f"expected a picture of {given[0]} x {given[1]} pixels, as the "
-                    f"file says, found {size[0]} x {size[1]} in {picture} (upright). "
-                    "Shapes would be in other places."
+                    f"expected a picture of {shown(given[0])} x {shown(given[1])} "
+                    f"pixels, as the file says, found {size[0]} x {size[1]} in "
+                    f"{picture} (upright). Shapes would be in other places."
                 )
             collector.add(picture, size, from_labelme(content, with_masks))
     return collector.file()

@@ -16,6 +16,7 @@ which `join_references` does too.
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,11 +28,12 @@ from keras_pg2.datasets.coco_entries import CocoAnnotation, CocoId
 from keras_pg2.datasets.coco_pictures import find_images
 from keras_pg2.datasets.detection_rows import EncodeMask, instance_text
 from keras_pg2.datasets.rows import Row
-from keras_pg2.files.json_files import load_json
+from keras_pg2.files.json_fields import shown
+from keras_pg2.files.json_files import load_json, read_file
 
 # Python 2 wrote the official files and had other names for the builtin module.
 _BUILTIN_MODULES = ("builtins", "__builtin__")
-_ADMITTED_NAMES = ("set", "frozenset", "complex", "bytearray")
+_ADMITTED_NAMES = ("set", "frozenset", "complex")
 
 
 class Reference(NamedTuple):
@@ -161,6 +163,8 @@ class _PlainUnpickler(pickle.Unpickler):
     """Reads values that have no code of their own."""
 
     def find_class(self, module: str, name: str) -> Any:
+        if module in _BUILTIN_MODULES and name == "bytearray":
+            return _bytearray
         if module in _BUILTIN_MODULES and name in _ADMITTED_NAMES:
             return super().find_class("builtins", name)
         raise pickle.UnpicklingError(
@@ -169,20 +173,29 @@ class _PlainUnpickler(pickle.Unpickler):
         )
 
 
+def _bytearray(content: bytes | str = b"", *encoding: str) -> bytearray:
+    """Return what a pickle has; of a number it would be as long as that says."""
+    if isinstance(content, str):
+        content = content.encode(*encoding)
+    if not isinstance(content, bytes):
+        raise pickle.UnpicklingError("a bytearray of something other than bytes")
+    return bytearray(content)
+
+
 def _read_pickle(path: Path) -> Any:
-    with path.open("rb") as file:
-        try:
-            return _PlainUnpickler(file, encoding="utf-8").load()
-        # Damaged pickles raise nearly anything.
-        except Exception as error:
-            raise ValueError(
-                f"Expected a pickle of references in {path}. Received: {error}."
-            ) from error
+    content = io.BytesIO(read_file(path))
+    try:
+        return _PlainUnpickler(content, encoding="utf-8").load()
+    # Damaged pickles raise nearly anything.
+    except Exception as error:
+        raise ValueError(
+            f"Expected a pickle of references in {path}. Received: {error}."
+        ) from error
 
 
 def _reference(entry: object, index: int, path: Path) -> Reference:
     known = entry if isinstance(entry, Mapping) else {}
-    name = f"{path}: reference {known.get('ref_id', f'at position {index}')!r}"
+    name = f"{path}: reference {shown(known.get('ref_id', f'at position {index}'))}"
     values: dict[str, Any] = {}
     for key, kinds in (
         ("ref_id", (int, str)),
@@ -191,20 +204,21 @@ def _reference(entry: object, index: int, path: Path) -> Reference:
         ("split", (str,)),
         ("sentences", (list, tuple)),
     ):
-        if not isinstance(known.get(key), kinds):
+        value = known.get(key)
+        if not isinstance(value, kinds) or isinstance(value, bool):
             expected = " or ".join(kind.__name__ for kind in kinds)
-            received = repr(known[key])[:60] if key in known else "nothing"
+            received = shown(value) if key in known else "nothing"
             raise ValueError(
                 f"{name}: expected {key!r} as {expected}, received {received}."
             )
-        values[key] = known[key]
+        values[key] = value
     sentences = []
     for sentence in values["sentences"]:
         text = sentence.get("sent") if isinstance(sentence, Mapping) else None
         if not isinstance(text, str):
             raise ValueError(
                 f'{name}: expected sentences as {{"sent": text}}, received '
-                f"{sentence!r:.60}."
+                f"{shown(sentence)}."
             )
         if text.strip():
             sentences.append(text.strip())

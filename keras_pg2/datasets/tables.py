@@ -18,6 +18,7 @@ from keras_pg2.datasets.image_finder import ImageFinder
 from keras_pg2.datasets.jsonl import to_entry
 from keras_pg2.datasets.rows import Row, Rows
 from keras_pg2.datasets.text_files import decode
+from keras_pg2.files.json_files import read_file
 from keras_pg2.files.whole_files import write_text
 
 _ENDINGS = (".csv", ".tsv")
@@ -86,7 +87,7 @@ def read_table(
     """
     path = _find_table(Path(path).expanduser())
     finder = ImageFinder(path.parent if image_folder is None else image_folder)
-    text = decode(path.read_bytes(), path, encoding)
+    text = decode(read_file(path), path, encoding)
     separator = _SEPARATOR_LINE.match(text)
     if separator:  # A line by which Excel tells the delimiter to itself.
         text, delimiter = text[separator.end() :], delimiter or separator.group(1)

@@ -6,7 +6,7 @@ import codecs
 from pathlib import Path
 from typing import Any
 
-from keras_pg2.files.json_files import parse_json
+from keras_pg2.files.json_files import parse_json, read_file
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -67,7 +67,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file, with or without a byte order mark.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        OSError: if there is no such file, or it cannot be read.
         ValueError: if it is not JSON, or is something other than an object.
     """
-    return parse_json(to_utf8(path.read_bytes(), path), path)
+    return parse_json(to_utf8(read_file(path), path), path)

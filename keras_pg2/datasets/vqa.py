@@ -9,6 +9,7 @@ so an answer that many gave is trained on often. Evaluation compares with all of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from keras_pg2.datasets.entries import fill_prompt
 from keras_pg2.datasets.image_finder import ImageFinder
 from keras_pg2.datasets.rows import Row, Rows
 from keras_pg2.datasets.text_files import read_json_object
+from keras_pg2.files.json_fields import shown
 
 PROMPT = "answer en {question}"
 
@@ -89,11 +91,12 @@ def read_vqav2(
     content = read_json_object(path)
     entries = _list(content, "questions", path)
     if image_name is None:
-        subtype = str(content.get("data_subtype") or "")
-        if not subtype:
+        subtype = content.get("data_subtype")
+        # Braces of a name would be filled in.
+        if not isinstance(subtype, str) or not re.fullmatch(r"[\w.-]+", subtype):
             raise ValueError(
                 f"{path}: expected 'data_subtype', by which COCO names its pictures, "
-                "received none. Pass image_name, as "
+                f"received {shown(subtype)}. Pass image_name, as "
                 "'COCO_train2014_{image_id:012d}.jpg', or for the command line add it "
                 'to the file, as "train2014".'
             )
@@ -234,7 +237,7 @@ def _read(
             answers, answer_type = answers_of(entry)
             if not isinstance(answers, list):
                 raise ValueError(
-                    f"expected a list of answers, received {answers!r:.60}."
+                    f"expected a list of answers, received {shown(answers)}."
                 )
             question = VqaQuestion(
                 id=question_id,
@@ -265,10 +268,10 @@ def _id(entry: object, key: str, seen: Mapping[int | str, object]) -> int | str:
     value = as_integer(entry.get(key)) if isinstance(entry, dict) else None
     if not isinstance(value, int | str) or isinstance(value, bool):
         raise ValueError(
-            f"expected {key!r} as a number or text, received {value!r:.60}."
+            f"expected {key!r} as a number or text, received {shown(value)}."
         )
     if value in seen:
-        raise ValueError(f"expected every {key} once, received {value!r} twice.")
+        raise ValueError(f"expected every {key} once, received {shown(value)} twice.")
     return value
 
 
@@ -279,5 +282,5 @@ def _name_image(template: str, entry: Mapping[str, Any]) -> str:
     except (ValueError, TypeError, LookupError) as error:
         raise ValueError(
             f"expected an image_id that fits image_name {template!r}, received "
-            f"{image_id!r:.60} ({error})."
+            f"{shown(image_id)} ({error})."
         ) from error

@@ -19,6 +19,7 @@ from keras_pg2.datasets.coco import CocoFile
 from keras_pg2.datasets.coco_pictures import picture_size
 from keras_pg2.datasets.collecting import Collector
 from keras_pg2.datasets.text_files import decode
+from keras_pg2.files.json_files import read_file
 from keras_pg2.preprocessing.image_files import check_image_file
 
 Split = Literal["train", "val", "test"]
@@ -119,14 +120,14 @@ def label_path(picture: Path) -> Path:
 
 
 def _read_labels(file: Path) -> str | None:
-    return decode(file.read_bytes(), file) if file.is_file() else None
+    return decode(read_file(file), file) if file.is_file() else None
 
 
 def _read_yaml(file: Path) -> Mapping[str, Any]:
     if not file.is_file():
         raise FileNotFoundError(f"Expected data.yaml, but there is no {str(file)!r}.")
     try:
-        content = yaml.safe_load(decode(file.read_bytes(), file))
+        content = yaml.safe_load(decode(read_file(file), file))
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"Expected YAML in {file}. Received: {error}.") from error
     if not isinstance(content, dict):
@@ -165,7 +166,12 @@ def _folders(content: Mapping[str, Any], file: Path, split: str) -> list[Path]:
             f"{file}: expected a folder of pictures under {split!r}, received "
             f"{reprlib.repr(value)}. The file has {reprlib.repr(list(content))}."
         )
-    root = file.parent / str(content.get("path") or ".")
+    path = content.get("path") or "."
+    if not isinstance(path, str | int):  # A list may unfold without end.
+        raise ValueError(
+            f"{file}: expected a folder under 'path', received {reprlib.repr(path)}."
+        )
+    root = file.parent / str(path)
     folders = []
     for each in listed:
         # Roboflow writes ../train/images for what is beside data.yaml.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,15 @@ from safetensors.numpy import load_file, save_file
 
 from keras_pg2.conversion.adapters.files import ADAPTER_FILE
 from keras_pg2.conversion.tables.number_types import is_finite
-from keras_pg2.files.json_files import read_json
+from keras_pg2.files.json_fields import Fields
 from keras_pg2.files.whole_files import replaced
+from keras_pg2.finetuning.evaluation import METRICS
 from keras_pg2.tasks import PaliGemma2CausalLM
 
 STATE_FILE = "state.safetensors"
 PROGRESS_FILE = "progress.json"
+_RECORD = ("model", "data", "settings")
+"""What a run is, which it has to be when it goes on."""
 
 
 class DivergedError(ValueError):
@@ -78,9 +82,41 @@ def write_checkpoint(
 
 
 def read_progress(directory: Path) -> dict[str, Any] | None:
-    """What a checkpoint knows but arrays; None where there is no checkpoint."""
+    """Return what a checkpoint knows besides arrays; None if there is no checkpoint.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if a field is missing or of another kind; names file and field.
+    """
     path = directory / PROGRESS_FILE
-    return read_json(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    fields = Fields.read(path)
+    best = fields.fields("best", None)
+    return {
+        "step": fields.integer("step"),
+        "evaluations": [
+            _read_evaluation(each)
+            for each in fields.items("evaluations", Fields.fields)
+        ],
+        "best": None if best is None else _read_evaluation(best),
+        **{part: fields.table(part, Fields.value) for part in _RECORD},
+    }
+
+
+def _read_evaluation(fields: Fields) -> dict[str, Any]:
+    return {
+        "step": fields.integer("step"),
+        "epoch": fields.number("epoch", at_least=0),
+        "metric": fields.text("metric", choices=tuple(METRICS)),
+        **{name: _read_score(fields, name) for name in ("loss", "accuracy", "score")},
+    }
+
+
+def _read_score(fields: Fields, name: str) -> float:
+    """Return a number, which may be NaN, as the score of nothing is."""
+    value = fields.value(name)
+    return value if isinstance(value, float) else fields.number(name)
 
 
 def restore_state(directory: Path, model: PaliGemma2CausalLM) -> None:
@@ -90,10 +126,33 @@ def restore_state(directory: Path, model: PaliGemma2CausalLM) -> None:
         ValueError: when the checkpoint is damaged, or of another network; nothing is
             changed.
     """
-    arrays = _read_arrays(directory)
     variables = _state_variables(model, with_optimizer=True)
-    wanted = {key: tuple(variable.shape) for key, variable in variables.items()}
-    found = {key: value.shape for key, value in arrays.items()}
+    _assign(directory, _read_arrays(directory), variables)
+
+
+def restore_weights(directory: Path, model: PaliGemma2CausalLM) -> None:
+    """Puts the trained weights of a checkpoint back, and nothing else.
+
+    Raises:
+        ValueError: when the checkpoint is damaged, or of another network; nothing is
+            changed.
+    """
+    variables, arrays = _weights(model), _read_arrays(directory)
+    kept = {key: value for key, value in arrays.items() if key in variables}
+    _assign(directory, kept, variables)
+
+
+def _assign(
+    directory: Path, arrays: Mapping[str, np.ndarray], variables: Mapping[str, Any]
+) -> None:
+    """Assign all arrays, or none if one does not fit."""
+    wanted = {key: _describe(v.shape, v.dtype) for key, v in variables.items()}
+    found = {
+        key: _describe(value.shape, value.dtype)
+        if is_finite_number(value)
+        else "NaN or infinity"
+        for key, value in arrays.items()
+    }
     if wanted != found:
         differing = [
             f"{key} {found.get(key, 'missing')}, here {wanted.get(key, 'none')}"
@@ -109,15 +168,10 @@ def restore_state(directory: Path, model: PaliGemma2CausalLM) -> None:
         variable.assign(arrays[key])
 
 
-def restore_weights(directory: Path, model: PaliGemma2CausalLM) -> None:
-    """Puts the trained weights of a checkpoint back, and nothing else.
-
-    Raises:
-        ValueError: when the checkpoint is damaged.
-    """
-    arrays = _read_arrays(directory)
-    for key, variable in _weights(model).items():
-        variable.assign(arrays[key])
+def _describe(shape: Sequence[int], dtype: Any) -> str:
+    """Say what must agree: whole numbers are of another size on each backend."""
+    is_float = keras.backend.is_float_dtype(str(dtype))
+    return f"{tuple(shape)} of {'floats' if is_float else 'whole numbers'}"
 
 
 def is_finite_number(value: np.ndarray) -> bool:
@@ -129,7 +183,8 @@ def _read_arrays(directory: Path) -> dict[str, np.ndarray]:
     path = directory / STATE_FILE
     try:
         return load_file(path)
-    except (OSError, SafetensorError) as error:
+    # Types that NumPy has not are a KeyError or TypeError of safetensors.
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"Expected a whole checkpoint in {directory}, but {path} cannot be read: "
             f"{error}. Put a copy of the directory back if there is one (the adapter "

@@ -22,6 +22,7 @@ from keras_pg2.datasets.tables import read_table
 from keras_pg2.datasets.text_files import read_json_object, to_utf8
 from keras_pg2.datasets.vqa import PROMPT, question_rows, read_textvqa, read_vqav2
 from keras_pg2.datasets.yolo import Split, find_data_yaml, read_yolo
+from keras_pg2.files.json_files import read_file
 from keras_pg2.recipes import Recipe
 
 FORMATS: Mapping[str, str] = {
@@ -89,7 +90,7 @@ def find_format(path: Path) -> str:
         )
     found = _BY_ENDING.get(path.suffix.lower())
     if found is None and path.suffix.lower() == ".json":
-        if to_utf8(path.read_bytes(), path).lstrip()[:1] == b"[":
+        if to_utf8(read_file(path), path).lstrip()[:1] == b"[":
             return "jsonl"
         content = read_json_object(path)
         # COCO's files have "images" too, those of VQAv2's answers have not.

@@ -58,17 +58,36 @@ class StepLog:
 
 
 def read_log(path: Path) -> list[Step]:
-    """The steps of a `log.csv`; none where there is no file."""
+    """Return the steps of a `log.csv`; none if there is no file.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if a line is not of a step; names file and line.
+    """
     if not path.is_file():
         return []
     steps = []
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise _damaged(path, error) from error
     # The last line is a whole one only with its end.
     lines = text.splitlines()[1 : None if text.endswith("\n") else -1]
-    for row in csv.reader(lines):
-        values = [kind(value) for kind, value in zip(_KINDS, row, strict=True)]
+    for number, line in enumerate(lines, start=2):
+        try:
+            [row] = csv.reader([line])
+            values = [kind(value) for kind, value in zip(_KINDS, row, strict=True)]
+        except (ValueError, csv.Error) as error:
+            raise _damaged(f"{path}, line {number}", error) from error
         steps.append(Step(*values))
     return steps
+
+
+def _damaged(name: str | Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"Expected {', '.join(Step._fields)} of a step in {name}. Received: {error}. "
+        "Remove the file, which is only to look at."
+    )
 
 
 _KINDS: Sequence[Any] = (int, int, float, float, float, float)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from keras_pg2.files.json_fields import shown
+
 _MAY_CHANGE = ("patience", "checkpoint_minutes", "checkpoint_steps", "num_samples")
 """Settings that a resumed run may have otherwise: no number depends on them."""
 _SETTLED = {"dropout": 0.0}
@@ -115,8 +117,13 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     defaults = {**Settings().as_record(), **_SETTLED}
     missing = {name: value for name, value in defaults.items() if name in now}
     before = {**missing, **before}
+
+    def told(name: str) -> str | None:
+        value = before.get(name)
+        return None if value is None else shown(value)
+
     return [
-        f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
+        f"{name} was {told(name)} and is {now.get(name)!r}"
         for name in {**before, **now}
         if name not in _MAY_CHANGE and before.get(name) != now.get(name)
     ]

@@ -188,6 +188,12 @@ def prepare_run(
     }
     if before is not None:
         check_same(before, {"model": known, **record})
+        if before["step"] > plan.num_steps:
+            raise ValueError(
+                f"Expected a checkpoint of at most {plan.num_steps} steps in "
+                f"{folder / LAST}, as the run has. Received: {before['step']}. Put a "
+                "copy of the directory back, or start a new run in another one."
+            )
     return PreparedRun(
         folder=folder,
         before=before,

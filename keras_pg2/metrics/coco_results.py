@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.codecs.annotations import mask_from_coco, mask_to_rle
-from keras_pg2.files.json_files import load_json, read_json
+from keras_pg2.codecs.annotations import check_mask_size, mask_from_coco, mask_to_rle
+from keras_pg2.codecs.exchange.class_ids import read_id
+from keras_pg2.files.json_fields import Fields, shown
+from keras_pg2.files.json_files import load_json
 from keras_pg2.metrics.detection import AveragePrecision, Kind, evaluate_entries
 
 
@@ -38,30 +40,43 @@ def coco_file_average_precision(
     if kind not in ("boxes", "masks"):
         raise ValueError(f"Expected kind 'boxes' or 'masks', received {kind!r}.")
     annotations, results = Path(annotations), Path(results)
-    content = read_json(annotations)
-    try:
-        sizes = {
-            image["id"]: (index, image.get("width"), image.get("height"))
-            for index, image in enumerate(content["images"])
-        }
-        labels = {entry["id"]: entry["name"] for entry in content["categories"]}
-        entries = list(content["annotations"])
-    except (KeyError, TypeError, AttributeError) as error:
+    content = load_json(annotations)
+    if not isinstance(content, dict):
         raise ValueError(
-            f"Expected a COCO instance file in {annotations}. Received: {error!r}."
-        ) from error
+            f"Expected a COCO instance file in {annotations}. Received: "
+            f"{type(content).__name__}."
+        )
+    fields = Fields(content, annotations)
+    sizes = {
+        read_id(image, "id"): (
+            i,
+            image.value("width", None),
+            image.value("height", None),
+        )
+        for i, image in enumerate(fields.items("images", Fields.fields))
+    }
+    labels = {
+        read_id(category, "id"): category.text("name")
+        for category in fields.items("categories", Fields.fields)
+    }
+    fields.items("annotations", Fields.fields)
     truths = []
-    for i, entry in enumerate(entries):
+    for i, entry in enumerate(content["annotations"]):
         name = f"{annotations}: annotation {_identity(entry, i)}"
         truth = _entry(entry, kind, sizes, name)
         truth["label"] = labels.get(entry["category_id"])
         if truth["label"] is None:
             raise ValueError(f"{name}: its category_id is unknown in this file.")
-        truth["iscrowd"] = int(entry.get("iscrowd", 0))
-        area = entry.get("area", truth["area"])
-        if not isinstance(area, (int, float)):
-            raise ValueError(f"{name}: expected an area in pixels, received {area!r}.")
-        truth["area"] = area
+        crowd, area = entry.get("iscrowd", 0), entry.get("area", truth["area"])
+        if crowd not in (0, 1):
+            raise ValueError(
+                f"{name}: expected iscrowd 0 or 1, received {shown(crowd)}."
+            )
+        if not _is_number(area) or not 0 <= area < 1e18:
+            raise ValueError(
+                f"{name}: expected an area in pixels, received {shown(area)}."
+            )
+        truth["iscrowd"], truth["area"] = int(crowd), area
         truths.append(truth)
     predictions = []
     for i, entry in enumerate(_read_list(results)):
@@ -70,17 +85,23 @@ def coco_file_average_precision(
         category = entry["category_id"]
         prediction["label"] = labels.get(category, f"category {category}")
         score = entry.get("score")
-        if not isinstance(score, (int, float)) or not abs(score) < 1e9:
-            raise ValueError(f"{name}: expected a finite score, received {score!r}.")
+        if not _is_number(score) or not abs(score) < 1e9:
+            raise ValueError(
+                f"{name}: expected a finite score, received {shown(score)}."
+            )
         prediction["score"] = score
         predictions.append(prediction)
     known = {truth["label"] for truth in truths}
     return evaluate_entries(predictions, truths, known, len(sizes), kind)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _identity(entry: object, index: int) -> str:
     if isinstance(entry, Mapping) and "id" in entry:
-        return repr(entry["id"])
+        return shown(entry["id"])
     return f"at position {index}"
 
 
@@ -96,7 +117,7 @@ def _read_list(path: Path) -> list[Any]:
 def _entry(
     entry: Any,
     kind: Kind,
-    sizes: Mapping[Any, tuple[int, int | None, int | None]],
+    sizes: Mapping[int | str, tuple[int, Any, Any]],
     name: str,
 ) -> dict[str, Any]:
     """Picture, shape and area of an annotation or a result."""
@@ -105,14 +126,15 @@ def _entry(
         if not isinstance(entry, Mapping) or needed not in entry:
             raise ValueError(f"{name}: expected the key {needed!r}, which is missing.")
     for needed in ("image_id", "category_id"):
-        if not isinstance(entry[needed], (int, str)):
+        found = entry[needed]
+        if not isinstance(found, (int, str)) or isinstance(found, bool):
             raise ValueError(
-                f"{name}: expected {needed} as int or str, received "
-                f"{entry[needed]!r:.60}."
+                f"{name}: expected {needed} as int or str, received {shown(found)}."
             )
     if entry["image_id"] not in sizes:
         raise ValueError(
-            f"{name}: image_id {entry['image_id']!r} is unknown in the annotations."
+            f"{name}: image_id {shown(entry['image_id'])} is unknown in the "
+            "annotations."
         )
     index, width, height = sizes[entry["image_id"]]
     if kind == "boxes":
@@ -120,17 +142,16 @@ def _entry(
         if (
             not isinstance(bbox, list)
             or len(bbox) != 4
-            or not all(isinstance(v, (int, float)) and abs(v) < 1e9 for v in bbox)
+            or not all(_is_number(v) and abs(v) < 1e9 for v in bbox)
             or min(bbox[2:]) < 0
         ):
             raise ValueError(
-                f"{name}: expected bbox as x, y, width, height, received {bbox!s:.80}."
+                f"{name}: expected bbox as x, y, width, height, received {shown(bbox)}."
             )
         return {"image_id": index, "bbox": bbox, "area": bbox[2] * bbox[3]}
-    if not (isinstance(width, int) and isinstance(height, int)):
-        raise ValueError(f"{name}: expected the width and height of its picture.")
     try:
-        mask = mask_from_coco(entry["segmentation"], width, height)
+        columns, rows = check_mask_size(width, height)
+        mask = mask_from_coco(entry["segmentation"], columns, rows)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     runs = mask_to_rle(mask)

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from keras_pg2.checks.numbers import MAX_LORA_ALPHA
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.dropout import Dropout
 
@@ -89,6 +90,10 @@ def check_rank(rank: int, alpha: float) -> None:
             )
         if not 0 < value < math.inf:
             raise ValueError(f"Expected {name} to be above 0. Received: {value}.")
+    if alpha > MAX_LORA_ALPHA:
+        raise ValueError(
+            f"Expected alpha of at most {MAX_LORA_ALPHA:g}. Received: {alpha}."
+        )
 
 
 def check_can_adapt(layers: Mapping[str, Dense]) -> None:

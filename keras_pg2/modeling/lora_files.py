@@ -7,9 +7,10 @@ KerasHub reads past them.
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 
@@ -17,6 +18,7 @@ import keras
 # name. It refuses files that point outside of themselves.
 from keras.src.saving.saving_lib import H5IOStore
 
+from keras_pg2.checks.numbers import MAX_LORA_ALPHA
 from keras_pg2.modeling.dense import FACTORS, Dense
 from keras_pg2.modeling.lora import dense_by_path, freeze, lora_layers
 
@@ -93,33 +95,83 @@ def _with_weights(backbone: PaliGemma2Backbone) -> list[keras.layers.Layer]:
     return [layer for layer in layers if layer.weights]
 
 
-_Entry = tuple["str | None", Any, Any, float]
-"""Path of a layer (None in a file of KerasHub), factors a and b, and alpha."""
+class _Entry(NamedTuple):
+    """What a file has of one layer.
+
+    Attributes:
+        path: Path of the layer; None in a file of KerasHub.
+        a: float[D, R].
+        b: float[R, F].
+        alpha: The scale is alpha / R.
+    """
+
+    path: str | None
+    a: Any
+    b: Any
+    alpha: float
 
 
 def _read(filepath: str | Path) -> dict[int, _Entry]:
-    if not Path(filepath).is_file():
+    """Return what a file has, by the indices of layers.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+        ValueError: if it is another file, or damaged; names it and the entry.
+    """
+    path = Path(filepath)
+    if not path.is_file():
         raise FileNotFoundError(f"Expected a file at {filepath}. There is none.")
-    store = H5IOStore(Path(filepath), mode="r")
-    try:
-        rank = int(store.get(_GROUP)["rank"])
-        entries = {}
-        for key in store.h5_file[_GROUP]:
-            if not key.isdigit():
-                continue
-            entry = store.get(f"{_GROUP}/{key}")
-            a, b = (entry[name] for name in FACTORS)
-            alpha = float(entry[_ALPHA]) if _ALPHA in entry else float(rank)
-            path = store.h5_file[f"{_GROUP}/{key}/vars"].attrs.get(_PATH)
-            entries[int(key)] = (path, a, b, alpha)
-    except KeyError as error:
+    if path.suffix == ".safetensors":
         raise ValueError(
-            f"Expected a file of save_lora_weights at {filepath}. Received: one "
-            f"without {error}."
+            f"Expected a file of save_lora_weights. Received: {path}, which "
+            "PaliGemma2CausalLM.adapters.load reads."
+        )
+    entries, key = {}, "rank"
+    try:
+        store = H5IOStore(path, mode="r")
+        try:
+            rank = _number(store.get(_GROUP)["rank"], 1, 2**31 - 1)
+            if rank != int(rank):
+                raise ValueError(f"rank {rank}")
+            for key in store.h5_file[_GROUP]:
+                if key.isdecimal():
+                    entries[int(key)] = _read_entry(store, key, rank)
+        finally:
+            store.close()
+    except PermissionError:
+        raise
+    except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
+        raise ValueError(
+            f"Expected a file of save_lora_weights at {filepath}. Received: one whose "
+            f"{_GROUP}/{key} cannot be read ({error}). Save it again."
         ) from error
-    finally:
-        store.close()
     return entries
+
+
+def _read_entry(store: H5IOStore, key: str, rank: float) -> _Entry:
+    entry = store.get(f"{_GROUP}/{key}")
+    a, b = (entry[name] for name in FACTORS)
+    for value, axis in ((a, 1), (b, 0)):
+        if not keras.backend.is_float_dtype(value.dtype) or value.ndim != 2:
+            raise ValueError(f"factors of {value.dtype}{list(value.shape)}")
+        if value.shape[axis] != rank:
+            raise ValueError(f"factors {a.shape} and {b.shape}, but a rank of {rank:g}")
+        if not abs(value).max() < math.inf:
+            raise ValueError("NaN or infinity in its factors")
+    alpha = _number(entry[_ALPHA], 0, MAX_LORA_ALPHA) if _ALPHA in entry else rank
+    path = store.h5_file[f"{_GROUP}/{key}/vars"].attrs.get(_PATH)
+    if not (path is None or isinstance(path, str)) or not alpha:
+        raise ValueError(f"path {path!r:.80}, alpha {alpha}")
+    return _Entry(path, a, b, alpha)
+
+
+def _number(value: Any, at_least: float, at_most: float) -> float:
+    if value.shape != () or value.dtype.kind not in "iuf":
+        raise ValueError(f"a number, received {value.dtype}{list(value.shape)}")
+    number = float(value)
+    if not at_least <= number <= at_most:
+        raise ValueError(f"a number in [{at_least}, {at_most:g}], received {number}")
+    return number
 
 
 def _find_layers(

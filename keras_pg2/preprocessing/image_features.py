@@ -126,7 +126,19 @@ class ImageFeatures:
                 "keras_pg2.cache_image_features(model, rows, directory) with all rows "
                 "first."
             )
-        return np.load(file)
+        try:
+            # Mapped, as a damaged header may claim any shape.
+            features = np.load(file, mmap_mode="r", allow_pickle=False)
+            if features.shape != self.shape or features.dtype != self.dtype:
+                raise ValueError(f"{features.dtype}{list(features.shape)}")
+            return np.array(features)
+        # Damaged headers raise nearly anything.
+        except Exception as error:
+            raise ValueError(
+                f"Expected features {self.dtype}{list(self.shape)} of a picture in "
+                f"{file}. Received: {error}. Remove the file, and call "
+                "keras_pg2.cache_image_features again, which makes it anew."
+            ) from error
 
 
 def _is_written(file: Path) -> bool:

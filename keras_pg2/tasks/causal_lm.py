@@ -14,7 +14,7 @@ import keras
 from keras import ops
 
 from keras_pg2.checks.numbers import check_flag
-from keras_pg2.conversion.adapters.archive import read_kept, write_kept
+from keras_pg2.conversion.adapters.archive import FILE, read_kept, write_kept
 from keras_pg2.conversion.from_model import write_model
 from keras_pg2.generation.compilation import CompiledFunctions
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
@@ -208,10 +208,10 @@ class PaliGemma2CausalLM(
         self._own_files = DetectionFiles(PresetFiles.read(dir_path))
         name_file = Path(dir_path) / _BASE_NAME_FILE
         if name_file.is_file():
-            self.adapters.base_name = name_file.read_text("utf-8")
+            self.adapters.base_name = name_file.read_text("utf-8", errors="replace")
         kept = read_kept(Path(dir_path))
         if kept is not None:
-            self.adapters._restore(kept)  # noqa: SLF001
+            self.adapters._restore(kept, Path(dir_path) / FILE)  # noqa: SLF001
 
     def _active_adapter(self) -> str | None:
         return self.adapters.active

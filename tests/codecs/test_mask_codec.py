@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import functools
 import http.server
+import io
 import json
 import threading
+import time
+import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -265,3 +269,101 @@ def test_coco_polygons_to_training_rows_and_back(bundled, tmp_path):
         i = ["star", "sail"].index(label)
         truth = mask_from_coco([polygons[i]], 200, 100)
         assert (mask & truth).sum() / (mask | truth).sum() > 0.85
+
+
+def _claims(name: str, shape: tuple[int, ...], descr: str = "<f4") -> bytes:
+    """A .npz with one array whose header claims a shape, in a few bytes."""
+    header = io.BytesIO()
+    fields = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, fields)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(f"{name}.npy", header.getvalue() + b"1234")
+    return buffer.getvalue()
+
+
+def _deflated(num_bytes: int) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", bytes(num_bytes))
+    return buffer.getvalue()
+
+
+def _twice() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(2):
+            with archive.open("a.npy", "w") as file:
+                np.save(file, np.zeros(3))
+    return buffer.getvalue()
+
+
+def _damaged() -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, a=np.ones(100))
+    content = bytearray(buffer.getvalue())
+    content[300] ^= 1  # Its CRC is another.
+    return bytes(content)
+
+
+def _header(text: str) -> bytes:
+    data = text.encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        length = len(data).to_bytes(2, "little")
+        archive.writestr("a.npy", b"\x93NUMPY\x01\x00" + length + data)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (_claims("a", (2**40,)), "not floats"),
+        (_claims("a", (2**62, 2**62)), "not floats"),
+        (_claims("a", (1,), "<i4"), "not floats"),
+        (_claims("a", (4,), "|b1"), "not floats"),
+        (_claims("a", (), "|O"), "not floats"),
+        (_claims("a", (1,), "|V4"), "not floats"),
+        (_deflated(300_000_000), "300.0 MB"),
+        (_twice(), "two arrays are called 'a'"),
+        (_damaged(), "CRC"),
+        (_header("{'descr': (((((((("), "plain arrays"),
+        (_header("[" * 9000), "plain arrays"),
+        (_header("{'descr': '<f4', 'fortran_order': 3, 'shape': 'x'}"), "plain arrays"),
+        (b"PK", "plain arrays"),
+        (b"", "plain arrays"),
+    ],
+    ids=lambda value: repr(value)[-30:],
+)
+def test_archives_of_strangers(content, message, tmp_path):
+    path = tmp_path / "codec.npz"
+    path.write_bytes(content)
+    start = time.monotonic()
+    with pytest.raises(ValueError, match=rf"(?s)(codec\.npz.*)?{message}") as caught:
+        MaskCodec.from_file(path)
+    assert type(caught.value) is ValueError
+    assert "codec.npz" in str(caught.value)
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        # A network of these widths would have petabytes.
+        lambda arrays: arrays.update({"encoder.6.weight": np.zeros((10**6, 8, 1, 1))}),
+        lambda arrays: arrays.update({"decoder.0.weight": np.zeros((10**6, 8, 1, 1))}),
+        lambda arrays: arrays.update({"encoder.6.weight": np.zeros((0, 8, 4, 4))}),
+        lambda arrays: arrays.update({"decoder.0.weight": np.zeros((9, 8, 1, 1))}),
+        lambda arrays: arrays.update({"encoder.2.weight": np.zeros((6, 5, 4, 4))}),
+        lambda arrays: arrays.update({"encoder.2.weight": np.zeros(6)}),
+        lambda arrays: arrays.update({"_vq_vae._embedding": np.zeros(128)}),
+        lambda arrays: arrays.pop("encoder.9.net.2.weight"),
+    ],
+)
+def test_widths_are_those_of_all_arrays(change, tmp_path):
+    arrays = published.PublishedVQVAE(8, 16, (4, 6, 8, 10)).arrays()
+    change(arrays)
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(ValueError, match=r"bad\.npz"):
+        MaskCodec.from_file(tmp_path / "bad.npz")

@@ -61,11 +61,12 @@ def test_other_than_finite_numbers(value: Any):
         ({"above": 0}, 1e-9, 0),
         ({"at_least": 0}, 0, -1e-9),
         ({"at_most": 1, "at_least": 0}, 1, 1.000001),
+        ({"below": 1}, 0.999999, 1),
     ],
 )
 def test_ranges(bounds: dict[str, float], allowed: float, refused: float):
     assert holding(allowed).number("x", **bounds) == allowed
-    with pytest.raises(ValueError, match=r"as a finite number (above|>=|<=)"):
+    with pytest.raises(ValueError, match=r"as a finite number (above|>=|<=|below)"):
         holding(refused).number("x", **bounds)
 
 
@@ -112,6 +113,20 @@ def test_long_values_are_shown_in_part():
     with pytest.raises(ValueError, match="Expected part") as error:
         holding("x" * 10_000).integer("x")
     assert len(str(error.value)) < 250
+
+
+def test_no_value_is_too_deep_to_be_shown():
+    value: list[Any] = []
+    for _ in range(100_000):  # Deeper than `repr` goes.
+        value = [value]
+    with pytest.raises(ValueError, match=r"Expected x in a\.json as a text"):
+        Fields({"x": value}, "a.json").text("x")
+
+
+def test_an_empty_table_is_a_dict():
+    assert fields('{"t": {}}').table("t", Fields.text) == {}
+    assert fields("{}").table("t", Fields.text, {}) == {}
+    assert fields("{}").table("t", Fields.text, None) is None
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")

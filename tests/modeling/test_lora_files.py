@@ -129,6 +129,82 @@ def test_other_files_are_refused_and_change_nothing(write, message, tmp_path):
         np.testing.assert_array_equal(value, before[name], name)
 
 
+DAMAGES = {
+    "no rank": ("lora/vars/rank", None),
+    "a rank of NaN": ("lora/vars/rank", np.float32("nan")),
+    "a rank in a list": ("lora/vars/rank", np.array([2, 2])),
+    "a rank in words": ("lora/vars/rank", "two"),
+    "another rank": ("lora/vars/rank", 3),
+    "a rank below 1": ("lora/vars/rank", 0),
+    "half a rank": ("lora/vars/rank", 1.5),
+    "no factor": ("lora_kernel_a", None),
+    "a factor of whole numbers": ("lora_kernel_a", np.ones((24, 2), np.int32)),
+    "a factor of complex numbers": ("lora_kernel_b", np.ones((2, 32), np.complex64)),
+    "a factor of NaN": ("lora_kernel_b", np.full((2, 32), np.nan, np.float32)),
+    "a factor with an axis": ("lora_kernel_a", np.ones(24, np.float32)),
+    "a factor without rank": ("lora_kernel_a", np.ones((24, 0), np.float32)),
+    "an alpha of NaN": ("lora_alpha", np.nan),
+    "an alpha of 0": ("lora_alpha", 0.0),
+    "an alpha below 0": ("lora_alpha", -1.0),
+    "an alpha of 2**63": ("lora_alpha", 2.0**63),
+    "an alpha in words": ("lora_alpha", "x"),
+    "an alpha of several": ("lora_alpha", np.ones(3)),
+    "another path": ("path", "text_decoder/block_9/attention/query_dense"),
+    "a path that is a number": ("path", 7),
+    "a path that is a list": ("path", np.arange(3)),
+    "a link": ("lora_kernel_a", h5py.ExternalLink("/etc/hostname", "x")),
+    "a factor that is never written": ("lora_kernel_a", (2**40, 2)),
+}
+
+
+@pytest.fixture(scope="module")
+def tidy() -> PaliGemma2Backbone:
+    return network(None)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("lora") / "a.lora.h5"
+    network(2, ["query_dense"]).save_lora_weights(path)
+    return path.read_bytes()
+
+
+@pytest.mark.one_backend("which file is refused")
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_entries_are_named(damage, whole, tidy, tmp_path):
+    path = tmp_path / "a.lora.h5"
+    path.write_bytes(whole)
+    where, value = DAMAGES[damage]
+    with h5py.File(path, "r+") as file:
+        first = next(key for key in file["lora"] if key.isdecimal())
+        entry = file[f"lora/{first}/vars"]
+        if where == "path":
+            entry.attrs["path"] = value
+        else:
+            place = file if "/" in where else entry
+            del place[where]
+            if isinstance(value, tuple):
+                place.create_dataset(where, value, np.float32, chunks=True)
+            elif value is not None:
+                place[where] = value
+    with pytest.raises(ValueError, match=r"a\.lora\.h5") as caught:
+        tidy.load_lora_weights(path)
+    assert type(caught.value) is ValueError
+    assert not any("lora" in weight.path for weight in tidy.weights)
+
+
+@pytest.mark.one_backend("which file is refused")
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.99])
+def test_a_file_that_is_cut_off(share, whole, tidy, tmp_path):
+    path = tmp_path / "a.lora.h5"
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ValueError, match=r"save_lora_weights at .*a\.lora\.h5"):
+        tidy.load_lora_weights(path)
+    path = path.rename(tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match=r"adapters\.load reads"):
+        tidy.load_lora_weights(path)
+
+
 @pytest.mark.one_backend("what is refused")
 def test_nothing_that_trains_is_left_out(tmp_path):
     path = tmp_path / "a.lora.h5"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
 
 import numpy as np
+
+from keras_pg2.files.json_fields import Fields, shown
 
 
 def id_of(label: str, ids: Mapping[str, int]) -> int:
@@ -16,7 +20,7 @@ def id_of(label: str, ids: Mapping[str, int]) -> int:
     if label not in ids:
         raise ValueError(
             f"Expected a class for every label, received the label {label!r} and the "
-            f"classes {shown(ids)}. Add it, or leave its detections out with `take`."
+            f"classes {listed(ids)}. Add it, or leave its detections out with `take`."
         )
     return int(ids[label])
 
@@ -37,17 +41,20 @@ def positions(names: Sequence[str]) -> dict[str, int]:
     return ids
 
 
-def name_of(class_id: int, names: Mapping[int, str] | Sequence[str]) -> str:
+def name_of(class_id: int | str, names: Mapping[Any, str] | Sequence[str]) -> str:
     """The label of a number.
 
     Raises:
         ValueError: when it has none.
     """
-    known = names if isinstance(names, Mapping) else dict(enumerate(names))
+    known: Mapping[Any, str] = (
+        names if isinstance(names, Mapping) else dict(enumerate(names))
+    )
     if class_id not in known:
         raise ValueError(
-            f"Expected a name for every class, received the class {class_id} and the "
-            f"names of {shown(known)}. Pass the names the numbers were made with."
+            f"Expected a name for every class, received the class {shown(class_id)} "
+            f"and the names of {listed(known)}. Pass the names the numbers were made "
+            "with."
         )
     return known[class_id]
 
@@ -62,7 +69,21 @@ def fill_scores(values: Sequence[float | None]) -> np.ndarray | None:
     return np.array([1.0 if value is None else value for value in values], np.float32)
 
 
-def shown(names: Iterable[object]) -> str:
+def read_id(fields: Fields, name: str) -> int | str:
+    """Return an id of a COCO file, which other tools write as a text, or as 1.0.
+
+    Raises:
+        ValueError: if it is something else; names the file and the field.
+    """
+    found = fields.value(name)
+    if isinstance(found, float) and found.is_integer():
+        return int(found)
+    if isinstance(found, bool) or not isinstance(found, int | str):
+        raise fields.error(name, "a whole number or a text")
+    return found
+
+
+def listed(names: Iterable[object]) -> str:
     """The first names, for an error message."""
-    listed = [repr(name) for name in names]
-    return ", ".join(listed[:10]) + (", ..." if len(listed) > 10 else "")
+    first = [shown(name) for name in islice(names, 11)]
+    return ", ".join(first[:10]) + (", ..." if len(first) > 10 else "")

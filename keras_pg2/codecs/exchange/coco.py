@@ -8,14 +8,24 @@ writes it, or a list of polygons.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
-from keras_pg2.codecs.annotations import mask_from_coco, mask_to_rle
+from keras_pg2.codecs.annotations import (
+    as_floats,
+    check_mask_size,
+    mask_from_coco,
+    mask_to_rle,
+)
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.exchange.class_ids import fill_scores, id_of, name_of
 from keras_pg2.codecs.exchange.polygons import box_around, edge_polygons
+from keras_pg2.files.json_fields import shown
+
+_LARGEST = 1e9
+"""Of a coordinate, as in the reader of annotation files."""
 
 
 def to_coco_results(
@@ -99,7 +109,7 @@ def to_coco_annotations(
 
 def from_coco_results(
     records: Sequence[Mapping[str, Any]],
-    names_by_category_id: Mapping[int, str],
+    names_by_category_id: Mapping[Any, str],
     width: int,
     height: int,
 ) -> Detections:
@@ -119,17 +129,23 @@ def from_coco_results(
     Raises:
         ImportError: when there are segmentations and pycocotools is not installed.
         ValueError: when records are of several pictures, a category has no name, a
-            record has neither box nor mask, or a mask is none or of another size.
+            record has neither box nor mask, a number is out of range, or a mask is none
+            or of another size.
     """
-    ids = {record.get("image_id") for record in records}
-    if len(ids) > 1:
+    for i, record in enumerate(records):
+        if not isinstance(record, Mapping):
+            raise ValueError(
+                f"Expected record {i} as an object, received {shown(record)}."
+            )
+    if any(r.get("image_id") != records[0].get("image_id") for r in records):
         raise ValueError(
-            f"Expected the records of one picture, received those of {len(ids)}. Pass "
-            "the records of one image_id at a time."
+            "Expected the records of one picture, received those of several. Pass the "
+            "records of one image_id at a time."
         )
     shapes = [record.get("segmentation") for record in records]
     masks = None
     if any(shapes):
+        width, height = check_mask_size(width, height, len(shapes))
         masks = np.stack([_to_mask(shape, width, height) for shape in shapes])
     boxes = [
         _to_box(record, None if masks is None else masks[i])
@@ -137,12 +153,11 @@ def from_coco_results(
     ]
     return Detections(
         labels=tuple(
-            name_of(_get(record, "category_id"), names_by_category_id)
-            for record in records
+            name_of(_category_id(record), names_by_category_id) for record in records
         ),
         boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
         masks=masks,
-        scores=fill_scores([record.get("score") for record in records]),
+        scores=fill_scores([_score(record) for record in records]),
     )
 
 
@@ -165,12 +180,23 @@ def _to_polygons(mask: np.ndarray) -> list[list[float]]:
 
 def _to_box(record: Mapping[str, Any], mask: np.ndarray | None) -> list[float]:
     """x1, y1, x2, y2 of a record's box, or else of its mask."""
-    if record.get("bbox"):
-        x, y, box_width, box_height = map(float, record["bbox"])
+    given = record.get("bbox")
+    if given:
+        try:
+            box = as_floats(given)
+        except ValueError:
+            box = np.zeros(0)
+        if box.shape != (4,) or not np.abs(box).max() < _LARGEST:
+            raise ValueError(
+                "Expected bbox as four finite numbers x, y, width, height, received "
+                f"{shown(given)}."
+            )
+        x, y, box_width, box_height = box.tolist()
         return [x, y, x + box_width, y + box_height]
     if mask is None or not mask.any():
         raise ValueError(
-            f"Expected a bbox or a segmentation in every record, received {record!r}."
+            "Expected a bbox or a segmentation in every record, received "
+            f"{shown(dict(record))}."
         )
     return box_around(mask)
 
@@ -184,7 +210,22 @@ def _to_mask(
     return mask_from_coco(shape, width, height)
 
 
-def _get(record: Mapping[str, Any], key: str) -> Any:
-    if key not in record:
-        raise ValueError(f"Expected {key!r} in every record, received {record!r}.")
-    return record[key]
+def _category_id(record: Mapping[str, Any]) -> int | str:
+    if "category_id" not in record:
+        raise ValueError(
+            f"Expected 'category_id' in every record, received {shown(dict(record))}."
+        )
+    found = record["category_id"]
+    if isinstance(found, bool) or not isinstance(found, Integral | str):
+        raise ValueError(f"Expected category_id as a number, received {shown(found)}.")
+    return found  # type: ignore[return-value]
+
+
+def _score(record: Mapping[str, Any]) -> float | None:
+    found = record.get("score")
+    if found is None:
+        return None
+    is_number = isinstance(found, Real) and not isinstance(found, bool)
+    if not is_number or not 0 <= found <= 1:
+        raise ValueError(f"Expected a score in [0, 1], received {shown(found)}.")
+    return float(found)

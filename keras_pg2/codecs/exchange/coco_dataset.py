@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_pg2.codecs.detections import Detections
+from keras_pg2.codecs.exchange.class_ids import read_id
 from keras_pg2.codecs.exchange.coco import from_coco_results, to_coco_annotations
+from keras_pg2.files.json_fields import Fields, shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,40 +94,66 @@ def from_coco_dataset(dataset: Mapping[str, Any]) -> list[AnnotatedPicture]:
 
     Raises:
         ImportError: when there are segmentations and pycocotools is not installed.
-        ValueError: as `from_coco_results`.
+        ValueError: as `from_coco_results`; names the entry.
     """
+    if not isinstance(dataset, Mapping):
+        raise ValueError(
+            f"Expected a COCO data set as an object, received {shown(dataset)}."
+        )
     missing = {"images", "annotations", "categories"} - dataset.keys()
     if missing:
         raise ValueError(
             "Expected images, annotations and categories of a COCO data set. Missing: "
             f"{', '.join(sorted(missing))}."
         )
-    names = {c["id"]: c["name"] for c in dataset["categories"]}
-    records: dict[int | str, list[Mapping[str, Any]]] = {
-        i["id"]: [] for i in dataset["images"]
+    fields = Fields(dataset, "the COCO data set")
+    names = {
+        read_id(category, "id"): category.text("name")
+        for category in fields.items("categories", Fields.fields)
     }
-    for record in dataset["annotations"]:
-        if record["image_id"] not in records:
+    images = fields.items("images", Fields.fields)
+    records: dict[int | str, list[Mapping[str, Any]]] = {
+        read_id(image, "id"): [] for image in images
+    }
+    _check_different([read_id(image, "id") for image in images], "image ids")
+    for annotation, record in zip(
+        fields.items("annotations", Fields.fields), dataset["annotations"]
+    ):
+        image_id = read_id(annotation, "image_id")
+        if image_id not in records:
             raise ValueError(
                 "Expected annotations of the data set's own images, received one of "
-                f"the image_id {record['image_id']!r}."
+                f"the image_id {shown(image_id)}."
             )
-        if not record.get("iscrowd"):
-            records[record["image_id"]].append(record)
-    return [
-        AnnotatedPicture(
-            file_name=image["file_name"],
-            width=image["width"],
-            height=image["height"],
-            detections=from_coco_results(
-                records[image["id"]], names, image["width"], image["height"]
-            ),
-        )
-        for image in dataset["images"]
-    ]
+        if not annotation.value("iscrowd", 0):
+            records[image_id].append(record)
+    return [_picture(image, records[read_id(image, "id")], names) for image in images]
+
+
+def _picture(
+    image: Fields,
+    records: Sequence[Mapping[str, Any]],
+    names: Mapping[int | str, str],
+) -> AnnotatedPicture:
+    width, height = _side(image, "width"), _side(image, "height")
+    file_name = image.text("file_name")
+    try:
+        found = from_coco_results(records, names, width, height)
+    except ValueError as error:
+        raise ValueError(
+            f"{image.at('file_name')} {shown(file_name)}: {error}"
+        ) from error
+    return AnnotatedPicture(file_name, width, height, found)
+
+
+def _side(fields: Fields, name: str) -> int:
+    found = read_id(fields, name)
+    if not isinstance(found, int) or not 0 < found < 2**31:
+        raise fields.error(name, "a number of pixels")
+    return found
 
 
 def _check_different(values: Sequence[object], what: str) -> None:
     if len(set(values)) != len(values):
         twice = next(value for value in values if values.count(value) > 1)
-        raise ValueError(f"Expected different {what}, received {twice!r} twice.")
+        raise ValueError(f"Expected different {what}, received {shown(twice)} twice.")

@@ -8,21 +8,29 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from keras_pg2.codecs.annotations import as_floats, check_mask_size
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.exchange.class_ids import fill_scores
-from keras_pg2.codecs.exchange.polygons import box_around, pixel_polygons, rasterize
+from keras_pg2.codecs.exchange.polygons import (
+    Canvas,
+    box_around,
+    paint_polygon,
+    pixel_polygons,
+)
+from keras_pg2.files.json_fields import shown
 
 VERSION = "5.5.0"
 """Of the format. LabelMe warns at another first number than its own."""
 
-_POLYGON = "polygon"
-_LEAST_POINTS = {"rectangle": 2, _POLYGON: 3, "circle": 2, "mask": 1}
+_POLYGON, _RECTANGLE = "polygon", "rectangle"
+_LEAST_POINTS = {_RECTANGLE: 2, _POLYGON: 3, "circle": 2, "mask": 1}
 _MAX_COORDINATE = 2**20
 
 
@@ -112,20 +120,23 @@ def from_labelme(content: Mapping[str, Any], with_masks: bool = True) -> Detecti
             "Expected a list of shapes in a LabelMe file, received "
             f"{type(shapes).__name__ if 'shapes' in content else 'none'}."
         )
+    parsed = [_Shape.of(shape, i) for i, shape in enumerate(shapes)]
+    instances = _instances(parsed)
+    has_masks = with_masks and any(shape.kind != _RECTANGLE for shape in parsed)
+    if has_masks:
+        check_mask_size(width, height, len(instances))
+    canvas = Canvas(width, height)
     labels, boxes, masks, scores = [], [], [], []
-    for parts in _instances([_Shape.of(shape, i) for i, shape in enumerate(shapes)]):
-        mask = np.zeros((height, width), bool)
-        for part in parts:
-            mask |= part.mask(width, height)
-        corners = np.concatenate([part.points for part in parts])
+    for parts in instances:
+        extents = [part.extent() for part in parts if part.kind != _RECTANGLE]
+        found = canvas.cut_out(
+            np.concatenate([np.zeros((0, 2)), *extents]), partial(_paint_all, parts)
+        )
         labels.append(parts[0].label)
-        if with_masks:
-            masks.append(mask)
-        boxes.append(box_around(mask, corners.clip(0, [width, height])))
+        boxes.append(found.box(np.concatenate([part.points for part in parts])))
+        if has_masks:
+            masks.append(found.whole())
         scores.append(parts[0].score)
-    has_masks = with_masks and any(
-        shape.get("shape_type", _POLYGON) != "rectangle" for shape in shapes
-    )
     return Detections(
         labels=tuple(labels),
         boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
@@ -143,7 +154,7 @@ class _Shape(NamedTuple):
         points: float64[M, 2] as x, y.
         group: its number among those of one instance; None alone.
         score: in [0, 1]; None without one.
-        picture: a PNG in base64, of the kind "mask".
+        picture: of the kind "mask", not decoded yet; None of others.
     """
 
     label: str
@@ -151,7 +162,7 @@ class _Shape(NamedTuple):
     points: np.ndarray
     group: int | str | None
     score: float | None
-    picture: object
+    picture: Image.Image | None
 
     @classmethod
     def of(cls, shape: object, index: int) -> _Shape:
@@ -165,26 +176,26 @@ class _Shape(NamedTuple):
         if not isinstance(label, str):
             raise ValueError(
                 f"Expected a label in shape {index} of a LabelMe file, received "
-                f"{label!r:.60}."
+                f"{shown(label)}."
             )
-        kind = values.get("shape_type", _POLYGON) or _POLYGON
+        given = values.get("shape_type")
+        kind = _POLYGON if given in (None, "") else given
         least = _LEAST_POINTS.get(kind) if isinstance(kind, str) else None
         if least is None:
             raise ValueError(
                 "Expected shapes of the kinds rectangle, polygon, circle and mask, "
-                f"received {kind!r} of the label {label!r}, which has no area. Draw it "
-                "as one of these."
+                f"received {shown(kind)} of the label {shown(label)}, which has no "
+                "area. Draw it as one of these."
             )
-        if score is not None and not (
-            isinstance(score, int | float) and 0 <= score <= 1
-        ):
+        is_number = isinstance(score, int | float) and not isinstance(score, bool)
+        if score is not None and not (is_number and 0 <= score <= 1):
             raise ValueError(
-                f"Expected a score in [0, 1] in the shape of the label {label!r}, "
-                f"received {score!r:.60}."
+                f"Expected a score in [0, 1] in the shape of the label {shown(label)}, "
+                f"received {shown(score)}."
             )
         try:
-            points = np.array(values.get("points"), np.float64)
-        except (TypeError, ValueError):
+            points = as_floats(values.get("points"))
+        except ValueError:
             points = np.zeros(0)
         if (
             points.ndim != 2
@@ -194,77 +205,84 @@ class _Shape(NamedTuple):
         ):
             raise ValueError(
                 f"Expected {least} or more points [x, y] in pixels in the {kind} of "
-                f"the label {label!r}, received {values.get('points')!r:.60}."
+                f"the label {shown(label)}, received {shown(values.get('points'))}."
             )
         if kind == "circle":
             # A centre and a point of its edge; its corners take their place.
             radius = np.hypot(*(points[1] - points[0]))
             points = np.array([points[0] - radius, points[0] + radius])
         group = values.get("group_id")
-        if not isinstance(group, int | str | None):
+        if not isinstance(group, int | str | None) or isinstance(group, bool):
             raise ValueError(
-                f"Expected group_id as a number in the shape of the label {label!r}, "
-                f"received {group!r:.60}."
+                "Expected group_id as a number in the shape of the label "
+                f"{shown(label)}, received {shown(group)}."
             )
-        return cls(label, kind, points, group, score, values.get("mask"))
+        picture = _open_mask(values.get("mask"), label) if kind == "mask" else None
+        return cls(label, kind, points, group, score, picture)
 
-    def mask(self, width: int, height: int) -> np.ndarray:
-        """Return bool[height, width] of a shape; nothing of a rectangle."""
-        if self.kind == "polygon":
-            return rasterize([self.points], width, height)
-        if self.kind == "circle":
-            picture = Image.new("1", (width, height))
+    def extent(self) -> np.ndarray:
+        """Return points [M, 2] as x, y, beyond which it covers nothing."""
+        if self.picture is None:
+            return self.points
+        corner = np.round(self.points[0])
+        return np.array([corner, corner + self.picture.size])
+
+    def paint(self, canvas: Image.Image) -> None:
+        """Paint what a shape covers, as LabelMe does; nothing of a rectangle."""
+        if self.kind == _POLYGON:
+            paint_polygon(canvas, self.points)
+        elif self.kind == "circle":
             corners = self.points.reshape(-1).tolist()
-            ImageDraw.Draw(picture).ellipse(corners, fill=1, outline=1)
-            return np.array(picture, bool)
-        mask = np.zeros((height, width), bool)
-        if self.kind == "mask":
-            part = self._read_picture()
+            ImageDraw.Draw(canvas).ellipse(corners, fill=1, outline=1)
+        elif self.picture is not None:
             x, y = (round(v) for v in self.points[0].tolist())
-            # What lies left of the picture or above it is cut off too.
-            part, x, y = part[max(-y, 0) :, max(-x, 0) :], max(x, 0), max(y, 0)
-            window = mask[y : y + part.shape[0], x : x + part.shape[1]]
-            window[:] = part[: window.shape[0], : window.shape[1]]
-        return mask
+            canvas.paste(1, (x, y), _decode_mask(self.picture, self.label))
 
-    def _read_picture(self) -> np.ndarray:
-        """Return bool[h, w] of the PNG, which has one channel."""
-        try:
-            content = base64.b64decode(self.picture)  # type: ignore[arg-type]
-            with Image.open(io.BytesIO(content)) as picture:
-                levels = np.array(picture)
-        except (TypeError, ValueError, OSError, SyntaxError) as error:
-            raise ValueError(
-                "Expected a picture in base64 under mask, in the shape of the label "
-                f"{self.label!r}. Received: {error}."
-            ) from error
-        if levels.ndim != 2:
-            raise ValueError(
-                "Expected a mask of one channel, 0 outside, in the shape of the label "
-                f"{self.label!r}. Received: {levels.shape[-1]} channels."
-            )
-        return levels > 0
+
+def _paint_all(parts: Sequence[_Shape], canvas: Image.Image) -> None:
+    for part in parts:
+        part.paint(canvas)
+
+
+def _open_mask(content: object, label: str) -> Image.Image:
+    """Return the PNG in base64, of which the header alone is read."""
+    try:
+        data = base64.b64decode(content)  # type: ignore[arg-type]
+        return Image.open(io.BytesIO(data), formats=("PNG",))
+    # Damaged pictures raise nearly anything.
+    except Exception as error:
+        raise _no_mask(label, error) from error
+
+
+def _decode_mask(picture: Image.Image, label: str) -> Image.Image:
+    """Return the picture with 1 in all that is above 0."""
+    try:
+        levels = np.array(picture)
+    except Exception as error:
+        raise _no_mask(label, error) from error
+    if levels.ndim != 2:
+        raise ValueError(
+            "Expected a mask of one channel, 0 outside, in the shape of the label "
+            f"{shown(label)}. Received: {levels.shape[-1]} channels."
+        )
+    return Image.fromarray(levels > 0)
+
+
+def _no_mask(label: str, error: Exception) -> ValueError:
+    return ValueError(
+        "Expected a picture in base64 under mask, a PNG, in the shape of the label "
+        f"{shown(label)}. Received: {error}."
+    )
 
 
 def _size(content: Mapping[str, Any]) -> tuple[int, int]:
     """Return width and height of the picture, which some tools write as 40.0."""
-    size = [content.get("imageWidth"), content.get("imageHeight")]
-    if not all(isinstance(v, int | float) and 1 <= v < 2**31 for v in size) or any(
-        v != int(v) for v in size if v is not None
-    ):
+    try:
+        return check_mask_size(content.get("imageWidth"), content.get("imageHeight"))
+    except ValueError as error:
         raise ValueError(
-            f"Expected imageWidth and imageHeight in a LabelMe file, received "
-            f"{size[0]} and {size[1]}. Fill in the picture's size in pixels."
-        )
-    width, height = (int(v) for v in size if v is not None)
-    limit = Image.MAX_IMAGE_PIXELS
-    # Pillow decodes nothing of twice as many pixels.
-    if limit is not None and width * height > 2 * limit:
-        raise ValueError(
-            f"Expected a picture of at most {2 * limit:,} pixels, which is as many as "
-            f"Pillow decodes, received imageWidth {width} and imageHeight {height}."
-        )
-    return width, height
+            f"Expected imageWidth and imageHeight of a LabelMe file. Received: {error}"
+        ) from error
 
 
 def _shape(label: str, kind: str, corners: np.ndarray) -> dict[str, Any]:

@@ -13,12 +13,17 @@ Both go around the outside: holes are filled.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from keras_pg2.codecs.packages import import_supervision
+
+_MOST_PAINTED = 2**31
+"""Pixels of all things of a picture; they take some seconds."""
 
 
 def pixel_polygons(mask: np.ndarray) -> list[np.ndarray]:
@@ -69,17 +74,95 @@ def joined(polygons: Sequence[np.ndarray]) -> np.ndarray:
     return whole
 
 
-def rasterize(
-    polygons: Sequence[np.ndarray | Sequence[Sequence[float]]], width: int, height: int
-) -> np.ndarray:
-    """bool[height, width] of what pixel polygons cover together, outlines included."""
-    picture = Image.new("1", (width, height))
-    draw = ImageDraw.Draw(picture)
-    for polygon in polygons:
-        corners = np.round(np.asarray(polygon, np.float64)).astype(int)
-        if len(corners) >= 3:
-            draw.polygon([(x, y) for x, y in corners.tolist()], fill=1, outline=1)
-    return np.array(picture, bool)
+def paint_polygon(
+    picture: Image.Image, polygon: np.ndarray | Sequence[Sequence[float]]
+) -> None:
+    """Paint what a pixel polygon covers, its outline included."""
+    corners = np.round(np.asarray(polygon, np.float64)).astype(int)
+    if len(corners) >= 3:
+        points = [(x, y) for x, y in corners.tolist()]
+        ImageDraw.Draw(picture).polygon(points, fill=1, outline=1)
+
+
+class CutOut(NamedTuple):
+    """The part of a picture that a thing is in.
+
+    Attributes:
+        mask: bool[h, w] of what it covers.
+        x: of the first column.
+        y: of the first row.
+        size: width and height of the picture.
+    """
+
+    mask: np.ndarray
+    x: int
+    y: int
+    size: tuple[int, int]
+
+    def box(self, points: np.ndarray) -> np.ndarray:
+        """Return x1, y1, x2, y2 of what it covers, or of [M, 2] points if nothing."""
+        offset = [self.x, self.y]
+        inside = points.clip(0, self.size) - offset
+        return np.add(box_around(self.mask, inside), offset * 2)
+
+    def whole(self) -> np.ndarray:
+        """Return the mask bool[H, W] of the picture."""
+        mask = np.zeros(self.size[::-1], bool)
+        rows, columns = self.mask.shape
+        mask[self.y : self.y + rows, self.x : self.x + columns] = self.mask
+        return mask
+
+
+class Canvas:
+    """A picture on which things are painted one after another, and cut out.
+
+    One for all of them: a picture for each would have to be cleared as a whole.
+
+    Args:
+        width: of the picture in pixels.
+        height: likewise.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        self._picture = Image.new("L", (width, height))
+        self._num_left = _MOST_PAINTED
+
+    def cut_out(
+        self, points: np.ndarray, paint: Callable[[Image.Image], None]
+    ) -> CutOut:
+        """Paint a thing and cut it out.
+
+        Args:
+            points: [M, 2] as x, y; nothing is painted beyond them. None is no thing.
+            paint: paints it in 1 on a picture of "L".
+
+        Raises:
+            ValueError: if all things together take more than some seconds.
+        """
+        size = self._picture.size
+        if not len(points):
+            return CutOut(np.zeros((0, 0), bool), 0, 0, size)
+        # A pixel more on each side, in whatever way corners are rounded.
+        low, high = points.min(axis=0).clip(-2, size), points.max(axis=0).clip(-2, size)
+        x1, y1 = (max(math.floor(v) - 1, 0) for v in low.tolist())
+        x2, y2 = (math.ceil(v) + 2 for v in high.tolist())
+        x2, y2 = min(max(x2, x1), size[0]), min(max(y2, y1), size[1])
+        # Corners are looked up in every row.
+        self._num_left -= (x2 - x1) * (y2 - y1) + len(points) * int(
+            np.ptp(points[:, 1])
+        )
+        if self._num_left < 0:
+            raise ValueError(
+                f"Expected things that cover at most {_MOST_PAINTED:,} pixels together "
+                f"in a picture of {size[0]} x {size[1]}. Received more, or with more "
+                "corners. Leave out shapes that are drawn over others."
+            )
+        if x1 >= x2 or y1 >= y2:
+            return self.cut_out(points[:0], paint)
+        paint(self._picture)
+        mask = np.asarray(self._picture.crop((x1, y1, x2, y2))) > 0
+        self._picture.paste(0, (x1, y1, x2, y2))
+        return CutOut(mask, x1, y1, size)
 
 
 def box_around(mask: np.ndarray, points: np.ndarray | None = None) -> list[float]:

@@ -8,16 +8,18 @@ Source: docs.ultralytics.com/datasets/detect and /segment.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
+from keras_pg2.codecs.annotations import check_mask_size
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.exchange.class_ids import fill_scores, id_of, name_of, positions
 from keras_pg2.codecs.exchange.polygons import (
-    box_around,
+    Canvas,
     joined,
+    paint_polygon,
     pixel_polygons,
-    rasterize,
 )
 
 _OVERHANG = 0.01
@@ -105,28 +107,30 @@ def from_yolo(
 
     Raises:
         ValueError: when a line has words that are no numbers or too few of them,
-            coordinates outside the picture, or a class has no name.
+            coordinates outside the picture, or a class has no name, or polygons are
+            too many to draw.
     """
     positions(names)
     size = np.array([width, height], np.float64)
+    lines = filter(None, map(str.strip, text.removeprefix("\ufeff").splitlines()))
+    things = [_read_line(line) for line in lines]
+    has_masks = with_masks and any(len(values) > 4 for _, values, _ in things)
+    if has_masks:
+        check_mask_size(width, height, len(things))
+    canvas = Canvas(width, height)
     labels, boxes, masks, scores = [], [], [], []
-    has_masks = False
-    for line in filter(None, map(str.strip, text.removeprefix("\ufeff").splitlines())):
-        class_id, values, score = _read_line(line)
+    for class_id, values, score in things:
         points = values.reshape(-1, 2) * size
-        mask = None
+        outline = points
         if len(points) == 2:
             center, extent = points
-            corners = np.array([center - extent / 2, center + extent / 2])
-            box = corners.clip(0, size).reshape(-1).tolist()
-        else:
-            has_masks = with_masks
-            mask = rasterize([points], width, height)
-            box = box_around(mask, points.clip(0, size))
+            points = np.array([center - extent / 2, center + extent / 2])
+            outline = points[:0]
+        found = canvas.cut_out(outline, partial(paint_polygon, polygon=outline))
         labels.append(name_of(class_id, names))
-        boxes.append(box)
-        if with_masks:
-            masks.append(np.zeros((height, width), bool) if mask is None else mask)
+        boxes.append(found.box(points))
+        if has_masks:
+            masks.append(found.whole())
         scores.append(score)
     return Detections(
         labels=tuple(labels),

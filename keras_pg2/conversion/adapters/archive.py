@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from keras_pg2.conversion.adapters.files import (
     KERNELS,
@@ -22,6 +21,14 @@ from keras_pg2.conversion.adapters.files import (
     factor_tensors,
     pair_up,
 )
+from keras_pg2.conversion.adapters.tensors import (
+    parse_metadata,
+    read_alpha,
+    read_dropout,
+    read_floats,
+    read_metadata,
+)
+from keras_pg2.files.json_fields import Fields, shown
 
 FILE = "adapters.safetensors"
 _FORMAT = "keras_pg2 adapters 1"
@@ -79,32 +86,56 @@ def read_kept(directory: Path) -> KeptAdapters | None:
     """Read what `write_kept` wrote; None where there is nothing.
 
     Raises:
-        ValueError: if the file is damaged or of another format.
+        ValueError: if the file is damaged or of another format; names the field.
     """
     path = directory / FILE
     if not path.is_file():
         return None
-    with safe_open(path, "numpy") as file:
-        metadata = file.metadata() or {}
-    if metadata.get("format") != _FORMAT:
+    metadata = read_metadata(path)
+    if metadata.value("format", None) != _FORMAT:
         raise ValueError(
             f"Expected adapters with the format {_FORMAT!r} in {path}. Received: "
-            f"{metadata.get('format')!r}."
+            f"{shown(metadata.value('format', None))}."
         )
-    by_group: dict[str, dict[str, np.ndarray]] = {}
-    for key, value in load_file(path).items():
+    parsed = parse_metadata(metadata, ("adapters", "active", "merged"))
+    groups: dict[str, dict[str, np.ndarray]] = {}
+    for key, value in read_floats(path).items():
         group, _, rest = key.partition("/")
-        by_group.setdefault(group, {})[rest] = value
-    known = {}
-    for i, entry in enumerate(json.loads(metadata["adapters"])):
-        tensors = {tuple(k.rsplit("/", 1)): v for k, v in by_group[str(i)].items()}
-        layers = pair_up(tensors, KERNELS, entry["alphas"], path)
-        known[entry["name"]] = Adapter(
-            layers, tuple(entry["targets"]), dropout=entry["dropout"]
+        groups.setdefault(group, {})[rest] = value
+    kernels = groups.pop(_BASE.rstrip("/"), {})
+    known: dict[str, Adapter] = {}
+    for i, entry in enumerate(parsed.items("adapters", Fields.fields)):
+        name = entry.text("name")
+        if name in known:
+            raise entry.error("name", "a name that no other adapter has")
+        tensors = {
+            tuple(k.rsplit("/", 1)): v for k, v in groups.pop(str(i), {}).items()
+        }
+        known[name] = Adapter(
+            pair_up(tensors, KERNELS, entry.table("alphas", read_alpha), path),
+            tuple(entry.items("targets", Fields.text)),
+            dropout=read_dropout(entry, "dropout"),
         )
-    return KeptAdapters(
-        known=known,
-        active=json.loads(metadata["active"]),
-        merged=json.loads(metadata["merged"]),
-        kernels=by_group.get(_BASE.rstrip("/"), {}),
-    )
+    active, merged = (_read_name(parsed, name, known) for name in ("active", "merged"))
+    shapes = {} if merged is None else _kernel_shapes(known[merged])
+    if groups or shapes != {key: value.shape for key, value in kernels.items()}:
+        raise ValueError(
+            f"Expected tensors of {len(known)} adapters in {path}, and kernels of the "
+            f"layers of {shown(merged)}. Received others. Save the model again."
+        )
+    return KeptAdapters(known, active, merged, kernels)
+
+
+def _read_name(fields: Fields, name: str, known: Mapping[str, Adapter]) -> str | None:
+    found = fields.value(name)
+    if found is not None and fields.text(name) not in known:
+        raise fields.error(name, "the name of an adapter of the file, or null")
+    return found  # type: ignore[no-any-return]
+
+
+def _kernel_shapes(adapter: Adapter) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the kernels that an adapter is for."""
+    return {
+        path: (factors.a.shape[0], factors.b.shape[1])
+        for path, factors in adapter.layers.items()
+    }

@@ -15,12 +15,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import h5py
 import numpy as np
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from keras_pg2.conversion.safetensors_files import read_header
-from keras_pg2.conversion.tables.number_types import is_finite
+from keras_pg2.conversion.adapters.tensors import (
+    check_finite,
+    parse_metadata,
+    read_alpha,
+    read_dropout,
+    read_floats,
+    read_metadata,
+)
+from keras_pg2.files.json_fields import Fields, shown
 from keras_pg2.files.whole_files import staged
 from keras_pg2.typing import Architecture
 
@@ -35,10 +42,21 @@ PICKLED = (
     "save_pretrained, which writes safetensors."
 )
 """What files of PyTorch are, and what to do."""
+_PARSED = ("alphas", "targets", "base_numbers", "base_hashes", "dropout")
+"""Metadata that are JSON."""
+_PARTS = ("vision_encoder", "text_decoder")
+_HDF5 = (
+    "a file of Keras. Files of save_lora_weights are read by "
+    "model.backbone.load_lora_weights, weights by model.load_weights."
+)
+_MODEL = "a whole model. Load it by PaliGemma2CausalLM.from_preset."
 _OTHER_FILES = {
-    **dict.fromkeys((".bin", ".pt", ".pth"), PICKLED),
-    ".h5": "a file of Keras. Files of save_lora_weights are read by "
-    "model.backbone.load_lora_weights, weights by model.load_weights.",
+    **dict.fromkeys((".bin", ".pt", ".pth", ".ckpt"), PICKLED),
+    ".h5": _HDF5,
+    ".keras": "a whole model. Load it by keras.models.load_model.",
+    ".npz": _MODEL,
+    ".sbs": _MODEL,
+    ".gguf": "a file of llama.cpp, which is not read.",
 }
 
 
@@ -131,7 +149,7 @@ def write_adapter(adapter: Adapter, path: Path, overwrite: bool = False) -> None
             f"Expected a file that ends in {ENDING} for an adapter. Received: {path}."
         )
     tensors = factor_tensors(adapter)
-    _check_finite(tensors, "Train again with a lower learning rate.")
+    check_finite(tensors, "Train again with a lower learning rate.")
     factors_of = adapter.layers.values()
     metadata = {
         "format": FORMAT,
@@ -153,42 +171,56 @@ def read_adapter(path: Path) -> Adapter:
 
     Raises:
         FileNotFoundError: when there is no file.
-        ValueError: when it is cut off, no adapter, or lacks one of two factors.
+        ValueError: when it is cut off, no adapter, lacks one of two factors, or says of
+            itself what cannot be; names the file and the field.
     """
     if not path.is_file():
         raise FileNotFoundError(
             f"Expected an adapter file ({ENDING}), or a directory of PEFT with an "
             f"adapter_config.json, at {path}. There is none."
         )
-    if path.suffix in _OTHER_FILES:
+    other = _OTHER_FILES.get(path.suffix.lower())
+    if other is None and h5py.is_hdf5(path):
+        other = _HDF5
+    if other is not None:
         raise ValueError(
             f"Expected an adapter of `Adapters.save` ({ENDING}). Received: {path}, "
-            f"{_OTHER_FILES[path.suffix]}"
+            f"{other}"
         )
-    blocks = {key: block for key, (_, block) in read_header(path).items()}
-    with safe_open(path, "numpy") as file:
-        metadata = file.metadata() or {}
-    if metadata.get("format") != FORMAT:
+    metadata = read_metadata(path)
+    if metadata.value("format", None) != FORMAT:
         hint = ""
         if (path.parent / "adapter_config.json").is_file():
             hint = f" It is of PEFT: load the directory, {path.parent}."
         raise ValueError(
             f"Expected an adapter of `Adapters.save` in {path}, with the format "
-            f"{FORMAT!r}. Received: {metadata.get('format')!r}.{hint}"
+            f"{FORMAT!r}. Received: {shown(metadata.value('format', None))}.{hint}"
         )
-    tensors = {key: block.read().astype(np.float32) for key, block in blocks.items()}
-    _check_finite(tensors, "The file is damaged, or its training diverged.")
+    parsed = parse_metadata(metadata, _PARSED)
+    tensors = read_floats(path)
+    check_finite(tensors, f"{path} is damaged, or its training diverged.")
     by_layer = {tuple(key.rsplit("/", 1)): value for key, value in tensors.items()}
+    alphas = parsed.table("alphas", read_alpha)
     return Adapter(
-        layers=pair_up(by_layer, KERNELS, json.loads(metadata["alphas"]), path),
-        targets=tuple(json.loads(metadata["targets"])),
+        layers=pair_up(by_layer, KERNELS, alphas, path),
+        targets=tuple(parsed.items("targets", Fields.text)),
         base=Base(
-            metadata["base_name"],
-            json.loads(metadata["base_numbers"]),
-            json.loads(metadata["base_hashes"]),
+            metadata.text("base_name"),
+            _read_architecture(parsed),
+            parsed.table("base_hashes", Fields.text),
         ),
-        dropout=json.loads(metadata.get("dropout", "0.0")),
+        dropout=read_dropout(parsed, "dropout"),
     )
+
+
+def _read_architecture(fields: Fields) -> Architecture | None:
+    """Return the architecture of a base, which is compared and never built."""
+    found: Architecture | None = fields.table(
+        "base_numbers", lambda parts, name: parts.table(name, Fields.value), None
+    )
+    if found is not None and found.keys() != set(_PARTS):
+        raise fields.error("base_numbers", f"an object of {' and '.join(_PARTS)}")
+    return found
 
 
 def pair_up(
@@ -219,18 +251,15 @@ def pair_up(
     pairs = {}
     for layer in layers:
         a, b = (tensors[layer, name] for name in names)
-        if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
+        if (
+            a.ndim != 2
+            or b.ndim != 2
+            or a.shape[1] != b.shape[0]
+            or not min(*a.shape, *b.shape)
+        ):
             raise ValueError(
                 f"Expected factors [inputs, rank] and [rank, outputs] of {layer} in "
                 f"{path}. Received: {a.shape} and {b.shape}."
             )
         pairs[layer] = Factors(a, b, alphas[layer])
     return pairs
-
-
-def _check_finite(tensors: Mapping[str, np.ndarray], advice: str) -> None:
-    for key, value in tensors.items():
-        if not is_finite(value):
-            raise ValueError(
-                f"Expected finite numbers. Received: NaN or infinity in {key}. {advice}"
-            )

@@ -18,43 +18,18 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from keras_pg2.conversion.adapters.files import PICKLED, Adapter, Base, pair_up
-from keras_pg2.conversion.adapters.peft_targets import (
-    layers_without_factors,
-    module_name,
-)
+from keras_pg2.conversion.adapters.peft_config import CONFIG_FILE, read_config
+from keras_pg2.conversion.adapters.peft_targets import PeftTargets, module_name
+from keras_pg2.conversion.adapters.tensors import check_finite, float_blocks
 from keras_pg2.conversion.huggingface.weights import hub_key, weight_rows
-from keras_pg2.conversion.safetensors_files import read_header
-from keras_pg2.conversion.tables.number_types import is_finite
 from keras_pg2.conversion.tables.transforms import TRANSPOSE
-from keras_pg2.files.json_files import read_json
 from keras_pg2.files.whole_files import staged
 from keras_pg2.typing import Architecture
 
-CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 _PICKLE_FILE = "adapter_model.bin"
 _PREFIX = "base_model.model."
 _KERNELS = ("lora_A", "lora_B")
-
-# Settings of PEFT that change what is computed, and what they must be.
-_PLAIN: dict[str, tuple[Any, str]] = {
-    "use_rslora": (False, "rank-stabilised scales"),
-    "use_dora": (False, "magnitudes of DoRA"),
-    "fan_in_fan_out": (False, "transposed kernels"),
-    "lora_bias": (False, "biases of factors"),
-    "bias": ("none", "trained biases"),
-    "modules_to_save": (None, "whole trained modules"),
-    "trainable_token_indices": (None, "trained tokens"),
-    "target_parameters": (None, "factors of parameters"),
-    "layer_replication": (None, "repeated layers"),
-    "megatron_config": (None, "Megatron's layers"),
-    "alora_invocation_tokens": (None, "activated LoRA"),
-    "use_qalora": (False, "QALoRA"),
-    "use_bdlora": (None, "block-diagonal LoRA"),
-    "arrow_config": (None, "routed adapters"),
-}
-# With other ones the base is changed when the adapter is made.
-_INITIAL = (True, False, None, "gaussian", "eva", "orthogonal")
 
 
 def read_peft(directory: Path, architecture: Architecture) -> Adapter:
@@ -63,56 +38,73 @@ def read_peft(directory: Path, architecture: Architecture) -> Adapter:
     Raises:
         FileNotFoundError: if one of the two files is missing.
         ValueError: if it is no plain LoRA, is for other modules, lacks factors of a
-            layer that its configuration names, or is cut off.
+            layer that its configuration names or has others than it says, or is cut
+            off. Names the file and the field.
     """
     _check_files(directory)
-    config = read_json(directory / CONFIG_FILE)
-    _check_plain(config, directory)
+    config = read_config(directory)
+    targets = PeftTargets(config)
     path = directory / WEIGHTS_FILE
     layers = _layers_by_module(architecture)
-    tensors: dict[tuple[str, ...], np.ndarray] = {}
-    alphas: dict[str, float] = {}
-    modules = set()
+    modules: dict[str, str] = {}
+    keys: dict[tuple[str, str], str] = {}
     unknown = []
-    for key, (_, block) in read_header(path).items():
+    blocks = float_blocks(path)
+    for key in blocks:
         found = re.fullmatch(r"(?:base_model\.model\.)?(.+)\.(lora_[AB])\.weight", key)
         layer = layers.get(hub_key(f"{found[1]}.weight")) if found else None
         if found is None or layer is None:
             unknown.append(key)
             continue
-        value = block.read()
-        if not is_finite(value):
+        modules[layer] = found[1]
+        if (layer, found[2]) in keys:
             raise ValueError(
-                f"Expected finite numbers. Received: NaN or infinity in {key} of "
-                f"{path}. The adapter is damaged, or its training diverged."
+                f"Expected factors of a layer once in {path}. Received: "
+                f"{keys[layer, found[2]]} and {key}."
             )
-        modules.add(found[1])
-        tensors[layer, found[2]] = value.astype(np.float32).T
-        alphas[layer] = _of_module(
-            config.get("alpha_pattern"), found[1], config["lora_alpha"]
-        )
+        keys[layer, found[2]] = key
     if unknown:
         raise ValueError(
             f"Expected factors of dense layers of PaliGemma in {path}. Received: "
             f"{', '.join(unknown[:6])} ({len(unknown)} such). Train it with "
             "target_modules of attention, MLPs and the projector alone."
         )
-    missing = layers_without_factors(config, modules, layers)
+    missing = targets.layers_without_factors(modules.values(), layers)
     if missing:
         raise ValueError(
             f"Expected factors of all layers that {CONFIG_FILE} names in {path}. "
             f"Received none of: {', '.join(missing[:6])} ({len(missing)} such). Save "
             "the adapter again, or narrow target_modules to what was trained."
         )
-    targets = config.get("target_modules")
-    return Adapter(
-        layers=pair_up(tensors, _KERNELS, alphas, path),
-        targets=(targets,)
-        if isinstance(targets, str)
-        else tuple(sorted(targets or ())),
-        base=Base(config.get("base_model_name_or_path") or ""),
-        dropout=float(config.get("lora_dropout") or 0.0),
+    tensors = {place: blocks[key].read() for place, key in keys.items()}
+    check_finite(
+        {key: tensors[place] for place, key in keys.items()},
+        f"{path} is damaged, or its training diverged.",
     )
+    adapter = Adapter(
+        layers=pair_up(
+            {place: value.astype(np.float32).T for place, value in tensors.items()},
+            _KERNELS,
+            {layer: targets.alpha(module) for layer, module in modules.items()},
+            path,
+        ),
+        targets=_as_tuple(config.target_modules),
+        base=Base(config.base),
+        dropout=config.dropout,
+    )
+    for layer, factors in adapter.layers.items():
+        rank = targets.rank(modules[layer])
+        if factors.rank != rank:
+            raise ValueError(
+                f"Expected factors of rank {rank} of {modules[layer]}, as r and "
+                f"rank_pattern of {config.source} say. Received: rank {factors.rank} "
+                f"in {path}. They are of two adapters: save it again."
+            )
+    return adapter
+
+
+def _as_tuple(targets: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (targets,) if isinstance(targets, str) else tuple(sorted(targets or ()))
 
 
 def write_peft(adapter: Adapter, directory: Path, base: str) -> None:
@@ -194,40 +186,10 @@ def _check_files(directory: Path) -> None:
             f"{directory / folders[0]}"
             + (f" ({len(folders)} such: {', '.join(folders)})." if folders[1:] else ".")
         )
+    elif (directory / "config.json").is_file():
+        advice = "It is of a whole model: load that by PaliGemma2CausalLM.from_preset."
     raise FileNotFoundError(
         f"Expected {CONFIG_FILE} and {WEIGHTS_FILE} in {directory}. "
         f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. "
         f"{advice}"
     )
-
-
-def _check_plain(config: Mapping[str, Any], directory: Path) -> None:
-    kind = config.get("peft_type")
-    if kind != "LORA" or not isinstance(config.get("lora_alpha"), int | float):
-        raise ValueError(
-            f"Expected peft_type LORA with a lora_alpha in {directory / CONFIG_FILE}. "
-            f"Received: {kind!r}, {config.get('lora_alpha')!r}."
-        )
-    wrong = [
-        f"{name}={config[name]!r} ({meaning})"
-        for name, (plain, meaning) in _PLAIN.items()
-        if config.get(name, plain) not in (plain, None, [], {})
-    ]
-    initial = config.get("init_lora_weights", True)
-    if initial not in _INITIAL:
-        wrong.append(f"init_lora_weights={initial!r} (a changed base)")
-    if wrong:
-        raise ValueError(
-            f"Expected plain LoRA in {directory}. Received: {', '.join(wrong)}. Merge "
-            "it in peft (merge_and_unload), save the model, and load that."
-        )
-
-
-def _of_module(
-    patterns: Mapping[str, float] | None, module: str, other: float
-) -> float:
-    """The number of the first pattern that ends a module's name, as PEFT has it."""
-    for pattern, value in (patterns or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            return value
-    return other

@@ -1,15 +1,19 @@
-"""Which layers the configuration of a PEFT adapter names.
+"""What the configuration of a PEFT adapter says of each layer.
 
-The rules are PEFT's (peft 0.21, `tuners/tuners_utils.py`, check_target_module_exists).
-Its names are those of the modules of the transformers that was installed, which the
-names in the file tell.
+The rules are PEFT's (peft 0.21: `tuners/tuners_utils.py`, check_target_module_exists,
+and `utils/other.py`, get_pattern_key). Its names are those of the modules of the
+transformers that was installed, which the names in the file tell.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TypeVar
+
+from keras_pg2.conversion.adapters.name_patterns import NamePatterns
+from keras_pg2.conversion.adapters.peft_config import PeftConfig
+
+T = TypeVar("T", int, float)
 
 ALL_LINEAR = "all-linear"
 
@@ -31,59 +35,82 @@ def _before(key: str) -> str:
 _STYLES = (module_name, _since_4_52, _before)
 
 
-def layers_without_factors(
-    config: Mapping[str, Any], modules: Collection[str], layers: Mapping[str, str]
-) -> list[str]:
-    """Return layers that a configuration names and a file has no factors of.
+class PeftTargets:
+    """Which modules a configuration names, and with what rank and alpha.
 
     Args:
-        config: Configuration of the adapter.
-        modules: Names of the modules whose factors are in the file.
-        layers: All dense layers, by the hub's keys of their kernels.
-
-    Raises:
-        ValueError: if the configuration has an invalid regular expression.
+        config: The configuration.
     """
-    missing: list[set[str]] = []
-    for style in _STYLES:
-        names = {style(key): layer for key, layer in layers.items()}
-        if not all(module in names for module in modules):
-            continue  # Another version of transformers.
-        try:
-            named = {name for name in names if _is_named(config, name)}
-        except re.error as error:
-            raise ValueError(
-                "Expected target_modules and exclude_modules as names or regular "
-                f"expressions. Received an invalid one: {error}."
-            ) from error
-        missing.append({names[name] for name in named.difference(modules)})
-    # A file may fit several versions, of which only one was there.
-    return sorted(set.intersection(*missing)) if missing else []
 
+    def __init__(self, config: PeftConfig) -> None:
+        self._config = config
+        self._patterns = NamePatterns(config.source)
 
-def _is_named(config: Mapping[str, Any], name: str) -> bool:
-    """Return whether PEFT would give a module factors."""
-    targets = config.get("target_modules")
-    if not targets or _matches(config.get("exclude_modules"), name):
+    def rank(self, module: str) -> int:
+        """Return the rank of a module.
+
+        Raises:
+            ValueError: if an expression is invalid, or takes too long.
+        """
+        return self._of_module(self._config.rank_pattern, module, self._config.rank)
+
+    def alpha(self, module: str) -> float:
+        """Return the alpha of a module.
+
+        Raises:
+            ValueError: as `rank`.
+        """
+        return self._of_module(self._config.alpha_pattern, module, self._config.alpha)
+
+    def layers_without_factors(
+        self, modules: Collection[str], layers: Mapping[str, str]
+    ) -> list[str]:
+        """Return layers that the configuration names and a file has no factors of.
+
+        Args:
+            modules: Names of the modules whose factors are in the file.
+            layers: All dense layers, by the hub's keys of their kernels.
+
+        Raises:
+            ValueError: as `rank`.
+        """
+        missing: list[set[str]] = []
+        for style in _STYLES:
+            names = {style(key): layer for key, layer in layers.items()}
+            if not all(module in names for module in modules):
+                continue  # Another version of transformers.
+            named = {name for name in names if self._is_named(name)}
+            missing.append({names[name] for name in named.difference(modules)})
+        # A file may fit several versions, of which only one was there.
+        return sorted(set.intersection(*missing)) if missing else []
+
+    def _of_module(self, patterns: Mapping[str, T], module: str, other: T) -> T:
+        """Return the number of the first pattern that ends the name of a module."""
+        for pattern, value in patterns.items():
+            if self._patterns.match(rf"(.*\.)?({pattern})$", module):
+                return value
+        return other
+
+    def _is_named(self, name: str) -> bool:
+        """Return whether PEFT would give a module factors."""
+        targets = self._config.target_modules
+        if not targets or self._matches(self._config.exclude_modules, name):
+            return False
+        if isinstance(targets, str) and targets.lower() == ALL_LINEAR:
+            return True
+        if not self._matches(targets, name):
+            return False
+        wanted = self._config.layers_to_transform
+        if wanted is None or isinstance(targets, str) or name in targets:
+            return True
+        for each in self._config.layers_pattern or (r"[^.]*",):
+            found = self._patterns.match(rf"(?:^|.*?\.){each}\.(?P<idx>\d+)\.", name)
+            if found:
+                return int(found["idx"]) in wanted
         return False
-    if isinstance(targets, str) and targets.lower() == ALL_LINEAR:
-        return True
-    if not _matches(targets, name):
-        return False
-    if isinstance(targets, str) or name in targets:
-        return True
-    wanted = config.get("layers_to_transform")
-    if wanted is None or wanted == []:
-        return True
-    patterns = config.get("layers_pattern") or r"[^.]*"
-    patterns = [patterns] if isinstance(patterns, str) else patterns
-    found = (re.match(rf"(?:^|.*?\.){each}\.(\d+)\.", name) for each in patterns)
-    index = next((int(match[1]) for match in found if match), None)
-    return index in ([wanted] if isinstance(wanted, int) else wanted)
 
-
-def _matches(targets: str | Collection[str] | None, name: str) -> bool:
-    """Return whether names or an expression of the configuration mean a module."""
-    if isinstance(targets, str):
-        return re.fullmatch(targets, name) is not None
-    return any(name == each or name.endswith(f".{each}") for each in targets or ())
+    def _matches(self, targets: str | Collection[str] | None, name: str) -> bool:
+        """Return whether names or an expression of the configuration mean a module."""
+        if isinstance(targets, str):
+            return self._patterns.fullmatch(targets, name) is not None
+        return any(name == each or name.endswith(f".{each}") for each in targets or ())

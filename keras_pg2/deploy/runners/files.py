@@ -5,48 +5,45 @@ Needs no Keras.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from keras_pg2.files.json_fields import Fields
+from keras_pg2.preprocessing.resizing import INTERPOLATIONS
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
 
 VOCABULARY = "vocabulary.spm"
-KEYS = (
-    "files",
-    "quantization",
-    "cache_length",
-    "image_size",
-    "interpolation",
-    "antialias",
-    "separator",
-    "separator_ids",
-    "start_token_ids",
-    "end_token_id",
-    "special_token_ids",
-)
-"""Of every manifest; formats have some more."""
 ADVICE = "Copy the whole directory again, or export the model again."
+MOST_PARTS = 1000
+"""Layers, parts of a decoder or lengths of prompts that a manifest may name."""
+_MOST_PIXELS = 4096
+"""Of a side of the pictures of a model; PaliGemma's have up to 896."""
+_MOST_TOKENS = 2**20
+_QUANTIZATIONS = ("float16", "int8", "int4")
+
+Manifest = dict[str, Any]
 
 
 def read_manifest(
-    directory: Path, name: str, exporter: str, keys: Sequence[str]
-) -> dict[str, Any]:
-    """What describes an exported model, all of whose files are there.
+    directory: Path, name: str, exporter: str, read_more: Callable[[Fields], Manifest]
+) -> Manifest:
+    """Return what describes an exported model, all of whose files are there.
 
     Args:
-        directory: what was written.
-        name: of the manifest.
-        exporter: the function that writes such directories, for messages.
-        keys: that it has beside `KEYS`.
+        directory: Directory of the model.
+        name: Name of the manifest.
+        exporter: The function that writes such directories, for errors.
+        read_more: Reads what the format has beside what all manifests have.
 
     Raises:
-        FileNotFoundError: when it or a file that it names is missing.
-        ValueError: when it cannot be read, or lacks something.
+        FileNotFoundError: if it or a file that it names is missing.
+        ValueError: if it cannot be read, or a field is missing or out of range; names
+            the file and the field.
     """
     path = directory / name
     if not path.is_file():
@@ -54,31 +51,66 @@ def read_manifest(
             f"Expected a directory that {exporter} wrote, with {name} in it. "
             f"Received: {str(directory)!r}, where there is none."
         )
-    try:
-        manifest = json.loads(path.read_text("utf-8"))
-        files = sorted({VOCABULARY, *manifest["files"].values()})
-        missing = [file for file in files if not (directory / file).is_file()]
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"Expected {path} to be as {exporter} wrote it, but it cannot be read "
-            f"({error!r}). {ADVICE}"
-        ) from error
+    with _with_advice():
+        fields = Fields.read(path)
+        files = fields.table("files", _read_file_name)
+    wanted = sorted({VOCABULARY, *files.values()})
+    missing = [file for file in wanted if not (directory / file).is_file()]
     if missing:
         raise FileNotFoundError(
             f"Expected {', '.join(missing)} in {str(directory)!r}, as {name} says. "
             "Copy the whole directory."
         )
-    check_keys(path, manifest, (*KEYS, *keys))
-    return manifest
+    with _with_advice():
+        return {"files": files, **_read_common(fields), **read_more(fields)}
 
 
-def check_keys(path: Path, entries: Mapping[str, object], keys: Sequence[str]) -> None:
-    """Raise ValueError if entries of the manifest at `path` lack some keys."""
-    missing = [key for key in keys if key not in entries]
+def _read_common(fields: Fields) -> Manifest:
+    """Return what all manifests have."""
+    quantization = fields.value("quantization")  # null is float32.
+    if quantization is not None:
+        quantization = fields.text("quantization", choices=_QUANTIZATIONS)
+    return {
+        "quantization": quantization,
+        "cache_length": fields.integer(
+            "cache_length", at_least=1, at_most=_MOST_TOKENS
+        ),
+        "image_size": fields.integer("image_size", at_least=1, at_most=_MOST_PIXELS),
+        "interpolation": fields.text("interpolation", choices=tuple(INTERPOLATIONS)),
+        "antialias": fields.flag("antialias"),
+        "separator": fields.text("separator"),
+        "separator_ids": fields.items("separator_ids", Fields.integer),
+        "start_token_ids": fields.items("start_token_ids", Fields.integer),
+        "end_token_id": fields.integer("end_token_id"),
+        "special_token_ids": fields.items("special_token_ids", Fields.integer),
+    }
+
+
+def _read_file_name(fields: Fields, name: str) -> str:
+    """Return the name of a file, which no name may lead out of the directory."""
+    text: str = fields.text(name)
+    windows = PureWindowsPath(text)  # Splits at slashes of both kinds.
+    if not windows.parts or windows.anchor or ".." in windows.parts:
+        raise fields.error(name, "a file in its directory")
+    return text
+
+
+def check_files(path: Path, files: Mapping[str, str], names: Iterable[str]) -> None:
+    """Raise ValueError if the manifest at `path` has no files of some names."""
+    missing = [name for name in names if name not in files]
     if missing:
         raise ValueError(
-            f"Expected {', '.join(missing)} in {path}, which lacks it. {ADVICE}"
+            f"Expected {', '.join(missing[:8])} under files in {path}, which lacks it. "
+            f"{ADVICE}"
         )
+
+
+@contextmanager
+def _with_advice() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{error} {ADVICE}") from error
 
 
 def read_vocabulary(path: Path, sentencepiece: ModuleType) -> SentencePieceProcessor:

@@ -9,18 +9,23 @@ Axes: I image tokens, T text tokens, D hidden_dim, V vocabulary.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.checks.packages import import_packages
-from keras_pg2.deploy.runners.files import check_keys, named_when_broken
+from keras_pg2.deploy.runners.files import (
+    MOST_PARTS,
+    Manifest,
+    check_files,
+    named_when_broken,
+)
 from keras_pg2.deploy.runners.runner import ExportedModel, RunnerState
+from keras_pg2.files.json_fields import Fields
 
 MANIFEST = "litert.json"
-KEYS = ("decoder_parts", "prefill_lengths")
 _ADVICE = (
     "Run: pip install 'keras-pg2[litert]', or without Keras: pip install "
     "ai-edge-litert numpy pillow sentencepiece"
@@ -53,9 +58,11 @@ class LiteRTModel(ExportedModel):
             "ai_edge_litert.interpreter", "sentencepiece", advice=_ADVICE
         )
         directory = Path(directory)
-        super().__init__(directory, MANIFEST, "export_litert", KEYS, sentencepiece)
+        super().__init__(
+            directory, MANIFEST, "export_litert", _read_more, sentencepiece
+        )
         files = self.manifest["files"]
-        check_keys(directory / MANIFEST, files, self._signature_names())
+        check_files(directory / MANIFEST, files, self._signature_names())
         num_threads = num_threads or os.cpu_count()
         self._signatures: dict[str, Callable[..., dict[str, np.ndarray]]] = {}
         for file in dict.fromkeys(files.values()):
@@ -69,13 +76,13 @@ class LiteRTModel(ExportedModel):
                     if files[name] == file
                 }
 
-    def _signature_names(self) -> list[str]:
+    def _signature_names(self) -> Iterator[str]:
         """Return the names of the signatures that are called."""
+        yield from ("vision", "embedder", "logits")
         lengths = self.manifest["prefill_lengths"]
-        steps = ("decode", *(f"prefill_{n}" for n in lengths))
-        parts = range(self.manifest["decoder_parts"])
-        names = [f"{step}_{part}" for step in steps for part in parts]
-        return ["vision", "embedder", "logits", *names]
+        for part in range(self.manifest["decoder_parts"]):
+            yield f"decode_{part}"
+            yield from (f"prefill_{n}_{part}" for n in lengths)
 
     def encode_pixels(self, images: np.ndarray) -> np.ndarray:
         """float32[1, h, w, 3] in [-1, 1] -> float32[1, I, D]."""
@@ -125,3 +132,18 @@ class LiteRTModel(ExportedModel):
 
     def _logits(self, hidden: np.ndarray) -> np.ndarray:
         return self._signatures["logits"](hidden=hidden)["logits"][0]
+
+
+def _read_more(fields: Fields) -> Manifest:
+    """Return parts of the decoder, and the lengths of prompts that it reads at once."""
+    lengths = fields.items(
+        "prefill_lengths", lambda f, i: f.integer(i, at_least=1, at_most=2**20)
+    )
+    if not 0 < len(lengths) <= MOST_PARTS:
+        raise fields.error("prefill_lengths", f"1 to {MOST_PARTS} lengths")
+    return {
+        "decoder_parts": fields.integer(
+            "decoder_parts", at_least=1, at_most=MOST_PARTS
+        ),
+        "prefill_lengths": lengths,
+    }

@@ -17,14 +17,19 @@ import numpy as np
 
 from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.checks.packages import import_packages
-from keras_pg2.deploy.runners.files import check_keys, named_when_broken
+from keras_pg2.deploy.runners.files import (
+    MOST_PARTS,
+    Manifest,
+    check_files,
+    named_when_broken,
+)
 from keras_pg2.deploy.runners.runner import ExportedModel, RunnerState
+from keras_pg2.files.json_fields import Fields
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, OrtValue, SessionOptions
 
 MANIFEST = "onnx.json"
-KEYS = ("num_layers", "cache_shape")
 _ADVICE = (
     "Run: pip install 'keras-pg2[onnx]', or without Keras: pip install "
     "onnxruntime numpy pillow sentencepiece"
@@ -58,11 +63,11 @@ class ONNXModel(ExportedModel):
             "onnxruntime", "sentencepiece", advice=_ADVICE
         )
         directory = Path(directory)
-        super().__init__(directory, MANIFEST, "export_onnx", KEYS, sentencepiece)
+        super().__init__(directory, MANIFEST, "export_onnx", _read_more, sentencepiece)
         options = self._onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads or 0
         files = self.manifest["files"]
-        check_keys(directory / MANIFEST, files, GRAPHS)
+        check_files(directory / MANIFEST, files, GRAPHS)
         self._vision, self._embedder, self._decoder = (
             self._open(directory / files[name], options) for name in GRAPHS
         )
@@ -135,3 +140,14 @@ class ONNXModel(ExportedModel):
 
     def _value(self, array: np.ndarray) -> OrtValue:
         return self._onnxruntime.OrtValue.ortvalue_from_numpy(array)
+
+
+def _read_more(fields: Fields) -> Manifest:
+    """Return layers of the decoder, and the shape of a cache of nothing."""
+    shape = fields.items("cache_shape", lambda f, i: f.integer(i, at_most=MOST_PARTS))
+    if len(shape) != 4 or shape[0] != 1 or shape[2] != 0:
+        raise fields.error("cache_shape", "[1, heads, 0, width]")
+    return {
+        "num_layers": fields.integer("num_layers", at_least=1, at_most=MOST_PARTS),
+        "cache_shape": shape,
+    }

@@ -9,7 +9,7 @@ Axes: I image tokens, D hidden_dim, V vocabulary.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -19,9 +19,15 @@ import numpy as np
 from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.codecs import Detections, parse_detections
 from keras_pg2.codecs.grammars import Grammar, LocationGrammar, check_grammar
-from keras_pg2.deploy.runners.files import VOCABULARY, read_manifest, read_vocabulary
+from keras_pg2.deploy.runners.files import (
+    VOCABULARY,
+    Manifest,
+    read_manifest,
+    read_vocabulary,
+)
 from keras_pg2.deploy.runners.input_checks import check_prompt
 from keras_pg2.deploy.runners.tokens import GreedyChoice, VocabularyTokenizer
+from keras_pg2.files.json_fields import Fields
 from keras_pg2.preprocessing import prompts
 from keras_pg2.preprocessing.images import (
     ImageInput,
@@ -51,7 +57,7 @@ class ExportedModel(ABC):
         directory: what was written.
         manifest: the file in it that describes it.
         exporter: the function that writes such directories, for messages.
-        keys: what the manifest says beside what all manifests do.
+        read_more: Reads what the manifest says beside what all manifests do.
         sentencepiece: the module.
 
     Attributes:
@@ -63,10 +69,10 @@ class ExportedModel(ABC):
         directory: Path,
         manifest: str,
         exporter: str,
-        keys: Sequence[str],
+        read_more: Callable[[Fields], Manifest],
         sentencepiece: ModuleType,
     ) -> None:
-        self.manifest = read_manifest(directory, manifest, exporter, keys)
+        self.manifest = read_manifest(directory, manifest, exporter, read_more)
         self._tokenizer = VocabularyTokenizer(
             read_vocabulary(directory / VOCABULARY, sentencepiece),
             self.manifest["end_token_id"],

@@ -14,6 +14,7 @@ from keras_pg2.catalogue.names import PRESETS
 from keras_pg2.conversion.adapters.files import Adapter, Base, read_adapter
 from keras_pg2.conversion.adapters.peft import read_peft
 from keras_pg2.conversion.tables.number_types import DTYPES
+from keras_pg2.files.json_fields import shown
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.lora import check_can_adapt
 from keras_pg2.tasks.adapters.layers import dense_layers
@@ -80,7 +81,7 @@ def open_adapter(
     """
     architecture = backbone.architecture
     adapter = read_peft(path, architecture) if path.is_dir() else read_adapter(path)
-    _check_layers(adapter, backbone, path)
+    check_layers(adapter, backbone, path)
     layers = dense_layers(backbone)
     check_can_adapt({each: layers[each] for each in adapter.layers})
     if base_name is not None:
@@ -88,7 +89,7 @@ def open_adapter(
     return adapter
 
 
-def _check_layers(adapter: Adapter, backbone: PaliGemma2Backbone, source: Path) -> None:
+def check_layers(adapter: Adapter, backbone: PaliGemma2Backbone, source: Path) -> None:
     """Raises ValueError when layers of an adapter are not there or of another shape."""
     layers = dense_layers(backbone)
     missing = [path for path in adapter.layers if path not in layers]
@@ -141,7 +142,8 @@ def _different_values(
     if theirs is None or ours is None:
         return []
     return [
-        f"{name}={ours[part].get(name)!r} (the adapter's is {architecture.get(name)!r})"
+        f"{name}={ours[part].get(name)!r} "
+        f"(the adapter's is {shown(architecture.get(name))})"
         for part, architecture in theirs.items()
         for name in {**ours[part], **architecture}
         if ours[part].get(name) != architecture.get(name)

@@ -30,6 +30,7 @@ from keras_pg2.modeling.lora import (
     set_lora_dropout,
 )
 from keras_pg2.tasks.adapters.base import (
+    check_layers,
     check_nothing_else_trains,
     describe_base,
     hub_name,
@@ -315,8 +316,14 @@ class Adapters:
         name, kernels = self._merged
         return KeptAdapters(self._known, merged=name, kernels=kernels)
 
-    def _restore(self, kept: KeptAdapters) -> None:
-        """Take over what `_keep` gave; the network has its LoRA and dropout already."""
+    def _restore(self, kept: KeptAdapters, source: Path) -> None:
+        """Take over what `_keep` gave; the network has its LoRA and dropout already.
+
+        Raises:
+            ValueError: if the network has no such layers; names the file `source`.
+        """
+        for adapter in kept.known.values():
+            check_layers(adapter, self._backbone, source)
         self._known, self._active = dict(kept.known), kept.active
         if kept.merged is not None:
             self._merged = _Merged(kept.merged, kept.kernels)

@@ -17,12 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pg2.files.json_files import parse_json
+from keras_pg2.files.json_fields import Fields
 from keras_pg2.preprocessing.preset_files import CALIBRATION_FILE
 from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
 from keras_pg2.tasks.answering.answers import ScoredAnswer
 
 NUM_FEATURES = 3
+_LARGEST = 1e6
+"""Of weights and bias; what is fitted has up to some tens."""
 RATHER_RIGHT = 0.5
 """Lowest score that is kept where scores are probabilities: rather right than wrong."""
 
@@ -57,29 +59,35 @@ class ScoreCalibration:
         """Reads the file of a preset; None where there is none.
 
         Raises:
-            ValueError: when the file holds something else.
+            ValueError: when the file holds something else; names the field.
         """
         path = Path(directory) / CALIBRATION_FILE
-        return cls.from_bytes(path.read_bytes(), path) if path.is_file() else None
+        return cls._from_fields(Fields.read(path)) if path.is_file() else None
 
     @classmethod
     def from_bytes(cls, content: bytes, source: str | Path) -> ScoreCalibration:
         """Read the content of the file, which errors call `source`.
 
         Raises:
-            ValueError: if it holds something else.
+            ValueError: if it holds something else; names the field.
         """
-        values = parse_json(content, source)
-        try:
-            weights = [float(weight) for weight in values["weights"]]
-            first, others, label = weights
-            bias, fitted_on = float(values["bias"]), str(values.get("fitted_on", ""))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"Expected bias and {NUM_FEATURES} weights in {source}, received "
-                f"{values}: {error}. Copy the preset again."
-            ) from error
-        return cls(bias, (first, others, label), fitted_on)
+        return cls._from_fields(Fields.parse(content, source))
+
+    @classmethod
+    def _from_fields(cls, fields: Fields) -> ScoreCalibration:
+        weights = fields.items("weights", _read_weight)
+        if len(weights) != NUM_FEATURES:
+            raise fields.error("weights", f"a list of {NUM_FEATURES} numbers")
+        return cls(
+            bias=_read_weight(fields, "bias"),
+            weights=tuple(weights),
+            fitted_on=fields.text("fitted_on", ""),
+        )
+
+
+def _read_weight(fields: Fields, name: str) -> float:
+    number: float = fields.number(name, at_least=-_LARGEST, at_most=_LARGEST)
+    return number
 
 
 def geometric_mean(features: np.ndarray) -> np.ndarray:

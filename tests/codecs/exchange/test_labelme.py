@@ -90,7 +90,7 @@ def test_what_people_draw():
         with pytest.raises(ValueError, match=message):
             from_labelme(content)
     shape["shape_type"] = "rectangle"
-    with pytest.raises(ValueError, match="received None and 16"):
+    with pytest.raises(ValueError, match="width=null, height=16"):
         from_labelme({**content, "imageWidth": None})
     with pytest.raises(ValueError, match=r"of 16 x 24 .* received 24 x 16"):
         to_labelme(two(), "a.png", HEIGHT, WIDTH)
@@ -117,7 +117,7 @@ def test_circles_and_shapes_of_old_versions():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"label": None}, "a label in shape 0.*None"),
+        ({"label": None}, "a label in shape 0.*null"),
         ({"points": None}, "2 or more points.*rectangle of the label 'x'"),
         ({"points": [[1, 2]]}, "2 or more points"),
         ({"points": [[1, 2], [3]]}, "2 or more points"),

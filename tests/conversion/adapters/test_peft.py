@@ -15,7 +15,9 @@ from keras import ops
 from safetensors.numpy import load_file, save_file
 
 from keras_pg2 import PaliGemma2CausalLM
-from keras_pg2.conversion.adapters.peft import read_peft
+from keras_pg2.conversion.adapters.peft import _layers_by_module, read_peft
+from keras_pg2.conversion.adapters.peft_config import PeftConfig
+from keras_pg2.conversion.adapters.peft_targets import PeftTargets, module_name
 from keras_pg2.typing import Architecture
 from tests.support.reference import (
     TEXT_CONFIGS,
@@ -243,6 +245,71 @@ def test_a_layer_without_factors_is_named(
             [layer] = [each for each in layers if f"{each} " in f"{caught.value} "]
             named.add(layer)
     assert named == set(layers)
+
+
+HONEST = [
+    "q_proj",
+    "self_attn.q_proj",
+    "layers.1.self_attn.q_proj",
+    r"layers\.[01]\.self_attn\.(q|k)_proj",
+    r"^model\.language_model\.layers\.0\..*",
+    r".*language_model.*\.(q_proj|v_proj)",
+    r"(?!.*vision).*proj",
+    r"(?:.*?(?:language|text).*?(?:self_attn|mlp).*?(?:q_proj|v_proj|up_proj).*?)",
+    r"model\.vision_tower\.encoder\.layers\.\d+\.mlp\.fc[12]",
+    "fc1|fc2",
+    "",
+]
+
+
+@pytest.mark.parametrize("pattern", HONEST)
+def test_expressions_mean_what_peft_takes_them_for(
+    pattern: str, architecture: Architecture
+) -> None:
+    """For every layer, by each of the three ways in which a configuration has them."""
+    from peft.tuners.tuners_utils import check_target_module_exists
+    from peft.utils.other import get_pattern_key
+
+    names = [module_name(key) for key in _layers_by_module(architecture)]
+    assert len(names) > 20
+    config = peft.LoraConfig(r=2, lora_alpha=3, target_modules=pattern or None)
+    targets = PeftTargets(_config(pattern))
+    for name in names:
+        expected = config.target_modules and check_target_module_exists(config, name)
+        assert targets._is_named(name) == bool(expected), name
+        is_own = get_pattern_key([pattern], name) == pattern
+        assert targets.rank(name) == (7 if is_own else 2), name
+        assert targets.alpha(name) == (0.5 if is_own else 3), name
+
+
+def _config(pattern: str) -> PeftConfig:
+    return PeftConfig(
+        source=Path("adapter_config.json"),
+        rank=2,
+        alpha=3,
+        rank_pattern={pattern: 7},
+        alpha_pattern={pattern: 0.5},
+        target_modules=pattern,
+        exclude_modules=None,
+        layers_to_transform=None,
+        layers_pattern=(),
+        dropout=0,
+        base="",
+    )
+
+
+@pytest.mark.parametrize("change", [{"r": 4}, {"rank_pattern": {"v_proj": 2}}], ids=str)
+def test_ranks_that_peft_refuses(
+    change: dict, architecture: Architecture, tmp_path: Path
+) -> None:
+    path = tmp_path / "adapter"
+    make_adapter(path)
+    config = json.loads((path / "adapter_config.json").read_text())
+    (path / "adapter_config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        peft.PeftModel.from_pretrained(theirs(), path)
+    with pytest.raises(ValueError, match=r"r and rank_pattern .* Received: rank 3"):
+        read_peft(path, architecture)
 
 
 @pytest.mark.parametrize("style", ["before 4.52", "since 4.52"])

@@ -320,10 +320,14 @@ def test_broken_files_are_named(directory, tmp_path, name, share):
 def test_what_the_manifest_lacks_is_named(directory, tmp_path):
     name, keys = "litert.json", ("files/decode_0", "end_token_id", "decoder_parts")
     copy = copy_without(directory, tmp_path / "one", name, keys[0])
-    with pytest.raises(ValueError, match=r"decode_0 in .*litert\.json, which lacks"):
+    with pytest.raises(
+        ValueError, match=r"decode_0 under files in .*litert\.json, which lacks"
+    ):
         LiteRTModel(copy)
     copy = copy_without(directory, tmp_path / "three", name, *keys)
-    with pytest.raises(ValueError, match=r"end_token_id, decoder_parts in .*export"):
+    with pytest.raises(
+        ValueError, match=r"Expected end_token_id in .*litert\.json.*export"
+    ):
         LiteRTModel(copy)
 
 

@@ -10,6 +10,7 @@ from keras_pg2.tasks.answering.detection_scores import (
     fit_calibration,
     geometric_mean,
 )
+from tests.support.damaged_fields import DAMAGES, damaged, loads, named
 
 
 def test_geometric_mean_by_hand():
@@ -56,3 +57,23 @@ def test_the_file_of_a_preset(tmp_path):
         (tmp_path / "detection_scores.json").write_text(json.dumps(wrong))
         with pytest.raises(ValueError, match=r"detection_scores\.json"):
             ScoreCalibration.from_directory(tmp_path)
+
+
+def test_each_field_of_a_calibration(tmp_path):
+    path = tmp_path / "detection_scores.json"
+
+    def read(content):
+        path.write_text(json.dumps(content))
+        return ScoreCalibration.from_directory(tmp_path)
+
+    content = {"bias": 0.5, "weights": [1.0, 2, 3.0], "fitted_on": "scenes"}
+    assert read(content) == ScoreCalibration(0.5, (1.0, 2.0, 3.0), "scenes")
+    fields = [("bias",), ("weights",), ("weights", 1), ("fitted_on",)]
+    count, loaded = loads(read, damaged(content, fields), path)
+    assert count == len(DAMAGES) * 4
+    numbers = ["below 0", "0", "half"]
+    assert loaded == {
+        *named("bias", numbers),
+        *named("weights.1", numbers),
+        *named("fitted_on", ["missing", "text", "empty text"]),
+    }
