@@ -234,7 +234,8 @@ def _other_value(rng: Random, value: Any, raw: list[str]) -> Any:
     """A value in the place of another, often of its kind and near it."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if is_number and rng.random() < 0.6:
-        near = (value + 1, value - 1, value * 2, -value, value + 4, value / 2)
+        half = value // 2 if isinstance(value, int) else value / 2
+        near = (value + 1, value - 1, value * 2, -value, value + 4, half, 0.75)
         return rng.choice((*near, *INTEGERS, *LARGE, *FLOATS))
     if isinstance(value, str) and rng.random() < 0.5:
         at = rng.randrange(len(value) + 1)
