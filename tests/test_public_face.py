@@ -142,6 +142,34 @@ def test_a_missing_package_is_told_at_the_first_name(packages, message) -> None:
     assert run(start + code) == "LiteRTModel"
 
 
+WITHOUT_HOME = """
+import os, pwd
+for name in ("HOME", "HF_HOME", "XDG_CACHE_HOME"):
+    os.environ.pop(name, None)
+def no_entry(uid):
+    raise KeyError(uid)
+pwd.getpwuid = no_entry
+"""
+"""Code after which the user is one of a container: a number without a home."""
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "keras_pg2.PaliGemma2CausalLM",
+        "keras_pg2.open_checkpoint('~/model')",
+        "from keras_pg2.catalogue.download import download\n"
+        "download('hf://someone/model')",
+        "from keras_pg2.catalogue.download import download\n"
+        "download('kaggle://a/b/c/d')",
+    ],
+)
+def test_a_user_without_a_home_is_told_what_to_set(use: str, tmp_path: Path) -> None:
+    told = run(f"{WITHOUT_HOME}\nimport keras_pg2\n{use}", HF_HUB_OFFLINE="1")
+    expected = "at ~/model, where nothing is" if "~" in use else "variable HOME to"
+    assert expected in told
+
+
 def test_a_missing_backend_is_told_at_the_first_name() -> None:
     code = "import keras_pg2\nkeras_pg2.PaliGemma2CausalLM"
     found = run(code, KERAS_BACKEND="theano")

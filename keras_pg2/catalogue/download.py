@@ -9,21 +9,30 @@ what to do.
 from __future__ import annotations
 
 import re
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from keras_pg2.start.backends import raise_without_home
+
 HUGGING_FACE_URI = re.compile(
-    r"hf://(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[^/]+))?(/(?P<file>.+))?"
+    r"hf://(?P<repository>[\w.-]+/[\w.-]+)"
+    # The hub's names of pull requests and converted copies have slashes.
+    r"(@(?P<revision>refs/(?:pr|convert)/[^/]+|[^/]+))?(/(?P<file>.+))?"
 )
 KAGGLE_URI = re.compile(r"kaggle://(?P<handle>[\w.-]+(/[\w.-]+){3}(/\d+)?)")
 WEIGHT_FILES = (".npz", ".sbs")
 """Endings of files that are a model by themselves."""
 # What a checkpoint needs besides weights, and those; no second copies of the weights as
-# .bin or .gguf.
-_DESCRIPTION = ["*.json", "*.model", "assets/*", "mask_codec.npz", "README.md"]
-_WEIGHTS = ["*.safetensors", "*.h5"]
+# .bin or .gguf. The hub's patterns match folders too: those of a training run, with
+# weights of their own, are left out.
+_DESCRIPTION = ["*.json", "*.model", "mask_codec.npz", "README.md"]
+_WEIGHTS = ["*.safetensors", "*.weights.h5"]
+_IN_FOLDERS = ["*/*"]
+_ASSETS = ["assets/*"]
 # What a preset of Keras may have beside its `config.json`, as Kaggle has no patterns.
 _KERAS_FILES = (
     "metadata.json",
@@ -57,6 +66,7 @@ def download(uri: str, with_weights: bool = True) -> Path:
         FileNotFoundError: when there is no such model, version or file.
         ConnectionError: when the site cannot be reached and the cache has no copy.
         ImportError: when kagglehub is not installed.
+        OSError: when there is no place for a cache.
     """
     found = HUGGING_FACE_URI.fullmatch(uri)
     if found:
@@ -81,21 +91,19 @@ def _download_huggingface(
 ) -> Path:
     import huggingface_hub
 
+    if revision is not None:  # The site's own addresses have refs%2Fpr%2F1.
+        revision = urllib.parse.unquote(revision)
     if file is not None:
         path = huggingface_hub.hf_hub_download(repository, file, revision=revision)
         return Path(path)
+    fetch = partial(huggingface_hub.snapshot_download, repository, revision=revision)
     patterns = [*_DESCRIPTION, *(_WEIGHTS if with_weights else ())]
-    directory = Path(
-        huggingface_hub.snapshot_download(
-            repository, revision=revision, allow_patterns=patterns
-        )
-    )
+    directory = Path(fetch(allow_patterns=patterns, ignore_patterns=_IN_FOLDERS))
+    if (directory / "metadata.json").is_file():  # Of Keras, with its vocabulary below.
+        fetch(allow_patterns=_ASSETS)
     if (directory / "config.json").is_file():
         return directory
-    patterns = [f"*{ending}" for ending in WEIGHT_FILES]
-    huggingface_hub.snapshot_download(
-        repository, revision=revision, allow_patterns=patterns
-    )
+    fetch(allow_patterns=[f"*{ending}" for ending in WEIGHT_FILES])
     return _only_file(directory)
 
 
@@ -106,6 +114,9 @@ def _download_kaggle(uri: str, handle: str, with_weights: bool) -> Path:
         raise ImportError(
             f"Expected kagglehub to download {uri}. Run `pip install kagglehub`."
         ) from error
+    except RuntimeError as error:
+        raise_without_home(error)
+        raise
     page = "https://www.kaggle.com/models/" + "/".join(handle.split("/")[:2])
     with explained_errors(uri, page):
         directory = None if with_weights else _download_keras_files(handle)
@@ -139,7 +150,7 @@ def _is_missing(error: Exception) -> bool:
 
 def _only_file(directory: Path) -> Path:
     """The .npz or .sbs of a directory that has no configuration."""
-    files = [p for p in directory.rglob("*") if p.suffix in WEIGHT_FILES]
+    files = [p for p in directory.rglob("*") if p.suffix.lower() in WEIGHT_FILES]
     if (directory / "config.json").is_file() or len(files) != 1:
         return directory
     return files[0]
@@ -151,6 +162,7 @@ def explained_errors(uri: str, page: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        raise_without_home(error)
         kind = _kind_of(error)
         login = (
             "`hf auth login` or the variable HF_TOKEN"

@@ -11,6 +11,7 @@ from keras_pg2.catalogue import download
 from keras_pg2.catalogue.download import WEIGHT_FILES
 from keras_pg2.catalogue.released import PRESETS, Preset, has_weights
 from keras_pg2.files.json_fields import read_config
+from keras_pg2.files.whole_files import recover
 
 NANO_ALIAS = "pali_gemma2_nano"
 """Stands for the newest bundled preset of the small trained model."""
@@ -85,6 +86,7 @@ def resolve(name_or_path: str | Path) -> Preset | Path | str:
         "a URI such as "
         f"'hf://organisation/model'. Received: {name!r}. "
         + (f"Did you mean {' or '.join(map(repr, near))}? " if near else "")
+        + (f"On Hugging Face that is 'hf://{name}'. " if _is_repository(name) else "")
         + "The command `keras-pg2 presets` lists all presets."
     )
 
@@ -102,6 +104,11 @@ def _without_revision(name: str) -> str:
     return name
 
 
+def _is_repository(name: str) -> bool:
+    """Whether it has the form of a repository on Hugging Face."""
+    return download.HUGGING_FACE_URI.fullmatch(f"hf://{name}") is not None
+
+
 def near_names(name: str, known: list[str]) -> list[str]:
     """Return up to three known names of nearly the same words, in any order."""
     by_words = {_sorted_words(other): other for other in known}
@@ -117,7 +124,8 @@ def _as_path(name: str) -> Path | None:
     """The directory or weight file of that name; None where there is none."""
     try:
         path = Path(name).expanduser()
-        is_file = path.is_file() and path.suffix in WEIGHT_FILES
+        recover(path)
+        is_file = path.is_file() and path.suffix.lower() in WEIGHT_FILES
         return path if is_file or path.is_dir() else None
     except (OSError, RuntimeError):  # A name too long, or the home of nobody.
         return None

@@ -38,7 +38,8 @@ Source = Annotated[
 TokenizerFile = Annotated[
     Path | None,
     typer.Option(
-        help="A SentencePiece file, for a .npz that has none beside it.",
+        help="A SentencePiece file, in place of the checkpoint's own or for a .npz "
+        "that has none beside it.",
         show_default=False,
     ),
 ]

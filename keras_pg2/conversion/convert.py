@@ -5,9 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from keras_pg2.checks.dtypes import check_dtype
-from keras_pg2.conversion.formats import WRITERS, Writer, open_checkpoint
+from keras_pg2.conversion.formats import (
+    WRITERS,
+    Writer,
+    count_pieces,
+    open_checkpoint,
+)
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import DTYPES
+from keras_pg2.files.user_paths import user_path
 from keras_pg2.files.whole_files import staged
 from keras_pg2.typing import Advance
 
@@ -36,7 +42,8 @@ def convert(
         dtype: "float32", "bfloat16" or "float16" (or short, "bf16") of all weights, for
             "sbs" also "sfp" (8 bits); None keeps each tensor's own type ("sbs":
             bfloat16).
-        tokenizer: a SentencePiece file, for a source that has none.
+        tokenizer: a SentencePiece file, for a source that has none, or to take in place
+            of its own.
         overwrite: whether something at the target is replaced.
         advance: told the number of bytes of each block of weights when written.
 
@@ -45,14 +52,15 @@ def convert(
 
     Raises:
         FileNotFoundError, ValueError: as `open_checkpoint`; for an unknown format or
-            type, or a network the format cannot hold.
+            type, a network the format cannot hold, or a vocabulary that SentencePiece
+            cannot read.
         FileExistsError: when the target is there and `overwrite` is False.
         OSError: when the disk is full; nothing is left behind.
     """
-    target = Path(target).expanduser()
+    target = user_path(target)
     check_target(to, dtype, target)
     checkpoint = open_checkpoint(source, tokenizer)
-    if Path(source).expanduser().resolve() == target.resolve():
+    if user_path(source).resolve() == target.resolve():
         raise ValueError(
             f"Expected a target apart from the source. Received: {target} for both."
         )
@@ -71,9 +79,10 @@ def write_checkpoint(
     advance: Advance = lambda num_bytes: None,
 ) -> Path:
     """Writes an opened checkpoint; see `convert`."""
-    target = Path(target).expanduser()
+    target = user_path(target)
     writer, dtype = check_target(to, dtype, target)
     checkpoint.check_is_float()
+    _check_tokenizer(checkpoint)
     beside = target.with_name(TOKENIZER_FILE)
     proto = checkpoint.preprocessing.tokenizer if to == "npz" else None
     if proto is not None and beside.exists() and beside.read_bytes() != proto:
@@ -83,10 +92,31 @@ def write_checkpoint(
         )
     with staged(target, overwrite, expected_bytes(checkpoint, dtype)) as part:
         writer.write(checkpoint, part, dtype, advance)
-    if proto is not None:
-        with staged(beside, overwrite=True) as part:
-            part.write_bytes(proto)
+        # First, so that no .npz is there without it, whenever this is killed.
+        if proto is not None:
+            with staged(beside, overwrite=True) as part_beside:
+                part_beside.write_bytes(proto)
     return target
+
+
+def _check_tokenizer(checkpoint: Checkpoint) -> None:
+    """Check a vocabulary as every reader of what is written will.
+
+    Raises:
+        ValueError: if SentencePiece cannot read it, or it has more pieces than the
+            network has embeddings.
+    """
+    proto = checkpoint.preprocessing.tokenizer
+    if proto is None:
+        return
+    num_pieces = count_pieces(proto, checkpoint.path)
+    num_rows = checkpoint.architecture["text_decoder"]["vocabulary_size"]
+    if num_pieces > num_rows:
+        raise ValueError(
+            f"Expected a tokenizer of at most {num_rows} pieces, the vocabulary of the "
+            f"network. Received: {num_pieces} pieces with {checkpoint.path}, so the "
+            "tokenizer belongs to another model."
+        )
 
 
 def expected_bytes(checkpoint: Checkpoint, dtype: str | None) -> int:
@@ -111,7 +141,7 @@ def check_target(to: str, dtype: str | None, target: Path) -> tuple[Writer, str 
     writer = WRITERS[to]
     if dtype is not None:
         dtype = check_dtype(dtype, writer.dtypes, f"dtype of a {writer.title}")
-    if writer.ending and target.suffix != writer.ending:
+    if writer.ending and target.suffix.lower() != writer.ending:
         raise ValueError(
             f"Expected a file that ends in {writer.ending} for a {writer.title}. "
             f"Received: {target}."

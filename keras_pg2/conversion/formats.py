@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sentencepiece import SentencePieceProcessor
+
+from keras_pg2.checks.vocabularies import parse_sentencepiece, read_vocabulary
 from keras_pg2.conversion.big_vision.format import open_big_vision, write_big_vision
 from keras_pg2.conversion.gemma_cpp.format import open_gemma_cpp, write_gemma_cpp
 from keras_pg2.conversion.huggingface.reader import (
@@ -17,8 +22,8 @@ from keras_pg2.conversion.keras.keras_hub import is_keras_hub_preset, open_keras
 from keras_pg2.conversion.keras.preset import is_preset, open_preset, write_preset
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import DTYPES
-from keras_pg2.files.json_fields import shown
-from keras_pg2.files.json_files import read_json
+from keras_pg2.conversion.unreadable import no_checkpoint
+from keras_pg2.files.user_paths import user_path
 from keras_pg2.files.whole_files import recover
 from keras_pg2.typing import Advance
 
@@ -67,62 +72,72 @@ def open_checkpoint(
     Args:
         path: a directory (our preset, KerasHub's, Hugging Face's) or a file (.npz of
             big_vision, .sbs of gemma.cpp).
-        tokenizer: a SentencePiece file for a .npz, which has none inside; None takes
-            `paligemma_tokenizer.model` or `tokenizer.model` beside it.
+        tokenizer: a SentencePiece file to take in place of the checkpoint's own; None
+            takes that, for a .npz, which has none inside, `paligemma_tokenizer.model`
+            or `tokenizer.model` beside it.
         with_weights: False opens a description alone; weights need not be there.
         **overrides: arguments of the network that a .npz does not tell, such as
             `query_pre_attn_scalar`.
 
     Raises:
         FileNotFoundError: when there is nothing at the path, or a file is missing.
-        ValueError: when it holds no PaliGemma, or its parts do not fit together.
+        ValueError: when it holds no PaliGemma, its parts do not fit together, or a
+            given tokenizer is none of SentencePiece's.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     recover(path)
     if not path.exists():
         raise FileNotFoundError(
             f"Expected a checkpoint at {path}, where nothing is. Check the path."
         )
-    if path.suffix == ".npz" and path.is_file():
-        beside = None if tokenizer is None else Path(tokenizer).expanduser()
-        return open_big_vision(path, beside, overrides, with_weights)
-    if path.suffix == ".sbs" and path.is_file():
-        return open_gemma_cpp(path, with_weights)
+    file = None if tokenizer is None else user_path(tokenizer)
+    ending = path.suffix.lower()
+    if ending == ".npz" and path.is_file():
+        return open_big_vision(path, file, overrides, with_weights)
+    proto = None if file is None else _read_tokenizer(file)
+    if ending == ".sbs" and path.is_file():
+        return _with_tokenizer(open_gemma_cpp(path, with_weights), proto)
     for matches, opens in (
         (is_preset, open_preset),
         (is_keras_hub_preset, open_keras_hub),
-        (is_huggingface_directory, open_huggingface),
+        # Its own may be of a kind that is not read.
+        (is_huggingface_directory, partial(open_huggingface, tokenizer=proto)),
     ):
         if path.is_dir() and matches(path):
-            return opens(path, with_weights)
-    raise _no_checkpoint(path)
+            return _with_tokenizer(opens(path, with_weights), proto)
+    raise no_checkpoint(path)
 
 
-def _no_checkpoint(path: Path) -> Exception:
-    formats = (
-        "Expected a directory with a config.json of keras_pg2, KerasHub or Hugging "
-        "Face, or a file that ends in .npz (big_vision) or .sbs (gemma.cpp). "
-    )
-    if path.is_file():
-        return ValueError(f"{formats}Received: the file {path}.")
-    config = path / "config.json"
-    if config.is_file():
-        content = read_json(config)
-        name = content.get("registered_name") or content.get("class_name")
-        return ValueError(
-            f"{formats}Received: {path} with {shown(name)} in config.json."
+def _read_tokenizer(path: Path) -> bytes:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected a SentencePiece file at {path}, where none is. Pass "
+            "paligemma_tokenizer.model."
         )
-    if (path / "adapter_config.json").is_file():
-        return FileNotFoundError(
-            f"{formats}Received: {path}, a PEFT adapter. Load the model it was trained "
-            "on."
-        )
-    files = sorted(p.name for p in path.iterdir() if p.suffix in (".npz", ".sbs"))
-    if files:
-        return FileNotFoundError(
-            f"{formats}Received: a directory of {', '.join(files)}. Name the file."
-        )
-    return FileNotFoundError(
-        f"{formats}Received: the directory {str(path)!r} without one. Download the "
-        "whole repository, and pass the directory of one model."
-    )
+    proto = read_vocabulary(path)
+    count_pieces(proto, path)
+    return proto
+
+
+def count_pieces(proto: bytes, source: Path) -> int:
+    """Return the number of pieces of a SentencePiece model, as its library reads it.
+
+    Raises:
+        ValueError: if the library cannot read it.
+    """
+    parse_sentencepiece(proto, source)
+    try:
+        return int(SentencePieceProcessor(model_proto=proto).vocab_size())
+    except RuntimeError as error:
+        raise ValueError(
+            f"Expected a SentencePiece model as the tokenizer, in {source}. Received: "
+            f"{len(proto):,} bytes that cannot be read as one ({error}). Pass "
+            "tokenizer=, PaliGemma's own file."
+        ) from error
+
+
+def _with_tokenizer(checkpoint: Checkpoint, proto: bytes | None) -> Checkpoint:
+    if proto is None:
+        return checkpoint
+    preprocessing = replace(checkpoint.preprocessing, tokenizer=proto)
+    return replace(checkpoint, preprocessing=preprocessing)

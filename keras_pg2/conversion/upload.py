@@ -11,6 +11,7 @@ from keras_pg2.catalogue.download import (
     explained_errors,
 )
 from keras_pg2.conversion.formats import open_checkpoint
+from keras_pg2.files.user_paths import user_path
 
 
 def upload(uri: str, directory: str | Path) -> None:
@@ -30,14 +31,14 @@ def upload(uri: str, directory: str | Path) -> None:
         PermissionError: when a login is missing.
         ConnectionError: when the site cannot be reached.
     """
-    directory = Path(directory).expanduser()
+    directory = user_path(directory)
     found, kaggle = HUGGING_FACE_URI.fullmatch(uri), KAGGLE_URI.fullmatch(uri)
     if kaggle is None and (found is None or found["file"] or found["revision"]):
         raise ValueError(
             "Expected hf://organisation/name or "
             f"kaggle://organisation/model/framework/variation. Received: {uri!r}."
         )
-    files = [path for path in directory.glob("*") if path.suffix in WEIGHT_FILES]
+    files = [p for p in directory.glob("*") if p.suffix.lower() in WEIGHT_FILES]
     open_checkpoint(files[0] if len(files) == 1 else directory)
     if found is not None:
         import huggingface_hub

@@ -79,6 +79,7 @@ def explained_imports() -> Iterator[None]:
         ValueError: if KERAS_BACKEND names no backend.
         ModuleNotFoundError: if a package is missing.
         ImportError: if it is the backend.
+        OSError: if the user has no home, which KerasHub's downloader asks for.
     """
     if "keras" not in sys.modules:
         _from_environment()
@@ -95,6 +96,26 @@ def explained_imports() -> Iterator[None]:
         if str(error.name).partition(".")[0] in list(Backend):
             use_backend(None)  # Says what to install.
         raise
+    except RuntimeError as error:
+        raise_without_home(error)
+        raise
+
+
+def raise_without_home(error: Exception) -> None:
+    """Say what to do about a user who has no home, as numbers in containers have none.
+
+    Args:
+        error: Of another library; nothing is raised if it is about something else.
+
+    Raises:
+        OSError: if it is that of `Path.home` and `Path.expanduser`.
+    """
+    if isinstance(error, RuntimeError) and "home directory" in str(error):
+        raise OSError(
+            "Expected a home directory, where downloads are kept. Received: a user "
+            "without one. Set the environment variable HOME to a folder that can be "
+            "written."
+        ) from error
 
 
 def _from_environment() -> Backend | None:

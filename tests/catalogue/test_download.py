@@ -180,6 +180,45 @@ def test_a_description_comes_without_weights(served: Hub, checkpoint: Path) -> N
     assert not any(name.endswith("model.safetensors") for _, name, _ in served.requests)
 
 
+def test_folders_of_a_repository_are_left_out(served: Hub, checkpoint: Path) -> None:
+    for name in ("config.json", "model.safetensors", "optimizer.pt"):
+        served.files[f"checkpoint-500/{name}"] = b"of another step"
+    served.files["onnx/model.onnx"] = served.files["tf_model.h5"] = b"a second copy"
+    path = download.download(f"hf://{REPOSITORY}")
+    assert {p.name for p in path.iterdir()} == {p.name for p in checkpoint.iterdir()}
+
+
+def test_a_preset_of_keras_has_its_vocabulary(served: Hub, tmp_path: Path) -> None:
+    directory = write_model(random_task(), tmp_path / "preset", "preset")
+    for file in directory.rglob("*.*"):
+        served.files[file.relative_to(directory).as_posix()] = file.read_bytes()
+    opened = open_checkpoint(download.download(f"hf://{REPOSITORY}"))
+    assert opened.preprocessing.tokenizer is not None
+    assert_same_weights(opened, open_checkpoint(directory))
+
+
+@pytest.mark.parametrize(
+    ("written", "asked"),
+    [
+        ("refs/pr/1", "refs%2Fpr%2F1"),
+        ("refs%2Fpr%2F1", "refs%2Fpr%2F1"),
+        ("refs/convert/parquet", "refs%2Fconvert%2Fparquet"),
+        ("main", "main"),
+    ],
+)
+def test_a_revision_with_slashes(
+    written: str, asked: str, served: Hub, checkpoint: Path
+) -> None:
+    name = "config.json"
+    path = download.download(f"hf://{REPOSITORY}@{written}/{name}")
+    assert path.read_bytes() == served.files[name]
+    paths = {path for _, path, _ in served.requests}
+    assert paths == {f"/{REPOSITORY}/resolve/{asked}/{name}"}
+    found = download.HUGGING_FACE_URI.fullmatch(f"hf://{REPOSITORY}@{written}")
+    assert found is not None
+    assert found["revision"] == written
+
+
 def test_an_interrupted_transfer_is_resumed(
     served: Hub, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

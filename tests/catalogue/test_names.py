@@ -152,6 +152,11 @@ def test_unknown_name_suggests_near_ones() -> None:
     assert "keras-pg2 presets" in str(error.value)
 
 
+def test_a_repository_without_its_scheme() -> None:
+    with pytest.raises(ValueError, match="On Hugging Face that is 'hf://me/my-model'"):
+        resolve("me/my-model")
+
+
 def test_directory_and_uri(tmp_path: Path) -> None:
     assert resolve(tmp_path) == tmp_path
     assert locate(str(tmp_path)) == tmp_path

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
-import signal
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +15,13 @@ from keras_pg2.conversion.convert import convert
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import write_model
 from keras_pg2.files import whole_files
+from tests.support.small_disk import small_disk
 from tests.support.tiny_models import random_task
+from tests.support.tiny_vocabulary import gemma_like_proto
 
+MORE = (
+    b"\xf8\x3f\x01"  # A field that no version of SentencePiece has: it is passed over.
+)
 TARGETS = [("hf", "t"), ("preset", "t"), ("npz", "t.npz"), ("sbs", "t.sbs")]
 
 
@@ -87,14 +90,11 @@ def test_a_directory_of_something_else_is_not_overwritten(
 @pytest.fixture
 def small_files() -> Iterator[None]:
     """Writing more than 100 kB to a file fails, as on a full disk."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with small_disk(100_000):
+        yield
 
 
-@pytest.mark.parametrize(("to", "name"), [t for t in TARGETS if t[0] != "preset"])
+@pytest.mark.parametrize(("to", "name"), TARGETS)
 @pytest.mark.usefixtures("small_files")
 def test_a_write_that_fails(to: str, name: str, source: Path, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="File too large"):
@@ -148,11 +148,40 @@ def test_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "a.bin").touch()
     with pytest.raises(ValueError, match=r"a\.bin"):
         open_checkpoint(tmp_path / "a.bin")
+    (tmp_path / "a.bin").unlink()
     with pytest.raises(FileNotFoundError, match="the whole repository"):
         open_checkpoint(tmp_path)
     (tmp_path / "b.npz").touch()
     with pytest.raises(FileNotFoundError, match=r"a directory of b\.npz"):
         open_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["hf", "preset", "sbs"])
+def test_a_given_tokenizer_is_taken(kind: str, source: Path, tmp_path: Path) -> None:
+    given = tmp_path / "given.model"
+    given.write_bytes(gemma_like_proto() + MORE)
+    name = f"t.{kind}" if kind == "sbs" else "t"
+    model = convert(source, tmp_path / name, kind)
+    written = convert(model, tmp_path / "out.sbs", "sbs", tokenizer=given)
+    assert open_checkpoint(written).preprocessing.tokenizer == given.read_bytes()
+    assert open_checkpoint(model, given).preprocessing.tokenizer == given.read_bytes()
+    with pytest.raises(FileNotFoundError, match="a SentencePiece file at"):
+        open_checkpoint(model, tmp_path / "none.model")
+
+
+@pytest.mark.parametrize(("to", "name"), TARGETS)
+def test_a_vocabulary_that_sentencepiece_refuses(
+    to: str, name: str, source: Path, tmp_path: Path
+) -> None:
+    given = tmp_path / "given.model"
+    given.write_bytes(gemma_like_proto()[:-5])
+    with pytest.raises(ValueError, match=r"SentencePiece model .*given\.model"):
+        convert(source, tmp_path / "out" / name, to, tokenizer=given)
+    own = Path(shutil.copytree(source, tmp_path / "own"))
+    (own / "tokenizer.model").write_bytes(given.read_bytes())
+    with pytest.raises(ValueError, match=r"SentencePiece model .*own"):
+        convert(own, tmp_path / "out" / name, to)
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_tokenizer_is_not_replaced(source: Path, tmp_path: Path) -> None:

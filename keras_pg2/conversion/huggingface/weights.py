@@ -14,15 +14,24 @@ from typing import Any
 import numpy as np
 
 from keras_pg2.catalogue.released import NUM_EXTRA_ROWS
-from keras_pg2.conversion.safetensors_files import FLOAT_TYPES
+from keras_pg2.conversion.safetensors_files import FLOAT_TYPES, SafetensorsSource
 from keras_pg2.conversion.tables.blocks import RenamedSource
+from keras_pg2.conversion.tables.number_types import DTYPES, cast
 from keras_pg2.conversion.tables.transforms import CONV, TRANSPOSE, Transform
-from keras_pg2.conversion.tables.weight_table import Row, expand_layers, named_rows
+from keras_pg2.conversion.tables.weight_table import (
+    Part,
+    Row,
+    TensorSource,
+    expand_layers,
+    named_rows,
+)
 
 TOKEN_TABLE = "language_model.model.embed_tokens.weight"
 OUTPUT_TABLE = "language_model.lm_head.weight"
 TEXT_LAYER = "language_model.model.layers.{}."
 VISION = "vision_tower.vision_model."
+_PATCHES = VISION + "embeddings.patch_embedding.weight"
+_DOUBLE = "F64"
 
 IGNORABLE = {
     re.escape(OUTPUT_TABLE): "tied to the token embedding",
@@ -36,6 +45,8 @@ _norm = partial(named_rows, {"gamma": ".weight", "beta": ".bias"})
 
 _RENAMED = (
     (r"^model\.", ""),
+    # Saved again and again by transformers 5.10 to 5.23.
+    (r"^language_model\.model\.model\.", "language_model.model."),
     (r"^lm_head\.", "language_model.lm_head."),
     (r"^language_model\.(embed_tokens|layers|norm)\.", r"language_model.model.\1."),
     (r"^vision_tower\.(embeddings|encoder|post_layernorm|head)\.", VISION + r"\1."),
@@ -53,33 +64,46 @@ def hub_key(key: str) -> str:
     return key
 
 
-def hub_names(names: Iterable[str]) -> dict[str, str]:
-    """The names of a directory's tensors by those on the hub.
+class HubSource(RenamedSource):
+    """The tensors of a directory by their names on the hub, float64 as float32.
 
-    Raises:
-        ValueError: when two tensors have the same name on the hub.
+    Args:
+        files: Tensors of the files.
+        names: Name of each tensor in its file, by its name on the hub.
     """
-    by_hub_key: dict[str, str] = {}
-    for name in names:
-        key = hub_key(name)
-        if key in by_hub_key:
+
+    def __init__(self, files: SafetensorsSource, names: Mapping[str, str]) -> None:
+        super().__init__(files, names)
+        self._files = files
+
+    def dtype(self, key: str) -> np.dtype:
+        return DTYPES["float32"] if self._is_double(key) else super().dtype(key)
+
+    def read(self, key: str, part: Part | None = None) -> np.ndarray:
+        value = super().read(key, part)
+        if not self._is_double(key):
+            return value
+        # Too large a number would become infinite.
+        return cast(value.view("<f8"), DTYPES["float32"], self.names[key])
+
+    def check_float(self, keys: Iterable[str]) -> None:
+        """Check that tensors hold floats.
+
+        Raises:
+            ValueError: naming those that do not.
+        """
+        types = {key: self._files.type_name(self.names[key]) for key in keys}
+        known = [*FLOAT_TYPES, _DOUBLE]
+        wrong = [f"{key} {name}" for key, name in types.items() if name not in known]
+        if wrong:
             raise ValueError(
-                f"Expected one tensor for {key}, received two: "
-                f"{by_hub_key[key]} and {name}. Remove one of them."
+                f"Expected tensors of types {', '.join(known)}. Received: "
+                f"{', '.join(wrong[:8])} ({len(wrong)} such). Load the checkpoint "
+                "that was not quantised."
             )
-        by_hub_key[key] = name
-    return by_hub_key
 
-
-def check_float(types: Mapping[str, str]) -> None:
-    """Raises ValueError when a tensor is no float, by safetensors' type of each key."""
-    wrong = [f"{key} {name}" for key, name in types.items() if name not in FLOAT_TYPES]
-    if wrong:
-        raise ValueError(
-            f"Expected tensors of types {', '.join(FLOAT_TYPES)}. Received: "
-            f"{', '.join(wrong[:8])} ({len(wrong)} such). Load the checkpoint "
-            "that was not quantised."
-        )
+    def _is_double(self, key: str) -> bool:
+        return self._files.type_name(self.names[key]) == _DOUBLE
 
 
 def check_tied(source: RenamedSource, rows_at_once: int = 8192) -> None:
@@ -124,6 +148,26 @@ def weight_rows(
         ),
         Row("text_decoder/final_norm/scale", "language_model.model.norm.weight"),
     ]
+
+
+def stored_rows(rows: Iterable[Row], source: TensorSource) -> list[Row]:
+    """Return the table as a file has it: MLX stores the channels of patches last."""
+    shape = source.shape(_PATCHES) if _PATCHES in source.keys() else ()  # noqa: SIM118
+    is_last = len(shape) == 4 and shape[3] == 3 != shape[1]
+    return [
+        row._replace(transform=_CHANNELS_LAST)
+        if is_last and row.theirs == _PATCHES
+        else row
+        for row in rows
+    ]
+
+
+_CHANNELS_LAST = Transform(
+    name="convolution of MLX",  # [out, height, width, in] <-> [height, width, in, out]
+    forward=lambda x: np.transpose(x, (1, 2, 3, 0)),
+    inverse=lambda x: np.transpose(x, (3, 0, 1, 2)),
+    inverse_shape=lambda shape: (shape[3], *shape[:3]),
+)
 
 
 def padded_table(vocabulary_size: int) -> Transform:

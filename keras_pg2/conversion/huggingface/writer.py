@@ -15,7 +15,7 @@ from typing import Any
 from keras_pg2.catalogue.architecture import num_image_tokens
 from keras_pg2.checks.vocabularies import piece_texts
 from keras_pg2.conversion.huggingface.config import read_architecture, write_config
-from keras_pg2.conversion.huggingface.reader import RESAMPLE
+from keras_pg2.conversion.huggingface.pictures import RESAMPLE
 from keras_pg2.conversion.huggingface.tokenizer.form import IMAGE_TOKEN
 from keras_pg2.conversion.huggingface.tokenizer.to_json import to_tokenizer_json
 from keras_pg2.conversion.huggingface.weights import weight_rows
@@ -63,7 +63,7 @@ def write_description(checkpoint: Checkpoint, target: Path, dtype: str) -> None:
     tokens = [] if proto is None else piece_texts(proto)
     if IMAGE_TOKEN in tokens:  # Tokens were added after it.
         config["image_token_index"] = tokens.index(IMAGE_TOKEN)
-    _check_same(read_architecture(config, tokens), checkpoint.architecture)
+    _check_same(read_architecture(config, tokens=tokens), checkpoint.architecture)
     target.mkdir(parents=True)
     _write_json(target / "config.json", config)
     ids = {f"{name}_token_id": i for i, name in enumerate(("pad", "eos", "bos"))}

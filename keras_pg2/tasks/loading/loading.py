@@ -24,6 +24,7 @@ from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.to_preprocessor import build_preprocessor
 from keras_pg2.files.json_fields import read_config
+from keras_pg2.files.user_paths import user_path
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.cpu import has_accelerator
 from keras_pg2.modeling.gemma2 import Gemma2Decoder
@@ -102,7 +103,8 @@ def load_parts(
     checkpoint = _open(preset, load_weights, tokenizer)
     checkpoint = _override(checkpoint, overrides)
     if preprocessor == "auto":
-        preprocessor = _load_preprocessor(checkpoint, sequence_length)
+        is_own = tokenizer is None
+        preprocessor = _load_preprocessor(checkpoint, sequence_length, is_own)
     return build_backbone(checkpoint, dtype), preprocessor
 
 
@@ -168,7 +170,7 @@ def _open(
     found = resolve(preset)
     if load_weights or not isinstance(found, Preset):
         return open_files(preset, tokenizer, with_weights=load_weights)
-    proto = None if tokenizer is None else Path(tokenizer).expanduser().read_bytes()
+    proto = None if tokenizer is None else user_path(tokenizer).read_bytes()
     return Checkpoint(
         format="released",
         path=found.directory,
@@ -187,7 +189,7 @@ def open_files(
 
     Args:
         preset: Name, URI, directory or file.
-        tokenizer: SentencePiece file for a .npz, which has none inside.
+        tokenizer: SentencePiece file to take in place of the preset's own.
         with_weights: False downloads no weights.
 
     Raises:
@@ -226,10 +228,10 @@ def _override(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> Checkpoin
 
 
 def _load_preprocessor(
-    checkpoint: Checkpoint, sequence_length: int | None
+    checkpoint: Checkpoint, sequence_length: int | None, has_own_tokenizer: bool
 ) -> PaliGemma2CausalLMPreprocessor | None:
     """Build the preprocessor of a checkpoint; None if it was saved without one."""
-    if checkpoint.format == "preset":
+    if checkpoint.format == "preset" and has_own_tokenizer:
         if not _has_preprocessor(checkpoint.path):
             return None
         # Keras reads its own, which may have other options than those of `Checkpoint`.
@@ -251,6 +253,7 @@ def _load_preprocessor(
         return None
     else:
         preprocessor = build_preprocessor(checkpoint)
+        preprocessor.preset_files = checkpoint.preprocessing.preset_files
     if sequence_length is not None:
         preprocessor.sequence_length = sequence_length
     return preprocessor

@@ -11,21 +11,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from keras_pg2.conversion.huggingface.reader import (
-    is_huggingface_directory,
-    open_huggingface,
-)
+from keras_pg2.conversion.huggingface.reader import is_huggingface_directory
 from keras_pg2.conversion.huggingface.tokenizer.to_json import to_tokenizer_json
 from keras_pg2.tasks.loading.loading import load_parts
 from tests.support.loaded import load_backbone
 from tests.support.tiny_vocabulary import SENTENCES, gemma_like_proto
 
 # The lists of keys and shapes are in conftest.py.
-CONFIG = {
-    "model_type": "paligemma",
-    "text_config": {"model_type": "gemma2"},
-    "vision_config": {"model_type": "siglip_vision_model", "image_size": 224},
-}
 EMBEDDINGS = "language_model.model.embed_tokens.weight"
 LAYOUTS: dict[str, Callable[[str], str]] = {
     "hub": lambda key: key,
@@ -176,6 +168,32 @@ def test_same_tensor_under_two_names(tensors: Tensors, write: Write) -> None:
         load_backbone(write(tensors))
 
 
+def test_weights_of_two_models(tensors: Tensors, write: Write) -> None:
+    both = {
+        f"{name}.{key}": v
+        for name in ("student", "teacher")
+        for key, v in tensors.items()
+    }
+    with pytest.raises(ValueError, match=r"two, whose keys begin with 'student\.'"):
+        load_backbone(write(both))
+
+
+def test_float64_beyond_float32(tensors: Tensors, write: Write) -> None:
+    key = "language_model.model.norm.weight"
+    tensors[key] = tensors[key].astype("float64") * 1e300
+    with pytest.raises(ValueError, match=f"numbers that float32 can hold.*{key}"):
+        load_backbone(write(tensors))
+
+
+def test_a_file_of_another_name(tensors: Tensors, write: Write) -> None:
+    directory = write(tensors)
+    config = json.loads((directory / "config.json").read_text())
+    config["transformers_weights"] = "a.safetensors"
+    (directory / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"transformers_weights 'a\.safetensors'"):
+        load_backbone(directory)
+
+
 def test_integer_weights(tensors: Tensors, write: Write) -> None:
     key = "language_model.model.layers.0.mlp.up_proj.weight"
     tensors[key] = tensors[key].astype("int8")
@@ -211,7 +229,7 @@ def test_git_lfs_pointer(tensors: Tensors, write: Write) -> None:
 def test_no_weights(tensors: Tensors, write: Write) -> None:
     directory = write(tensors)
     (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
-    with pytest.raises(FileNotFoundError, match=r"Save pytorch_model.bin as safe"):
+    with pytest.raises(FileNotFoundError, match=r"pytorch_model\.bin, .*not read"):
         load_backbone(directory)
 
 
@@ -219,9 +237,11 @@ def test_directory_without_config(tmp_path: Path) -> None:
     assert not is_huggingface_directory(tmp_path)
     with pytest.raises(FileNotFoundError, match="the whole repository"):
         load_backbone(tmp_path)
-    (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(FileNotFoundError, match="PEFT adapter"):
+    config = {"base_model_name_or_path": "google/paligemma2-3b-pt-224"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(FileNotFoundError, match="a PEFT adapter") as error:
         load_backbone(tmp_path)
+    assert "'google/paligemma2-3b-pt-224'" in str(error.value)
 
 
 def test_broken_config(tmp_path: Path) -> None:
@@ -238,53 +258,6 @@ def test_is_huggingface_directory(tmp_path: Path) -> None:
     path.write_text(json.dumps({"registered_name": "keras_pg2>PaliGemma2Backbone"}))
     assert not is_huggingface_directory(tmp_path)
     assert not is_huggingface_directory(tmp_path / "nowhere")
-
-
-def write_configs(directory: Path, **files: dict) -> Path:
-    (directory / "config.json").write_text(json.dumps(CONFIG))
-    for name, content in files.items():
-        (directory / f"{name}.json").write_text(json.dumps(content))
-    return directory
-
-
-def processor(**changes: object) -> dict:
-    return {
-        "size": {"height": 224, "width": 224},
-        "resample": 2,
-        "image_mean": [0.5, 0.5, 0.5],
-        "image_std": [0.5, 0.5, 0.5],
-        "rescale_factor": 0.00392156862745098,
-        **changes,
-    }
-
-
-def interpolation(directory: Path) -> str:
-    return open_huggingface(directory, with_weights=False).preprocessing.interpolation
-
-
-def test_interpolation(tmp_path: Path) -> None:
-    assert interpolation(write_configs(tmp_path)) == "bicubic"
-    nested = {"image_processor": processor()}
-    write_configs(tmp_path, processor_config=nested)
-    assert interpolation(tmp_path) == "bilinear"
-    write_configs(tmp_path, preprocessor_config=processor(resample=3))
-    assert interpolation(tmp_path) == "bicubic"
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"size": {"height": 448, "width": 448}}, "images of 224 x 224"),
-        ({"resample": 0}, "resample 2 .*bilinear"),
-        ({"image_mean": [0.48, 0.46, 0.41]}, "Expected image_mean 0.5"),
-    ],
-)
-def test_image_processor_of_another_model(
-    changes: dict, message: str, tmp_path: Path
-) -> None:
-    write_configs(tmp_path, preprocessor_config=processor(**changes))
-    with pytest.raises(ValueError, match=message):
-        interpolation(tmp_path)
 
 
 def write_with_tokenizer(directory: Path, num_rows: int, image_token: int) -> Path:
@@ -332,11 +305,18 @@ def test_tokenizer_json_alone_is_the_same_tokenizer(tmp_path: Path) -> None:
 
 
 def test_tokenizer_json_of_another_kind(tmp_path: Path) -> None:
-    write_with_tokenizer(tmp_path, 1616, 1552)
-    (tmp_path / "tokenizer.model").unlink()
-    (tmp_path / "tokenizer.json").write_text('{"model": {"type": "WordPiece"}}')
+    directory = tmp_path / "model"
+    directory.mkdir()
+    write_with_tokenizer(directory, 1616, 1552)
+    given = (directory / "tokenizer.model").rename(tmp_path / "given.model")
+    with pytest.warns(UserWarning, match="Expected the vocabulary"):
+        assert load_parts(str(directory), load_weights=False)[1] is None
+    (directory / "tokenizer.json").write_text('{"model": {"type": "WordPiece"}}')
     with pytest.raises(ValueError, match="WordPiece"):
-        load_parts(str(tmp_path), load_weights=False)
+        load_parts(str(directory), load_weights=False)
+    # As errors advise.
+    preprocessor = load_parts(str(directory), load_weights=False, tokenizer=given)[1]
+    assert preprocessor.tokenizer.proto == given.read_bytes()
 
 
 def test_index_that_contradicts_the_shards(tensors: Tensors, write: Write) -> None:

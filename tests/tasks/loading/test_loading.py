@@ -17,6 +17,7 @@ from keras_pg2.conversion.from_model import write_model
 from keras_pg2.tasks.loading import loading
 from tests.support.tiny_models import random_task
 from tests.support.tiny_networks import random_inputs
+from tests.support.tiny_vocabulary import gemma_like_proto
 
 
 @pytest.fixture
@@ -267,6 +268,19 @@ def test_damaged_weight_file(preset):
 def test_arguments_of_other_types(preset, wrong, message):
     with pytest.raises(TypeError, match=message):
         PaliGemma2CausalLM.from_preset(str(preset), **wrong)
+
+
+def test_a_given_tokenizer_is_taken(preset, tmp_path):
+    given = tmp_path / "given.model"
+    # With a field that SentencePiece does not have, and passes over.
+    given.write_bytes(gemma_like_proto() + b"\xf8\x3f\x01")
+    options = {"load_weights": False, "sequence_length": 9}
+    task = PaliGemma2CausalLM.from_preset(str(preset), tokenizer=given, **options)
+    own = PaliGemma2CausalLM.from_preset(str(preset), **options)
+    assert task.preprocessor.tokenizer.proto == given.read_bytes()
+    assert own.preprocessor.tokenizer.proto == gemma_like_proto()
+    assert task.preprocessor.preset_files == own.preprocessor.preset_files
+    assert task.preprocessor.sequence_length == 9
 
 
 def test_unknown_name_has_near_matches():
