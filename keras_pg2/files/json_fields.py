@@ -13,6 +13,7 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Any, TypeVar
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.files.json_files import parse_json, read_file, read_json
 
 T = TypeVar("T")
@@ -227,7 +228,7 @@ class Fields:
 
     def at(self, name: str) -> str:
         """Return the path of a field in the file, such as "text_config.head_dim"."""
-        return f"{self.path}.{name}" if self.path else name
+        return printable(f"{self.path}.{name}" if self.path else name)
 
     def _get(
         self, name: str, default: Any, expected: str, read: Callable[[Any], T]

@@ -11,6 +11,7 @@ from pathlib import Path, PureWindowsPath
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.files.json_fields import Fields, read_config
 from keras_pg2.preprocessing.resizing import INTERPOLATIONS
 
@@ -58,8 +59,8 @@ def read_manifest(
     missing = [file for file in wanted if not (directory / file).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"Expected {', '.join(missing)} in {str(directory)!r}, as {name} says. "
-            "Copy the whole directory."
+            f"Expected {printable(', '.join(missing))} in {str(directory)!r}, as "
+            f"{name} says. Copy the whole directory."
         )
     with _with_advice():
         return {"files": files, **_read_common(fields), **read_more(fields)}
