@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from keras_pg2 import PaliGemma2CausalLM
+from tests.support.one_program import apply
 from tests.support.tiny_models import random_task
 from tests.support.tiny_networks import random_inputs
 
@@ -22,7 +23,7 @@ PROMPT = {"images": np.full((30, 40, 3), 77, np.uint8), "prompts": "caption en"}
 
 def logits(task: PaliGemma2CausalLM) -> np.ndarray:
     """Of the two rows' real tokens, in parts of the largest."""
-    values = ops.convert_to_numpy(ops.cast(task(INPUTS), "float32"))
+    values = ops.convert_to_numpy(ops.cast(apply(task, INPUTS), "float32"))
     return values[INPUTS["padding_mask"]] / 30
 
 
