@@ -22,6 +22,7 @@ TESTS = Path(__file__).parent
 ONE_BACKEND = {
     "catalogue": "names, sizes and downloads",
     "checks": "arguments, before anything is computed",
+    "cli": "what ends a command",
     "codecs": "text, and arrays of NumPy",
     "conversion": "files, and arrays of NumPy",
     "datasets": "files of annotations, and pictures of Pillow",

@@ -150,7 +150,7 @@ def _is_missing(error: Exception) -> bool:
 
 def _only_file(directory: Path) -> Path:
     """The .npz or .sbs of a directory that has no configuration."""
-    files = [p for p in directory.rglob("*") if p.suffix in WEIGHT_FILES]
+    files = [p for p in directory.rglob("*") if p.suffix.lower() in WEIGHT_FILES]
     if (directory / "config.json").is_file() or len(files) != 1:
         return directory
     return files[0]

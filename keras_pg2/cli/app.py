@@ -23,6 +23,7 @@ from keras_pg2.cli import (
     finetuning,
 )
 from keras_pg2.cli.messages import escape_for_stdout, silence_libraries
+from keras_pg2.cli.signals import end_in_order
 
 app = typer.Typer(
     name="keras-pg2",
@@ -38,6 +39,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command of the console script."""
+    end_in_order()
     silence_libraries()
     escape_for_stdout()
     # A process of one command makes most of its objects when it starts.

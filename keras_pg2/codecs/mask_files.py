@@ -103,13 +103,14 @@ def write_network(network: MaskNetwork, path: str | Path) -> None:
         OSError: when it cannot be written.
     """
     path = Path(path)
-    if path.suffix != ".npz":
+    if path.suffix.lower() != ".npz":
         raise ValueError(f"Expected a file name ending in .npz, received {path}.")
     arrays: dict[str, Any] = {
         key: _to_file(variable) for key, variable in _variables(network).items()
     }
-    with replaced(path) as part:
-        np.savez(part, **arrays)
+    # NumPy adds its ending to a path with another one, such as .NPZ.
+    with replaced(path) as part, part.open("wb") as file:
+        np.savez(file, **arrays)
 
 
 def _variables(network: MaskNetwork) -> dict[str, keras.Variable]:

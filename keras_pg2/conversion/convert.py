@@ -92,9 +92,10 @@ def write_checkpoint(
         )
     with staged(target, overwrite, expected_bytes(checkpoint, dtype)) as part:
         writer.write(checkpoint, part, dtype, advance)
-    if proto is not None:
-        with staged(beside, overwrite=True) as part:
-            part.write_bytes(proto)
+        # First, so that no .npz is there without it, whenever this is killed.
+        if proto is not None:
+            with staged(beside, overwrite=True) as part_beside:
+                part_beside.write_bytes(proto)
     return target
 
 
@@ -140,7 +141,7 @@ def check_target(to: str, dtype: str | None, target: Path) -> tuple[Writer, str 
     writer = WRITERS[to]
     if dtype is not None:
         dtype = check_dtype(dtype, writer.dtypes, f"dtype of a {writer.title}")
-    if writer.ending and target.suffix != writer.ending:
+    if writer.ending and target.suffix.lower() != writer.ending:
         raise ValueError(
             f"Expected a file that ends in {writer.ending} for a {writer.title}. "
             f"Received: {target}."

@@ -91,10 +91,11 @@ def open_checkpoint(
             f"Expected a checkpoint at {path}, where nothing is. Check the path."
         )
     file = None if tokenizer is None else user_path(tokenizer)
-    if path.suffix == ".npz" and path.is_file():
+    ending = path.suffix.lower()
+    if ending == ".npz" and path.is_file():
         return open_big_vision(path, file, overrides, with_weights)
     proto = None if file is None else _read_tokenizer(file)
-    if path.suffix == ".sbs" and path.is_file():
+    if ending == ".sbs" and path.is_file():
         return _with_tokenizer(open_gemma_cpp(path, with_weights), proto)
     for matches, opens in (
         (is_preset, open_preset),

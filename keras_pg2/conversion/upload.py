@@ -38,7 +38,7 @@ def upload(uri: str, directory: str | Path) -> None:
             "Expected hf://organisation/name or "
             f"kaggle://organisation/model/framework/variation. Received: {uri!r}."
         )
-    files = [path for path in directory.glob("*") if path.suffix in WEIGHT_FILES]
+    files = [p for p in directory.glob("*") if p.suffix.lower() in WEIGHT_FILES]
     open_checkpoint(files[0] if len(files) == 1 else directory)
     if found is not None:
         import huggingface_hub

@@ -68,7 +68,7 @@ def read_references(path: str | Path) -> tuple[Reference, ...]:
             names the file and the reference.
     """
     path = Path(path)
-    content = load_json(path) if path.suffix == ".json" else _read_pickle(path)
+    content = load_json(path) if path.suffix.lower() == ".json" else _read_pickle(path)
     if not isinstance(content, (list, tuple)):
         raise ValueError(
             f"Expected a list of references in {path}, received "

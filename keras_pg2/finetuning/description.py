@@ -22,6 +22,8 @@ from keras_pg2.tasks.adapters.layers import dense_layers
 from keras_pg2.tasks.training.memory import estimate_memory
 
 SETTINGS_FILE = "settings.json"
+CLAIM = "run"
+"""Stands for the whole run, while a process has it."""
 _LATER = ("best", ADAPTER_FILE, "preset")
 """What a run has only after its first checkpoint."""
 
@@ -67,6 +69,8 @@ def find_progress(last: Path, resume: bool) -> dict[str, Any] | None:
         raise NotADirectoryError(
             f"Expected a directory for the run, but {str(folder)!r} is a file."
         )
+    for name in (CLAIM, SETTINGS_FILE, last.name, *_LATER):
+        recover(folder / name)
     if not resume:
         if folder.is_dir() and any(folder.iterdir()):
             raise FileExistsError(
@@ -82,7 +86,6 @@ def find_progress(last: Path, resume: bool) -> dict[str, Any] | None:
             f"Expected the directory of a run to resume, but there is no "
             f"{SETTINGS_FILE} in {str(folder)!r}. Start without resuming."
         )
-    recover(last)
     found = read_progress(last)
     later = [name for name in _LATER if (folder / name).exists()]
     if found is None and later:
@@ -95,12 +98,13 @@ def find_progress(last: Path, resume: bool) -> dict[str, Any] | None:
 
 
 def _check_writable(folder: Path) -> None:
-    """Makes a directory where the run's will be, and takes it away again."""
+    """Make a file without a name where the run's directory will be."""
     parent = next(
         each for each in (folder, *folder.absolute().parents) if each.exists()
     )
     try:
-        Path(tempfile.mkdtemp(prefix=".run", dir=parent)).rmdir()
+        with tempfile.TemporaryFile(dir=parent):
+            pass
     except OSError as error:
         raise OSError(
             f"Expected a directory for the run that can be written, but in "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -104,20 +105,43 @@ class TensorBoardLog:
     def __init__(self, folder: Path, step: int) -> None:
         self._writer: Any = None
         if find_spec("tensorboardX") is not None:
-            from tensorboardX import SummaryWriter
+            # Its SummaryWriter writes in a thread, which a full disk ends: then the
+            # queue to it fills, and whoever adds an event waits for ever.
+            from tensorboardX.event_file_writer import EventsWriter
+            from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-            self._writer = SummaryWriter(str(folder), purge_step=step + 1)
+            folder.mkdir(parents=True, exist_ok=True)
+            # A file is named by the second in which it is made.
+            self._writer = EventsWriter(str(folder / "events"), f".{step}")
+            restarted = SessionLog(status=SessionLog.START)
+            self._write(Event(step=step + 1, session_log=restarted))
 
     def add(self, values: Mapping[str, float], step: int) -> None:
-        """Write values by name."""
+        """Write values by name.
+
+        Raises:
+            OSError: if they cannot be written.
+        """
         if self._writer is not None:
+            from tensorboardX.proto.event_pb2 import Event
+            from tensorboardX.summary import scalar
+
             for name, value in values.items():
-                self._writer.add_scalar(name, value, step)
+                self._write(Event(step=step, summary=scalar(name, value)))
+            self._writer.flush()
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Write what is left.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
         if self._writer is not None:
             self._writer.close()
+
+    def _write(self, event: Any) -> None:
+        event.wall_time = time.time()
+        self._writer.write_event(event)
 
 
 def draw_curves(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,10 @@ import numpy as np
 
 from keras_pg2.conversion.adapters.files import ADAPTER_FILE
 from keras_pg2.datasets.rows import Row
+from keras_pg2.files.whole_files import claimed
+from keras_pg2.finetuning.checkpoints import read_progress
 from keras_pg2.finetuning.description import (
+    CLAIM,
     check_same,
     describe_data,
     describe_model,
@@ -70,7 +73,8 @@ def finetune(
             for `cache_features` with a vision tower that trains; for weights in
             bfloat16 or float16 that are to be trained; `DivergedError` when the loss is
             no number any more.
-        FileExistsError: when there is something at `output`, without `resume`.
+        FileExistsError: when there is something at `output`, without `resume`; when
+            another process trains there.
         ImportError: when a metric needs a package that is not installed.
         OSError: when a checkpoint cannot be written; the one before it stays.
     """
@@ -143,6 +147,7 @@ class PreparedRun:
             record=record,
         )
         with (
+            _only_run(self.folder, self.before),
             _text_length(model.preprocessor, settings.text_length),
             Report(show_progress) as report,
         ):
@@ -210,6 +215,30 @@ def _choose(eval_rows: Sequence[Row], settings: Settings) -> list[Row]:
         return list(eval_rows)
     order = np.random.default_rng(settings.seed).permutation(len(eval_rows))
     return [eval_rows[i] for i in sorted(order[: settings.eval_rows])]
+
+
+@contextmanager
+def _only_run(folder: Path, before: Mapping[str, Any] | None) -> Iterator[None]:
+    """Keep other processes from a run's directory, which is made.
+
+    Raises:
+        FileExistsError: if another process has it, or has had it in between.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(claimed(folder / CLAIM))
+            now = read_progress(folder / LAST)
+            is_as_before = (now or {}).get("step") == (before or {}).get("step")
+        except TimeoutError:
+            is_as_before = False
+        if not is_as_before:
+            raise FileExistsError(
+                f"Expected a run that no other process trains in {str(folder)!r}. Wait "
+                "until it has ended, then go on with it (--resume, resume=True), or "
+                "choose another directory."
+            )
+        yield
 
 
 @contextmanager

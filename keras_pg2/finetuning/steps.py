@@ -125,21 +125,29 @@ class Interruption:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Takes the first SIGINT or SIGTERM for a question; a second one ends."""
+        """Take the first SIGINT, SIGTERM or SIGHUP for a question; a second one ends.
+
+        A signal that the process was started to ignore, as by nohup, stays ignored.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield  # Only the main thread may take signals.
             return
-        kinds = (signal.SIGINT, signal.SIGTERM)
-        before = {kind: signal.getsignal(kind) for kind in kinds}
+        names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP.
+        kinds = [signal.Signals[n] for n in names if n in signal.Signals.__members__]
+        before = {
+            kind: handler
+            for kind in kinds
+            if (handler := signal.getsignal(kind)) != signal.SIG_IGN
+        }
 
         def ask(number: int, frame: Any) -> None:
             self.is_requested = True
             signal.signal(number, before[signal.Signals(number)])
 
         try:
-            for kind in kinds:
+            for kind in before:
                 signal.signal(kind, ask)
             yield
         finally:
-            for kind in kinds:
-                signal.signal(kind, before[kind])
+            for kind, handler in before.items():
+                signal.signal(kind, handler)

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import keras_hub
 
-from keras_pg2.modeling.checked_weights import CheckedWeights
+from keras_pg2.files.whole_files import updated
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.gemma2 import Gemma2Decoder
 from keras_pg2.modeling.lora import enable_lora, lora_layers
@@ -21,7 +21,12 @@ from keras_pg2.modeling.lora_files import load_lora_weights, save_lora_weights
 from keras_pg2.modeling.network_state import get_state, set_state
 from keras_pg2.modeling.parts import PARTS, WITH_BLOCKS, check_arguments, check_parts
 from keras_pg2.modeling.quantized_layers import split_policies, with_float_policy
-from keras_pg2.modeling.saving import is_saving_preset, saving_preset
+from keras_pg2.modeling.saving import (
+    PRESET_WEIGHTS,
+    SafeFiles,
+    is_saving_preset,
+    saving_preset,
+)
 from keras_pg2.modeling.siglip import SigLIPEncoder
 from keras_pg2.modeling.torch_module import TorchModule
 from keras_pg2.start.preset_loading import PresetNames, preset_loading
@@ -40,7 +45,7 @@ def with_image_axis(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
-class PaliGemma2Backbone(CheckedWeights, TorchModule, keras_hub.models.Backbone):
+class PaliGemma2Backbone(SafeFiles, TorchModule, keras_hub.models.Backbone):
     """PaliGemma 2, and PaliGemma 1 by its numbers, without the output projection.
 
     Inputs, as a dictionary:
@@ -346,8 +351,8 @@ class PaliGemma2Backbone(CheckedWeights, TorchModule, keras_hub.models.Backbone)
             preset_dir: Directory to write.
             max_shard_size: Largest file in GB; None is one file.
         """
-        with saving_preset():
-            super().save_to_preset(str(preset_dir), max_shard_size)
+        with saving_preset(), updated(Path(preset_dir), PRESET_WEIGHTS) as part:
+            super().save_to_preset(str(part), max_shard_size)
 
     def count_params(self) -> int:
         """Return the number of weights; without LoRA while a preset is saved."""

@@ -8,7 +8,6 @@ KerasHub reads past them.
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +18,8 @@ import keras
 from keras.src.saving.saving_lib import H5IOStore
 
 from keras_pg2.checks.numbers import MAX_LORA_ALPHA
+from keras_pg2.files.hdf5_files import disk_file
+from keras_pg2.files.whole_files import replaced
 from keras_pg2.modeling.dense import FACTORS, Dense
 from keras_pg2.modeling.lora import dense_by_path, freeze, lora_layers
 
@@ -33,7 +34,7 @@ _PATH = "path"
 
 def save_lora_weights(backbone: PaliGemma2Backbone, filepath: str | Path) -> None:
     """Write the factors; see `PaliGemma2Backbone.save_lora_weights`."""
-    if not str(filepath).endswith(ENDING):
+    if not str(filepath).lower().endswith(ENDING):
         raise ValueError(
             f"Expected a file that ends in {ENDING}. Received: {filepath}."
         )
@@ -58,18 +59,15 @@ def save_lora_weights(backbone: PaliGemma2Backbone, filepath: str | Path) -> Non
             "frozen what enable_lora froze, or use save_to_preset."
         )
     indices = {id(layer): i for i, layer in enumerate(_with_weights(backbone))}
-    part = Path(f"{filepath}.part")
-    store = H5IOStore(part, mode="w")
-    try:
+    with replaced(Path(filepath)) as part, disk_file(part) as file:
+        store = H5IOStore(file, mode="w")
         store.make(_GROUP)["rank"] = ranks.pop()
         for path, layer in layers.items():
             entry = store.make(f"{_GROUP}/{indices[id(layer)]}", {_PATH: path})
             for name in FACTORS:
                 entry[name] = getattr(layer, name)
             entry[_ALPHA] = float(layer.lora_alpha)
-    finally:
         store.close()
-    os.replace(part, filepath)
 
 
 def load_lora_weights(backbone: PaliGemma2Backbone, filepath: str | Path) -> None:

@@ -12,6 +12,7 @@ import keras
 import keras_hub
 import numpy as np
 
+from keras_pg2.files.whole_files import updated
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.preprocessing.image_levels import (
     ARRAY_FORMS,
@@ -121,6 +122,18 @@ class PaliGemma2ImageConverter(keras_hub.layers.ImageConverter):
             needs_vocabulary=False,
         )
         return loaded
+
+    def save_to_preset(self, preset_dir: str | Path) -> None:
+        """Write the converter's part of a preset, as KerasHub does.
+
+        Args:
+            preset_dir: Directory to write into.
+
+        Raises:
+            OSError: if it cannot be written; what was there stays.
+        """
+        with updated(Path(preset_dir)) as part:
+            super().save_to_preset(str(part))
 
     def call(self, inputs: Any) -> Tensor:
         """float32 in [-1, 1]; see the class for the shapes taken and given."""

@@ -13,6 +13,7 @@ import keras
 import keras_hub
 import numpy as np
 
+from keras_pg2.files.whole_files import updated
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.preprocessing.examples import Examples, check_keys, normalize_examples
 from keras_pg2.preprocessing.image_converter import PaliGemma2ImageConverter
@@ -396,10 +397,14 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
 
         Args:
             preset_dir: Directory to write into.
+
+        Raises:
+            OSError: if it cannot be written; what was there stays.
         """
-        super().save_to_preset(str(preset_dir))
-        if self.preset_files is not None:
-            self.preset_files.save(preset_dir)
+        with updated(Path(preset_dir)) as part:
+            super().save_to_preset(str(part))
+            if self.preset_files is not None:
+                self.preset_files.save(part)
 
     def export_to_transformers(self, path: str | Path) -> None:
         """Write the tokenizer as transformers reads it, as KerasHub does.

@@ -11,6 +11,7 @@ import keras
 import keras_hub
 
 from keras_pg2.checks.vocabularies import parse_sentencepiece, read_vocabulary
+from keras_pg2.files.whole_files import updated
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.start.preset_loading import PresetNames, preset_loading
 
@@ -106,6 +107,18 @@ class PaliGemma2Tokenizer(keras_hub.tokenizers.SentencePieceTokenizer):
     def load_assets(self, dir_path: str) -> None:
         """Read `vocabulary.spm` in this folder."""
         self.set_proto(Path(dir_path) / "vocabulary.spm")
+
+    def save_to_preset(self, preset_dir: str | Path) -> None:
+        """Write the tokenizer's part of a preset, as KerasHub does.
+
+        Args:
+            preset_dir: Directory to write into.
+
+        Raises:
+            OSError: if it cannot be written; what was there stays.
+        """
+        with updated(Path(preset_dir)) as part:
+            super().save_to_preset(str(part))
 
     def export_to_transformers(self, path: str | os.PathLike[str]) -> None:
         """Write the vocabulary as transformers reads it.

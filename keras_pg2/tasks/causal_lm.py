@@ -16,13 +16,22 @@ from keras import ops
 from keras_pg2.checks.numbers import check_flag
 from keras_pg2.conversion.adapters.archive import FILE, read_kept, write_kept
 from keras_pg2.conversion.from_model import write_model
+from keras_pg2.files.whole_files import updated
 from keras_pg2.generation.compilation import CompiledFunctions
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
-from keras_pg2.modeling.checked_weights import CheckedWeights
-from keras_pg2.modeling.saving import is_saving_preset, saving_preset
+from keras_pg2.modeling.saving import (
+    PRESET_WEIGHTS,
+    SafeFiles,
+    is_saving_preset,
+    saving_preset,
+)
 from keras_pg2.modeling.torch_module import TorchModule
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
-from keras_pg2.preprocessing.preset_files import PresetFiles
+from keras_pg2.preprocessing.preset_files import (
+    CALIBRATION_FILE,
+    CODEC_FILE,
+    PresetFiles,
+)
 from keras_pg2.start.preset_loading import PresetNames
 from keras_pg2.tasks.adapters.base import short_name
 from keras_pg2.tasks.adapters.layers import Targets
@@ -73,9 +82,7 @@ class KeepText(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
-class PaliGemma2CausalLM(
-    answering.CausalLM, CheckedWeights, TorchModule, training.CausalLM
-):
+class PaliGemma2CausalLM(answering.CausalLM, SafeFiles, TorchModule, training.CausalLM):
     """PaliGemma 2 (or PaliGemma 1), from pictures and prompts to text.
 
     Called on the backbone's inputs it gives float32[B, T, V] logits, one
@@ -307,9 +314,10 @@ class PaliGemma2CausalLM(
             ValueError: if it is quantised by quantizers that Keras does not save.
         """
         check_can_save(self.backbone)
-        with saving_preset():
-            super().save_to_preset(str(preset_dir), **kwargs)
-        self._detection_files.save(Path(preset_dir))
+        stale = (*PRESET_WEIGHTS, CODEC_FILE, CALIBRATION_FILE)
+        with saving_preset(), updated(Path(preset_dir), stale) as part:
+            super().save_to_preset(str(part), **kwargs)
+            self._detection_files.save(part)
 
     def export(
         self,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
-import signal
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ from keras_pg2.conversion.convert import convert
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import write_model
 from keras_pg2.files import whole_files
+from tests.support.small_disk import small_disk
 from tests.support.tiny_models import random_task
 from tests.support.tiny_vocabulary import gemma_like_proto
 
@@ -91,14 +90,11 @@ def test_a_directory_of_something_else_is_not_overwritten(
 @pytest.fixture
 def small_files() -> Iterator[None]:
     """Writing more than 100 kB to a file fails, as on a full disk."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with small_disk(100_000):
+        yield
 
 
-@pytest.mark.parametrize(("to", "name"), [t for t in TARGETS if t[0] != "preset"])
+@pytest.mark.parametrize(("to", "name"), TARGETS)
 @pytest.mark.usefixtures("small_files")
 def test_a_write_that_fails(to: str, name: str, source: Path, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="File too large"):

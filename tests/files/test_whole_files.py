@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 from keras_pg2.files import whole_files
-from keras_pg2.files.whole_files import recover, replaced, staged, write_text
+from keras_pg2.files.whole_files import (
+    claimed,
+    recover,
+    replaced,
+    staged,
+    updated,
+    write_text,
+)
 
 # The module alone: the package would take seconds to import.
 WRITER = f"""
@@ -192,7 +199,8 @@ def test_all_is_on_the_disk_before_it_takes_its_name(tmp_path: Path, monkeypatch
         "sync .run.part/new/inner",
     }
     assert first[3] == "sync .run.part/new"
-    assert last == ["rename .run.old", "rename run", "sync ."]
+    # The old one is removed from where nobody looks for it.
+    assert last == ["rename .run.old", "rename run", "sync .", "rename old"]
 
 
 @pytest.mark.parametrize("killed_at", ["part", "between", "after"])
@@ -250,3 +258,114 @@ def test_a_file_system_without_locks_is_written_to(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refuse)
     write_text("text", tmp_path / "a")
     assert names(tmp_path) == ["a"]
+
+
+def test_half_of_a_removed_directory_is_not_put_back(tmp_path: Path, monkeypatch):
+    target = tmp_path / "run"
+    write_directory(target, "old")
+
+    def stop(path: Path) -> None:
+        # Killed while it removes what it has replaced.
+        assert not (tmp_path / ".run.old").exists()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", stop)
+        with pytest.raises(KeyboardInterrupt):
+            write_directory(target, "new")
+    shutil.rmtree(target)
+    recover(target)
+    assert names(tmp_path) == []
+
+
+def test_a_symbolic_link_stays_one(tmp_path: Path):
+    (tmp_path / "disk").mkdir()
+    for name in ("a.txt", "run"):
+        (tmp_path / name).symlink_to(tmp_path / "disk" / name)
+    write_text("new", tmp_path / "a.txt")
+    write_directory(tmp_path / "run", "first")
+    write_directory(tmp_path / "run", "second")
+    recover(tmp_path / "run")
+    assert (tmp_path / "a.txt").is_symlink()
+    assert (tmp_path / "run").is_symlink()
+    assert (tmp_path / "disk" / "a.txt").read_text() == "new"
+    assert (tmp_path / "disk" / "run" / "config.json").read_text() == "second"
+    assert names(tmp_path / "disk") == ["a.txt", "run"]
+
+
+def fill(folder: Path, **texts: str) -> None:
+    for name, text in texts.items():
+        path = folder / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
+
+
+BEFORE = {"config": "old", "weights_0": "old", "notes": "mine", "assets__a": "old"}
+AFTER = {"config": "new", "weights": "new", "notes": "mine", "assets/a": "new"}
+
+
+def update(folder: Path) -> None:
+    with updated(folder, ["weights*"]) as part:
+        fill(part, config="new", weights="new", assets__a="new")
+
+
+def test_files_are_added_to_a_directory(tmp_path: Path):
+    fill(tmp_path / "new" / "one")
+    update(tmp_path / "new" / "one")
+    assert contents(tmp_path / "new" / "one") == {
+        key: "new" for key in AFTER if key != "notes"
+    }
+    fill(tmp_path / "old", **BEFORE)
+    update(tmp_path / "old")
+    assert contents(tmp_path / "old") == AFTER
+    assert sorted(names(tmp_path / "old")) == ["assets", "config", "notes", "weights"]
+    with pytest.raises(FileNotFoundError), updated(tmp_path / "old") as part:
+        (part / "config").rename(part / "no" / "folder")
+    assert contents(tmp_path / "old") == AFTER
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+@pytest.mark.parametrize("reader", ["reader", "writer"])
+def test_an_interrupted_update_is_finished(
+    number: int, reader: str, tmp_path: Path, monkeypatch
+):
+    folder = tmp_path / "preset"
+    fill(folder, **BEFORE)
+    calls = [0]
+
+    def count(call):
+        def counted(*arguments, **options):
+            calls[0] += 1
+            if calls[0] >= number:
+                raise OSError("stopped")
+            return call(*arguments, **options)
+
+        return counted
+
+    with monkeypatch.context() as patch:
+        # From the rename that makes the new files count, on.
+        for name in ("rename", "replace", "unlink"):
+            patch.setattr(Path, name, count(getattr(Path, name)))
+        with pytest.raises(OSError, match="stopped"):
+            update(folder)
+    if reader == "reader":
+        recover(folder)
+        before = {key.replace("__", "/"): text for key, text in BEFORE.items()}
+        assert contents(folder) == (before if number == 1 else AFTER)
+    update(folder)
+    assert contents(folder) == AFTER
+    assert not [name for name in names(folder) if name.startswith(".")]
+
+
+def test_a_claim_is_of_one(tmp_path: Path):
+    with claimed(tmp_path / "run") as folder:
+        recover(tmp_path / "run")
+        assert folder.is_dir()
+        with pytest.raises(TimeoutError, match="another process"):
+            claimed(tmp_path / "run").__enter__()
+    assert names(tmp_path) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from keras_pg2.finetuning.logs import StepLog, read_log
 from keras_pg2.finetuning.steps import Step
 from tests.support.damaged_fields import DAMAGES, damaged, loads, named
 from tests.support.finetuning_runs import make_model
+from tests.support.small_disk import small_disk
 
 
 @pytest.fixture(scope="module")
@@ -52,21 +52,16 @@ def values(model: PaliGemma2CausalLM) -> set[float]:
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(model, tmp_path):
-    resource = pytest.importorskip("resource")
     last = tmp_path / "last"
     fill(model, 1.0)
     write_checkpoint(last, model, progress(1))
     fill(model, 2.0)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     size = (last / "state.safetensors").stat().st_size
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limits[1]))
-    try:
-        with pytest.raises(OSError, match=r"step 1 stays.*--resume"):
-            write_checkpoint(last, model, progress(2))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
+    with (
+        small_disk(size // 2),
+        pytest.raises(OSError, match=r"step 1 stays.*--resume"),
+    ):
+        write_checkpoint(last, model, {"step": 2})
     assert [path.name for path in tmp_path.iterdir()] == ["last"]
     assert read_progress(last) == progress(1)
     restore_state(last, model)

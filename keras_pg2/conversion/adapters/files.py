@@ -28,7 +28,7 @@ from keras_pg2.conversion.adapters.tensors import (
     read_metadata,
 )
 from keras_pg2.files.json_fields import Fields, shown
-from keras_pg2.files.whole_files import staged
+from keras_pg2.files.whole_files import recover, staged
 from keras_pg2.typing import Architecture
 
 FORMAT = "keras_pg2 lora 1"
@@ -144,7 +144,7 @@ def write_adapter(adapter: Adapter, path: Path, overwrite: bool = False) -> None
         ValueError: when the name does not end in .safetensors, or a number is NaN.
         FileExistsError: when there is something at the path.
     """
-    if path.suffix != ENDING:
+    if path.suffix.lower() != ENDING:
         raise ValueError(
             f"Expected a file that ends in {ENDING} for an adapter. Received: {path}."
         )
@@ -174,6 +174,7 @@ def read_adapter(path: Path) -> Adapter:
         ValueError: when it is cut off, no adapter, lacks one of two factors, or says of
             itself what cannot be; names the file and the field.
     """
+    recover(path.parent)  # It may be a checkpoint of a run.
     if not path.is_file():
         raise FileNotFoundError(
             f"Expected an adapter file ({ENDING}), or a directory of PEFT with an "

@@ -23,6 +23,7 @@ from keras_pg2.conversion.tables.number_types import DTYPES, as_weights
 from keras_pg2.conversion.tables.outgoing import Outgoing, in_shards
 from keras_pg2.conversion.tables.weight_table import Part
 from keras_pg2.files.hdf5_datasets import opened_hdf5, read_dataset
+from keras_pg2.files.hdf5_files import new_hdf5
 from keras_pg2.files.named_files import file_inside, indexed_files
 from keras_pg2.files.opened_files import OpenedFile
 from keras_pg2.typing import Advance
@@ -175,7 +176,7 @@ def _write_file(
     layer_names: dict[str, str],
     advance: Advance,
 ) -> None:
-    with h5py.File(path, "w") as file:
+    with new_hdf5(path) as file:
         for tensor in tensors:
             dataset = file.create_dataset(tensor.key, tensor.shape, tensor.dtype)
             if tensor.dtype == DTYPES["bfloat16"]:

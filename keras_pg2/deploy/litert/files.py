@@ -114,7 +114,7 @@ def write_file(
     quantization: str | None,
 ) -> None:
     """Writes some signatures as a LiteRT file, each weight in it once."""
-    with TemporaryDirectory() as directory:
+    with TemporaryDirectory(dir=target.parent) as directory:
         save(graph, signatures, directory)
         converter = graph.tf.lite.TFLiteConverter.from_saved_model(
             directory, signature_keys=list(signatures)
@@ -148,7 +148,7 @@ def write_in_a_process(
         RuntimeError: when it failed; has its last words.
     """
     architecture = {"vision_encoder": graph.vision, "text_decoder": graph.text}
-    with TemporaryDirectory() as directory:
+    with TemporaryDirectory(dir=target.parent) as directory:
         for path in variable_shapes(**architecture):
             if path.startswith(plan.weight_prefixes(name)):
                 np.save(_weight_file(directory, path), graph.read(path))

@@ -104,7 +104,11 @@ def export_litertlm(
     [pieces] = tokenizer.tokenize([IMAGE])
     # LiteRT-LM counts them as tokens that it has given.
     cache_length += len(pieces)
-    with staged(Path(path), overwrite=None) as part, TemporaryDirectory() as work:
+    with (
+        staged(Path(path), overwrite=None) as part,
+        # Beside the file, so that it goes with it should this be killed.
+        TemporaryDirectory(dir=part.parent) as work,
+    ):
         builder, types = _open_builder()
         graph = open_graph(import_tensorflow(), backbone)
         prefill = prefill_signature(

@@ -19,6 +19,7 @@ from keras_pg2.conversion.adapters.files import (
     write_adapter,
 )
 from keras_pg2.conversion.adapters.peft import write_peft
+from keras_pg2.files.whole_files import recover
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.dropout import check_dropout
@@ -205,7 +206,10 @@ class Adapters:
         """
         self._begin("adapters.load")
         path = Path(path).expanduser()
-        name = path.resolve().name.removesuffix(ENDING) if name is None else name
+        if name is None:
+            named = path.resolve()
+            name = named.stem if named.suffix.lower() == ENDING else named.name
+        recover(path)
         if (path / ADAPTER_FILE).is_file():
             path = path / ADAPTER_FILE
         _check_name(name)

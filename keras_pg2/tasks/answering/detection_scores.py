@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_pg2.files.json_fields import Fields, read_config
+from keras_pg2.files.whole_files import write_text
 from keras_pg2.preprocessing.preset_files import CALIBRATION_FILE
 from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
 from keras_pg2.tasks.answering.answers import ScoredAnswer
@@ -52,7 +53,7 @@ class ScoreCalibration:
     def save(self, directory: str | Path) -> None:
         """Writes `CALIBRATION_FILE` into a preset's directory."""
         text = json.dumps(asdict(self), indent=2)
-        (Path(directory) / CALIBRATION_FILE).write_text(text + "\n")
+        write_text(text + "\n", Path(directory) / CALIBRATION_FILE)
 
     @classmethod
     def from_directory(cls, directory: str | Path) -> ScoreCalibration | None:

@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -89,10 +90,11 @@ def predict(
     `prompt` and `error` where the picture cannot be read.
 
     With `output` records are written as JSON lines, whole lines at a time, in the
-    order they come. A call on a file that is there goes on where it stopped: rows
-    with a record (of the same id and prompt, failed ones too) are left out, and half
-    a line that a killed process left is removed. Remove a record to have it done
-    again.
+    order they come, and each batch is on the disk before the next. A call on a file
+    that is there goes on where it stopped: rows with a record (of the same id and
+    prompt, failed ones too) are left out, and half a line that a killed process left is
+    removed. Remove a record to have it done again. One process at a time writes a file.
+    Where reading the rows fails, those read before are answered and written first.
 
     Args:
         model: a `PaliGemma2CausalLM` with a preprocessor.
@@ -120,6 +122,7 @@ def predict(
             without prompts, a prompt that is too long (what was written before
             stays), or an output that is no file of records.
         FileNotFoundError: when there is no such folder.
+        BlockingIOError: if another process, or another call, writes the output.
         OSError: when the output cannot be written.
         FloatingPointError: when the network computes NaN or infinity; what was written
             before stays.
@@ -136,18 +139,20 @@ def predict(
     options = Options(max_length, max_new_tokens, stop_token_ids, seed, constraint)
     rows, total = read_rows(source, prompts)
     records: list[tuple[int, Record]] = []
-    output_file = None if output is None else RecordFile(Path(output))
-    recorded = Counter() if output_file is None else output_file.done()
-    num_recorded = sum(recorded.values())
     counts = Counter[str]()
+    failures: list[Exception] = []
     with (
+        nullcontext() if output is None else RecordFile(Path(output)) as output_file,
         _progress_bar(show_progress) as bar,
         ThreadPoolExecutor(num_workers or os.cpu_count()) as threads,
     ):
+        recorded = Counter() if output_file is None else output_file.done()
+        num_recorded = sum(recorded.values())
         task = bar.add_task("Answering", total=total, failed="")
         remaining = _not_done(enumerate(rows), recorded, lambda: bar.advance(task))
+        measured = _until_failure(_measure(preprocessor, remaining), failures)
         for done in _answer_rows(
-            model, preprocessor, remaining, options, batch_size, threads
+            model, preprocessor, measured, options, batch_size, threads
         ):
             if output_file is not None:
                 output_file.append([record for _, record in done])
@@ -157,6 +162,8 @@ def predict(
                 counts["error" if "error" in record else "text"] += 1
             failed = f"{counts['error']} not readable" if counts["error"] else ""
             bar.update(task, advance=len(done), failed=failed)
+    if failures:
+        raise failures[0]
     return Predictions(
         records=[record for _, record in sorted(records, key=lambda pair: pair[0])],
         num_answered=counts["text"],
@@ -179,6 +186,32 @@ def _not_done(
             yield index, row
 
 
+class _Measured(NamedTuple):
+    """A row, its number, and the number of tokens of its prompt."""
+
+    number: int
+    row: Row
+    length: int
+
+
+def _measure(
+    preprocessor: PaliGemma2CausalLMPreprocessor, rows: Iterable[tuple[int, Row]]
+) -> Iterator[_Measured]:
+    for number, row in rows:
+        arrays = preprocessor.prepare_prompts([row.prompt])
+        yield _Measured(number, row, int(arrays["padding_mask"].sum()))
+
+
+def _until_failure(
+    rows: Iterator[_Measured], failures: list[Exception]
+) -> Iterator[_Measured]:
+    """Yield rows until reading them fails, which is noted: the rest can be answered."""
+    try:
+        yield from rows
+    except Exception as error:
+        failures.append(error)
+
+
 class _Loaded(NamedTuple):
     """A row with its pictures on the way."""
 
@@ -190,7 +223,7 @@ class _Loaded(NamedTuple):
 def _answer_rows(
     model: AnsweringModel,
     preprocessor: PaliGemma2CausalLMPreprocessor,
-    rows: Iterator[tuple[int, Row]],
+    rows: Iterator[_Measured],
     options: Options,
     batch_size: int,
     threads: ThreadPoolExecutor,
@@ -203,35 +236,27 @@ def _answer_rows(
         )
         return arrays[0]
 
-    def start(batch: list[tuple[int, Row, int]]) -> list[_Loaded]:
+    def start(batch: list[_Measured]) -> list[_Loaded]:
         return [
             _Loaded(index, row, threads.submit(load, row.images))
             for index, row, _ in batch
         ]
 
-    batches = map(start, _group(preprocessor, rows, batch_size))
+    batches = map(start, _group(rows, batch_size))
     following = next(batches, None)
     while following is not None:
         current, following = following, next(batches, None)
         yield list(_answer_batch(model, preprocessor, current, options))
 
 
-def _group(
-    preprocessor: PaliGemma2CausalLMPreprocessor,
-    rows: Iterator[tuple[int, Row]],
-    batch_size: int,
-) -> Iterator[list[tuple[int, Row, int]]]:
+def _group(rows: Iterator[_Measured], batch_size: int) -> Iterator[list[_Measured]]:
     """Batches of rows of like length, and as many pictures."""
+
+    def shape(entry: _Measured) -> tuple[int, int]:
+        return _count_images(entry.row.images), bucket_text(entry.length, batch_size)
+
     while window := list(itertools.islice(rows, batch_size * BATCHES_OF_A_WINDOW)):
-        arrays = preprocessor.prepare_prompts([row.prompt for _, row in window])
-        lengths = arrays["padding_mask"].sum(axis=1).tolist()
-
-        def shape(entry: tuple[int, Row, int]) -> tuple[int, int]:
-            _, row, length = entry
-            return _count_images(row.images), bucket_text(length, batch_size)
-
-        entries = [(*pair, n) for pair, n in zip(window, lengths, strict=True)]
-        for _, group in itertools.groupby(sorted(entries, key=shape), shape):
+        for _, group in itertools.groupby(sorted(window, key=shape), shape):
             like = list(group)
             for first in range(0, len(like), batch_size):
                 yield like[first : first + batch_size]

@@ -1,4 +1,4 @@
-"""A file of answers that grows by whole lines, and is gone on with after a stop."""
+"""An append-only JSON Lines file of answers that can be resumed after a stop."""
 
 from __future__ import annotations
 
@@ -7,21 +7,27 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
+
+from keras_pg2.files.whole_files import try_lock
 
 BEGINNING = b'{"id": '
 """How every record begins."""
 
 
 class RecordFile:
-    """A file of JSON lines that grows by whole lines.
+    """A file of JSON lines that grows by whole lines, written by one process at a time.
+
+    It is locked until it is closed, or the process ends in whatever way.
 
     Args:
-        path: the file; made, with its folder, if it is not there.
+        path: File to write; made, with its folder, if it is not there.
 
     Raises:
-        ValueError: when what is there is no file of records.
-        OSError: when it cannot be written.
+        ValueError: if what is there is no file of records.
+        BlockingIOError: if another process, or another call in this one, writes it.
+        OSError: if it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,32 +43,83 @@ class RecordFile:
                 f"{str(path)!r}, which is a device or a pipe. Choose a file."
             )
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab"):
-            pass
-        self._half_line = 0
+        # Nothing is left in a buffer that a full disk would refuse again.
+        self._file = self.path.open("ab+", buffering=0)
+        self._end = 0
         self._needs_newline = False
+        self._has_half_line = False
+        try:
+            if not try_lock(self._file.fileno()):
+                raise BlockingIOError(
+                    "Expected an output that nothing else writes. Received "
+                    f"{str(path)!r}, which another prediction is writing. Wait until "
+                    "it has ended, or choose another output."
+                )
+            self._done = self._read()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> RecordFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, and let others write it."""
+        self._file.close()
 
     def done(self) -> Counter[tuple[str, str]]:
-        """The keys of the rows in it.
+        """Return the keys of the rows that were in the file when it was opened.
 
-        Half a record at its end, as a killed process leaves it, does not count; it is
-        removed when the next records are written. A whole one without its newline
-        counts.
+        Half a record at its end, as a killed process or a loss of power leaves it, does
+        not count; it is removed when the next records are written. A whole one without
+        its newline counts.
         """
+        return Counter(self._done)
+
+    def append(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Write whole lines in one go, through to the disk.
+
+        Raises:
+            OSError: if they cannot be written.
+        """
+        text = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records)
+        # Lone surrogates of file names that are not UTF-8 are written as escapes.
+        data = text.encode("utf-8", errors="backslashreplace")
+        if self._has_half_line:
+            self._file.truncate(self._end)
+        if self._needs_newline:
+            data = b"\n" + data
+        self._has_half_line = True
+        rest = memoryview(data)
+        while rest:  # A disk that fills takes a part, and then says so.
+            rest = rest[self._file.write(rest) :]
+        os.fsync(self._file.fileno())
+        self._end += len(data)
+        self._needs_newline = self._has_half_line = False
+
+    def _read(self) -> Counter[tuple[str, str]]:
         keys = Counter[tuple[str, str]]()
-        with self.path.open("rb") as file:
+        with open(self._file.fileno(), "rb", closefd=False) as file:
+            file.seek(0)
             for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    keys[self._key(line, number)] += 1
-                except ValueError:
-                    is_whole = line.endswith(b"\n") or _parsed(line) is not None
-                    if is_whole or not line.startswith(BEGINNING[: len(line)]):
-                        raise
-                    self._half_line = len(line)
-                else:
-                    self._needs_newline = not line.endswith(b"\n")
+                if line.strip():
+                    try:
+                        keys[self._key(line, number)] += 1
+                    except ValueError:
+                        if not _is_half_record(line):
+                            raise
+                        self._has_half_line = True
+                        break
+                self._end += len(line)
+                self._needs_newline = not line.endswith(b"\n")
         return keys
 
     def _key(self, line: bytes, number: int) -> tuple[str, str]:
@@ -78,24 +135,18 @@ class RecordFile:
             )
         return (str(record["id"]), record["prompt"])
 
-    def append(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Writes whole lines in one go."""
-        text = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records)
-        # Lone surrogates of file names that are not UTF-8 are written as escapes.
-        data = text.encode("utf-8", errors="backslashreplace")
-        if self._half_line:
-            os.truncate(self.path, self.path.stat().st_size - self._half_line)
-        if self._needs_newline:
-            data = b"\n" + data
-        self._half_line, self._needs_newline = 0, False
-        with self.path.open("ab", buffering=0) as file:
-            while data:  # A disk that fills takes a part, and then says so.
-                data = data[file.write(data) :]
+
+def _is_half_record(line: bytes) -> bool:
+    """Return whether a line is what an interrupted write leaves at a file's end."""
+    # A loss of power leaves zeros where bytes had not reached the disk.
+    start = line.rstrip(b"\0")
+    is_cut_off = not line.endswith(b"\n") and _parsed(line) is None
+    return is_cut_off and start.startswith(BEGINNING[: len(start)])
 
 
 def _parsed(line: bytes) -> Any:
-    """What a line of JSON says; None for another line."""
+    """Return what a line of JSON says; None for another line."""
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

@@ -31,6 +31,7 @@ from keras_pg2.conversion.to_preprocessor import (
     build_tokenizer,
 )
 from keras_pg2.files.json_fields import read_config
+from keras_pg2.files.whole_files import updated
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.preprocessing.image_converter import PaliGemma2ImageConverter
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
@@ -102,6 +103,12 @@ def export_backbone(backbone: PaliGemma2Backbone, path: str | Path) -> None:
     write_checkpoint(from_model(backbone, None), path, "hf")
 
 
+def export_tokenizer(path: str | Path, proto: bytes) -> None:
+    """Write a tokenizer as transformers reads it into a directory."""
+    with updated(Path(path)) as part:
+        write_tokenizer(part, proto)
+
+
 def _bundled() -> dict[str, dict[str, Any]]:
     return {
         name: {"metadata": _metadata(directory), "kaggle_handle": str(directory)}
@@ -130,7 +137,7 @@ provide(
         load_tokenizer=load_tokenizer,
         load_image_converter=load_image_converter,
         export_backbone=export_backbone,
-        export_tokenizer=write_tokenizer,
+        export_tokenizer=export_tokenizer,
     )
 )
 # Never a name that KerasHub has, which must go on to mean its own model.

@@ -18,6 +18,7 @@ from PIL import Image
 import keras_pg2
 from keras_pg2 import Choices, PaliGemma2CausalLM, predict
 from keras_pg2.tasks.answering.record_file import RecordFile
+from tests.support.small_disk import small_disk
 from tests.support.tiny_models import random_task
 
 OPTIONS = {"max_new_tokens": 4, "stop_token_ids": None}
@@ -139,27 +140,76 @@ def test_a_record_without_its_newline_is_kept(task, tmp_path):
     assert [json.loads(line)["id"] for line in lines if line] == ["a", 3]
 
 
-def test_a_full_disk_is_told_and_loses_no_row(tmp_path):
-    resource = pytest.importorskip("resource")
-    output = tmp_path / "answers.jsonl"
-    rows = [
-        {"id": i, "image": None, "prompt": "ocr", "text": "x" * 200} for i in range(2)
+def records_of(count: int) -> list[dict]:
+    return [
+        {"id": i, "image": None, "prompt": "ocr", "text": "x" * 200}
+        for i in range(count)
     ]
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    file = RecordFile(output)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300, limits[1]))
-    try:
-        with pytest.raises(OSError, match="large"):
-            file.append(rows)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_is_told_and_loses_no_row(tmp_path):
+    output = tmp_path / "answers.jsonl"
+    rows = records_of(2)
+    with (
+        RecordFile(output) as file,
+        small_disk(300),
+        pytest.raises(OSError, match="large"),
+    ):
+        file.append(rows)
     assert output.stat().st_size == 300
-    again = RecordFile(output)
-    assert again.done() == {("0", "ocr"): 1}
-    again.append(rows[1:])
+    with RecordFile(output) as again:
+        assert again.done() == {("0", "ocr"): 1}
+        again.append(rows[1:])
     assert read_records(output) == rows
+
+
+def test_one_prediction_at_a_time_writes_a_file(task, tmp_path):
+    output = tmp_path / "answers.jsonl"
+    with RecordFile(output) as first:
+        first.append(records_of(1))
+        with pytest.raises(BlockingIOError, match="another prediction is writing"):
+            predict(task, [{"prompts": "ocr", "id": "a"}], output=output, **OPTIONS)
+        first.append(records_of(2)[1:])
+    assert predict(task, [{"prompts": "ocr", "id": "a"}], output=output, **OPTIONS) == (
+        [],
+        1,
+        0,
+        0,
+    )
+    assert [record["id"] for record in read_records(output)] == [0, 1, "a"]
+
+
+@pytest.mark.parametrize("lost", [b"", b"\0" * 40, b"\0" * 5000])
+@pytest.mark.parametrize("kept", [0, 1, 7, 100, 240])
+def test_a_torn_line_alone_is_done_again(kept: int, lost: bytes, tmp_path):
+    output = tmp_path / "answers.jsonl"
+    rows = records_of(3)
+    lines = [json.dumps(row).encode() + b"\n" for row in rows]
+    output.write_bytes(b"".join(lines[:2]) + lines[2][:kept] + lost)
+    with RecordFile(output) as file:
+        assert file.done() == {("0", "ocr"): 1, ("1", "ocr"): 1}
+        file.append(rows[2:])
+        file.append([{**rows[0], "id": 9}])
+    assert [row["id"] for row in read_records(output)] == [0, 1, 2, 9]
+
+
+def test_what_was_read_before_a_failure_is_answered(task, tmp_path):
+    output = tmp_path / "answers.jsonl"
+
+    def rows():
+        for i in range(7):
+            yield {"prompts": "ocr", "id": i}
+        raise ConnectionError("the data base is gone")
+
+    with pytest.raises(ConnectionError, match="data base"):
+        predict(task, rows(), output=output, batch_size=2, **OPTIONS)
+    assert sorted(record["id"] for record in read_records(output)) == [*range(7)]
+    bad = [{"prompts": "ocr", "id": "a"}, {"prompts": "ocr " * 80}, {"prompts": "ocr"}]
+    for wrong, error in ((bad[1], ValueError), (5, TypeError)):
+        with pytest.raises(error):
+            predict(task, [bad[0], wrong, bad[2]], output=output, **OPTIONS)
+        assert read_records(output)[-1]["id"] == "a"
+        assert len(read_records(output)) == 8
 
 
 def test_pictures_that_cannot_be_read_are_told_and_passed_over(task, tmp_path):

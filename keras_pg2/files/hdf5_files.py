@@ -1,0 +1,126 @@
+"""HDF5 files that are written through Python, so that a full disk is an error of ours.
+
+HDF5 buffers what it writes. Where it cannot write a buffer as it closes a dataset or a
+file, it may lose data in silence, keeps the file open, tries again when the interpreter
+ends, and crashes it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+
+class DiskFile(io.BytesIO):
+    """A file on a disk that HDF5 writes to, and that never fails it.
+
+    The first error is kept, and nothing is written after it. It is a `BytesIO`, as that
+    is the only kind of file that Keras takes beside a path.
+
+    Args:
+        path: File to write.
+
+    Attributes:
+        error: What the disk said; None if all was written until now.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        self._file = path.open("wb+", buffering=0)
+        self.error: OSError | None = None
+
+    def __str__(self) -> str:
+        """Return the path, whose ending Keras checks."""
+        return str(self._path)
+
+    def write(self, data: Any) -> int:
+        """Write all, or keep the error."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while len(rest) and self._is_good:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self.error = error
+        return size
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what was written, and zeros behind it."""
+        rest = memoryview(buffer).cast("B")
+        size = len(rest)
+        while len(rest):
+            count = self._file.readinto(rest) if not self._file.closed else 0
+            if not count:
+                rest[:] = bytes(len(rest))
+                break
+            rest = rest[count:]
+        return size
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to an offset."""
+        return 0 if self._file.closed else self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the offset."""
+        return 0 if self._file.closed else self._file.tell()
+
+    def truncate(self, size: int | None = None) -> int:
+        """Cut or lengthen the file, or keep the error."""
+        try:
+            if self._is_good:
+                self._file.truncate(size)
+        except OSError as error:
+            self.error = error
+        return size or 0
+
+    def flush(self) -> None:
+        """Do nothing, as nothing is buffered here."""
+
+    def finish(self) -> None:
+        """Close the file, and what HDF5 still has open of it after an error."""
+        name = repr(self).encode("ascii", "replace")  # As h5py names it.
+        for file in h5py.h5f.get_obj_ids(types=h5py.h5f.OBJ_FILE):
+            if file.name == name:
+                h5py.File(file).close()
+        self._file.close()
+
+    @property
+    def _is_good(self) -> bool:
+        return self.error is None and not self._file.closed
+
+
+@contextmanager
+def disk_file(path: Path) -> Iterator[DiskFile]:
+    """Yield a file for h5py or Keras to write, which they close themselves.
+
+    Raises:
+        OSError: if it cannot be written, also if that made HDF5 fail in its own way.
+    """
+    file = DiskFile(path)
+    try:
+        yield file
+    except Exception:
+        if file.error is None:
+            raise
+    finally:
+        file.finish()
+    if file.error is not None:
+        raise file.error
+
+
+@contextmanager
+def new_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Yield a new HDF5 file to write to.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    with disk_file(path) as raw, h5py.File(raw, "w") as file:
+        yield file
