@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from tests.support.one_program import apply
 
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.modeling.dense import Dense
@@ -25,11 +26,11 @@ MODES = ["int8", "int4"]
 
 
 def logits(model: PaliGemma2CausalLM) -> np.ndarray:
-    return ops.convert_to_numpy(model(model.preprocessor(DATA)[0]))
+    return ops.convert_to_numpy(apply(model, model.preprocessor(DATA)[0]))
 
 
 def states(model: PaliGemma2CausalLM) -> np.ndarray:
-    return ops.convert_to_numpy(model.backbone(model.preprocessor(DATA)[0]))
+    return ops.convert_to_numpy(apply(model.backbone, model.preprocessor(DATA)[0]))
 
 
 def kinds(model: PaliGemma2CausalLM) -> dict[str, set[str]]:

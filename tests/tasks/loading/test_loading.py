@@ -10,6 +10,7 @@ import keras_hub
 import numpy as np
 import pytest
 from keras import ops
+from tests.support.one_program import apply
 
 from keras_pg2 import PaliGemma2Backbone, PaliGemma2CausalLM
 from keras_pg2.catalogue import download
@@ -137,7 +138,7 @@ def test_a_preset_that_was_saved_without_a_preprocessor(tmp_path, door):
     assert loaded.preprocessor is None
     inputs = random_inputs([5])
     np.testing.assert_allclose(
-        ops.convert_to_numpy(loaded(inputs)),
+        ops.convert_to_numpy(apply(loaded, inputs)),
         ops.convert_to_numpy(bare(inputs)),
         atol=1e-5,
     )
