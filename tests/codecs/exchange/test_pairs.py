@@ -217,5 +217,7 @@ def test_labels_of_yolo_at_the_border_are_read_as_coco(
     found = from_yolo(text, NAMES, width, height)
     sides = found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2]
     assume((sides > 0).all())
+    # In the first pixel alone they are taken for parts of width and height.
+    assume(found.boxes_xyxy.max() > 1.1)
     again = by_coco(found, width, height, tmp_path_factory.getbasetemp())
     np.testing.assert_allclose(again.boxes_xyxy, found.boxes_xyxy, atol=1e-3)
