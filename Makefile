@@ -50,7 +50,7 @@ $(1)/bin/python $(UV) install --python $(1)/bin/python $(2)
 touch $(1)/ready
 endef
 
-.PHONY: demo test test-all test-oldest test-newest lint format clean \
+.PHONY: demo test test-all test-oldest test-newest fuzz lint format clean \
 	$(BACKENDS:%=test-%) $(SUITES:%=test-%)
 
 demo: .venv-demo/ready
@@ -119,6 +119,13 @@ CORE = tests/modeling tests/preprocessing tests/generation tests/parity \
 test-oldest: WARNINGS = -W default
 test-oldest test-newest: test-%: .venv-%/ready
 	@$(call run_tests,$*,torch,.venv-$*,$(CORE) $(WARNINGS))
+
+# Damaged files for every reader: make fuzz COUNT=200000 SEED=1
+COUNT = 20000
+SEED = 0
+fuzz: .venv/ready
+	$(TEST_ENV) KERAS_BACKEND=torch .venv/bin/python -m tests.fuzz --count $(COUNT) \
+		--seed $(SEED)
 
 lint: .venv/ready
 	.venv/bin/ruff check .

@@ -35,6 +35,7 @@ ONE_BACKEND = {
     "finetuning/test_evaluation": "metrics of texts",
     "finetuning/test_splitting": "names of files, and pictures of Pillow",
     "finetuning/test_plan": "settings, before anything is computed",
+    "fuzz": "files, in processes of their own",
     "generation/recording": "steps are recorded on PyTorch alone",
     "keras_hub_conventions/test_notebook_calls": "calls that the files beside test",
     "metrics": "arrays of NumPy",
@@ -54,6 +55,7 @@ ONE_BACKEND = {
     "test_garbage_collection": "Python's collector",
     "test_layout": "sources",
     "test_public_face": "names, and processes that choose their own backend",
+    "test_printing": "what is printed and written in cards",
     "test_presets": "files, and the sizes of networks without memory",
     "test_train_benchmark": "a script",
 }

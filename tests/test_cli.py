@@ -626,11 +626,16 @@ def test_text_that_stdout_cannot_hold_is_escaped(encoding, shown, monkeypatch) -
     assert json.loads("".join(document)) == {"text": text}
 
 
-def test_a_defect_keeps_its_traceback(run, monkeypatch) -> None:
+def test_a_defect_is_told_and_has_its_traceback_on_demand(run, monkeypatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a defect")
 
     monkeypatch.setattr(PaliGemma2CausalLM, "generate", fail)
+    result = run("generate", "-p", "a")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: RuntimeError: a defect. This is a fault")
+    assert result.stderr.count("\n") == 1
+    monkeypatch.setenv("KERAS_PG2_DEBUG", "1")
     with pytest.raises(RuntimeError, match="a defect"):
         run("generate", "-p", "a")
 

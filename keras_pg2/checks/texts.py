@@ -1,6 +1,15 @@
-"""Texts that UTF-8 can hold, as a tokenizer needs them."""
+"""Texts from outside: valid for a tokenizer, safe for a terminal, a card, a table."""
 
 from __future__ import annotations
+
+import re
+import unicodedata
+
+LINES_AND_JOINERS = "\n\t\u200c\u200d"
+"""What an answer may have: lines, and the joiners of Persian and of emoji."""
+_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode's categories of controls, formatting, surrogates and separators of lines."""
+_MARKUP = re.compile(r"[\\`*_\[\]<>&|~#$]")
 
 
 def check_unicode(text: str, name: str, position: str = "") -> None:
@@ -20,6 +29,63 @@ def check_unicode(text: str, name: str, position: str = "") -> None:
             f"index {error.start}. Read the text anew with the right encoding, or "
             "leave it out."
         ) from error
+
+
+def printable(text: object, kept: str = "") -> str:
+    r"""Return a text with escapes such as \x1b for its invisible characters.
+
+    A terminal takes control characters as commands, and those of formatting reorder or
+    hide what stands beside them. So every text from outside (a name in a file, a label,
+    an answer, an error of a library) passes through here before it is shown.
+
+    Args:
+        text: A text, or what becomes one by `str`.
+        kept: Invisible characters that stay.
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character in kept or unicodedata.category(character) not in _INVISIBLE
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def printable_json(text: str) -> str:
+    r"""Return a JSON document with \u escapes for invisible characters in its texts.
+
+    Newlines are those of its layout, as texts in JSON have none.
+    """
+    if text.isprintable():
+        return text
+    shown = (
+        "".join(f"\\u{unit:04x}" for unit in _utf_16(character))
+        if character != "\n" and unicodedata.category(character) in _INVISIBLE
+        else character
+        for character in text
+    )
+    return "".join(shown)
+
+
+def markdown_text(text: object) -> str:
+    """Return a text as Markdown, on one line, that shows just these characters.
+
+    It is neither markup nor HTML, and does not end a cell of a table.
+    """
+    return _MARKUP.sub(r"\\\g<0>", printable(text))
+
+
+def python_text(text: str) -> str:
+    """Return a text in double quotes as Python's source code, on one line."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{printable(escaped)}"'
+
+
+def _utf_16(character: str) -> list[int]:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return [int.from_bytes(units[i : i + 2]) for i in range(0, len(units), 2)]
 
 
 def around(error: UnicodeDecodeError | UnicodeEncodeError) -> str | bytes:

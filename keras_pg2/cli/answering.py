@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.cli import options
 from keras_pg2.cli.inputs import (
     check_pictures,
@@ -19,7 +20,7 @@ from keras_pg2.cli.inputs import (
     read_picture,
 )
 from keras_pg2.cli.loading import load_model
-from keras_pg2.cli.messages import fail_in_part, print_json, progress
+from keras_pg2.cli.messages import fail_in_part, print_json, print_result, progress
 from keras_pg2.cli.options import ModelChoice, Sampling, with_options
 from keras_pg2.cli.outputs import expand_user
 from keras_pg2.start.backends import use_backend
@@ -186,7 +187,7 @@ def print_answers(
             continue
         origin = [image] if image and len(images) > 1 else []
         origin += [name] if len(prompts) > 1 else []
-        typer.echo(": ".join([*origin, answer.text]))
+        print_result(": ".join([*map(printable, origin), answer.text]))
     if as_json:
         print_json(records)
     fail_in_part(errors, len(images) + len(errors))
@@ -231,7 +232,7 @@ def write_answers(
         counts.append(f"{done.num_kept} were there before")
     if done.num_failed:
         counts.append(f'{done.num_failed} not readable (see "error")')
-    typer.echo(f"{', '.join(counts)}: {output}")
+    print_result(f"{', '.join(counts)}: {output}")
 
 
 def ask_model(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
 from keras_pg2.catalogue.architecture import read_architecture
 from keras_pg2.catalogue.names import PRESETS, Preset, bundled_presets
 from keras_pg2.cli import options
+from keras_pg2.cli.messages import print_json
 from keras_pg2.files.json_fields import Fields, read_config
 
 _LEGEND = """
@@ -27,11 +26,12 @@ and log in with `hf auth login`:
   keras-pg2 caption photo.jpg --preset pali_gemma2_mix_3b_224 --dtype bfloat16"""
 
 
+@options.with_options
 def presets(as_json: options.AsJson = False) -> None:
     """List the presets: what is bundled, and what can be downloaded."""
     records = list_presets()
     if as_json:
-        typer.echo(json.dumps(records, indent=2))
+        print_json(records)
     else:
         print_presets(records)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +19,9 @@ from rich.progress import (
 )
 
 from keras_pg2.catalogue.names import Preset, locate, resolve
+from keras_pg2.checks.texts import printable
 from keras_pg2.cli import options
-from keras_pg2.cli.messages import notice, stderr
+from keras_pg2.cli.messages import notice, print_json, print_result, stderr
 
 if TYPE_CHECKING:
     from keras_pg2.conversion.tables.checkpoint import Checkpoint
@@ -89,7 +89,7 @@ def convert(
         written = write_checkpoint(
             checkpoint, target, to, dtype, overwrite=overwrite, advance=advance
         )
-    typer.echo(f"{written}: {checkpoint.num_parameters:,} parameters")
+    print_result(f"{written}: {checkpoint.num_parameters:,} parameters")
 
 
 @options.with_options
@@ -100,19 +100,19 @@ def info(
     _use_no_backend()
     record = describe(source, tokenizer)
     if as_json:
-        typer.echo(json.dumps(record, indent=2))
+        print_json(record)
         return
     for name, value in record.items():
         if isinstance(value, dict):
-            typer.echo(f"{name}:")
+            print_result(f"{printable(name)}:")
             for key, number in value.items():
-                typer.echo(f"  {key:26} {number}")
+                print_result(f"  {printable(key):26} {printable(number)}")
         elif isinstance(value, list):
             for entry in value:
-                typer.echo(f"{name.removesuffix('s')}: {entry}")
+                print_result(f"{name.removesuffix('s')}: {printable(entry)}")
         else:
-            shown = f"{value:,}" if isinstance(value, int) else value
-            typer.echo(f"{name:28} {shown}")
+            shown = f"{value:,}" if isinstance(value, int) else printable(value)
+            print_result(f"{printable(name):28} {shown}")
 
 
 def describe(source: str, tokenizer: Path | None = None) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def _bytes_progress(
     from keras_pg2.conversion.convert import expected_bytes
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
@@ -173,5 +173,5 @@ def _bytes_progress(
     )
     console = stderr()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(text, total=expected_bytes(checkpoint, dtype))
+        task = bar.add_task(printable(text), total=expected_bytes(checkpoint, dtype))
         yield lambda num_bytes: bar.advance(task, num_bytes)

@@ -15,6 +15,7 @@ from keras_pg2.cli.detecting import TASKS, Search, find_things
 from keras_pg2.cli.detection_records import format_record, keep_detections
 from keras_pg2.cli.inputs import check_pictures, read_picture
 from keras_pg2.cli.loading import load_model
+from keras_pg2.cli.messages import print_result
 from keras_pg2.cli.options import ModelChoice, Sampling, with_options
 from keras_pg2.cli.outputs import plan_outputs, prepare_folder, save_picture
 from keras_pg2.datasets import scenes
@@ -34,7 +35,7 @@ class Clock:
     def report(self, step: str, result: str) -> None:
         """Prints one step, its result and its seconds."""
         now = time.perf_counter()
-        typer.echo(f"[{now - self._last:6.2f} s] {step}: {result}")
+        print_result(f"[{now - self._last:6.2f} s] {step}: {result}")
         self._last = now
 
 

@@ -26,7 +26,7 @@ from keras_pg2.cli.inputs import (
     read_picture,
 )
 from keras_pg2.cli.loading import load_model
-from keras_pg2.cli.messages import fail_in_part, print_json, progress
+from keras_pg2.cli.messages import fail_in_part, print_json, print_result, progress
 from keras_pg2.cli.options import ModelChoice, with_options
 from keras_pg2.cli.outputs import ENDINGS, plan_outputs
 from keras_pg2.start.backends import use_backend
@@ -167,7 +167,7 @@ def find(
         if as_json:
             records.append(record)
         else:
-            typer.echo(format_record(record))
+            print_result(format_record(record))
     if coco_file is not None:
         coco_file.write()
     if as_json:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import typer
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.cli.inputs import address_of, describe
+from keras_pg2.cli.messages import notice
 from keras_pg2.cli.outputs import expand_user, save_picture
 
 if TYPE_CHECKING:
@@ -57,24 +58,25 @@ def _describe(found: Detections) -> list[dict[str, Any]]:
 def format_record(record: dict[str, Any]) -> str:
     """Return a record as text for people."""
     found = record["detections"]
+    labels = [printable(item["label"]) for item in found]
+    image = printable(record["image"])
     lines = [
-        f"{record['image']} ({record['width']} x {record['height']} pixels): "
-        f"{len(found)} found"
+        f"{image} ({record['width']} x {record['height']} pixels): {len(found)} found"
     ]
     if found:
-        width = max(5, *(len(item["label"]) for item in found))
+        width = max(5, *map(len, labels))
         has_masks = "mask_pixels" in found[0]
         columns = ["x1", "y1", "x2", "y2", "score"] + ["pixels"] * has_masks
         names = "".join(f"{name:>8}" for name in columns)
         lines.append(f"  {'label':<{width}}{names}")
-    for item in found:
+    for label, item in zip(labels, found):
         numbers = "".join(f"{v:8.1f}" for v in item["box_xyxy"])
         numbers += f"{item['score']:8.2f}"
         if has_masks:
             numbers += f"{item['mask_pixels']:8d}"
-        lines.append(f"  {item['label']:<{width}}{numbers}")
+        lines.append(f"  {label:<{width}}{numbers}")
     if record["annotated"]:
-        lines.append(f"  drawn into {record['annotated']}")
+        lines.append(f"  drawn into {printable(record['annotated'])}")
     return "\n".join(lines)
 
 
@@ -151,4 +153,4 @@ class CocoFile:
 
         dataset = to_coco_dataset(self._pictures, self._category_ids)
         write_json({**dataset, "annotations": self._annotations}, self.path)
-        typer.echo(f"COCO data set written to {self.path}", err=True)
+        notice(f"COCO data set written to {self.path}")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from keras_pg2.cli import options
-from keras_pg2.cli.messages import notice, progress
+from keras_pg2.cli.messages import notice, print_result, progress
 from keras_pg2.deploy.formats import FORMATS, check_export
 from keras_pg2.start.backends import use_backend
 
@@ -66,6 +66,6 @@ def export(
         comparison = found.export(model, output, quantize)
     files = [output] if output.is_file() else sorted(output.rglob("*"))
     for file in filter(Path.is_file, files):
-        typer.echo(f"{file}  {file.stat().st_size / 1e6:,.2f} MB")
-    typer.echo(f"verified: {comparison}")
+        print_result(f"{file}  {file.stat().st_size / 1e6:,.2f} MB")
+    print_result(f"verified: {comparison}")
     notice(f"{time.monotonic() - start:.0f} s")

@@ -11,6 +11,7 @@ import typer
 from keras_pg2.cli import options
 from keras_pg2.cli.finetuning_choices import RANK, Files, Trained
 from keras_pg2.cli.finetuning_start import run_finetuning
+from keras_pg2.cli.messages import INTERRUPTED, print_result
 from keras_pg2.cli.options import ModelChoice, with_options
 from keras_pg2.cli.outputs import expand_user
 from keras_pg2.start.backends import use_backend
@@ -261,8 +262,8 @@ def finetune(
         checkpoint_activations=checkpoint_activations,
     )
     if not result.is_finished:
-        raise typer.Exit(130)
-    typer.echo(_summary(result))
+        raise typer.Exit(INTERRUPTED)
+    print_result(_summary(result))
 
 
 def _named(kind: type[Kind], given: dict[str, Any]) -> Kind:

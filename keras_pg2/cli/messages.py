@@ -1,6 +1,7 @@
-"""What the command line says beside its results: progress, notices, errors.
+"""What the command line says: results to stdout, all else to stderr.
 
-Results go to stdout, all of this to stderr.
+Whatever is printed may hold text from outside (names in files, labels, answers, errors
+of libraries), so all of it passes `printable`, and none of it is read as rich's markup.
 """
 
 from __future__ import annotations
@@ -10,19 +11,25 @@ import json
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
+
+from keras_pg2.checks.texts import LINES_AND_JOINERS, printable, printable_json
 
 BAD_INPUT = 2
 """Exit status, the same as for wrong options."""
 DONE_IN_PART = 1
 """Exit status where some of several pictures could not be read."""
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as of a process that the signal ended."""
 _TOLD = (
     ValueError,
     TypeError,
@@ -34,34 +41,9 @@ _TOLD = (
 """Errors whose message says all."""
 
 
-def stderr() -> Console:
-    """The console of now: stderr may have been replaced since the last call."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-def notice(text: str) -> None:
-    """One line that is no result."""
-    stderr().print(escape(text), style="dim")
-
-
-def progress(text: str) -> Any:
-    """A context with a spinner and a text; silent where stderr is no terminal."""
-    return stderr().status(escape(text))
-
-
-def fail(message: str) -> NoReturn:
-    """Ends the command with one message."""
-    stderr().print(f"[bold red]Error:[/] {escape(message)}")
-    raise typer.Exit(BAD_INPUT)
-
-
-def fail_in_part(errors: Sequence[str], total: int) -> None:
-    """End a command that has done the rest of `total` pictures, if there are errors."""
-    if errors:
-        lines = "\n".join(map(escape, errors))
-        said = f"{len(errors)} of {total} pictures could not be read, all others were."
-        stderr().print(f"[bold red]Error:[/] {said}\n{lines}")
-        raise typer.Exit(DONE_IN_PART)
+def print_result(text: str) -> None:
+    """Print a result, which may have several lines."""
+    typer.echo(printable(text, LINES_AND_JOINERS))
 
 
 def print_json(value: Any) -> None:
@@ -71,7 +53,40 @@ def print_json(value: Any) -> None:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         text = json.dumps(value, indent=2)
-    typer.echo(text)
+    typer.echo(printable_json(text))
+
+
+def stderr() -> Console:
+    """Return the console of now: stderr may have been replaced since the last call."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def notice(text: str) -> None:
+    """Print one line that is no result."""
+    stderr().print(Text(printable(text), "dim"))
+
+
+def progress(text: str) -> Any:
+    """Return a context with a spinner and a text; silent if stderr is no terminal."""
+    return stderr().status(Text(printable(text)))
+
+
+def fail(message: str) -> NoReturn:
+    """End the command with one message."""
+    _print_error(printable(message))
+    raise typer.Exit(BAD_INPUT)
+
+
+def fail_in_part(errors: Sequence[str], total: int) -> None:
+    """End a command that has done the rest of `total` pictures, if there are errors."""
+    if errors:
+        said = f"{len(errors)} of {total} pictures could not be read, all others were."
+        _print_error("\n".join([said, *map(printable, errors)]))
+        raise typer.Exit(DONE_IN_PART)
+
+
+def _print_error(text: str) -> None:
+    stderr().print(Text.assemble(("Error:", "bold red"), " ", text))
 
 
 def escape_for_stdout() -> None:
@@ -86,29 +101,58 @@ def escape_for_stdout() -> None:
 
 @contextmanager
 def reported_errors() -> Iterator[None]:
-    """Bad input ends the command with one message instead of a traceback.
+    """End the command with one line instead of a traceback, whatever goes wrong.
 
-    The environment variable KERAS_PG2_DEBUG=1 gives the traceback.
+    The environment variable KERAS_PG2_DEBUG=1 gives the traceback. Ctrl-C ends the
+    command without a word, and so does a pipe whose reader has gone.
     """
     try:
         yield
-    except _TOLD as error:
+    except (typer.Exit, typer.Abort, BrokenPipeError):
+        raise  # Typer ends the process, of a closed pipe quietly.
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    except Exception as error:
         if os.environ.get("KERAS_PG2_DEBUG"):
             raise
-        fail(str(error) or type(error).__name__)
-    except RuntimeError as error:
-        # How PyTorch ("out of memory") and XLA ("RESOURCE_EXHAUSTED") say it.
-        text = str(error)
-        if "out of memory" not in text.lower() and "RESOURCE_EXHAUSTED" not in text:
-            raise
-        fail(
+        fail(_describe(error))
+
+
+def _describe(error: Exception) -> str:
+    text = str(error)
+    # How PyTorch ("out of memory") and XLA ("RESOURCE_EXHAUSTED") say it.
+    if isinstance(error, RuntimeError) and (
+        "out of memory" in text.lower() or "RESOURCE_EXHAUSTED" in text
+    ):
+        return (
             "The device has too little memory for this model. Try --dtype bfloat16, a "
             f"smaller model, or a machine with more memory. ({text.splitlines()[0]})"
         )
+    if text.startswith("Expected"):
+        return text
+    file = _file_in_hand(error)
+    read = "" if file is None or str(file) in text else f" While reading {str(file)!r}."
+    if isinstance(error, _TOLD):
+        return f"{(text or type(error).__name__).removesuffix('.')}.{read}"
+    return (
+        f"{type(error).__name__}: {text or 'no message'}.{read} This is a fault of the "
+        "file or of keras_pg2. Run the command again with KERAS_PG2_DEBUG=1 for the "
+        "traceback, and report it (CONTRIBUTING.md, SECURITY.md)."
+    )
+
+
+def _file_in_hand(error: Exception) -> Path | None:
+    """Return the file or folder that the innermost function had, if one had any."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for frame in reversed(frames):
+        for value in frame.f_locals.values():
+            if isinstance(value, Path) and os.path.exists(value):
+                return value
+    return None
 
 
 def silence_libraries() -> None:
-    """Keeps the messages of other libraries off the terminal.
+    """Keep the messages of other libraries off the terminal.
 
     C++ code writes to file descriptor 2 whatever it is told (TensorFlow does so
     even at TF_CPP_MIN_LOG_LEVEL=3), so the descriptor goes nowhere and Python's

@@ -78,7 +78,7 @@ def check_mask_size(width: object, height: object, count: int = 1) -> tuple[int,
         for side in (width, height)
     ]
     if not all(
-        isinstance(side, Integral)
+        isinstance(side, int | np.integer)
         and not isinstance(side, bool)
         and 0 < int(side) < 2**31
         for side in size
@@ -112,10 +112,10 @@ def as_floats(values: object) -> np.ndarray:
         ValueError: if they are something else, such as texts, or no rectangle.
     """
     kinds = {type(values)}
-    if isinstance(values, Sequence) and not isinstance(values, str | bytes):
+    if isinstance(values, list | tuple):
         kinds = set(map(type, values))
-        rows = [row for row in values if isinstance(row, list | tuple)]
-        if rows:
+        if not kinds.isdisjoint((list, tuple)):
+            rows = (row for row in values if isinstance(row, list | tuple))
             kinds = kinds - {list, tuple} | set(map(type, chain.from_iterable(rows)))
     elif isinstance(values, np.ndarray):
         kinds = {values.dtype.type}
@@ -157,12 +157,7 @@ def check_segmentation(
             "Expected at least one polygon, received an empty list. Leave "
             "annotations without a mask out, or give them a box only."
         )
-    length = sum(_outline(polygon) for polygon in polygons)
-    if length > _MOST_OUTLINE:
-        raise ValueError(
-            f"Expected polygons with an outline of at most {_MOST_OUTLINE:,} pixels, "
-            f"received {length:,.0f}. Draw them with fewer corners."
-        )
+    _check_outline(polygons)
     return polygons
 
 
@@ -238,11 +233,21 @@ def _check_polygon(polygon: Sequence[float], index: int) -> list[float]:
     return result
 
 
-def _outline(polygon: list[float]) -> float:
-    """Return how many pixels are drawn from corner to corner."""
-    corners = np.reshape(polygon, (-1, 2))
-    steps = np.abs(corners - np.roll(corners, 1, axis=0))
-    return float(steps.max(axis=1).sum()) + len(corners)
+def _check_outline(polygons: list[list[float]]) -> None:
+    """Raise ValueError if more pixels are drawn from corner to corner than is usual."""
+    # No polygon has more than this, which is quickly known.
+    if sum(len(p) * (max(p) - min(p) + 1) for p in polygons) <= _MOST_OUTLINE:
+        return
+    length = 0.0
+    for polygon in polygons:
+        corners = np.reshape(polygon, (-1, 2))
+        steps = np.abs(corners - np.roll(corners, 1, axis=0))
+        length += float(steps.max(axis=1).sum()) + len(corners)
+    if length > _MOST_OUTLINE:
+        raise ValueError(
+            f"Expected polygons with an outline of at most {_MOST_OUTLINE:,} pixels, "
+            f"received {length:,.0f}. Draw them with fewer corners."
+        )
 
 
 def _check_runs(runs: Mapping[str, Any], width: int, height: int) -> None:

@@ -92,7 +92,9 @@ def describe(directory: Path) -> str:
         found = [name for name in names if not _STATE.fullmatch(name)]
         if found:
             return f"{directory} with {_listed(found)}, {what}"
-    files = sorted(p.name for p in directory.iterdir() if p.suffix in (".npz", ".sbs"))
+    files = sorted(
+        p.name for p in directory.iterdir() if p.suffix.lower() in (".npz", ".sbs")
+    )
     if files:
         return f"a directory of {', '.join(files)}. Name the file."
     models = _models_below(directory)
@@ -115,7 +117,7 @@ def has_adapter(directory: Path) -> bool:
 
 
 def _of_file(path: Path) -> str:
-    if path.suffix == ".safetensors" or path.name == "config.json":
+    if path.suffix.lower() == ".safetensors" or path.name == "config.json":
         return f" Pass its directory, {path.parent}."
     for patterns, what in _KINDS:
         if any(path.match(pattern) for pattern in patterns):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.files.json_fields import shown
 from keras_pg2.preprocessing.prompts import ADDED_TOKENS, find_control_token
 
@@ -40,7 +41,7 @@ class Problems:
             # ValueError has subclasses that take more than a text.
             kinds = (FileNotFoundError, PermissionError, OSError)
             kind = next((k for k in kinds if isinstance(error, k)), ValueError)
-            message = f"{name}: {error}" if name else str(error)
+            message = printable(f"{name}: {error}" if name else error)
             if self.on_bad == "raise":
                 advice = (
                     "Correct it, or pass on_bad='skip' (--skip-bad) to leave it out."

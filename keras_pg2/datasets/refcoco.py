@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.datasets.coco import CocoFile
 from keras_pg2.datasets.coco_entries import CocoAnnotation, CocoId
@@ -189,7 +190,7 @@ def _read_pickle(path: Path) -> Any:
     # Damaged pickles raise nearly anything.
     except Exception as error:
         raise ValueError(
-            f"Expected a pickle of references in {path}. Received: {error}."
+            f"Expected a pickle of references in {path}. Received: {printable(error)}."
         ) from error
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.datasets.checks import OnBad, Problems
 from keras_pg2.datasets.entries import EntryReader, missing_key_advice
 from keras_pg2.datasets.image_finder import ImageFinder
@@ -214,8 +215,8 @@ def _check_columns(path: Path, columns: list[str], needed: dict[str, str]) -> No
             advice = missing_key_advice(name, argument, columns)
             raise ValueError(
                 f"{path}, line 1: expected a column {name!r}, received "
-                f"{', '.join(columns) or 'none'}. Are there commas, semicolons or tabs "
-                f"between columns? {advice}"
+                f"{printable(', '.join(columns)) or 'none'}. Are there commas, "
+                f"semicolons or tabs between columns? {advice}"
             )
 
 

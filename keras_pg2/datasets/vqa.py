@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.datasets.checks import OnBad, Problems, as_integer, check_text
 from keras_pg2.datasets.entries import fill_prompt
 from keras_pg2.datasets.image_finder import ImageFinder
@@ -186,7 +187,7 @@ def question_rows(
     for position, question in enumerate(file.questions):
         answers = [answer for answer in question.answers if answer.strip()]
         row, source = _asked(question, prompt), f"Question {question.id!r}"
-        with problems.of(source):
+        with problems.of(f"{source} about {question.image}"):
             if not answers:
                 raise ValueError(
                     f"expected an answer to train on, received "
@@ -259,7 +260,7 @@ def _list(content: Mapping[str, Any], key: str, path: Path) -> list[Any]:
         raise ValueError(
             f"{path}: expected a list under {key!r}, received "
             f"{type(value).__name__ if key in content else 'none'}. The file has "
-            f"{', '.join(content) or 'nothing'}."
+            f"{printable(', '.join(content)) or 'nothing'}."
         )
     return value
 

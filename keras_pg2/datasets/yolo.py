@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.codecs.exchange.yolo import from_yolo
 from keras_pg2.datasets.checks import OnBad, Problems
 from keras_pg2.datasets.coco import CocoFile
@@ -129,7 +130,8 @@ def _read_yaml(file: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(decode(read_file(file), file))
     except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"Expected YAML in {file}. Received: {error}.") from error
+        reason = printable(" ".join(str(error).split()))
+        raise ValueError(f"Expected YAML in {file}. Received: {reason}.") from error
     if not isinstance(content, dict):
         raise ValueError(
             f"{file}: expected names and folders, received {type(content).__name__}."

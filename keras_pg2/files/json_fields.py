@@ -13,6 +13,7 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Any, TypeVar
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.files.json_files import parse_json, read_file, read_json
 
 T = TypeVar("T")
@@ -30,7 +31,10 @@ _REPR.maxstring = _REPR.maxother = _REPR.maxlong = _SHOWN
 
 def shown(value: Any) -> str:
     """Return a value of a file for a message: its beginning, as JSON's null if None."""
-    text = "null" if value is None else _REPR.repr(value)
+    if value is None:
+        return "null"
+    is_number = isinstance(value, int | float)  # The usual id of a thing.
+    text = repr(value) if is_number else _REPR.repr(value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
@@ -224,7 +228,7 @@ class Fields:
 
     def at(self, name: str) -> str:
         """Return the path of a field in the file, such as "text_config.head_dim"."""
-        return f"{self.path}.{name}" if self.path else name
+        return printable(f"{self.path}.{name}" if self.path else name)
 
     def _get(
         self, name: str, default: Any, expected: str, read: Callable[[Any], T]

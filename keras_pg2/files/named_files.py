@@ -11,6 +11,7 @@ import re
 import stat
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.files.json_fields import Fields
 
 _BLOB = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
@@ -31,7 +32,7 @@ def indexed_files(index: Path) -> list[Path]:
     names = sorted(set(map(PurePosixPath, found)))
     if not names:
         raise ValueError(f"Expected files in the weight_map of {index}. It is empty.")
-    missing = [str(name) for name in names if not (index.parent / name).exists()]
+    missing = [printable(name) for name in names if not (index.parent / name).exists()]
     if missing:
         raise FileNotFoundError(
             f"Expected the {len(names)} weight files that {index} lists beside it, but "

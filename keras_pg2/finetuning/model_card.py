@@ -6,7 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from keras_pg2.catalogue.released import PRESETS
+from keras_pg2.checks.texts import markdown_text, python_text
+from keras_pg2.conversion.adapters.files import ADAPTER_FILE
 from keras_pg2.files.whole_files import write_text
 from keras_pg2.tasks.adapters.base import hub_name
 
@@ -15,15 +19,15 @@ _LOAD = {
     True: """
 import keras_pg2
 
-model = keras_pg2.PaliGemma2CausalLM.from_preset("{base}")
-model.adapters.load("{folder}/adapter.safetensors")
-model.generate({{"images": "picture.jpg", "prompts": "{prompt}"}}, strip_prompt=True)
+model = keras_pg2.PaliGemma2CausalLM.from_preset({base})
+model.adapters.load({adapter})
+model.generate({{"images": "picture.jpg", "prompts": {prompt}}}, strip_prompt=True)
 """,
     False: """
 import keras_pg2
 
-model = keras_pg2.PaliGemma2CausalLM.from_preset("{folder}/preset")
-model.generate({{"images": "picture.jpg", "prompts": "{prompt}"}}, strip_prompt=True)
+model = keras_pg2.PaliGemma2CausalLM.from_preset({preset})
+model.generate({{"images": "picture.jpg", "prompts": {prompt}}}, strip_prompt=True)
 """,
 }
 
@@ -47,26 +51,26 @@ def write_model_card(
     model, data = record["model"], record["data"]
     is_lora = model["lora"] is not None
     base = model["base"] or "a model"
-    origin = [f"base_model: {hub_name(base)}", "license: gemma"]
+    shown = markdown_text(base)
     lines = [
         "---",
-        "library_name: keras-hub",
-        "pipeline_tag: image-text-to-text",
-        *(origin if base in PRESETS else ()),
-        "tags:",
-        "- paligemma",
-        "- keras_pg2",
+        yaml.safe_dump(_describe_for_hub(base), sort_keys=False).strip(),
         "---",
         "",
-        f"# {folder.absolute().name}: {base}, fine-tuned",
+        f"# {markdown_text(folder.absolute().name)}: {shown}, fine-tuned",
         "",
-        f"{'A LoRA adapter' if is_lora else 'All weights'} of {base}, trained by "
+        f"{'A LoRA adapter' if is_lora else 'All weights'} of {shown}, trained by "
         "`keras-pg2 finetune`. The licence of the base applies, for released weights "
         "the [Gemma terms](https://ai.google.dev/gemma/terms).",
         "",
         "```python",
         _LOAD[is_lora]
-        .format(base=base, folder=folder.name, prompt=_quoted(prompt))
+        .format(
+            base=python_text(base),
+            adapter=python_text(f"{folder.name}/{ADAPTER_FILE}"),
+            preset=python_text(f"{folder.name}/preset"),
+            prompt=python_text(prompt),
+        )
         .strip(),
         "```",
         "",
@@ -79,8 +83,8 @@ def write_model_card(
         "",
         "| | |",
         "|---|---|",
-        *(f"| {key} | {_cell(value)} |" for key, value in model.items()),
-        *(f"| {key} | {_cell(value)} |" for key, value in record["settings"].items()),
+        *_table_lines(model),
+        *_table_lines(record["settings"]),
         "",
     ]
     if best is not None:
@@ -88,9 +92,9 @@ def write_model_card(
             "## Evaluation",
             "",
             f"The weights are those of step {best['step']}, the best by "
-            f"{best['metric']}.",
+            f"{markdown_text(best['metric'])}.",
             "",
-            f"| step | loss | token accuracy | {best['metric']} |",
+            f"| step | loss | token accuracy | {markdown_text(best['metric'])} |",
             "|---|---|---|---|",
             *(
                 f"| {one['step']} | {one['loss']:.4f} | {one['accuracy']:.4f} | "
@@ -102,10 +106,19 @@ def write_model_card(
     write_text("\n".join(lines), folder / CARD_FILE)
 
 
-def _cell(value: Any) -> str:
-    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+def _describe_for_hub(base: str) -> dict[str, Any]:
+    """Return the front matter of the card, by which the hub lists a model."""
+    origin = {"base_model": hub_name(base), "license": "gemma"}
+    return {
+        "library_name": "keras-hub",
+        "pipeline_tag": "image-text-to-text",
+        **(origin if base in PRESETS else {}),
+        "tags": ["paligemma", "keras_pg2"],
+    }
 
 
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return escaped
+def _table_lines(values: Mapping[str, Any]) -> list[str]:
+    return [
+        f"| {markdown_text(key)} | {'' if value is None else markdown_text(value)} |"
+        for key, value in values.items()
+    ]

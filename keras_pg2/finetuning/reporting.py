@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,7 +15,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.finetuning.evaluation import Sample
 from keras_pg2.finetuning.steps import Step
 
@@ -36,10 +37,10 @@ class Report(AbstractContextManager["Report"]):
             stderr=True, quiet=not is_shown, highlight=False, soft_wrap=True
         )
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             TimeRemainingColumn(),
             console=self._console,
             disable=not (is_shown and self._console.is_terminal),
@@ -55,13 +56,13 @@ class Report(AbstractContextManager["Report"]):
 
     def say(self, text: str) -> None:
         """A line."""
-        self._console.print(escape(text))
+        self._console.print(Text(printable(text)))
 
     def show_plan(self, lines: Mapping[str, str]) -> None:
         """What will be done, by names."""
         table = Table(show_header=False, box=None, pad_edge=False)
         for name, value in lines.items():
-            table.add_row(escape(name), escape(value))
+            table.add_row(Text(printable(name)), Text(printable(value)))
         self._console.print(table)
 
     def start(self, step: int, num_steps: int) -> None:
@@ -104,7 +105,7 @@ class Report(AbstractContextManager["Report"]):
 
 
 def _short(text: str) -> str:
-    line = text.replace("\n", "\\n")
+    line = printable(text)
     if len(line) <= _SHOWN_CHARACTERS:
         return line
     return line[: _SHOWN_CHARACTERS - 3] + "..."

@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 import keras_hub
+from keras import ops
 
 from keras_pg2.files.whole_files import updated
 from keras_pg2.modeling.dense import Dense
@@ -162,7 +163,9 @@ class PaliGemma2Backbone(SafeFiles, TorchModule, keras_hub.models.Backbone):
                 found = (
                     found.blocks[int(name[6:])] if is_block else getattr(found, name)
                 )
-            if not isinstance(found, keras.layers.Layer | keras.Variable):
+            is_part = isinstance(found, keras.layers.Layer | keras.Variable)
+            # LoRA gives a tensor for a kernel.
+            if not is_part and not ops.is_tensor(found):
                 raise AttributeError(name)
         except (AttributeError, IndexError, ValueError) as error:
             raise ValueError(

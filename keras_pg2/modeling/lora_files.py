@@ -18,6 +18,7 @@ import keras
 from keras.src.saving.saving_lib import H5IOStore
 
 from keras_pg2.checks.numbers import MAX_LORA_ALPHA
+from keras_pg2.files.hdf5_datasets import check_saved_weights
 from keras_pg2.files.hdf5_files import disk_file
 from keras_pg2.files.whole_files import replaced
 from keras_pg2.modeling.dense import FACTORS, Dense
@@ -126,6 +127,7 @@ def _read(filepath: str | Path) -> dict[int, _Entry]:
         )
     entries, key = {}, "rank"
     try:
+        check_saved_weights(path)
         store = H5IOStore(path, mode="r")
         try:
             rank = _number(store.get(_GROUP)["rank"], 1, 2**31 - 1)

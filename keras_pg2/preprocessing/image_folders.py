@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.preprocessing.image_decoding import register_heif
 
 HEIF_ENDINGS = (".heic", ".heif", ".hif")
@@ -82,7 +83,8 @@ def _looks_like_one(path: Path) -> bool:
 def _summary(left_out: Counter[str]) -> str:
     if not left_out:
         return ""
-    kinds = ", ".join(f"{count} {ending}" for ending, count in left_out.most_common())
+    found = left_out.most_common()
+    kinds = ", ".join(f"{count} {printable(ending)}" for ending, count in found)
     advice = ""
     if any(ending in left_out for ending in HEIF_ENDINGS):
         advice = " For HEIC run: pip install pillow-heif."

@@ -6,6 +6,8 @@ import warnings
 
 import numpy as np
 
+from keras_pg2.checks.texts import printable
+
 ARRAY_FORMS = "[H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (channels last)"
 LEVELS_OF_16_BITS = 257
 """65535 / 255"""
@@ -100,6 +102,7 @@ def float_range_factor(low: float, high: float, name: str = "image") -> float:
         high: Greatest value, finite.
         name: What warnings call the picture.
     """
+    name = printable(name)
     expected = f"Expected float values of {name} in 0..255, received {low:g}..{high:g}."
     if low >= -0.5 and 0 < high < 2:
         clipped = ""
@@ -141,9 +144,10 @@ def sixteen_bit_divisor(high: int, name: str = "image") -> int:
     if 0 < high < 2**12:
         num_bits = max(8, high.bit_length())
         warnings.warn(
-            f"Expected 16-bit levels of {name} in 0..65535, received 0..{high}. They "
-            f"are divided by 257, which is nearly black (0..{high / 257:.0f} of 255). "
-            f"If they have {num_bits} bits, pass (image >> {num_bits - 8})"
+            f"Expected 16-bit levels of {printable(name)} in 0..65535, received "
+            f"0..{high}. They are divided by 257, which is nearly black "
+            f"(0..{high / 257:.0f} of 255). If they have {num_bits} bits, pass "
+            f"(image >> {num_bits - 8})"
             ".astype('uint8') of their array.",
             stacklevel=2,
         )

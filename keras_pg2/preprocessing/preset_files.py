@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.files.json_fields import read_config
 
 CODEC_FILE = "mask_codec.npz"
@@ -30,7 +31,7 @@ def log_note(directory: Path) -> None:
     path = directory / METADATA_FILE
     note = read_config(path).text("note", None) if path.is_file() else None
     if note:
-        _logger.warning("%s: %s", directory.name, note)
+        _logger.warning("%s: %s", printable(directory.name), printable(note))
 
 
 class PresetFiles(NamedTuple):

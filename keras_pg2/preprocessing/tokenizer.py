@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import keras_hub
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.checks.vocabularies import parse_sentencepiece, read_vocabulary
 from keras_pg2.files.whole_files import updated
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
@@ -95,13 +96,17 @@ class PaliGemma2Tokenizer(keras_hub.tokenizers.SentencePieceTokenizer):
                 f"Expected the path of a SentencePiece model, but {source!r} does not "
                 "exist. Pass the path of PaliGemma's tokenizer model."
             ) from error
-        except (TypeError, ValueError):
+        except TypeError:
             raise
+        except ValueError as error:
+            if source in str(error):
+                raise
+            raise ValueError(f"{error} It was read from {source}.") from error
         except Exception as error:  # SentencePiece and TensorFlow Text differ here.
             raise ValueError(
                 f"Expected a SentencePiece model (vocabulary.spm), but {source} cannot "
                 "be read as one. Pass the path of PaliGemma's tokenizer model "
-                f"or its content as bytes. ({error})"
+                f"or its content as bytes. ({printable(error)})"
             ) from error
 
     def load_assets(self, dir_path: str) -> None:

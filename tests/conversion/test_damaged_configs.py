@@ -418,7 +418,7 @@ def float_bits(value: float) -> int:
 
 def test_words_of_a_gemma_cpp_file() -> None:
     """Each word of a configuration in turn: refused, or one argument is that word."""
-    words = config_words(ARCHITECTURE, "float32")
+    words = config_words(ARCHITECTURE, "float32", (1, 1))
     assert read_config(struct.pack(f"<{len(words)}I", *words)) == ARCHITECTURE
     others = [0, 1, 3, 2**31, 2**32 - 1, *map(float_bits, (np.nan, np.inf, -1.0, 2.5))]
     num_refused = 0
@@ -451,7 +451,7 @@ def test_words_of_a_gemma_cpp_file() -> None:
 
 
 def test_a_gemma_cpp_configuration_that_is_cut_or_too_long() -> None:
-    words = config_words(ARCHITECTURE, "float32")
+    words = config_words(ARCHITECTURE, "float32", (1, 1))
     data = struct.pack(f"<{len(words)}I", *words)
     for length in range(0, len(data), 4):
         with pytest.raises(ValueError, match=r"in a\.sbs"):

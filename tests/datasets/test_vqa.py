@@ -120,7 +120,7 @@ def test_test_splits_have_no_answers(folder):
     assert [one.answers for one in file.questions] == [(), ()]
     assert len(asked_rows(file)) == 2
     with pytest.raises(
-        ValueError, match=r"Question 90: expected an answer.*received \[\]"
+        ValueError, match=r"Question 90 about .*: expected an answer.*received \[\]"
     ):
         question_rows(file)
 

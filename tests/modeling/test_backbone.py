@@ -9,6 +9,7 @@ import pytest
 from keras import ops
 
 from keras_pg2.modeling import PaliGemma2Backbone
+from tests.support.one_program import apply
 from tests.support.tiny_networks import (
     TEXT_DECODER,
     VISION_ENCODER,
@@ -18,7 +19,7 @@ from tests.support.tiny_networks import (
 
 
 def run(backbone: PaliGemma2Backbone, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    return ops.convert_to_numpy(ops.cast(backbone(inputs), "float32"))
+    return ops.convert_to_numpy(ops.cast(apply(backbone, inputs), "float32"))
 
 
 def with_images(inputs: dict[str, np.ndarray], images: np.ndarray) -> dict:
@@ -111,10 +112,11 @@ def test_lower_precision_predicts_the_same_tokens(dtype: str) -> None:
     variable_dtype = "float32" if dtype.startswith("mixed") else "bfloat16"
     assert {w.dtype for w in rounded.weights} == {variable_dtype}
     inputs = random_inputs([12, 12, 12], num_responses=6)
-    assert keras.backend.standardize_dtype(rounded(inputs).dtype) == "bfloat16"
-    logits = rounded.project_to_vocabulary(rounded(inputs))
+    hidden = apply(rounded, inputs)
+    assert keras.backend.standardize_dtype(hidden.dtype) == "bfloat16"
+    logits = rounded.project_to_vocabulary(hidden)
     assert keras.backend.standardize_dtype(logits.dtype) == "float32"
-    expected = exact.project_to_vocabulary(exact(inputs))
+    expected = exact.project_to_vocabulary(apply(exact, inputs))
     agreement = ops.convert_to_numpy(ops.argmax(logits, -1) == ops.argmax(expected, -1))
     assert agreement.mean() > 0.9
 

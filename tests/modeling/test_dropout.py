@@ -9,14 +9,14 @@ from keras import ops
 
 from keras_pg2.modeling.dropout import Dropout, Noise
 from tests.support.gradients import gradients_of
+from tests.support.one_program import apply
 from tests.support.tiny_networks import random_backbone, random_inputs
 
 
-def run(backbone, inputs, training):
+def run(backbone, inputs):
     # On JAX variables change only in a scope.
-    with keras.StatelessScope() as scope:
-        states = ops.convert_to_numpy(backbone(inputs, training=training))
-    return states, scope
+    with keras.StatelessScope():
+        return ops.convert_to_numpy(apply(backbone, inputs, training=True))
 
 
 def test_a_share_is_dropped_and_the_rest_scaled():
@@ -39,13 +39,15 @@ def test_a_share_is_dropped_and_the_rest_scaled():
 
 def test_only_in_training_and_by_the_seed():
     inputs = random_inputs([7, 9], num_responses=4)
-    expected = ops.convert_to_numpy(random_backbone()(inputs, training=True))
+    expected = ops.convert_to_numpy(apply(random_backbone(), inputs, training=True))
     found = []
     for _ in range(2):
         keras.utils.set_random_seed(3)
         backbone = random_backbone(dropout=0.5)
-        np.testing.assert_array_equal(ops.convert_to_numpy(backbone(inputs)), expected)
-        found.append(run(backbone, inputs, True)[0])
+        np.testing.assert_array_equal(
+            ops.convert_to_numpy(apply(backbone, inputs)), expected
+        )
+        found.append(run(backbone, inputs))
     np.testing.assert_array_equal(found[0], found[1])
     assert np.abs(found[0] - expected).mean() > 0.1
     assert "dropout" not in random_backbone().get_config()["text_decoder"]
@@ -82,7 +84,8 @@ def test_where_big_vision_drops():
 
     block.attention_dropout = watch("attention", block.attention_dropout)
     block.mlp_dropout = watch("mlp", block.mlp_dropout)
-    run(backbone, random_inputs([7, 9]), True)
+    with keras.StatelessScope():
+        backbone(random_inputs([7, 9]), training=True)
 
     def lengths(value):
         return np.sqrt((value**2).mean(axis=-1))

@@ -13,6 +13,7 @@ from keras_pg2.modeling.attention_mask import (
 )
 from keras_pg2.modeling.gemma2 import RMSNorm, prepend_image
 from keras_pg2.modeling.rotary import apply_rotary
+from tests.support.one_program import apply, as_one_program
 from tests.support.tiny_networks import (
     TEXT_DECODER,
     VISION_ENCODER,
@@ -70,14 +71,15 @@ def test_cached_steps_equal_the_whole_sequence_at_once(
         *prepend_image(image, inputs["padding_mask"], inputs["response_mask"])
     )
     length = x.shape[1]
-    expected = ops.convert_to_numpy(backbone(inputs))
+    expected = ops.convert_to_numpy(apply(backbone, inputs))
     cache = decoder.empty_cache(2, length)
+    run_layers = as_one_program(decoder.run_layers, decoder)
     starts = [0, *range(prefill_length, length)]
     for start, end in zip(starts, [*starts[1:], length]):
         query = TokenLayout(*(ids[:, start:end] for ids in layout))
         masks = attention_masks(query, layout, decoder.sliding_window)
-        hidden, cache = decoder.run_layers(
-            x[:, start:end], query.positions, masks, cache=cache, cache_index=start
+        hidden, cache = run_layers(
+            x[:, start:end], query.positions, masks, cache, start
         )
         np.testing.assert_allclose(
             ops.convert_to_numpy(hidden), expected[:, start:end], atol=2e-4
@@ -99,16 +101,10 @@ def test_kept_tokens_are_those_of_all(backbone: PaliGemma2Backbone) -> None:
     layout = token_layout(np.ones((2, 7), bool), np.arange(7)[None] > [[2], [4]])
     masks = attention_masks(layout, layout, decoder.sliding_window)
     indices = np.array([[6, 1], [0, 3]], "int32")
-    everything, cache = decoder.run_layers(
-        x, layout.positions, masks, cache=decoder.empty_cache(2, 7)
-    )
-    kept, kept_cache = decoder.run_layers(
-        x,
-        layout.positions,
-        masks,
-        cache=decoder.empty_cache(2, 7),
-        query_positions=indices,
-    )
+    run_layers = as_one_program(decoder.run_layers, decoder)
+    given = x, layout.positions, masks, decoder.empty_cache(2, 7), 0
+    everything, cache = run_layers(*given)
+    kept, kept_cache = run_layers(*given, indices)
     expected = np.take_along_axis(
         ops.convert_to_numpy(everything), indices[:, :, None], axis=1
     )
@@ -128,7 +124,7 @@ def test_rotations_stay_float32_in_lower_precision(monkeypatch) -> None:
         return apply_rotary(x, rotation)
 
     monkeypatch.setattr(attention, "apply_rotary", watched)
-    backbone(random_inputs([4]))
+    apply(backbone, random_inputs([4]))
     assert set(seen) == {("bfloat16", "float32", "float32")}
 
 

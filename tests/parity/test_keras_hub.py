@@ -13,6 +13,7 @@ import pytest
 from keras import ops
 
 from tests.support.keras_hub_copy import copy_to_keras_hub
+from tests.support.one_program import apply
 from tests.support.tiny_networks import random_backbone, random_inputs
 
 CAPS = {"attention_logit_soft_cap": 5.0, "final_logit_soft_cap": 30.0}
@@ -36,12 +37,12 @@ def test_hidden_states(shape: str) -> None:
     theirs = copy_to_keras_hub(ours)
     assert ours.count_params() == theirs.count_params()
     inputs = random_inputs([13, 6, 10], num_responses=5)
-    hidden = ops.convert_to_numpy(ours(inputs))
+    hidden = ops.convert_to_numpy(apply(ours, inputs))
     as_integers = {
         name: value.astype("int32") if name.endswith("mask") else value
         for name, value in inputs.items()
     }
-    their_hidden = ops.convert_to_numpy(theirs(as_integers))
+    their_hidden = ops.convert_to_numpy(apply(theirs, as_integers))
     image = np.ones((3, ours.num_image_tokens), bool)
     is_real = np.concatenate([image, inputs["padding_mask"]], axis=1)
     scale = np.abs(their_hidden[is_real]).max()

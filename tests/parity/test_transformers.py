@@ -18,6 +18,7 @@ from keras_pg2.modeling.attention_mask import attention_masks, token_layout
 from keras_pg2.modeling.gemma2 import prepend_image
 from keras_pg2.modeling.rotary import compute_rotation
 from tests.support.loaded import load_backbone
+from tests.support.one_program import apply
 from tests.support.reference import (
     TEXT_CONFIGS,
     VOCABULARY_SIZE,
@@ -53,7 +54,7 @@ def run_theirs(model: Any, batch: Batch) -> Any:
 
 def run_ours(backbone: PaliGemma2Backbone, batch: Batch) -> tuple:
     """Hidden states after the final norm and float32 logits, at the real tokens."""
-    hidden = backbone(batch.ours)
+    hidden = apply(backbone, batch.ours)
     logits = ops.convert_to_numpy(backbone.project_to_vocabulary(hidden))
     return ops.convert_to_numpy(hidden)[batch.is_real], logits[batch.is_real]
 
@@ -107,7 +108,7 @@ def test_every_vision_block_and_the_projection(pair: tuple) -> None:
         assert_close(ops.convert_to_numpy(x), theirs.hidden_states[i].numpy())
         x = block(x)
     assert_close(
-        ops.convert_to_numpy(encoder(images)), theirs.last_hidden_state.numpy()
+        ops.convert_to_numpy(apply(encoder, images)), theirs.last_hidden_state.numpy()
     )
     projected = ops.convert_to_numpy(backbone.encode_images(images))
     assert_close(projected, theirs.pooler_output.numpy())

@@ -103,9 +103,9 @@ def digest(*contents: bytes) -> str:
 def hidden(folder: Path) -> list[str]:
     """Names of what is left: hidden files, and those of temporary names."""
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
-    # The locks of huggingface_hub stay, by its design.
-    names = [name for name in names if "cache/.locks" not in name]
-    marks = ("/.", "tmp", ".incomplete")
+    # What huggingface_hub had not finished, and its locks, stay in its cache.
+    names = [n for n in names if "cache/.locks" not in n and "/blobs/" not in n]
+    marks = ("/.", "tmp")
     return sorted(n for n in names if any(mark in f"/{n}" for mark in marks))
 
 

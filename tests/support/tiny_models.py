@@ -17,18 +17,24 @@ def random_task(
     seed: int = 0,
     sequence_length: int = 64,
     vision_layers: int = 1,
+    num_layers: int = 1,
     **text_decoder: object,
 ) -> PaliGemma2CausalLM:
     """A task that answers nonsense: 28 px images, a vocabulary of 1552 pieces.
 
-    One block of vision is enough for a task, and quicker to compile; tests of networks
+    One block of each is enough for a task, and quicker to compile; tests of networks
     and of what walks over their blocks have two.
     """
     tokenizer = PaliGemma2Tokenizer(gemma_like_proto())
     vocabulary_size = tokenizer.vocabulary_size()
     backbone = PaliGemma2Backbone(
         {**VISION_ENCODER, "num_layers": vision_layers},
-        {**TEXT_DECODER, "vocabulary_size": vocabulary_size, **text_decoder},
+        {
+            **TEXT_DECODER,
+            "vocabulary_size": vocabulary_size,
+            "num_layers": num_layers,
+            **text_decoder,
+        },
     )
     randomize(backbone, seed)
     converter = PaliGemma2ImageConverter(image_size=VISION_ENCODER["image_size"])

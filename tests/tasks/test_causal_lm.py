@@ -13,6 +13,7 @@ from PIL import Image
 
 import keras_pg2
 from keras_pg2 import PaliGemma2CausalLM, Sampler
+from tests.support.one_program import apply
 from tests.support.tiny_models import random_task
 from tests.support.tiny_networks import random_inputs
 
@@ -160,9 +161,9 @@ def test_keras_own_seed_reproduces(task, pixels):
 
 def test_logits_are_those_of_the_text_positions(task):
     inputs = random_inputs([5, 3], num_responses=1)
-    hidden = task.backbone(inputs)
+    hidden = apply(task.backbone, inputs)
     expected = task.backbone.project_to_vocabulary(hidden)[:, -5:]
-    logits = ops.convert_to_numpy(task(inputs))
+    logits = ops.convert_to_numpy(apply(task, inputs))
     np.testing.assert_allclose(logits, ops.convert_to_numpy(expected), atol=1e-5)
 
 

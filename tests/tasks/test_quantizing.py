@@ -14,6 +14,7 @@ from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.tasks.adapters.layers import dense_layers
 from keras_pg2.tasks.quantizing import frozen_garbage, without_report
+from tests.support.one_program import apply
 from tests.support.tiny_models import random_task
 
 DATA = {
@@ -25,11 +26,11 @@ MODES = ["int8", "int4"]
 
 
 def logits(model: PaliGemma2CausalLM) -> np.ndarray:
-    return ops.convert_to_numpy(model(model.preprocessor(DATA)[0]))
+    return ops.convert_to_numpy(apply(model, model.preprocessor(DATA)[0]))
 
 
 def states(model: PaliGemma2CausalLM) -> np.ndarray:
-    return ops.convert_to_numpy(model.backbone(model.preprocessor(DATA)[0]))
+    return ops.convert_to_numpy(apply(model.backbone, model.preprocessor(DATA)[0]))
 
 
 def kinds(model: PaliGemma2CausalLM) -> dict[str, set[str]]:

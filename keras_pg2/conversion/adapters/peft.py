@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.conversion.adapters.files import PICKLED, Adapter, Base, pair_up
-from keras_pg2.conversion.adapters.peft_config import CONFIG_FILE, read_config
+from keras_pg2.conversion.adapters.peft_config import CONFIG_FILE, read_peft_config
 from keras_pg2.conversion.adapters.peft_targets import PeftTargets, module_name
 from keras_pg2.conversion.adapters.tensors import check_finite, float_blocks
 from keras_pg2.conversion.huggingface.weights import hub_key, weight_rows
@@ -42,7 +43,7 @@ def read_peft(directory: Path, architecture: Architecture) -> Adapter:
             off. Names the file and the field.
     """
     _check_files(directory)
-    config = read_config(directory)
+    config = read_peft_config(directory)
     targets = PeftTargets(config)
     path = directory / WEIGHTS_FILE
     layers = _layers_by_module(architecture)
@@ -66,7 +67,7 @@ def read_peft(directory: Path, architecture: Architecture) -> Adapter:
     if unknown:
         raise ValueError(
             f"Expected factors of dense layers of PaliGemma in {path}. Received: "
-            f"{', '.join(unknown[:6])} ({len(unknown)} such). Train it with "
+            f"{printable(', '.join(unknown[:6]))} ({len(unknown)} such). Train it with "
             "target_modules of attention, MLPs and the projector alone."
         )
     missing = targets.layers_without_factors(modules.values(), layers)

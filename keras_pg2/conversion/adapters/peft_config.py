@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_pg2.conversion.adapters.tensors import read_alpha, read_dropout
-from keras_pg2.files.json_fields import Fields, shown
+from keras_pg2.files.json_fields import Fields, read_config, shown
 
 CONFIG_FILE = "adapter_config.json"
 
@@ -64,7 +64,7 @@ class PeftConfig:
     base: str
 
 
-def read_config(directory: Path) -> PeftConfig:
+def read_peft_config(directory: Path) -> PeftConfig:
     """Read the configuration of an adapter.
 
     Raises:
@@ -73,7 +73,7 @@ def read_config(directory: Path) -> PeftConfig:
             names the file and the field.
     """
     path = directory / CONFIG_FILE
-    fields = Fields.read(path)
+    fields = read_config(path)
     _check_plain(fields)
     indices = _one_or_several(
         fields, "layers_to_transform", lambda f, name: f.integer(name)

@@ -217,7 +217,7 @@ def _vocabulary_size(num_rows: int, image_token: int, tokens: Sequence[str]) -> 
     Raises:
         ValueError: if tokens were added that have no rows.
     """
-    if len(tokens) == image_token <= num_rows:
+    if tokens and len(tokens) == image_token <= num_rows:
         return image_token
     if len(tokens) > image_token and tokens[image_token] == "<image>":
         if len(tokens) > num_rows:

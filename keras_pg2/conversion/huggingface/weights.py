@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from keras_pg2.catalogue.released import NUM_EXTRA_ROWS
-from keras_pg2.conversion.safetensors_files import FLOAT_TYPES, SafetensorsSource
+from keras_pg2.conversion.safetensors_files import SafetensorsSource
 from keras_pg2.conversion.tables.blocks import RenamedSource
 from keras_pg2.conversion.tables.number_types import DTYPES, cast
 from keras_pg2.conversion.tables.transforms import CONV, TRANSPOSE, Transform
@@ -85,22 +85,6 @@ class HubSource(RenamedSource):
             return value
         # Too large a number would become infinite.
         return cast(value.view("<f8"), DTYPES["float32"], self.names[key])
-
-    def check_float(self, keys: Iterable[str]) -> None:
-        """Check that tensors hold floats.
-
-        Raises:
-            ValueError: naming those that do not.
-        """
-        types = {key: self._files.type_name(self.names[key]) for key in keys}
-        known = [*FLOAT_TYPES, _DOUBLE]
-        wrong = [f"{key} {name}" for key, name in types.items() if name not in known]
-        if wrong:
-            raise ValueError(
-                f"Expected tensors of types {', '.join(known)}. Received: "
-                f"{', '.join(wrong[:8])} ({len(wrong)} such). Load the checkpoint "
-                "that was not quantised."
-            )
 
     def _is_double(self, key: str) -> bool:
         return self._files.type_name(self.names[key]) == _DOUBLE

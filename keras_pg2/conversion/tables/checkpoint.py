@@ -113,9 +113,12 @@ class Checkpoint:
         """
         if not self.rows:
             return {}
-        ignored = check_keys(self.rows, self.source.keys(), self.ignorable)
-        check_types(self.rows, self.source)
-        check_shapes(self.rows, self.source, variable_shapes(**self.architecture))
+        try:
+            ignored = check_keys(self.rows, self.source.keys(), self.ignorable)
+            check_types(self.rows, self.source)
+            check_shapes(self.rows, self.source, variable_shapes(**self.architecture))
+        except ValueError as error:
+            raise ValueError(f"{error} This is about {self.path}.") from error
         return ignored
 
     @property

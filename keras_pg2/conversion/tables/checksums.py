@@ -1,7 +1,7 @@
 """CRC-32 of a whole whose pieces are read in any order, by several threads.
 
-It takes half as long as reading. So a piece that is read alone costs nothing: only one
-that follows another is counted at once, and the others when all have been read.
+It takes half as long as reading. So pieces that are read alone cost nothing: one is
+counted at once if all before it have been read, the others when all have been.
 
 The checksum of two pieces follows from theirs and the length of the second: to append
 a bit is to multiply a polynomial over GF(2) by x (zlib's `crc32_combine`).
@@ -36,7 +36,6 @@ class Checksum:
         self._expected = expected
         self._read = read
         self._pieces: dict[int, tuple[int, int | None]] = {}
-        self._ends = {0}
         self._is_right = False
         self._lock = Lock()
 
@@ -49,12 +48,13 @@ class Checksum:
         if self._is_right:
             return True
         length = len(piece)
-        crc = zlib.crc32(piece) if start in self._ends else None
+        with self._lock:
+            before = sum(n for i, (n, _) in self._pieces.items() if i < start)
+        crc = zlib.crc32(piece) if before == start else None
         with self._lock:
             for inside in [i for i in self._pieces if start <= i < start + length]:
                 del self._pieces[inside]
             self._pieces[start] = (length, crc)
-            self._ends.add(start + length)
             found = self._crc()
             self._is_right = found == self._expected
             return found is None or self._is_right

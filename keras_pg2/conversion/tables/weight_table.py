@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.conversion.tables.number_types import DTYPES, is_finite
 from keras_pg2.conversion.tables.transforms import (
     IDENTITY,
@@ -265,6 +266,7 @@ def read_variable(source: TensorSource, row: Row) -> np.ndarray:
 
 def shorten(name: str) -> str:
     """Return a name for a message, without the middle of a very long one."""
+    name = printable(name)
     return name if len(name) <= 200 else f"{name[:100]}...{name[-80:]}"
 
 

@@ -11,7 +11,8 @@ from pathlib import Path, PureWindowsPath
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from keras_pg2.files.json_fields import Fields
+from keras_pg2.checks.texts import printable
+from keras_pg2.files.json_fields import Fields, read_config
 from keras_pg2.preprocessing.resizing import INTERPOLATIONS
 
 if TYPE_CHECKING:
@@ -52,14 +53,14 @@ def read_manifest(
             f"Received: {str(directory)!r}, where there is none."
         )
     with _with_advice():
-        fields = Fields.read(path)
+        fields = read_config(path)
         files = fields.table("files", _read_file_name)
     wanted = sorted({VOCABULARY, *files.values()})
     missing = [file for file in wanted if not (directory / file).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"Expected {', '.join(missing)} in {str(directory)!r}, as {name} says. "
-            "Copy the whole directory."
+            f"Expected {printable(', '.join(missing))} in {str(directory)!r}, as "
+            f"{name} says. Copy the whole directory."
         )
     with _with_advice():
         return {"files": files, **_read_common(fields), **read_more(fields)}

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pg2.files.json_fields import Fields
+from keras_pg2.files.json_fields import Fields, read_config
 from keras_pg2.files.whole_files import write_text
 from keras_pg2.preprocessing.preset_files import CALIBRATION_FILE
 from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
@@ -63,7 +63,7 @@ class ScoreCalibration:
             ValueError: when the file holds something else; names the field.
         """
         path = Path(directory) / CALIBRATION_FILE
-        return cls._from_fields(Fields.read(path)) if path.is_file() else None
+        return cls._from_fields(read_config(path)) if path.is_file() else None
 
     @classmethod
     def from_bytes(cls, content: bytes, source: str | Path) -> ScoreCalibration:

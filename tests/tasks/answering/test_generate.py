@@ -12,6 +12,7 @@ from keras import ops
 from keras_pg2 import BeamSearch, Choices, PaliGemma2CausalLM, Sampler
 from keras_pg2.generation import compilation
 from keras_pg2.generation.recording import recording
+from tests.support.one_program import apply
 from tests.support.tiny_models import random_task
 from tests.support.tiny_networks import random_inputs
 
@@ -172,7 +173,7 @@ def test_choices_have_the_probabilities_of_a_full_forward_pass(
             **({"images": np.repeat(pictures, 3, axis=0)} if with_pictures else {}),
         }
     )
-    logits = ops.convert_to_numpy(task(x)).astype("float64")
+    logits = ops.convert_to_numpy(apply(task, x)).astype("float64")
     log_probabilities = logits - np.log(np.exp(logits).sum(axis=2, keepdims=True))
     own = np.take_along_axis(log_probabilities, y[:, :, None], axis=2)[:, :, 0]
     totals = (own * weight).sum(axis=1).reshape(3, 3)

@@ -15,6 +15,7 @@ from keras_pg2 import PaliGemma2Backbone, PaliGemma2CausalLM
 from keras_pg2.catalogue import download
 from keras_pg2.conversion.from_model import write_model
 from keras_pg2.tasks.loading import loading
+from tests.support.one_program import apply
 from tests.support.tiny_models import random_task
 from tests.support.tiny_networks import random_inputs
 from tests.support.tiny_vocabulary import gemma_like_proto
@@ -137,7 +138,7 @@ def test_a_preset_that_was_saved_without_a_preprocessor(tmp_path, door):
     assert loaded.preprocessor is None
     inputs = random_inputs([5])
     np.testing.assert_allclose(
-        ops.convert_to_numpy(loaded(inputs)),
+        ops.convert_to_numpy(apply(loaded, inputs)),
         ops.convert_to_numpy(bare(inputs)),
         atol=1e-5,
     )

@@ -13,6 +13,7 @@ import pytest
 
 from keras_pg2 import PaliGemma2Backbone, PaliGemma2CausalLM, ResponseLoss
 from tests.support.array_shapes import shapes_of
+from tests.support.one_program import apply
 from tests.support.tiny_networks import TEXT_DECODER, VISION_ENCODER, randomize
 
 VOCABULARY_SIZE = 1009
@@ -202,7 +203,7 @@ def test_logits_follow_the_embedding():
     embedding = task.backbone.token_embedding.embeddings
     rng = np.random.default_rng(3)
     embedding.assign(rng.normal(0, 0.2, embedding.shape).astype("float32"))
-    text = task.backbone(x)[:, -x["token_ids"].shape[1] :]
+    text = apply(task.backbone, x)[:, -x["token_ids"].shape[1] :]
     expected = keras.ops.convert_to_numpy(task.backbone.project_to_vocabulary(text))
     np.testing.assert_allclose(task.predict(x, verbose=0), expected, atol=1e-4)
 

@@ -15,6 +15,7 @@ from keras_pg2.datasets.loading import RowBatches, grain_batches
 from keras_pg2.datasets.rows import Rows, columns
 from keras_pg2.tasks.training.feeding.prepared import PreparedBatches
 from keras_pg2.tasks.training.feeding.tables import Table, TableBatches
+from tests.support.one_program import apply
 from tests.support.row_files import make_rows
 from tests.support.tiny_models import random_task
 
@@ -296,7 +297,7 @@ def test_streams_without_a_length(expected, task, rows, make):
 )
 def test_predict_gives_the_logits_of_every_form(task, rows, make):
     inputs, _, _ = task.preprocessor(columns(rows))
-    expected = keras.ops.convert_to_numpy(task(inputs))
+    expected = keras.ops.convert_to_numpy(apply(task, inputs))
     options = options_of(make)
     options.pop("shuffle", None)
     found = task.predict(make(rows), verbose=0, **options)
@@ -357,11 +358,11 @@ def test_training_changes_the_table_that_logits_are_made_with(task, rows):
     task.fit(columns(rows), batch_size=2, verbose=0, shuffle=False)
     [inputs, *_] = task.preprocessor(columns(rows))
     backbone = task.backbone
-    hidden = backbone(inputs | {"images": inputs["images"][:, None]})
+    hidden = apply(backbone, inputs | {"images": inputs["images"][:, None]})
     length = inputs["token_ids"].shape[1]
     expected = backbone.project_to_vocabulary(hidden[:, -length:])
     np.testing.assert_allclose(
-        *map(keras.ops.convert_to_numpy, (task(inputs), expected)), atol=1e-5
+        *map(keras.ops.convert_to_numpy, (apply(task, inputs), expected)), atol=1e-5
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.one_program import apply
 from tests.support.tiny_models import random_task
 from tests.support.tiny_networks import random_inputs
 
@@ -36,11 +37,11 @@ def test_logits_are_of_the_embedding_as_it_is_now():
     task = random_task(sequence_length=24)
     inputs = random_inputs([5, 4])
     table = task.backbone.token_embedding.embeddings
-    before = keras.ops.convert_to_numpy(task(inputs))
+    before = keras.ops.convert_to_numpy(apply(task, inputs))
     table.assign(keras.ops.convert_to_numpy(table)[::-1].copy())
-    hidden = task.backbone(inputs)[:, -5:]
+    hidden = apply(task.backbone, inputs)[:, -5:]
     expected = keras.ops.convert_to_numpy(task.backbone.project_to_vocabulary(hidden))
-    logits = keras.ops.convert_to_numpy(task(inputs))
+    logits = keras.ops.convert_to_numpy(apply(task, inputs))
     assert np.abs(logits - before).max() > 1
     np.testing.assert_allclose(logits, expected, atol=1e-4)
     # The end token, which is only answered and never read, learns: the tables are tied.

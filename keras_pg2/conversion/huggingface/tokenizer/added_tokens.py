@@ -17,6 +17,7 @@ from keras_pg2.conversion.huggingface.tokenizer.form import (
     CONTROL_TOKENS,
     IMAGE_TOKEN,
     SPACE,
+    check_lengths,
     is_space_run,
 )
 from keras_pg2.files.json_fields import Fields
@@ -70,8 +71,8 @@ def read_added_tokens(directory: Path, content: Fields | None = None) -> Added:
         known = added.setdefault(token.id, token)
         if known.text != token.text:
             raise ValueError(
-                f"Expected one token of id {token.id}. Received: {known.text!r} in "
-                f"{known.source} and {token.text!r} in {token.source}."
+                f"Expected one token of id {token.id}. Received: {known.text!r:.80} in "
+                f"{known.source} and {token.text!r:.80} in {token.source}."
             )
     _check(added.values())
     return added
@@ -122,34 +123,47 @@ def _check(added: Iterable[AddedToken]) -> None:
         # transformers 4 gave <mask> lstrip; PaliGemma has no use for it.
         if not token.is_strict and token.text != "<mask>":
             raise ValueError(
-                f"Expected added tokens without single_word, lstrip and rstrip, which "
-                f"a SentencePiece vocabulary does not have. Received: {token.text!r} "
-                f"in {token.source}. Add it again without them."
+                "Expected added tokens without single_word, lstrip and rstrip, which a "
+                "SentencePiece vocabulary does not have. Received: "
+                f"{token.text!r:.80} in {token.source}. Add it again without them."
             )
         if token.text in BYTES:
             raise ValueError(
                 f"Expected no byte among the added tokens of {token.source}. Received: "
-                f"{token.text!r}."
+                f"{token.text!r:.80}."
             )
-    first = [t for t in typed if not t.is_normalized and not is_space_run(t.text)]
-    for late in typed:
+    _check_overlaps(
+        [t for t in typed if not t.is_normalized and not is_space_run(t.text)],
         # What is found first has no spaces for a run of them to overlap with.
-        if not late.is_normalized or is_space_run(late.text):
-            continue
-        for early in first:
-            if _hides(early.text, late.text):
-                raise ValueError(
-                    f"Expected added tokens that do not overlap. Received: "
-                    f"{late.text!r}, of which {early.text!r} is found first (its "
-                    f"'normalized' is false), in {late.source}. Add both alike."
-                )
+        [t for t in typed if t.is_normalized and not is_space_run(t.text)],
+    )
 
 
-def _hides(early: str, late: str) -> bool:
-    """Return whether `early`, found first, takes letters of a longer `late`."""
-    if early in late:
-        return early != late
-    return any(late[i:] == early[: len(late) - i] for i in range(1, len(late)))
+def _check_overlaps(first: list[AddedToken], late: list[AddedToken]) -> None:
+    """Check that what is found first takes no letters of what is looked for later.
+
+    SentencePiece looks for all of them at once, and takes the longest.
+    """
+    if not late:
+        return
+    check_lengths([token.text for token in (*first, *late)], late[0].source)
+    early = {token.text for token in first}
+    beginnings = {text[:k] for text in early for k in range(1, len(text) + 1)}
+    for token in late:
+        text = token.text
+        for i in range(len(text)):
+            for j in range(i + 1, len(text) + 1):
+                part = text[i:j]
+                if part not in beginnings:
+                    break
+                is_inside = part in early and part != text
+                if is_inside or (i > 0 and j == len(text)):
+                    raise ValueError(
+                        f"Expected added tokens that do not overlap. Received: "
+                        f"{text!r:.80} in {token.source}, in which {part!r:.80} is "
+                        "found first, or begins what is (its 'normalized' is false). "
+                        "Add both alike."
+                    )
 
 
 def piece_type(text: str, token: AddedToken | None, unknown: str = "<unk>") -> Any:

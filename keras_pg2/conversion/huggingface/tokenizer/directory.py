@@ -73,8 +73,8 @@ def _with_added_tokens(proto: bytes, added: Added, source: Path) -> bytes:
         piece = model.pieces[token.id]
         if piece.piece != token.text:
             raise ValueError(
-                f"Expected {token.text!r} as piece {token.id} of {source}, as "
-                f"{token.source} says. Received: {piece.piece!r}."
+                f"Expected {token.text!r:.80} as piece {token.id} of {source}, as "
+                f"{token.source} says. Received: {piece.piece!r:.80}."
             )
         if piece.type == Piece.NORMAL:  # Found before its parts are joined.
             piece.type = piece_type(piece.piece, token)
@@ -92,7 +92,7 @@ def _with_added_tokens(proto: bytes, added: Added, source: Path) -> bytes:
         token = later[i]
         if token.text in known:
             raise ValueError(
-                f"Expected a token once. Received: {token.text!r} as {i} in "
+                f"Expected a token once. Received: {token.text!r:.80} as {i} in "
                 f"{token.source}, and another time in it or in {source}."
             )
         known.add(token.text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 IMAGE_TOKEN = "<image>"
@@ -27,6 +29,24 @@ DECODER: dict[str, Any] = {
         {"type": "Fuse"},
     ],
 }
+
+
+_MOST_SPLITS = 10**8
+"""Letters that are compared at most: 257,152 tokens of 19 letters have as many."""
+
+
+def check_lengths(texts: Iterable[str], source: str | Path) -> None:
+    """Check that all splits of all tokens can be looked at in seconds.
+
+    Raises:
+        ValueError: if there are too many.
+    """
+    lengths = [len(text) for text in texts]
+    if sum(length * length for length in lengths) > _MOST_SPLITS:
+        raise ValueError(
+            f"Expected tokens of ordinary lengths in {source}. Received: "
+            f"{len(lengths)} tokens of up to {max(lengths)} letters."
+        )
 
 
 def is_space_run(text: str) -> bool:

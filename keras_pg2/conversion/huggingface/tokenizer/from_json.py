@@ -20,6 +20,7 @@ from keras_pg2.conversion.huggingface.tokenizer.form import (
     SPACE,
     TAB,
     TAB_BYTE,
+    check_lengths,
     is_space_run,
 )
 from keras_pg2.files.json_fields import Fields
@@ -45,6 +46,7 @@ def to_sentencepiece(content: Fields, added: Added) -> bytes:
     unknown = model.text("unk_token", None) or "<unk>"
     types = [piece_type(text, added.get(i), unknown) for i, text in enumerate(texts)]
     _check_pieces(texts, content, unknown)
+    check_lengths(texts, content.source)
     plain = {text for text, kind in zip(texts, types) if kind == Piece.NORMAL}
     letters = {text for text in vocabulary if len(text) == 1}
     splits, order = _read_merges(model, vocabulary, plain)
@@ -65,6 +67,7 @@ def to_sentencepiece(content: Fields, added: Added) -> bytes:
     for name in ("pad", "bos", "eos"):
         number = vocabulary.get(f"<{name}>", -1)
         setattr(proto.trainer_spec, f"{name}_id", number)
+        setattr(proto.trainer_spec, f"{name}_piece", f"<{name}>")
     proto.trainer_spec.unk_id = texts.index(unknown)
     proto.normalizer_spec.name = "identity"
     proto.normalizer_spec.add_dummy_prefix = False
@@ -90,7 +93,7 @@ def read_vocabulary_table(model: Fields) -> dict[str, int]:
             if seen.setdefault(i, text) != text:
                 raise ValueError(
                     f"Expected one text for each id of model.vocab in {model.source}. "
-                    f"Received: {i} for {seen[i]!r} and for {text!r}."
+                    f"Received: {i} for {seen[i]!r:.80} and for {text!r:.80}."
                 )
     return vocabulary
 
@@ -100,7 +103,7 @@ def _check_form(content: Fields, model: Fields) -> None:
     if kind != "BPE":
         raise ValueError(
             f"Expected a byte-pair encoding (model.type 'BPE') in {content.source}. "
-            f"Received: {kind!r}, which is no tokenizer of PaliGemma."
+            f"Received: {kind!r:.80}, which is no tokenizer of PaliGemma."
         )
     wrong = {
         "dropout": (model.number("dropout", None) or 0) != 0,
@@ -136,8 +139,8 @@ def _texts(vocabulary: Mapping[str, int], added: Added, content: Fields) -> list
         if known != token.text or number != token.id:
             raise ValueError(
                 f"Expected added tokens in {token.source} to have ids of their own. "
-                f"Received: {token.text!r} as {token.id}, where model.vocab of "
-                f"{content.source} has {known!r} as {number}."
+                f"Received: {token.text!r:.80} as {token.id}, where model.vocab of "
+                f"{content.source} has {known!r:.80} as {number}."
             )
     if not by_id:
         raise content.error("model", "a model with a vocabulary")
@@ -163,14 +166,14 @@ def _check_pieces(texts: list[str], content: Fields, unknown: str) -> None:
         )
     if unknown not in present:
         raise ValueError(
-            f"Expected a piece for model.unk_token, {unknown!r}, in {content.source}, "
-            "which has none."
+            f"Expected a piece for model.unk_token, {unknown!r:.80}, in "
+            f"{content.source}, which has none."
         )
     for i, text in enumerate(texts):
         if not text or "\0" in text or not _is_unicode(text):
             raise ValueError(
                 f"Expected texts of at least one letter, without NUL, as tokens in "
-                f"{content.source}. Received: {text!r} as {i}."
+                f"{content.source}. Received: {text!r:.80} as {i}."
             )
 
 
@@ -198,8 +201,8 @@ def _read_merges(
         if not (left in vocabulary and right in vocabulary and made in vocabulary):
             raise ValueError(
                 f"Expected pieces of model.vocab in model.merges.{i} of "
-                f"{model.source}. Received: {left!r} and {right!r}, where a piece is "
-                "not there."
+                f"{model.source}. Received: {left!r:.80} and {right!r:.80}, where a "
+                "piece is not there."
             )
         if made not in plain:
             continue
@@ -207,7 +210,7 @@ def _read_merges(
         if len(left) in found:
             raise ValueError(
                 f"Expected each pair once in model.merges of {model.source}. Received: "
-                f"{left!r} and {right!r} again as {i}."
+                f"{left!r:.80} and {right!r:.80} again as {i}."
             )
         found.add(len(left))
         order.append(made)
@@ -247,7 +250,7 @@ def _check_merges(
                 raise ValueError(
                     f"Expected model.merges of {model.source} to join all pieces that "
                     f"make a piece, as SentencePiece does. Received none for "
-                    f"{text[:k]!r} and {text[k:]!r}."
+                    f"{text[:k]!r:.80} and {text[k:]!r:.80}."
                 )
 
 
@@ -290,11 +293,13 @@ def _warn_of_spaces(
         for text, kind in zip(texts, types)
         if kind == Piece.USER_DEFINED and is_space_run(text)
     ]
-    mixed = [text for text in plain if any(run in text for run in runs)] if runs else []
+    shortest = min(runs, key=len, default=None)
+    mixed = [text for text in plain if shortest is not None and shortest in text]
     if mixed:
         warnings.warn(
             f"Expected runs of {SPACE!r} that are added tokens in no other token of "
-            f"{content.source}. Received: {len(mixed)} such, the first {mixed[0]!r}. "
-            "The runs are found first, which transformers may do in another order.",
+            f"{content.source}. Received: {len(mixed)} such, the first "
+            f"{mixed[0]!r:.80}. The runs are found first, which transformers may do in "
+            "another order.",
             stacklevel=3,
         )

@@ -14,6 +14,7 @@ from keras_pg2.conversion.huggingface.tokenizer.form import (
     SPACE,
     TAB,
     TAB_BYTE,
+    check_lengths,
     is_space_run,
 )
 
@@ -33,6 +34,7 @@ def to_tokenizer_json(proto: bytes) -> dict[str, Any]:
     model = parse_sentencepiece(proto)
     _check_form(model)
     pieces = model.pieces
+    check_lengths([piece.piece for piece in pieces], "the SentencePiece model")
     vocabulary = {piece.piece: i for i, piece in enumerate(pieces)}
     if TAB not in vocabulary and TAB_BYTE in vocabulary:
         # As transformers' GemmaConverter; the key keeps its place among the others.

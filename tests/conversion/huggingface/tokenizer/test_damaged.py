@@ -214,6 +214,18 @@ JSON_CASES: dict[str, tuple[Callable[[Content], None], str]] = {
         "do not overlap",
     ),
     "added piece": (added(content="▁the", id=None), LOADS),
+    "added that begins another": (
+        added(content="x<loc0012", normalized=True),
+        "do not overlap",
+    ),
+    "added and endless": (
+        added(content="<x>" * 100_000, normalized=True),
+        "ordinary lengths",
+    ),
+    "an endless piece": (
+        at("model", "vocab", "z" * 100_000, value=1553),
+        "ids of their own|ordinary lengths",
+    ),
     "no added tokens": (at("added_tokens", value=None), "Expected added_tokens"),
 }
 
@@ -272,6 +284,22 @@ def test_merges_that_mix_are_told(content: Content, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(json.dumps(damaged))
     with pytest.warns(UserWarning, match="stand among those of others"):
         read_tokenizer(tmp_path)
+
+
+def test_what_tokenizer_json_cannot_hold() -> None:
+    for part, name, value, expected in (
+        ("trainer_spec", "model_type", 1, "another model than byte pairs"),
+        ("trainer_spec", "byte_fallback", False, "no byte_fallback"),
+        ("trainer_spec", "treat_whitespace_as_suffix", True, "as_suffix"),
+        ("normalizer_spec", "add_dummy_prefix", True, "add_dummy_prefix"),
+        ("normalizer_spec", "remove_extra_whitespaces", True, "extra_whitespaces"),
+        ("normalizer_spec", "escape_whitespaces", False, "no escape_whitespaces"),
+        ("normalizer_spec", "precompiled_charsmap", b"x", "rules of normalization"),
+    ):
+        model = MODEL.FromString(gemma_like_proto())
+        setattr(getattr(model, part), name, value)
+        with pytest.raises(ValueError, match=expected):
+            to_tokenizer_json(model.SerializeToString())
 
 
 MODEL = sentencepiece_model_pb2.ModelProto
