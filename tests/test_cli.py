@@ -670,7 +670,7 @@ def test_convert_and_info(preset, tmp_path) -> None:
     target = tmp_path / "hf"
     result = invoke("convert", preset, target, "--to", "hf", "--dtype", "bf16")
     assert result.exit_code == 0, result.stderr
-    assert "61,416 parameters" in result.stdout
+    assert "56,136 parameters" in result.stdout
     record = json.loads(invoke("info", target, "--json").stdout)
     assert record["format"] == "huggingface"
     assert record["parameters"] == 61_416

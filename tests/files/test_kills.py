@@ -11,7 +11,7 @@ import pytest
 
 import keras_pg2
 
-NUM_KILLS = int(os.environ.get("KERAS_PG2_KILLS", "25"))
+NUM_KILLS = int(os.environ.get("KERAS_PG2_KILLS", "8"))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")

@@ -11,6 +11,7 @@ import keras_hub
 import numpy as np
 import pytest
 from keras import ops
+from tests.support.one_program import apply
 
 from keras_pg2 import (
     PaliGemma2Backbone,
@@ -29,7 +30,6 @@ from tests.support.keras_hub_harness import (
     forms,
     plain,
 )
-from tests.support.one_program import apply
 from tests.support.tiny_models import random_task
 from tests.support.tiny_networks import TEXT_DECODER, VISION_ENCODER, random_inputs
 

@@ -7,10 +7,11 @@ import numpy as np
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 
 KINDS: dict[str, dict[str, object]] = {
-    "3b": {"query_pre_attn_scalar": 8},
+    "3b": {"query_pre_attn_scalar": 8, "num_layers": 2},
     # The scale is D / N and not head_dim.
     "28b": {"query_pre_attn_scalar": 6, "num_layers": 3},
     "pali_gemma_1": {
+        "num_layers": 2,
         "num_key_value_heads": 1,
         "query_pre_attn_scalar": 8,
         "attention_logit_soft_cap": None,

@@ -17,9 +17,9 @@ import keras_hub
 import numpy as np
 import pytest
 from keras import ops
+from tests.support.one_program import apply
 
 from keras_pg2 import BeamSearch, PaliGemma2CausalLM, Sampler
-from tests.support.one_program import apply
 from tests.support.tiny_models import random_task
 from tests.support.tiny_networks import random_inputs
 

@@ -118,7 +118,7 @@ def test_a_wrong_directory_of_the_first_version_is_refused(
 def blobs(tmp_path_factory: pytest.TempPathFactory) -> Blobs:
     path = tmp_path_factory.mktemp("sbs") / "model.sbs"
     with pytest.warns(UserWarning, match="Expected a vocabulary of a multiple of 64"):
-        write_model(random_task(), path, "sbs", "float32")
+        write_model(random_task(num_layers=2), path, "sbs", "float32")
     return read_blobs(path)
 
 

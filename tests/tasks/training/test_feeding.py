@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from tests.support.one_program import apply
 from torch.utils.data import DataLoader, IterableDataset
 
 from keras_pg2.datasets.jsonl import read_jsonl
@@ -15,7 +16,6 @@ from keras_pg2.datasets.loading import RowBatches, grain_batches
 from keras_pg2.datasets.rows import Rows, columns
 from keras_pg2.tasks.training.feeding.prepared import PreparedBatches
 from keras_pg2.tasks.training.feeding.tables import Table, TableBatches
-from tests.support.one_program import apply
 from tests.support.row_files import make_rows
 from tests.support.tiny_models import random_task
 
