@@ -217,7 +217,7 @@ def test_addresses_that_cannot_be_used(run, address, asked) -> None:
 def test_what_is_left_out_of_a_folder_is_told(run, picture, asked) -> None:
     (picture.parent / "._scene.png").write_bytes(b"none")
     (picture.parent / "scan.pdf").write_bytes(b"none")
-    with pytest.warns(UserWarning, match=r"left out 2 files.*1 \._\*.*1 \.pdf"):
+    with pytest.warns(UserWarning, match=r"^Expected.*out 2 files.*1 \._\*.*1 \.pdf"):
         assert run("caption", picture.parent).stdout == "0\n"
 
 

@@ -28,6 +28,39 @@ def test_no_file_imports_a_private_name_of_another() -> None:
     assert len(trees) > 200
 
 
+def test_all_warnings_begin_as_the_command_line_knows_them() -> None:
+    """It shows those alone that begin with "Expected" (`cli/messages.py`)."""
+    count = 0
+    for path, tree in House(ROOT).trees.items():
+        if not path.startswith("keras_pg2/"):
+            continue
+        texts = {
+            target.id: node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "warnings.warn":
+                place = f"{path}:{node.lineno}"
+                assert first_words(node.args[0], texts).startswith("Expected"), place
+                assert {each.arg for each in node.keywords} <= {"stacklevel"}, place
+                count += 1
+    assert count > 15
+
+
+def first_words(text: ast.expr, texts: dict[str, ast.expr]) -> str:
+    """Return what a text begins with, looked up if that is the name of one."""
+    if isinstance(text, ast.JoinedStr):
+        return first_words(text.values[0], texts)
+    if isinstance(text, ast.FormattedValue):
+        return first_words(text.value, texts)
+    if isinstance(text, ast.Name):
+        return first_words(texts[text.id], texts)
+    return str(text.value) if isinstance(text, ast.Constant) else ""
+
+
 def test_no_test_is_skipped_for_a_package_that_is_missing() -> None:
     """Tests that need TensorFlow say so by a mark; all else `make test` installs."""
     found = [

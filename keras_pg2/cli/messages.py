@@ -173,6 +173,10 @@ def silence_libraries() -> None:
 
 
 def _show_warning(message: Warning | str, *args: Any, **kwargs: Any) -> None:
-    """Warnings to users in one line; those between programmers are left out."""
+    """Warnings to users in one line; those between programmers are left out.
+
+    All warnings of this package begin with "Expected"; those of others tell of calls
+    that nobody at a terminal has made.
+    """
     if type(message) is UserWarning and str(message).startswith("Expected"):
         notice(f"Warning: {message}")

@@ -11,7 +11,7 @@ Training rows of such a file are in `detection_rows.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -26,8 +26,11 @@ from keras_pg2.datasets.coco_entries import (
     CocoImage,
     SegmentationError,
     check_new,
+    cut_note,
     entry_name,
+    first_pixel_note,
     id_in,
+    known_id,
     overhang,
     read_annotation,
     read_category,
@@ -52,6 +55,8 @@ class CocoFile:
             with each mask.
         lost: by the id of a picture the labels of its annotations that were left out,
             None for one that is not known: nobody can say that they are all there is.
+        unplaced: likewise of annotations whose picture is not known: any picture may
+            have one of them.
         notes: what else a user should know.
     """
 
@@ -62,6 +67,7 @@ class CocoFile:
     crowds: Mapping[CocoId, tuple[CocoAnnotation, ...]]
     skipped: tuple[str, ...] = ()
     lost: Mapping[CocoId, frozenset[str | None]] = field(default_factory=dict)
+    unplaced: frozenset[str | None] = frozenset()
     notes: tuple[str, ...] = ()
 
     def mask(self, annotation: CocoAnnotation) -> np.ndarray:
@@ -145,6 +151,7 @@ def read_coco(
         FileNotFoundError: when there is no such file.
         ValueError: when it is no such file, a key is missing, an id occurs twice or is
             unknown, or a box is empty or outside its picture; names file and item.
+            When all boxes are parts of width and height.
     """
     path = Path(path).expanduser()
     if on_bad_annotation not in ("raise", "skip"):
@@ -188,6 +195,7 @@ class _Reader:
     items: dict[CocoId, CocoAnnotation] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     lost: dict[CocoId, set[str | None]] = field(default_factory=dict)
+    unplaced: set[str | None] = field(default_factory=set)
     overhangs: list[float] = field(default_factory=list)
 
     def read_images(self, entries: Iterable[Any]) -> None:
@@ -208,7 +216,7 @@ class _Reader:
     def read_annotations(self, entries: Iterable[Any]) -> None:
         for i, entry in enumerate(entries):
             image_id = id_in(entry, "image_id")
-            if image_id is not None and image_id in self.bad_images:
+            if image_id is not None and self._is_of_bad_image(image_id):
                 continue  # Left out with its picture.
             name = f"{self.path}: annotation {entry_name(entry, i)}"
             try:
@@ -231,11 +239,22 @@ class _Reader:
             self.items[item.id] = item
             self.overhangs.append(overhang(entry["bbox"], self.images[item.image_id]))
 
+    def _is_of_bad_image(self, image_id: CocoId) -> bool:
+        return (
+            image_id not in self.images
+            and known_id(image_id, self.bad_images) is not None
+        )
+
     def _lose(self, entry: Any) -> None:
-        """Note the label that a picture has lost an annotation of, if it is known."""
+        """Note the label of an annotation that is left out, if it is known."""
         image_id, category_id = id_in(entry, "image_id"), id_in(entry, "category_id")
-        if image_id is not None and image_id in self.images:
-            label = None if category_id is None else self.labels.get(category_id)
+        image_id = None if image_id is None else known_id(image_id, self.images)
+        if category_id is not None:
+            category_id = known_id(category_id, self.labels)
+        label = None if category_id is None else self.labels[category_id]
+        if image_id is None:
+            self.unplaced.add(label)
+        else:
             self.lost.setdefault(image_id, set()).add(label)
 
     def _refuse(self, error: ValueError) -> None:
@@ -245,14 +264,18 @@ class _Reader:
             ) from error
         self.skipped.append(str(error))
 
+    def _notes(self) -> Iterator[str]:
+        yield cut_note(self.overhangs)
+        yield first_pixel_note(self.items.values(), self.path)
+        if self.unplaced:
+            names = sorted({*self.labels.values()} & self.unplaced)
+            of = "any label" if None in self.unplaced else ", ".join(map(shown, names))
+            yield (
+                "Annotations of pictures that are unknown were left out, so no picture "
+                f"is asked for what it may lack of them: {of}."
+            )
+
     def file(self) -> CocoFile:
-        cut = [each for each in self.overhangs if each > 1]
-        note = (
-            f"Boxes cut at the border of their picture: {len(cut)}, by up to "
-            f"{max(cut):g} pixels."
-            if cut
-            else ""
-        )
         items = self.items.values()
         return CocoFile(
             path=self.path,
@@ -262,7 +285,8 @@ class _Reader:
             crowds=by_image((i for i in items if i.is_crowd), self.images),
             skipped=tuple(self.skipped),
             lost={key: frozenset(labels) for key, labels in self.lost.items()},
-            notes=(note,) if note else (),
+            unplaced=frozenset(self.unplaced),
+            notes=tuple(filter(None, self._notes())),
         )
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from keras_pg2.codecs.annotations import check_segmentation
@@ -72,6 +73,14 @@ def _get(entry: object, key: str, kinds: tuple[type, ...], name: str) -> Any:
     return value
 
 
+def _get_known(entry: object, key: str, known: Container[CocoId], name: str) -> CocoId:
+    value = _get(entry, key, (int, str), name)
+    found = known_id(value, known)
+    if found is None:
+        raise ValueError(f"{name}: {key} {shown(value)} is unknown in this file.")
+    return found
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
@@ -121,6 +130,20 @@ def id_in(entry: object, key: str) -> CocoId | None:
     return value if is_id else None  # type: ignore[return-value]
 
 
+def known_id(value: CocoId, known: Container[CocoId]) -> CocoId | None:
+    """Return the id that is meant: 7 for "7", and "7" for 7, where it alone is known.
+
+    None for an id that is not known.
+    """
+    if value in known:
+        return value
+    text = str(value)
+    # str and back: not of "07", "1_0" or digits of other scripts.
+    is_number = len(text) < 20 and text.lstrip("-").isdecimal()
+    other: CocoId = int(text) if isinstance(value, str) and is_number else text
+    return other if str(other) == text and other in known else None
+
+
 def read_annotation(
     entry: Any,
     images: Mapping[CocoId, CocoImage],
@@ -145,14 +168,8 @@ def read_annotation(
             `SegmentationError` if only its segmentation cannot be used.
     """
     item_id = _get(entry, "id", (int, str), name)
-    image_id = _get(entry, "image_id", (int, str), name)
-    category_id = _get(entry, "category_id", (int, str), name)
-    for key, value, known in (
-        ("image_id", image_id, images),
-        ("category_id", category_id, labels),
-    ):
-        if value not in known:
-            raise ValueError(f"{name}: {key} {shown(value)} is unknown in this file.")
+    image_id = _get_known(entry, "image_id", images, name)
+    category_id = _get_known(entry, "category_id", labels, name)
     check_label(labels[category_id], f"{name}: category {shown(category_id)}")
     bbox = _get(entry, "bbox", (list,), name)
     box = cut_box(bbox, images[image_id], name, max_overhang)
@@ -197,6 +214,47 @@ class SegmentationError(ValueError):
     def __init__(self, message: str, item: CocoAnnotation) -> None:
         super().__init__(message)
         self.item = item
+
+
+def first_pixel_note(items: Collection[CocoAnnotation], path: Path) -> str:
+    """Return a note on boxes that may be in parts of the picture; "" without any.
+
+    Args:
+        items: all of a file.
+        path: the file, for errors.
+
+    Raises:
+        ValueError: if all boxes are within the first pixel of their pictures.
+    """
+    # Ends are sums, which may be rounded up. The first pixel itself is a box.
+    found = [
+        item
+        for item in items
+        if max(item.box_xyxy) < 1 + 1e-6 and any(v % 1 for v in item.box_xyxy)
+    ]
+    if found and all(max(item.box_xyxy) < 1 + 1e-6 for item in items):
+        raise ValueError(
+            f"{path}: expected boxes in pixels, received x1, y1, x2, y2 of at most 1 "
+            f"alone, as {list(found[0].box_xyxy)}. Are they parts of width and height? "
+            "Multiply x by the width of the picture, and y by its height."
+        )
+    if not found:
+        return ""
+    return (
+        "Boxes within the first pixel of their picture, which may be parts of width "
+        f"and height: {len(found)}."
+    )
+
+
+def cut_note(overhangs: Iterable[float]) -> str:
+    """Return a note on boxes that ended more than a pixel outside; "" without any."""
+    cut = [each for each in overhangs if each > 1]
+    return (
+        f"Boxes cut at the border of their picture: {len(cut)}, by up to "
+        f"{max(cut):g} pixels."
+        if cut
+        else ""
+    )
 
 
 def overhang(bbox: Sequence[float], image: CocoImage) -> float:

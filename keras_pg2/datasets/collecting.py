@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from keras_pg2.datasets.coco_entries import (
     CocoImage,
     check_label,
     cut_box,
+    cut_note,
+    first_pixel_note,
 )
 
 
@@ -36,14 +39,25 @@ class Collector:
     labels: list[str] = field(default_factory=list)
     _images: dict[CocoId, CocoImage] = field(default_factory=dict)
     _items: list[CocoAnnotation] = field(default_factory=list)
+    _lost: dict[CocoId, frozenset[str | None]] = field(default_factory=dict)
+    _overhangs: list[float] = field(default_factory=list)
 
-    def add(self, picture: str, size: tuple[int, int], found: Detections) -> None:
+    def add(
+        self,
+        picture: str,
+        size: tuple[int, int],
+        found: Detections,
+        overhangs: Iterable[float],
+        lost: frozenset[str | None] = frozenset(),
+    ) -> None:
         """Add a picture.
 
         Args:
             picture: its path, which becomes absolute, and its id too.
             size: its width and height in pixels, upright.
             found: what is in it, in its pixels.
+            overhangs: how many pixels each thing ended beyond the picture.
+            lost: labels of what was left out of it, as `CocoFile.lost` has them.
 
         Raises:
             ValueError: if a label is one that the model cannot write, or a box has no
@@ -56,6 +70,9 @@ class Collector:
         ]
         self._images[image.id] = image
         self._items += items
+        self._overhangs += overhangs
+        if lost:
+            self._lost[image.id] = lost
         self.labels += [x for x in dict.fromkeys(found.labels) if x not in self.labels]
 
     def _item(
@@ -84,9 +101,11 @@ class Collector:
         """Return what was collected.
 
         Raises:
-            ValueError: if no picture is left.
+            ValueError: if no picture is left, or all boxes are parts of width and
+                height in the place of pixels.
         """
         self.problems.check_some_left(len(self._images), str(self.path))
+        own = (cut_note(self._overhangs), first_pixel_note(self._items, self.path))
         return CocoFile(
             path=self.path,
             images=self._images,
@@ -94,5 +113,6 @@ class Collector:
             annotations=by_image(self._items, self._images),
             crowds=by_image([], self._images),
             skipped=tuple(self.problems.messages),
-            notes=notes,
+            lost=self._lost,
+            notes=(*notes, *filter(None, own)),
         )

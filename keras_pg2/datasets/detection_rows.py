@@ -31,6 +31,7 @@ from keras_pg2.datasets.coco_pictures import check_sizes, find_images
 from keras_pg2.datasets.moving_boxes import JOINT
 from keras_pg2.datasets.noise_boxes import with_noise
 from keras_pg2.datasets.rows import Row, Rows
+from keras_pg2.datasets.same_pictures import joined
 
 ALL_CLASSES_PROMPT = "detect all classes"
 _SEGMENT_TOKENS = re.compile(r"(<seg\d{3}>){16}")
@@ -55,7 +56,10 @@ def detection_rows(
     """Rows of `detect` prompts, in the order of the pictures in the file.
 
     A label whose annotation was left out (`CocoFile.lost`) is not asked for in that
-    picture: the answer would say that it is not there.
+    picture: the answer would say that it is not there. Where its picture is unknown
+    (`CocoFile.unplaced`), it is in no picture asked for as one that is not there.
+
+    A picture that is listed several times is one, with all that is said of it.
 
     Args:
         coco: an annotation file; its crowd regions are left out.
@@ -174,7 +178,7 @@ def annotation_rows(
         [row for _, row in pairs],
         problems.messages,
         [source for source, _ in pairs],
-        [*coco.notes, *maker.notes()],
+        [*maker.coco.notes, *maker.notes()],
     )
 
 
@@ -239,6 +243,7 @@ class _Maker:
                     f"Expected {key} to be one of {', '.join(known)}, received "
                     f"{value!r}."
                 )
+        self.coco = joined(self.coco)
         # Labels by the file's order; a category that no picture has, as the root
         # category of Roboflow's exports, is not asked for. Two may have one name.
         items = self.coco.annotations.values()
@@ -307,7 +312,8 @@ class _Maker:
         if None in lost or (lost and self.asked == "all classes"):
             return []
         if self.asked == "all classes":
-            return [(ALL_CLASSES_PROMPT, items)]
+            is_unsure = not items and bool(self.coco.unplaced)
+            return [] if is_unsure else [(ALL_CLASSES_PROMPT, items)]
         verb = "detect" if self.encode_mask is None else "segment"
         items = tuple(item for item in items if item.label not in lost)
         present = {item.label for item in items}
@@ -326,9 +332,13 @@ class _Maker:
         self, index: int, image: CocoImage, excluded: Collection[str | None]
     ) -> set[str]:
         """Draw labels that are not in a picture, as many as pictures usually have."""
+        unplaced = self.coco.unplaced
+        if None in unplaced:
+            return set()
         # In a region of many instances a label is there.
         in_crowds = {item.label for item in self.coco.crowds[image.id]}
-        known = [x for x in self._labels if x not in in_crowds and x not in excluded]
+        there = {*in_crowds, *excluded, *unplaced}
+        known = [label for label in self._labels if label not in there]
         rng = np.random.default_rng([self.seed, self.epoch, index, 1])
         is_empty = not self.coco.annotations[image.id]
         is_asked = self.absent_share > 0 and (

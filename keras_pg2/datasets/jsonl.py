@@ -155,9 +155,23 @@ def _parse(line: Any) -> dict[str, Any]:
     return entry
 
 
+class _WrittenNumber(Decimal):
+    """A number whose text is as it was written: 3.20 and 1e5 stay 3.20 and 1e5."""
+
+    _text: str
+
+    def __new__(cls, text: str) -> _WrittenNumber:
+        number = super().__new__(cls, text)
+        number._text = text
+        return number
+
+    def __str__(self) -> str:
+        return self._text
+
+
 def _parse_float(text: str) -> Decimal:
-    """Return a number as it is written: 3.20 is not 3.2 where it is to be read."""
+    """Return a number that is as it is written where it is to be read."""
     try:
-        return Decimal(text)
+        return _WrittenNumber(text)
     except InvalidOperation as error:  # Its exponent has more than 18 digits.
         raise ValueError(f"a number out of any range: {text[:60]}") from error

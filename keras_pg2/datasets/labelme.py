@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from keras_pg2.codecs.exchange.labelme import from_labelme
 from keras_pg2.datasets.checks import OnBad, Problems
@@ -58,8 +62,19 @@ def read_labelme(
                     f"pixels, as the file says, found {size[0]} x {size[1]} in "
                     f"{picture} (upright). Shapes would be in other places."
                 )
-            collector.add(picture, size, from_labelme(content, with_masks))
+            found = from_labelme(content, with_masks)
+            overhangs = [_overhang(shape, size) for shape in content["shapes"]]
+            collector.add(picture, size, found, overhangs)
     return collector.file()
+
+
+def _overhang(shape: Mapping[str, Any], size: tuple[int, int]) -> float:
+    """Return how many pixels a shape that was read ends beyond its picture."""
+    points = np.array(shape["points"], np.float64)
+    if shape.get("shape_type") == "circle":  # A centre and a point of its edge.
+        radius = np.hypot(*(points[1] - points[0]))
+        points = np.array([points[0] - radius, points[0] + radius])
+    return max(0.0, float(np.maximum(-points, points - size).max()))
 
 
 def labelme_files(folder: Path) -> list[Path]:

@@ -57,8 +57,8 @@ def read_table(
 ) -> Rows:
     """Reads and checks a whole table; pictures must be there, but are not decoded.
 
-    An answer may be empty where the prompt begins with "detect" or "segment": what is
-    asked for is not in the picture.
+    Blanks and line breaks around texts are left out. An answer may be empty where the
+    prompt begins with "detect" or "segment": what is asked for is not in the picture.
 
     Args:
         path: a file, or the folder with a single .csv or .tsv file in it; the first
@@ -113,7 +113,7 @@ def read_table(
             named = (
                 (f"{path}, line {lines.line_num + (separator is not None)}", cells)
                 for cells in lines
-                if any(cells)
+                if any(map(str.strip, cells))
             )
             return entries.read_all(
                 named, Problems(on_bad), str(path), partial(_to_entry, form)
@@ -127,6 +127,8 @@ def read_table(
 
 def write_table(rows: Iterable[Row], path: str | Path) -> None:
     """Write rows as a table, which `read_table` reads, in place of a file there.
+
+    Blanks at the ends of texts are written, and left out by `read_table`.
 
     Args:
         rows: rows with paths of pictures, one each.
@@ -227,4 +229,5 @@ def _to_entry(form: _Form, cells: list[str]) -> dict[str, str]:
             f"{'more' if len(cells) > len(form.columns) else 'fewer'}. Put quotes "
             f"around texts with {form.delimiter!r} in them."
         )
-    return dict(zip(form.columns, cells))
+    # People put blanks around delimiters; no answer is meant to begin or end with one.
+    return dict(zip(form.columns, map(str.strip, cells)))

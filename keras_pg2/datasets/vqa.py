@@ -85,7 +85,8 @@ def read_vqav2(
         FileNotFoundError, PermissionError: when a file or picture is not there or not
             readable.
         ValueError: when a key is missing or of another type, an id occurs twice, a
-            question has no annotation, or none is left; names file and question.
+            question has no annotation or one of another picture, or none is left;
+            names file and question.
     """
     path = Path(questions).expanduser()
     problems = Problems(on_bad)
@@ -122,6 +123,12 @@ def read_vqav2(
         found = answers.get(_id(entry, "question_id", {}))
         if found is None:
             raise ValueError("expected an annotation of the question, received none.")
+        if "image_id" in found and not _is_same_id(found["image_id"], entry):
+            raise ValueError(
+                "expected an annotation of the question's picture, received image_id "
+                f"{shown(found['image_id'])} for a question of "
+                f"{shown(entry.get('image_id'))}. Are both files of one split?"
+            )
         given = found.get("answers")
         if isinstance(given, list):
             given = [
@@ -274,6 +281,12 @@ def _id(entry: object, key: str, seen: Mapping[int | str, object]) -> int | str:
     if value in seen:
         raise ValueError(f"expected every {key} once, received {shown(value)} twice.")
     return value
+
+
+def _is_same_id(value: object, question: Mapping[str, Any]) -> bool:
+    """Whether an image_id is that of a question, also as a text of the number."""
+    own = as_integer(question.get("image_id"))
+    return value == own or str(value) == str(own)
 
 
 def _name_image(template: str, entry: Mapping[str, Any]) -> str:

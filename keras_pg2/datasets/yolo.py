@@ -7,6 +7,7 @@ Source: docs.ultralytics.com/datasets/detect, and `ultralytics/data/utils.py`
 from __future__ import annotations
 
 import reprlib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from keras_pg2.datasets.coco import CocoFile
 from keras_pg2.datasets.coco_pictures import picture_size
 from keras_pg2.datasets.collecting import Collector
 from keras_pg2.datasets.text_files import decode
+from keras_pg2.datasets.yolo_lines import check_lines
 from keras_pg2.files.json_files import read_file
 from keras_pg2.preprocessing.image_files import check_image_file
 
@@ -49,8 +51,8 @@ def read_yolo(
             Labels are looked for beside it: `labels` in the place of `images`.
         split: which of the folders in data.yaml.
         with_masks: whether polygons are kept as masks beside the boxes.
-        on_bad: "skip" leaves pictures out that cannot be used, or whose labels cannot,
-            and lists them in `skipped` of the result.
+        on_bad: "skip" leaves pictures and lines of labels out that cannot be used, and
+            lists them in `skipped` of the result.
 
     Returns:
         The paths of pictures in the place of ids and file names, classes by their
@@ -59,8 +61,9 @@ def read_yolo(
     Raises:
         FileNotFoundError: when there is no data.yaml, no folder of pictures, or not one
             label file.
-        ValueError: when data.yaml has no names or no such split, a line of labels is
-            none, labels have no picture, or a picture is damaged; names the file.
+        ValueError: when data.yaml has no names, other names than its `nc` counts or no
+            such split, a line of labels is none, labels have no picture, or a picture
+            is damaged; names the file and the line.
     """
     file = find_data_yaml(Path(path).expanduser())
     content = _read_yaml(file)
@@ -76,13 +79,7 @@ def read_yolo(
         num_pictures += len(pictures)
         _check_labels_have_pictures(folder, pictures, collector.problems)
         for picture in pictures:
-            with collector.problems.of(str(picture)):
-                check_image_file(picture)
-                size = picture_size(picture)
-                text = _read_labels(label_path(picture))
-                num_without += text is None
-                found = from_yolo(text or "", names, *size, with_masks)
-                collector.add(str(picture), size, found)
+            num_without += _add(picture, names, collector, with_masks)
     if num_pictures and num_without == num_pictures:
         raise FileNotFoundError(
             f"{file}: expected label files as {str(label_path(pictures[0]))!r}, "
@@ -90,6 +87,24 @@ def read_yolo(
         )
     note = f"Pictures without a label file, taken as without objects: {num_without}."
     return collector.file((note,) if num_without else ())
+
+
+def _add(
+    picture: Path, names: list[str], collector: Collector, with_masks: bool
+) -> bool:
+    """Add a picture, if it can be used; return whether it has no label file."""
+    file = label_path(picture)
+    size = text = None
+    with collector.problems.of(str(picture)):
+        check_image_file(picture)
+        text = _read_labels(file)
+        size = picture_size(picture)
+    if size is not None:
+        lines = check_lines(text or "", file, names, size, collector.problems)
+        with collector.problems.of(str(picture)):
+            found = from_yolo(lines.text, names, *size, with_masks)
+            collector.add(str(picture), size, found, lines.overhangs, lines.lost)
+    return size is not None and text is None
 
 
 def find_data_yaml(path: Path) -> Path:
@@ -153,7 +168,20 @@ def _names(content: Mapping[str, Any], file: Path) -> list[str]:
             f"from 0, received {reprlib.repr(names)}. Put quotes around names such as "
             "'yes'."
         )
-    return [str(name) for name in names]
+    names = [str(name) for name in names]
+    count = content.get("nc", len(names))
+    if count != len(names):
+        raise ValueError(
+            f"{file}: expected as many names as nc says, received nc: "
+            f"{reprlib.repr(count)} and {len(names)} names. Correct one of them."
+        )
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise ValueError(
+            f"{file}: expected different names of the classes, received {twice[0]!r} "
+            "twice. Give each class a name of its own."
+        )
+    return names
 
 
 def _folders(content: Mapping[str, Any], file: Path, split: str) -> list[Path]:

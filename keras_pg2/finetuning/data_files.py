@@ -47,6 +47,8 @@ _BY_ENDING = {
     ".yaml": "yolo",
     ".yml": "yolo",
 }
+_OF_OTHERS = (".parquet", ".arrow", ".feather", ".xlsx", ".xls", ".ods")
+"""Tables that other libraries read."""
 _BY_KEY = {
     "annotations": "coco",
     "questions": "vqav2",
@@ -97,6 +99,13 @@ def find_format(path: Path) -> str:
         is_coco = "images" in content and "annotations" in content
         keys = ("annotations",) if is_coco else ("questions", "data", "shapes")
         found = next((_BY_KEY[key] for key in keys if key in content), None)
+    if path.suffix.lower() in _OF_OTHERS:
+        raise ValueError(
+            f"Expected a data file of {', '.join(_BY_ENDING)} or .json, received "
+            f"{str(path)!r}. Read its records in Python, with pandas or the library "
+            "datasets, and pass them to read_records: fit takes these rows, and "
+            "write_jsonl writes those of picture files for this command."
+        )
     if found is None:
         raise ValueError(
             f"Expected a data file that tells what it is ({', '.join(_BY_ENDING)}, or "
@@ -115,15 +124,26 @@ def _find_format_of_folder(folder: Path) -> str:
         pass
     has_table = any(folder.glob("*.[ct]sv"))
     files = [] if has_table else labelme_files(folder)
-    if files and "shapes" in read_json_object(files[0]):
+    if any(map(_is_of_labelme, files)):
         return "labelme"
-    others = [p.name for p in sorted(folder.glob("*.json*")) if p.name[:2] != "._"]
-    if others and not has_table:
+    if not has_table:
+        others = [p.name for p in sorted(folder.iterdir()) if p.name[0] != "."]
+        others.sort(key=lambda name: ".json" not in name)
         raise ValueError(
-            f"Expected a folder of YOLO or LabelMe or with one table, received "
-            f"{str(folder)!r} with {', '.join(others[:5])}. Pass the path of the file."
+            "Expected a folder of YOLO (with data.yaml) or LabelMe (with its JSON "
+            f"files), or with one table (.csv, .tsv), received {str(folder)!r} with "
+            f"{', '.join(others[:5]) or 'nothing in it'}. Pass the path of the file, "
+            "or what is missing."
         )
     return "table"
+
+
+def _is_of_labelme(file: Path) -> bool:
+    """Whether a file has shapes; not of one that is damaged, which is told later."""
+    try:
+        return "shapes" in read_json_object(file)
+    except (ValueError, OSError):
+        return False
 
 
 def read_rows(

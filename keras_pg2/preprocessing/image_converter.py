@@ -258,17 +258,29 @@ class PaliGemma2ImageConverter(keras_hub.layers.ImageConverter):
     def _scale_floats_in_graph(self, levels: Tensor) -> Tensor:
         import tensorflow as tf
 
-        def check(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-            if not np.isfinite([low, high]).all():
+        def check(
+            low: np.ndarray, high: np.ndarray, whole: np.ndarray, finite: np.ndarray
+        ) -> np.ndarray:
+            if not finite.all():
                 raise ValueError("Expected images of finite values, received NaN.")
-            pairs = zip(low.ravel(), high.ravel())
-            factors = [float_range_factor(float(a), float(b)) for a, b in pairs]
+            pictures = zip(low.ravel(), high.ravel(), whole.ravel())
+            factors = [
+                float_range_factor(float(a), float(b), bool(c)) for a, b, c in pictures
+            ]
             return np.reshape(np.asarray(factors, np.float32), low.shape)
 
-        low = tf.reduce_min(levels, axis=(-3, -2, -1), keepdims=True)
-        high = tf.reduce_max(levels, axis=(-3, -2, -1), keepdims=True)
-        factor = tf.numpy_function(check, [low, high], tf.float32)
+        axes = {"axis": (-3, -2, -1), "keepdims": True}
+        colours, alpha = levels[..., :3], levels[..., 3:]
+        low = tf.reduce_min(colours, **axes)
+        high = tf.reduce_max(colours, **axes)
+        whole = tf.reduce_all(colours == tf.floor(colours), **axes)
+        finite = tf.reduce_all(tf.math.is_finite(levels), **axes)
+        factor = tf.numpy_function(check, [low, high, whole, finite], tf.float32)
         factor = tf.ensure_shape(factor, low.shape)
+        if levels.shape[-1] == 4:
+            # As `image_levels.alpha_factor` has it.
+            own = tf.where(tf.reduce_max(alpha, **axes) < 2, 255.0, 1.0)
+            factor = tf.concat([factor, factor, factor, own], axis=-1)
         return tf.clip_by_value(levels * factor, 0, 255)
 
 

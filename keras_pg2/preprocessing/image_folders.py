@@ -57,7 +57,9 @@ def list_pictures(folder: Path) -> list[Path]:
             f"name ends like one (.jpg, .png, ...). {summary}".rstrip()
         )
     if left_out:
-        warnings.warn(f"In {str(folder)!r}: {summary}", stacklevel=2)
+        warnings.warn(
+            f"Expected pictures in the folder {str(folder)!r}: {summary}", stacklevel=2
+        )
     return paths
 
 

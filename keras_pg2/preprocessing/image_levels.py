@@ -77,8 +77,13 @@ def _to_levels(array: np.ndarray, name: str) -> np.ndarray:
             f"Expected {name} to hold finite values, received NaN or infinity in an "
             f"array of shape {tuple(array.shape)}. Repair or leave out this picture."
         )
-    factor = float_range_factor(float(levels.min()), float(levels.max()), name)
-    return np.clip(levels * np.float32(factor), 0, 255)
+    colours, alpha = levels[..., :3], levels[..., 3:]
+    are_whole = bool((colours == np.floor(colours)).all())
+    ends = float(colours.min()), float(colours.max())
+    factors = [float_range_factor(*ends, are_whole, name)] * colours.shape[-1]
+    if alpha.size:
+        factors.append(alpha_factor(float(alpha.max())))
+    return np.clip(levels * np.array(factors, np.float32), 0, 255)
 
 
 def _is_float(dtype: np.dtype) -> bool:
@@ -88,8 +93,10 @@ def _is_float(dtype: np.dtype) -> bool:
     return dtype.kind == "f"
 
 
-def float_range_factor(low: float, high: float, name: str = "image") -> float:
-    """Return what brings a float picture of these extremes to levels 0..255; may warn.
+def float_range_factor(
+    low: float, high: float, are_whole: bool, name: str = "image"
+) -> float:
+    """Return what brings float colours of these extremes to levels 0..255; may warn.
 
     Floats are levels 0..255, except that a picture within -0.5 and 2, 2 excluded, is
     taken for 0..1. The room around 0..1 is for what resizing overshoots and for noise.
@@ -100,6 +107,7 @@ def float_range_factor(low: float, high: float, name: str = "image") -> float:
     Args:
         low: Least value, finite.
         high: Greatest value, finite.
+        are_whole: Whether all values are whole numbers, as levels are.
         name: What warnings call the picture.
     """
     name = printable(name)
@@ -123,13 +131,22 @@ def float_range_factor(low: float, high: float, name: str = "image") -> float:
             "it was normalised to [-1, 1], pass (image + 1) * 127.5.",
             stacklevel=2,
         )
-    elif 0 < high < 16 and not high.is_integer():
+    elif 0 < high < 16 and not are_whole:
         warnings.warn(
             f"{expected} They are taken as they are, which is nearly black. If they "
             "are 0..1 with some brighter ones, pass image.clip(0, 1) * 255.",
             stacklevel=2,
         )
     return 1.0
+
+
+def alpha_factor(high: float) -> float:
+    """Return what brings float alpha of this greatest value to 0..255.
+
+    Colours of 0..255 often have alpha of 0..1; alpha that is less than 2 of 255 all
+    over would leave nothing to see.
+    """
+    return 255.0 if high < 2 else 1.0
 
 
 def sixteen_bit_divisor(high: int, name: str = "image") -> int:
@@ -143,12 +160,12 @@ def sixteen_bit_divisor(high: int, name: str = "image") -> int:
     """
     if 0 < high < 2**12:
         num_bits = max(8, high.bit_length())
+        shifted = f"(image >> {num_bits - 8})" if num_bits > 8 else "image"
         warnings.warn(
             f"Expected 16-bit levels of {printable(name)} in 0..65535, received "
             f"0..{high}. They are divided by 257, which is nearly black "
             f"(0..{high / 257:.0f} of 255). If they have {num_bits} bits, pass "
-            f"(image >> {num_bits - 8})"
-            ".astype('uint8') of their array.",
+            f"{shifted}.astype('uint8') of their array.",
             stacklevel=2,
         )
     return LEVELS_OF_16_BITS

@@ -141,9 +141,10 @@ def load_rgb(
       `convert("RGB")`. 16-bit levels are scaled to 8 bits (`/ 257`), with a warning
       where they fill 12 bits or less.
     - Integer arrays hold levels 0..255 (`uint16`: 0..65535, `bool`: 0 or 1).
-    - Float arrays hold levels **0..255**, as in KerasHub. If all lie within -0.5 and 2
-      (2 excluded) they are taken for 0..1; values outside the range are clipped; each
-      with a warning. See `image_levels.float_range_factor`.
+    - Float arrays hold levels **0..255**, as in KerasHub. If all colours lie within
+      -0.5 and 2 (2 excluded) they are taken for 0..1; values outside the range are
+      clipped; each with a warning, as have levels below 16 that are not whole. Alpha
+      is taken for 0..1 if it is below 2. See `image_levels.float_range_factor`.
     - A picture file of more than `PIL.Image.MAX_IMAGE_PIXELS` pixels (89 million,
       unless it was set) is refused, or with `size` one of more than twice as many.
 

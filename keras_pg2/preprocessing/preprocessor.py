@@ -349,9 +349,10 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
             self.num_cut_responses += num_cut
         if is_first:
             warnings.warn(
-                f"{num_cut} of the responses did not fit in sequence_length={length} "
-                "and were cut (without an end token). Raise sequence_length to keep "
-                "them whole; preprocessor.num_cut_responses counts them from here on.",
+                f"Expected responses that fit in sequence_length={length}, received "
+                f"{num_cut} that did not fit and were cut (without an end token). "
+                "Raise sequence_length to keep them whole; "
+                "preprocessor.num_cut_responses counts them from here on.",
                 stacklevel=2,
             )
 

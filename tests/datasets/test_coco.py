@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from itertools import groupby
 
 import numpy as np
 import pytest
 import sentencepiece
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -236,6 +237,25 @@ def test_a_box_a_few_pixels_outside_is_cut(folder):
         read_coco(write(folder, value))
 
 
+def test_boxes_in_parts_of_the_picture(folder):
+    """As Albumentations and TFDS have them: specks in the first pixel."""
+    value = content()
+    boxes = ([0, 0, 1, 1], [0.1, 0.2, 0.5, 0.8], [0.3, 0.1, 0.7, 0.2], [0, 0, 1, 0.5])
+    for item, box in zip(value["annotations"], boxes):
+        item["bbox"] = box
+    path = write(folder, value)
+    for on_bad in ("raise", "skip"):
+        with pytest.raises(ValueError, match=r"instances.*in pixels.*parts of width"):
+            read_coco(path, on_bad)
+    value["annotations"][0]["bbox"] = [10, 20, 20, 20]
+    [note] = read_coco(write(folder, value)).notes
+    assert re.search(r"first pixel .*: 3\.$", note)
+    # Three pixels that were marked are boxes.
+    for item in value["annotations"]:
+        item["bbox"] = [0, 0, 1, 1]
+    assert read_coco(write(folder, value)).notes == ()
+
+
 def test_numbers_with_a_point_and_a_byte_order_mark(folder):
     value = changed("images", 0, id=7.0, width=100.0)
     value["annotations"] = [annotation(1.0, 2.0, [0, 0, 1, 1], iscrowd=0.0)]
@@ -338,6 +358,77 @@ def test_a_label_is_not_asked_for_where_one_of_its_instances_is_lost(folder):
     assert list(detection_rows(coco, folder)) == []
 
 
+@pytest.mark.parametrize(("given", "written"), [(7, "7"), ("7", 7), (-7, "-7")])
+def test_numbers_and_their_texts_are_one_id(folder, given, written):
+    """As tools write that quote some ids; the picture would seem to be empty."""
+    value = content()
+    value["images"][0]["id"] = given
+    value["categories"][0]["id"] = "2"
+    for item in value["annotations"]:
+        item["image_id"] = written
+    coco = read_coco(write(folder, value))
+    assert coco.skipped == ()
+    assert [item.id for item in coco.annotations[given]] == [11, 12, 13]
+    # Where both are pictures, each is itself; another text is no number.
+    value["images"][1].update(id=written, width=100, height=50)
+    coco = read_coco(write(folder, value))
+    assert (len(coco.annotations[given]), len(coco.annotations[written])) == (0, 3)
+    value["annotations"][0]["image_id"] = "07"
+    with pytest.raises(ValueError, match=r"image_id .07. is unknown"):
+        read_coco(write(folder, value))
+
+
+def test_what_may_be_in_any_picture_is_not_said_to_be_absent(folder):
+    value = content()
+    value["annotations"].append(annotation(15, 2, [0, 0, 5, 5]))
+    value["annotations"][-1]["image_id"] = 99
+    coco = read_coco(write(folder, value), "skip")
+    assert coco.unplaced == {"dog"}
+    assert coco.lost == {}
+    for seed in range(9):
+        rows = annotation_rows(coco, folder, absent_share=1.0, seed=seed)
+        prompts = [row["prompts"] for row in rows]
+        assert prompts == ["detect dog ; big cat", "detect big cat"]
+    assert any("pictures that are unknown" in note for note in rows.notes)
+    assert any("dog" in note for note in rows.notes)
+    [row] = detection_rows(coco, folder, asked="all classes")
+    assert row["images"].endswith("a.jpg")
+    # Of an unknown category it may be anything.
+    value["annotations"][-1]["category_id"] = 98
+    coco = read_coco(write(folder, value), "skip")
+    [row] = annotation_rows(coco, folder, absent_share=1.0)
+    assert row["images"].endswith("a.jpg")
+
+
+def test_a_picture_that_is_listed_twice_is_one(folder):
+    """As in a merged export; each row would deny what the other one has."""
+    value = content()
+    value["images"] += [
+        {**value["images"][0], "id": 8, "file_name": ".\\a.jpg"},
+        {**value["images"][1], "id": 9, "width": 11},
+    ]
+    value["annotations"] += [
+        {**annotation(21, 1, [10, 20, 20, 20]), "image_id": 8},  # Listed twice too.
+        {**annotation(22, 1, [1, 2, 3, 4]), "image_id": 8},
+        {**annotation(23, 1, [1, 1, 0, 4]), "image_id": 8},
+        {**annotation(24, 1, [1, 2, 3, 4]), "image_id": 9},
+    ]
+    coco = read_coco(write(folder, value), "skip")
+    del value["annotations"][-2]
+    rows = annotation_rows(read_coco(write(folder, value)), folder, on_bad="skip")
+    [row] = rows
+    assert row["prompts"] == "detect dog ; big cat"
+    assert row["responses"].count("big cat") == 3
+    assert row["responses"].count("dog") == 1
+    assert any("several times" in note and note[-3:] == " 1." for note in rows.notes)
+    # Another size is none of the same picture.
+    [message] = rows.skipped
+    assert "image 9: expected a picture of 11 x 10" in message
+    # What one entry has lost, the picture has lost.
+    rows = annotation_rows(coco, folder, on_bad="skip")
+    assert [row["prompts"] for row in rows] == ["detect dog"]
+
+
 def test_a_bad_polygon_leaves_the_box(folder):
     value = changed("annotations", 0, segmentation=[[1, 2, 3]])
     value["annotations"][1]["segmentation"] = SQUARE
@@ -364,8 +455,9 @@ def of_many(folder, count=200, labels=4):
     value = {"images": [], "annotations": []}
     value["categories"] = [{"id": i, "name": f"label {i}"} for i in range(labels + 1)]
     for i in range(count):
+        shutil.copy(folder / "b.jpg", folder / f"{i}.png")
         value["images"].append(
-            {"id": i, "file_name": "b.jpg", "width": 10, "height": 10}
+            {"id": i, "file_name": f"{i}.png", "width": 10, "height": 10}
         )
         for k in range(0 if i % 10 == 9 else 1 + i % 2):
             item = annotation(2 * i + k, (i + k) % labels, [0, 0, 5, 5])
@@ -620,6 +712,9 @@ def annotation_files(draw):
                     "bbox": [x, y, right, down],
                 }
             )
+    # In the first pixel alone they are taken for parts of width and height.
+    boxes = [item["bbox"] for item in value["annotations"]]
+    assume(not boxes or any(max(x + w, y + h) > 1.1 for x, y, w, h in boxes))
     return value
 
 

@@ -83,10 +83,18 @@ def test_where_yolo_has_its_pictures(yolo: Path, text: str, folder: str, split: 
         ("names: [cat, dog]\nval: train/images", "under 'train', received None.*val"),
         ("names: [cat, dog]\ntrain: 3", "under 'train', received 3"),
         ("names: [cat, dog]\ntrain: nowhere", "no folder|there is none.*image-folder"),
+        ("names: [cat, dog]\nnc: 3\ntrain: train/images", "nc: 3 and 2 names"),
+        ("names: [cat, cat]\ntrain: train/images", r"data\.yaml: .*'cat' twice"),
         ("[cat", "Expected YAML in"),
         ("- cat", "expected names and folders, received list"),
-        ("names: [cat]\ntrain: train/images", r"a\.png: .*received the class 1"),
-        ("names: [cat, a; b]\ntrain: train/images", r"a\.png: .*the model can write"),
+        (
+            "names: [cat]\ntrain: train/images",
+            r"a\.txt, line \d: .*received the class 1",
+        ),
+        (
+            "names: [cat, a; b]\ntrain: train/images",
+            r"a\.txt, line \d: .*model can write",
+        ),
     ],
 )
 def test_data_yaml_that_is_none(yolo: Path, text: str, message: str):
@@ -127,6 +135,49 @@ def test_bad_pictures_of_yolo(yolo: Path):
         read_yolo(yolo.parent / "x.yaml")
     with pytest.raises(ValueError, match="a split of train, val, test"):
         read_yolo(yolo, split="valid")
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "lost"),
+    [
+        ("1 .5 .5 .2", "a box of four numbers", "dog"),
+        ("1 .5 .5 0 .2", "with an area", "dog"),
+        ("1 .1 .1 .5 .1 .5 .5 .1", "pairs, as files for training", "dog"),
+        ("1 .5 .5 .2 .2 .9", "pairs, as files for training", "dog"),
+        ("7 .5 .5 .2 .2", "received the class 7", None),
+        ("dog .5 .5 .2 .2", "Expected numbers", None),
+    ],
+)
+def test_a_bad_line_of_yolo_is_named_and_leaves_the_others(
+    yolo: Path, line: str, message: str, lost: str | None
+):
+    file = yolo.parent / "train" / "labels" / "a.txt"
+    file.write_text(f"0 .5 .5 .2 .2\n\n{line}\n0 .3 .3 .2 .2\n")
+    with pytest.raises(ValueError, match=rf"a\.txt, line 3: .*{message}") as error:
+        read_yolo(yolo)
+    assert str(error.value).count("--skip-bad") == 1
+    coco = read_yolo(yolo, on_bad="skip")
+    assert num_objects(coco) == [2, 1, 0]
+    [key] = coco.lost
+    assert (Path(str(key)).name, coco.lost[key]) == ("a.png", {lost})
+    rows = annotation_rows(coco, ".", absent_share=1.0)
+    of_it = [row["prompts"] for row in rows if row["images"] == key]
+    assert of_it == ([] if lost is None else ["detect cat"])
+
+
+def test_what_ends_far_outside_is_counted(yolo: Path, labelme: Path):
+    """By hand: 0.9 + 0.3 of the width is a fifth beyond it."""
+    width, height = drawn.SIZES["a.png"]
+    file = yolo.parent / "train" / "labels" / "a.txt"
+    file.write_text("0 .9 .5 .6 .2\n0 .5 .5 .2 .2\n")
+    [note] = read_yolo(yolo).notes
+    assert note.endswith(f"picture: 1, by up to {width / 5:g} pixels.")
+    path = labelme / "a.json"
+    content = json.loads(path.read_text())
+    corners = [[-5, -5], [width + 10, height + 9]]
+    content["shapes"][0].update(shape_type="rectangle", points=corners)
+    path.write_text(json.dumps(content))
+    assert "1, by up to 10 pixels." in read_labelme(labelme).notes[0]
 
 
 def test_polygons_of_yolo_as_masks(yolo: Path):

@@ -172,6 +172,17 @@ def test_bad_questions_are_named_or_skipped(folder, contents, message):
     assert re.search(message, file.skipped[0])
 
 
+def test_answers_are_of_the_picture_of_the_question(folder):
+    content = annotations()
+    content["annotations"][0]["image_id"] = "12"
+    content["annotations"][1]["image_id"] = 9.0
+    assert len(read(folder, answered=content).questions) == 2
+    content["annotations"][0]["image_id"] = 9
+    with pytest.raises(ValueError, match=r"question 1: .*image_id 9 for a question of"):
+        read(folder, answered=content)
+    assert len(read(folder, answered=content, on_bad="skip").questions) == 1
+
+
 def test_missing_pictures(folder):
     (folder / NAMES[12]).unlink()
     with pytest.raises(FileNotFoundError, match=r"question 1: .*000012\.jpg"):

@@ -206,11 +206,34 @@ def test_folders(folder: Path):
         path.unlink()
     write(folder / "a.json", {"shapes": [], "imagePath": "a.png"})
     assert find_format(folder) == find_format(folder / "a.json") == "labelme"
+    # The first one is damaged, which is told by its name when it is read.
+    write(folder / "0.json", '{"shapes": [')
+    assert find_format(folder) == "labelme"
+    shapes = [{"label": "cat", "points": [[0, 0], [9, 9]], "shape_type": "rectangle"}]
+    write(folder / "a.json", {"shapes": shapes, "imagePath": "a.png"})
+    rows = read_rows(folder, on_bad="skip")
+    assert len(rows) == 1
+    assert "0.json" in rows.skipped[0]
     write(folder / "t.csv", "image\n")
     assert find_format(folder) == "table"
     write(folder / "data.yaml", "names: [a]")
     assert find_format(folder) == find_format(folder / "data.yaml") == "yolo"
     assert find_format(write(folder / "rows.json", [])) == "jsonl"
+
+
+def test_a_folder_of_yolo_without_its_file(folder: Path):
+    for name in ("images", "labels"):
+        (folder / "yolo" / name).mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"data\.yaml.*yolo' with images, labels\."):
+        find_format(folder / "yolo")
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.XLSX"])
+def test_tables_that_other_libraries_read(folder: Path, name: str):
+    """No --format reads them, so none is advised."""
+    with pytest.raises(ValueError, match=r"read_records") as error:
+        find_format(write(folder / name, "?"))
+    assert "--format" not in str(error.value)
 
 
 def test_files_that_tell_nothing(folder: Path):

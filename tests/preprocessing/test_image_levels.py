@@ -72,6 +72,34 @@ def test_a_nearly_black_picture_is_told(top):
     np.testing.assert_array_equal(levels, with_value(top))
 
 
+@pytest.mark.parametrize("top", [2, 3, 15])
+def test_the_brightest_value_alone_does_not_make_levels(top):
+    """As of 0..1 with brighter ones that were clipped at a whole number."""
+    picture = np.clip(UNIT * 2 * top, 0, top)
+    with pytest.warns(UserWarning, match=rf"of lamp in .*0\.\.{top}\. .*nearly black"):
+        levels = load_rgb(picture, "lamp")
+    np.testing.assert_array_equal(levels, picture)
+
+
+RAMP = np.linspace(0, 1, 12)[:, None]
+
+
+@pytest.mark.filterwarnings("ignore:Expected float values")
+@pytest.mark.parametrize("scale", [1, 255])
+@pytest.mark.parametrize("alpha_scale", [1, 255])
+def test_alpha_has_a_range_of_its_own(scale, alpha_scale):
+    alpha = np.broadcast_to(RAMP, (16, 12, 1))
+    picture = np.concatenate([UNIT * scale, alpha * alpha_scale], -1)
+    levels = load_rgb(picture.astype(np.float32))
+    np.testing.assert_allclose(levels, alpha * RGB + (1 - alpha) * 255, atol=1e-3)
+
+
+def test_alpha_that_is_not_finite_is_refused():
+    picture = np.dstack([UNIT, np.full((16, 12), np.nan, np.float32)])
+    with pytest.raises(ValueError, match="finite"):
+        load_rgb(picture)
+
+
 @pytest.mark.parametrize(
     ("low", "high", "factor", "message"),
     [
@@ -91,10 +119,10 @@ def test_a_nearly_black_picture_is_told(top):
 )
 def test_the_rule(low, high, factor, message):
     if message is None:
-        assert float_range_factor(float(low), float(high)) == factor
+        assert float_range_factor(float(low), float(high), True) == factor
         return
     with pytest.warns(UserWarning, match=message):
-        assert float_range_factor(float(low), float(high)) == factor
+        assert float_range_factor(float(low), float(high), True) == factor
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12])
@@ -113,7 +141,8 @@ def test_16_bits_of_which_few_are_used_are_told(tmp_path, bits, kind):
         "file": lambda: tmp_path / "x ray.png",
     }[kind]()
     Image.frombytes("I;16", (8, 6), deep.tobytes()).save(tmp_path / "x ray.png")
-    shift = rf"\(image >> {bits - 8}\)\.astype"
+    shifted = "image" if bits == 8 else rf"\(image >> {bits - 8}\)"
+    shift = rf"{shifted}\.astype"
     with pytest.warns(UserWarning, match=rf"0\.\.{top}\. .*{bits} bits, pass {shift}"):
         levels = load_rgb(picture)
     expected = np.round(deep / 257)[..., None].repeat(3, -1)
@@ -221,6 +250,9 @@ def test_tensors_of_the_backend(dtype):
         with_value(-1.0),
         with_value(7.5),
         with_value(300.0),
+        np.clip(UNIT * 4, 0, 3),
+        np.dstack([RGB, UNIT[..., 0]]),
+        np.dstack([UNIT, RGB[..., 0]]),
         overshot()[..., None],
         noisy()[..., None],
         np.linspace(0, 4095, 48).astype(np.uint16).reshape(6, 8, 1),

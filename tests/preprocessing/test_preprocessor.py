@@ -216,7 +216,7 @@ def test_a_cut_response_has_no_end_token_and_is_counted(preprocessor, recwarn):
     assert whole[-1] == EOS
     assert preprocessor.num_cut_responses == 0
     assert not recwarn
-    with pytest.warns(UserWarning, match="1 of the responses did not fit"):
+    with pytest.warns(UserWarning, match="received 1 that did not fit"):
         cut = labels_of(10)
     assert len(cut) == 10
     assert EOS not in cut
@@ -429,7 +429,7 @@ def test_errors_and_counts_inside_tf_data(tf, preprocessor):
         run(prompts=["a"])
     with pytest.raises(tf.errors.InvalidArgumentError, match="tokens in row 1"):
         run(prompts=["a", "<loc0001>" * 20], responses=["a", "b"])
-    with pytest.warns(UserWarning, match="2 of the responses did not fit"):
+    with pytest.warns(UserWarning, match="received 2 that did not fit"):
         run(prompts=["a", "b"], responses=["<loc0001>" * 20] * 2)
     assert preprocessor.num_cut_responses == 2
 

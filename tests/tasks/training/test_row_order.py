@@ -149,7 +149,7 @@ def test_cut_responses_are_counted_once(task, form):
     fresh.compile(keras.optimizers.SGD(0.0))
     counter = task.preprocessor
     counter.num_cut_responses = 0
-    with pytest.warns(UserWarning, match="did not fit in sequence_length=16"):
+    with pytest.warns(UserWarning, match="in sequence_length=16, received . that did"):
         fresh.fit(data, verbose=0, **options)
     assert counter.num_cut_responses == 4
     fresh.evaluate(data, verbose=0, **options)
