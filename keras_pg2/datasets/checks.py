@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from keras_pg2.checks.texts import printable
 from keras_pg2.files.json_fields import shown
+from keras_pg2.preprocessing.prompts import ADDED_TOKENS, find_control_token
 
 OnBad: TypeAlias = Literal["raise", "skip"]
 
@@ -63,7 +64,7 @@ def check_text(value: object, key: str, is_empty_allowed: bool = False) -> str:
 
     Raises:
         ValueError: when it is no text, is empty, is no valid Unicode or holds
-            "<image>".
+            a control token such as "<image>" or "<eos>".
     """
     if not isinstance(value, str):
         # What is read as Decimal, to be written as it was, is a float to a user.
@@ -80,10 +81,11 @@ def check_text(value: object, key: str, is_empty_allowed: bool = False) -> str:
             f"expected valid Unicode under {key!r}, received half a character (a lone "
             f"surrogate) at index {error.start} of {value!r:.60}."
         ) from error
-    if "<image>" in value:
+    token = find_control_token(value)
+    if token is not None:
         raise ValueError(
-            f"expected {key!r} without '<image>', received {value!r:.60}: image tokens "
-            "are placed by the model."
+            f"expected {key!r} without {token!r}, received {value!r:.60}: "
+            f"{ADDED_TOKENS}."
         )
     return value
 

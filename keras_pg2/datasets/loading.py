@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +32,11 @@ from keras_pg2.datasets.augmentations import Augmentation, augment
 from keras_pg2.datasets.order import EpochOrder
 from keras_pg2.datasets.rows import (
     Row,
+    check_picture_files,
     check_same_number_of_pictures,
     columns,
     paths_of,
+    source_of,
 )
 from keras_pg2.preprocessing.images import ImageInput, load_rgb
 from keras_pg2.preprocessing.resizing import stretch
@@ -56,6 +59,7 @@ class RowReader:
         epoch: the first epoch.
 
     Raises:
+        FileNotFoundError, PermissionError: when a picture is not there or not readable.
         ValueError: when a row has other keys, or another number of pictures than the
             first beside which it could stand in a batch; when an option is out of
             range.
@@ -73,6 +77,7 @@ class RowReader:
             paths_of(row)
         if order.batch_size > 1:
             check_same_number_of_pictures(rows)
+        check_picture_files((row["images"] for row in rows), partial(source_of, rows))
         if image_size is not None and image_size < 1:
             raise ValueError(f"Expected image_size >= 1, received {image_size}.")
         if epoch < 0:
@@ -156,6 +161,7 @@ class RowBatches(BatchesByEpoch):
         num_batches_ahead: batches that they read ahead.
 
     Raises:
+        FileNotFoundError, PermissionError: when a picture is not there or not readable.
         ValueError: for rows with other keys, or of different numbers of pictures in
             batches of several; for numbers out of range, or when there is not one
             batch.
@@ -229,7 +235,7 @@ def grain_batches(
 
     Raises:
         ImportError: when Grain is not installed.
-        ValueError: as `RowBatches`.
+        FileNotFoundError, PermissionError, ValueError: as `RowBatches`.
     """
     grain = _import_grain()
     order = EpochOrder(

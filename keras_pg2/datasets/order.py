@@ -10,6 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from keras_pg2.checks.numbers import check_at_least_one
+
 
 @dataclass(frozen=True)
 class EpochOrder:
@@ -41,8 +43,7 @@ class EpochOrder:
     drop_remainder: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"Expected batch_size >= 1, received {self.batch_size}.")
+        check_at_least_one("batch_size", self.batch_size)
         if self.seed < 0:
             raise ValueError(f"Expected seed >= 0, received {self.seed}.")
         if not 0 <= self.shard_index < self.num_shards:

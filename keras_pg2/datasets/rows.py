@@ -15,8 +15,8 @@ from functools import partial
 from typing import Any, TypeAlias, overload
 
 from keras_pg2.datasets.checks import OnBad, Problems
-from keras_pg2.preprocessing.examples import KEYS, num_pictures
-from keras_pg2.preprocessing.image_sources import source_name
+from keras_pg2.preprocessing.examples import KEYS, num_pictures, unpack_axes
+from keras_pg2.preprocessing.image_sources import check_source, source_name
 from keras_pg2.preprocessing.images import ImageInput, load_rgb
 
 Row: TypeAlias = dict[str, Any]
@@ -183,6 +183,28 @@ def check_picture_counts(
                 f"{count}. Make a data set of the rows of each number, or take batches "
                 "of 1."
             )
+
+
+def check_picture_files(
+    images: Iterable[Any], name_of: Callable[[int], str] = "Row {}".format
+) -> None:
+    """Raise if the file of a picture is missing; nothing is read or downloaded.
+
+    Args:
+        images: of each example a picture, a list of pictures, or None.
+        name_of: returns what an example is called, by its index.
+
+    Raises:
+        FileNotFoundError, PermissionError, ValueError: as `check_source`; it names the
+            example.
+    """
+    for index, entry in enumerate(images):
+        several = unpack_axes(entry)
+        for picture in several if isinstance(several, list) else [several]:
+            try:
+                check_source(picture)
+            except (FileNotFoundError, PermissionError, ValueError) as error:
+                raise type(error)(f"{name_of(index)}: {error}") from error
 
 
 def _key(picture: ImageInput) -> str | int:

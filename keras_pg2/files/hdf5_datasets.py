@@ -32,8 +32,11 @@ _NUMBERS = "fiubV"
 """Kinds of types; V are raw bytes, as of bfloat16."""
 
 
-def check_saved_weights(path: Path) -> None:
+def check_saved_weights(path: Path) -> dict[str, tuple[int, ...]]:
     """Check the files that `load_weights` of Keras is to read.
+
+    Returns:
+        The shapes of what they hold, by its path in a file.
 
     Args:
         path: A file of weights, or the index of several.
@@ -41,9 +44,11 @@ def check_saved_weights(path: Path) -> None:
     Raises:
         OSError, ValueError: as `opened_hdf5` and `indexed_files`.
     """
+    shapes: dict[str, tuple[int, ...]] = {}
     for file in indexed_files(path) if path.suffix == ".json" else [path]:
-        with opened_hdf5(file):
-            pass
+        with opened_hdf5(file) as datasets:
+            shapes |= {name: dataset.shape for name, dataset in datasets.items()}
+    return shapes
 
 
 @contextmanager

@@ -123,11 +123,7 @@ class PreparedRun:
         """Train what is trainable in a model; see `finetune`."""
         settings = self.plan.settings
         assert model.preprocessor is not None
-        if not model.trainable_variables:
-            raise ValueError(
-                "Expected a model with something to train, received one that is "
-                "frozen. Call enable_lora, or set trainable."
-            )
+        model.check_trains()
         check_trained_dtypes(v.dtype for v in model.trainable_variables)
         if settings.cache_features:
             check_is_frozen(model.backbone)

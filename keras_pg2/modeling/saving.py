@@ -21,6 +21,8 @@ PRESET_WEIGHTS = ("model.weights.h5", "model.weights.json", "model_*.weights.h5"
 """Names of files of which a preset has one or some: others are of another save."""
 _SINGLE_FILE = ".weights.h5"
 _READ = (".h5", ".hdf5", ".weights.json")
+_OPTIMIZER = "optimizer/"
+"""Where a file of Keras has the states of an optimizer, one of another in there too."""
 _ITEM_BYTES = {"float32": 4, "int32": 4, "int64": 8, "uint8": 1, "int8": 1}
 """Bytes of a number by dtype; of all others two."""
 
@@ -55,6 +57,9 @@ class SafeFiles:
     """
 
     variables: list[keras.Variable]
+    trainable_variables: list[keras.Variable]
+    optimizer: Any
+    compiled: bool
 
     def save(
         self,
@@ -106,6 +111,9 @@ class SafeFiles:
     ) -> None:
         """Read weights that `save_weights` wrote; see `keras.Model.load_weights`.
 
+        States of the optimizer are read too, if the model is compiled and trains what
+        was trained then: Keras has no place for them before the first step.
+
         Keras itself refuses links and numbers that lie elsewhere when it comes to a
         variable, but by then it may have opened what a link leads to, and it reads what
         was never written as zeros.
@@ -118,8 +126,17 @@ class SafeFiles:
         path = Path(str(filepath))
         # Keras also reads addresses and folders.
         if path.name.endswith(_READ) and path.exists():
-            check_saved_weights(path)
+            shapes = check_saved_weights(path)
+            states = {s for name, s in shapes.items() if name.startswith(_OPTIMIZER)}
+            if states.issuperset(tuple(v.shape) for v in self.trainable_variables):
+                self._build_optimizer()
         super().load_weights(filepath, skip_mismatch, **kwargs)  # type: ignore[misc]
+
+    def _build_optimizer(self) -> None:
+        """Make the optimizer's variables, if the model is compiled and trains."""
+        optimizer = self.optimizer if self.compiled else None
+        if optimizer is not None and not optimizer.built and self.trainable_variables:
+            optimizer.build(self.trainable_variables)
 
     def _check_space(self, target: Path) -> None:
         sizes = (

@@ -12,6 +12,7 @@ from keras_pg2.preprocessing.images import (
     is_picture,
     to_numpy,
 )
+from keras_pg2.preprocessing.prompts import ADDED_TOKENS, find_control_token
 
 KEYS = ("images", "prompts", "responses")
 
@@ -37,14 +38,15 @@ def normalize_examples(inputs: Any) -> Examples:
 
     Accepted are a prompt, a list of prompts, and a dict of "prompts" with optional
     "images" and "responses". A prompt given as `str` is one example, and then a list
-    of images belongs to that one example. With a list of prompts, one image alone is
-    asked all of them; otherwise there is one entry of images per prompt, each an image
-    or a list of images (also arrays `[B, H, W, 3]` and `[B, M, H, W, 3]`).
+    of images belongs to that one example, which gets one answer about all of them. With
+    a list of prompts, one image alone is asked all of them; otherwise there is one
+    entry of images per prompt, each an image or a list of images (also arrays `[B, H,
+    W, 3]` and `[B, M, H, W, 3]`).
 
     Raises:
         TypeError: if a prompt or response is not text.
         ValueError: if keys are missing or unknown, the counts do not match, or a text
-            is not valid Unicode.
+            is not valid Unicode or has a control token in it, such as `<eos>`.
     """
     if not isinstance(inputs, Mapping):
         inputs = {"prompts": inputs}
@@ -52,15 +54,11 @@ def normalize_examples(inputs: Any) -> Examples:
     prompts, is_batched = _texts(inputs["prompts"], "prompts")
     if not prompts:
         raise ValueError("Expected at least one prompt, received an empty list.")
-    for prompt in prompts:
-        if "<image>" in prompt:
-            raise ValueError(
-                f"Expected a prompt without '<image>', received {prompt!r}. Remove it: "
-                "image tokens are placed by the model."
-            )
+    _check_no_control_tokens(prompts, "a prompt")
     responses = inputs.get("responses")
     if responses is not None:
         responses, several = _texts(responses, "responses")
+        _check_no_control_tokens(responses, "a response")
         if len(responses) != len(prompts) or several != is_batched:
             raise ValueError(
                 "Expected one response per prompt, both as text or both as lists; "
@@ -117,6 +115,16 @@ def _texts(value: Any, key: str) -> tuple[list[str], bool]:
                 ' Pass for example {"images": image, "prompts": "caption en"}.'
             )
     return texts, several
+
+
+def _check_no_control_tokens(texts: list[str], kind: str) -> None:
+    for text in texts:
+        token = find_control_token(text)
+        if token is not None:
+            raise ValueError(
+                f"Expected {kind} without {token!r}, received {text!r:.300}. Remove "
+                f"it: {ADDED_TOKENS}."
+            )
 
 
 def _valid_text(text: str | bytes, key: str, position: str) -> str:

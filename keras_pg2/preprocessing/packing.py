@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,23 +49,48 @@ def check_prompt_length(row: int, length: int, limit: int | None) -> None:
         )
 
 
-def check_weights(weights: np.ndarray, shape: Iterable[int]) -> np.ndarray:
-    """Return the sample weights of examples as float32.
+def check_weights(weights: Any, shape: Iterable[int]) -> np.ndarray:
+    """Return the sample weights of a batch as float32.
 
     Raises:
         ValueError: if there is not one for each example, or one is below 0, NaN or
             infinite.
     """
-    weights, shape = np.asarray(weights, np.float32), tuple(map(int, shape))
+    weights, shape = read_weights(weights, "row {} of the batch".format), tuple(shape)
     if weights.shape != shape:
         raise ValueError(
-            f"Expected one sample weight for each example, of shape {shape}. Received: "
-            f"shape {weights.shape}. Tokens get their weights from the preprocessor."
-        )
-    wrong = ~(np.isfinite(weights) & (weights >= 0))
-    if wrong.any():
-        raise ValueError(
-            "Expected sample weights as finite numbers >= 0. Received: "
-            f"{weights[wrong].ravel()[0]}."
+            f"Expected one sample weight for each example, of shape "
+            f"{tuple(map(int, shape))}. Received: shape {weights.shape}. Tokens get "
+            "their weights from the preprocessor."
         )
     return weights
+
+
+def read_weights(weights: Any, name_of: Callable[[int], str]) -> np.ndarray:
+    """Return sample weights as float32, whatever their shape.
+
+    Args:
+        weights: of rows, along the first axis.
+        name_of: returns what a row is called, by its index.
+
+    Raises:
+        ValueError: if one is no number, below 0, NaN or infinite; it names the row.
+    """
+    given = np.asarray(weights)
+    try:
+        with np.errstate(over="ignore"):
+            numbers = given.astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "Expected sample weights as finite numbers >= 0. Received: "
+            f"{given.ravel()[0]!r:.60}, of type {given.dtype}."
+        ) from error
+    wrong = np.argwhere(~(np.isfinite(numbers) & (numbers >= 0)))
+    if len(wrong):
+        first = tuple(wrong[0])
+        where = f" in {name_of(int(first[0]))}" if first else ""
+        raise ValueError(
+            "Expected sample weights as finite numbers >= 0. Received: "
+            f"{given[first]}{where}."
+        )
+    return numbers

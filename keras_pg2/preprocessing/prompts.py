@@ -39,8 +39,13 @@ from keras_pg2.preprocessing.location_tokens import (
 
 CONTROL_TOKENS = ("<bos>", "<eos>", "<pad>", "<image>")
 """Tokens that are added where they belong, and are in no word of a prompt."""
-BLANKS = " \t\n\v\f\r\u00a0\u3000"
-"""What is not seen around a prompt."""
+ADDED_TOKENS = "such tokens are added where they belong"
+BLANKS = (
+    " \t\n\v\f\r\u0085\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008"
+    "\u2009\u200a\u2028\u2029\u202f\u205f\u3000\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
+)
+"""What is not seen around a prompt: white space, and characters without a width, such
+as the mark that files of some editors begin with."""
 TYPED_NEWLINE = r"(?:\\r)?\\n"
 """A newline as a backslash and a letter: a regular expression of Python and of RE2."""
 
@@ -169,6 +174,11 @@ def segment(*labels: str | Iterable[str]) -> str:
         ValueError: as for `detect`.
     """
     return "segment " + _join_labels(labels)
+
+
+def find_control_token(text: str) -> str | None:
+    """Return a token of `CONTROL_TOKENS` that a text contains; None without one."""
+    return next((token for token in CONTROL_TOKENS if token in text), None)
 
 
 def clean_prompt(prompt: str, separator: str = "\n") -> str:

@@ -223,11 +223,19 @@ class PaliGemma2CausalLM(answering.CausalLM, SafeFiles, TorchModule, training.Ca
     def _active_adapter(self) -> str | None:
         return self.adapters.active
 
+    def _how_to_train(self) -> str:
+        return self.adapters._how_to_train()  # noqa: SLF001
+
     def _forget_compiled(self, everything: bool) -> None:
         """Forget steps, to which what trains is fixed, and LoRA's scale to the rest."""
         self.train_function = self.test_function = self.predict_function = None
         if everything:
             self._functions.clear()
+
+    def _build_optimizer(self) -> None:
+        # One of what trained before would be left at the next `fit`, states and all.
+        self._renew_optimizer()
+        super()._build_optimizer()
 
     @classmethod
     def from_preset(

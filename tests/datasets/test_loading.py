@@ -172,7 +172,7 @@ def test_augmentations_are_repeatable_and_new_in_each_epoch(rows):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, "batch_size >= 1, received 0"),
+        ({"batch_size": 0}, "batch_size as a whole number >= 1. Received: 0"),
         ({"seed": -1}, "seed >= 0, received -1"),
         ({"epoch": -1}, "epoch >= 0, received -1"),
         ({"shard_index": 2, "num_shards": 2}, r"0\.\.num_shards - 1.*shard_index=2"),

@@ -88,6 +88,7 @@ BAD_LINES = [
     (line(suffix=float("nan")), ValueError, "'suffix' as text, received float nan"),
     (line(prefix=1.5), ValueError, "'prefix' as text, received float"),
     (line(prefix="<image>caption"), ValueError, "without '<image>'"),
+    (line(suffix="a<eos>b"), ValueError, "'suffix' without '<eos>'"),
     (line(suffix="a \ud800"), ValueError, "half a character.*index 2"),
     (line(image=""), ValueError, "under 'image'"),
     (line(image=7), ValueError, "'image' as text, received int"),

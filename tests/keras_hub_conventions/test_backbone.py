@@ -7,7 +7,6 @@ import keras_hub
 import numpy as np
 import pytest
 from keras import ops
-from tests.support.one_program import apply
 
 from keras_pg2 import PaliGemma2Backbone
 from keras_pg2.modeling.backbone import with_image_axis
@@ -22,6 +21,7 @@ from tests.support.keras_hub_harness import (
     dataset,
     forms,
 )
+from tests.support.one_program import apply
 from tests.support.tiny_networks import (
     TEXT_DECODER,
     VISION_ENCODER,

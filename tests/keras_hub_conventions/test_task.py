@@ -11,7 +11,6 @@ import keras_hub
 import numpy as np
 import pytest
 from keras import ops
-from tests.support.one_program import apply
 
 from keras_pg2 import (
     PaliGemma2Backbone,
@@ -30,6 +29,7 @@ from tests.support.keras_hub_harness import (
     forms,
     plain,
 )
+from tests.support.one_program import apply
 from tests.support.tiny_models import random_task
 from tests.support.tiny_networks import TEXT_DECODER, VISION_ENCODER, random_inputs
 

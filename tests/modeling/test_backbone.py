@@ -7,9 +7,9 @@ import keras_hub
 import numpy as np
 import pytest
 from keras import ops
-from tests.support.one_program import apply
 
 from keras_pg2.modeling import PaliGemma2Backbone
+from tests.support.one_program import apply
 from tests.support.tiny_networks import (
     TEXT_DECODER,
     VISION_ENCODER,

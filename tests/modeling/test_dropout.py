@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from tests.support.one_program import apply
 
 from keras_pg2.modeling.dropout import Dropout, Noise
 from tests.support.gradients import gradients_of
+from tests.support.one_program import apply
 from tests.support.tiny_networks import random_backbone, random_inputs
 
 

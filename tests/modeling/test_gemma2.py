@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from tests.support.one_program import apply, as_one_program
 
 from keras_pg2.modeling import Gemma2Decoder, PaliGemma2Backbone, attention
 from keras_pg2.modeling.attention_mask import (
@@ -14,6 +13,7 @@ from keras_pg2.modeling.attention_mask import (
 )
 from keras_pg2.modeling.gemma2 import RMSNorm, prepend_image
 from keras_pg2.modeling.rotary import apply_rotary
+from tests.support.one_program import apply, as_one_program
 from tests.support.tiny_networks import (
     TEXT_DECODER,
     VISION_ENCODER,

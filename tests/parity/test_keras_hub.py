@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from keras import ops
-from tests.support.one_program import apply
 
 from tests.support.keras_hub_copy import copy_to_keras_hub
+from tests.support.one_program import apply
 from tests.support.tiny_networks import random_backbone, random_inputs
 
 CAPS = {"attention_logit_soft_cap": 5.0, "final_logit_soft_cap": 30.0}

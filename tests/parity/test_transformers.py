@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 from keras import ops
-from tests.support.one_program import apply
 
 from keras_pg2.modeling import PaliGemma2Backbone
 from keras_pg2.modeling.attention_mask import attention_masks, token_layout
 from keras_pg2.modeling.gemma2 import prepend_image
 from keras_pg2.modeling.rotary import compute_rotation
 from tests.support.loaded import load_backbone
+from tests.support.one_program import apply
 from tests.support.reference import (
     TEXT_CONFIGS,
     VOCABULARY_SIZE,

@@ -147,6 +147,7 @@ def test_same_arrays_as_transformers(preprocessor, proto, tmp_path, prompt, resp
     [
         *(("", "\n"), ("", "\r\n"), ("", "\n\n"), ("", " "), ("", "\t"), ("", " \n ")),
         *(("", "\u00a0"), ("", "\u3000"), (" ", ""), ("\n", "\n")),
+        *(("\ufeff", ""), ("", "\u200b"), ("\u200e", " \u2060\n"), ("", "\u2028")),
     ],
 )
 def test_what_is_not_seen_around_a_prompt_changes_nothing(

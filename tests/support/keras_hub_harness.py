@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+
 from tests.support.one_program import apply
 
 FORMS = ("arrays", "tf.data", "grain", "PyDataset")

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from keras import ops
 from PIL import Image
-from tests.support.one_program import apply
 
 import keras_pg2
 from keras_pg2 import PaliGemma2CausalLM, Sampler
+from tests.support.one_program import apply
 from tests.support.tiny_models import random_task
 from tests.support.tiny_networks import random_inputs
 

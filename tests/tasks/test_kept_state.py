@@ -17,9 +17,9 @@ import keras_hub
 import numpy as np
 import pytest
 from keras import ops
-from tests.support.one_program import apply
 
 from keras_pg2 import BeamSearch, PaliGemma2CausalLM, Sampler
+from tests.support.one_program import apply
 from tests.support.tiny_models import random_task
 from tests.support.tiny_networks import random_inputs
 
@@ -57,7 +57,6 @@ def alike() -> PaliGemma2CausalLM:
     model = random_task(num_layers=1)
     model.enable_lora(2, alpha=5, parts=PARTS)
     model.compile(optimizer=keras.optimizers.Adam(0.5))
-    model.optimizer.build(model.trainable_variables)
     return model
 
 

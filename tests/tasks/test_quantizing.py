@@ -9,12 +9,12 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from tests.support.one_program import apply
 
 from keras_pg2 import PaliGemma2CausalLM
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.tasks.adapters.layers import dense_layers
 from keras_pg2.tasks.quantizing import frozen_garbage, without_report
+from tests.support.one_program import apply
 from tests.support.tiny_models import random_task
 
 DATA = {

@@ -10,13 +10,18 @@ from types import ModuleType
 
 from keras_pg2.deploy.preparation import describe_preparation
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
-from keras_pg2.preprocessing.prompts import BLANKS, TYPED_NEWLINE
+from keras_pg2.preprocessing.prompts import (
+    ADDED_TOKENS,
+    BLANKS,
+    CONTROL_TOKENS,
+    TYPED_NEWLINE,
+)
 from keras_pg2.typing import Tensor
 
 NOT_UNICODE = "Expected {} as UTF-8. Received: bytes that are not."
-IMAGE_TOKEN = (
-    "Expected a prompt without '<image>': image tokens are placed by the model. "
-    "Received: a prompt with it."
+CONTROL_TOKEN = (
+    f"Expected {{}} without {', '.join(CONTROL_TOKENS)}: {ADDED_TOKENS}. Received: one "
+    "with such a token."
 )
 
 
@@ -63,10 +68,7 @@ class GraphText:
             is wrong with a prompt ("" for nothing; a wrong one has the ids of none).
         """
         tf = self.tf
-        clean, not_unicode = self._as_text(prompts, "prompt")
-        has_image = tf.strings.regex_full_match(clean, r"(?s).*<image>.*")
-        error = tf.where(has_image, IMAGE_TOKEN, "")
-        error = tf.where(not_unicode == "", error, not_unicode)
+        clean, error = self._as_text(prompts, "a prompt")
         # What `clean_prompt` does, in RE2.
         if self.separator.isspace():
             pattern = rf"^[{BLANKS}]+|(?:[{BLANKS}]|{TYPED_NEWLINE})+\z"
@@ -86,7 +88,7 @@ class GraphText:
             int32[B, N] ids, int32[B] how many of them are no padding, and string[B]
             what is wrong with an answer, as of a prompt.
         """
-        clean, error = self._as_text(answers, "answer")
+        clean, error = self._as_text(answers, "an answer")
         limit = "an answer of at most {} tokens, the end token among them"
         return self._pack(
             clean, error, ([], [self.end_token_id]), self.answer_length, limit
@@ -102,10 +104,13 @@ class GraphText:
         return self.tokenizer.detokenize(text_ids)
 
     def _as_text(self, texts: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        """string[B] that is UTF-8, and string[B] where the bytes were not."""
+        """string[B] that is UTF-8, and string[B] what is wrong with the texts."""
         tf = self.tf
         clean = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
-        return clean, tf.where(clean == texts, "", NOT_UNICODE.format(name))
+        tokens = "|".join(CONTROL_TOKENS)
+        has_token = tf.strings.regex_full_match(clean, rf"(?s).*({tokens}).*")
+        error = tf.where(has_token, CONTROL_TOKEN.format(name), "")
+        return clean, tf.where(clean == texts, error, NOT_UNICODE.format(name))
 
     def _pack(
         self,

@@ -311,6 +311,15 @@ class Adapters:
                 "first, or merge it with can_unmerge=False."
             )
 
+    def _how_to_train(self) -> str:
+        """Return what to call where all weights are frozen."""
+        if self._merged is not None:
+            return f"Call adapters.unmerge(), as {self._merged.name!r} is merged."
+        if self.names and self._active is None:
+            waiting = " or ".join(f"adapters.activate({name!r})" for name in self.names)
+            return f"Call {waiting}, as no adapter is in the network."
+        return "Call enable_lora, or set trainable."
+
     def _keep(self) -> KeptAdapters:
         """Return all there is, for `PaliGemma2CausalLM.save_assets`, its one caller."""
         self._adopt()

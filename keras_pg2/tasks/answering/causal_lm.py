@@ -178,7 +178,9 @@ class CausalLM(DetectingModel):
     ) -> Answers:
         """Continue prompts.
 
-        A picture that several prompts of a batch are about is encoded once.
+        A picture that several prompts of a batch are about is encoded once. One prompt
+        as text is one example, whose answer is about all pictures given with it: for
+        an answer about each picture repeat the prompt, `["caption en"] * 2`.
 
         Args:
             inputs: a dict of `images` (paths, PIL images, arrays or what else

@@ -110,7 +110,23 @@ class CausalLM(feeding.CausalLM):
         """Loss that `fit` computes from hidden states; None if it needs all logits."""
         return self._compiled.loss if self._takes_states() else None
 
+    def check_trains(self) -> None:
+        """Raise ValueError if all weights are frozen; it says what to call."""
+        if not self.trainable_variables:
+            raise ValueError(
+                "Expected a model with something to train. Received: one whose weights "
+                f"are all frozen. {self._how_to_train()}"
+            )
+
+    def _how_to_train(self) -> str:
+        """Return what to call where all weights are frozen."""
+        return "Set trainable."
+
     def _before_training(self) -> None:
+        self.check_trains()
+        self._renew_optimizer()
+
+    def _renew_optimizer(self) -> None:
         """Compile again, with a fresh optimizer, if what trains is not what it knows.
 
         Keras' optimizers know the variables that they were built for alone, and what

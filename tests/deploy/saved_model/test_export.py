@@ -121,7 +121,8 @@ def test_bad_rows_have_an_error_and_the_others_the_models_text(task, signatures)
     files[1], files[2] = b"no picture", files[2][:300]
     long = "caption en " * 20
     prompts = ["detect dog\n", "a", "a", long, "", b"\xff", "a <image>", "caption en"]
-    around = " {}\u3000\r\n\\n".format  # Blanks, a newline, and one typed as letters.
+    # What is not seen, a newline, and one typed as letters.
+    around = "\ufeff {}\u200b\u3000\r\n\\n".format
     texts, errors = serve(signatures, files, [*prompts[:7], around(prompts[7])])
     assert "cannot be decoded" in errors[1]
     assert "cannot be decoded" in errors[2]
@@ -254,9 +255,9 @@ def test_answers_that_cannot_be_scored_have_an_error_and_zeros(task, signatures)
         long += " dog"
     num_tokens = len(tokenizer.tokenize([long])[0]) + 1
     file = encode(random_pictures(1)[0])
-    files = [file, b"no picture", file, file, file]
-    prompts = ["a", "a", "a <image>", "a", "a"]
-    answers = [long, "dog", "dog", b"\xff", "dog"]
+    files = [file, b"no picture", file, file, file, file]
+    prompts = ["a", "a", "a <image>", "a", "a", "a"]
+    answers = [long, "dog", "dog", b"\xff", "dog<eos>", "dog"]
     found = score(signatures, files, prompts, answers)
     errors = [error.decode() for error in found["error"]]
     assert f"at most {NUM_TOKENS} tokens, the end token" in errors[0]
@@ -264,14 +265,15 @@ def test_answers_that_cannot_be_scored_have_an_error_and_zeros(task, signatures)
     assert "cannot be decoded" in errors[1]
     assert "<image>" in errors[2]
     assert "answer as UTF-8" in errors[3]
-    assert found["log_probability"][:4].tolist() == [0.0] * 4
-    assert found["num_tokens"][:4].tolist() == [0] * 4
-    assert errors[4] == ""
+    assert "Expected an answer without" in errors[4]
+    assert found["log_probability"][:5].tolist() == [0.0] * 5
+    assert found["num_tokens"][:5].tolist() == [0] * 5
+    assert errors[5] == ""
     alone = score(signatures, [file], ["a"], ["dog"])
-    assert found["log_probability"][4] == pytest.approx(
+    assert found["log_probability"][5] == pytest.approx(
         float(alone["log_probability"][0]), rel=1e-5
     )
-    assert found["log_probability"][4] < 0
+    assert found["log_probability"][5] < 0
 
 
 @not_on_torch

@@ -11,9 +11,9 @@ import pytest
 from keras import ops
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from tests.support.one_program import apply
 
 from keras_pg2 import PaliGemma2CausalLM
+from tests.support.one_program import apply
 from tests.support.tiny_models import random_task
 from tests.support.tiny_networks import random_inputs
 

@@ -8,11 +8,11 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from tests.support.one_program import apply
 
 from keras_pg2 import BeamSearch, Choices, PaliGemma2CausalLM, Sampler
 from keras_pg2.generation import compilation
 from keras_pg2.generation.recording import recording
+from tests.support.one_program import apply
 from tests.support.tiny_models import random_task
 from tests.support.tiny_networks import random_inputs
 

@@ -10,12 +10,12 @@ import keras_hub
 import numpy as np
 import pytest
 from keras import ops
-from tests.support.one_program import apply
 
 from keras_pg2 import PaliGemma2Backbone, PaliGemma2CausalLM
 from keras_pg2.catalogue import download
 from keras_pg2.conversion.from_model import write_model
 from keras_pg2.tasks.loading import loading
+from tests.support.one_program import apply
 from tests.support.tiny_models import random_task
 from tests.support.tiny_networks import random_inputs
 from tests.support.tiny_vocabulary import gemma_like_proto

@@ -10,10 +10,10 @@ import sys
 import keras
 import numpy as np
 import pytest
-from tests.support.one_program import apply
 
 from keras_pg2 import PaliGemma2Backbone, PaliGemma2CausalLM, ResponseLoss
 from tests.support.array_shapes import shapes_of
+from tests.support.one_program import apply
 from tests.support.tiny_networks import TEXT_DECODER, VISION_ENCODER, randomize
 
 VOCABULARY_SIZE = 1009

@@ -8,7 +8,6 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
-from tests.support.one_program import apply
 from torch.utils.data import DataLoader, IterableDataset
 
 from keras_pg2.datasets.jsonl import read_jsonl
@@ -16,6 +15,7 @@ from keras_pg2.datasets.loading import RowBatches, grain_batches
 from keras_pg2.datasets.rows import Rows, columns
 from keras_pg2.tasks.training.feeding.prepared import PreparedBatches
 from keras_pg2.tasks.training.feeding.tables import Table, TableBatches
+from tests.support.one_program import apply
 from tests.support.row_files import make_rows
 from tests.support.tiny_models import random_task
 
@@ -472,8 +472,14 @@ PROMPTS = {"prompts": ["b", "c"], "responses": ["d", "e"]}
         ({"prompts": "b", "responses": "c"}, TypeError, "prompts as a list.*str"),
         (({"prompts": ["b"], "responses": ["c"]}, [1]), ValueError, "y=None"),
         ((PROMPTS, None, [1.0]), ValueError, "2 of rows, 1 of sample_weight"),
-        ((PROMPTS, None, [1.0, -1.0]), ValueError, r"weights as finite.*-1\.0"),
-        ((PROMPTS, None, [1.0, np.nan]), ValueError, "weights as finite.*nan"),
+        ((PROMPTS, None, [1.0, -1.0]), ValueError, r"as finite.*-1\.0 in Row 1"),
+        ((PROMPTS, None, [1.0, np.nan]), ValueError, "weights as finite.*nan in Row 1"),
+        ((PROMPTS, None, ["a", "b"]), ValueError, "weights as finite numbers.*'a'"),
+        ((PROMPTS, None, 2.0), TypeError, "sample_weight as a list.*float"),
+        ((PROMPTS, None, np.array(2.0)), TypeError, "sample_weight as a list.*ndarray"),
+        ([], ValueError, "at least one row"),
+        ((), ValueError, "at least one row"),
+        ((PROMPTS, None, None, [1]), ValueError, r"tuple of 4 \(dict, NoneType, NoneT"),
         ((PROMPTS, None, [[1.0], [2.0]]), ValueError, r"shape \(2,\).*\(2, 1\)"),
         ({**PROMPTS, "id": [1, 2]}, ValueError, "only the keys.*'id'"),
         ([{"prompts": "b", "responses": "c", "images": n} for n in (["a"], ["a", "b"])],
@@ -498,14 +504,55 @@ def test_bad_data(task, data, error, message):
         (by_keras, {"validation_split": 0.5}, "columns or a list of rows"),
         (by_columns, {"validation_split": 0.9}, "Received: 0.9 of 4 rows"),
         (by_columns, {"shuffle": "batch"}, "shuffle as True or False"),
-        (by_columns, {"class_weight": {0: 2.0}}, "class_weight"),
-        (by_columns, {"batch_size": 0}, "batch_size >= 1"),
+        (by_columns, {"class_weight": {0: 2.0}}, "class_weight=None.*sample_weight"),
+        (by_columns, {"batch_size": 0}, "^Expected batch_size as a whole number >= 1"),
+        (by_columns, {"batch_size": "2"}, "whole number >= 1, or None. Received: '2'"),
+        (by_columns, {"batch_size": 2.0}, "whole number >= 1, or None. Received: 2.0"),
+        (
+            by_keras,
+            {"validation_batch_size": 3},
+            "^Expected validation_batch_size=None",
+        ),
         (lambda rows: iter([columns(rows)]), {"epochs": 2}, "steps_per_epoch with a"),
     ],
 )
 def test_arguments_that_have_no_meaning(task, rows, make, options, message):
+    data = make(rows)
+    if "validation_batch_size" in options:
+        options = {"validation_data": data, **options}
     with pytest.raises(ValueError, match=message):
-        task.fit(make(rows), verbose=0, **options)
+        task.fit(data, verbose=0, **options)
+
+
+@pytest.mark.one_backend("what is refused before training")
+@pytest.mark.parametrize("make", [list, by_columns, Rows, tuple, by_keras])
+def test_a_missing_picture_is_told_before_training(task, rows, make):
+    gone = [*rows, {**rows[0], "images": "gone.png"}]
+    before = int(keras.ops.convert_to_numpy(task.optimizer.iterations))
+    size = None if make is by_keras else 1
+    with pytest.raises(FileNotFoundError, match=r"^Row 4: .*'gone\.png' does not"):
+        task.fit(make(gone), batch_size=size, verbose=0)
+    assert keras.ops.convert_to_numpy(task.optimizer.iterations) == before
+
+
+@pytest.mark.one_backend("rows, before they are arrays")
+def test_rows_in_tuples(task, rows):
+    weights = [0.5, 0.0, 2.0, 1.0]
+    expected = task.evaluate(rows, sample_weight=weights, verbose=0)
+    pairs = [(row, None, weight) for row, weight in zip(rows, weights)]
+    assert task.evaluate(pairs, verbose=0) == pytest.approx(expected)
+    plain = task.evaluate(rows, verbose=0)
+    assert task.evaluate(tuple(rows), verbose=0) == pytest.approx(plain)
+    assert task.evaluate([(row,) for row in rows], verbose=0) == pytest.approx(plain)
+    with pytest.raises(ValueError, match="with y or sample_weight beside it"):
+        task.evaluate(pairs, sample_weight=weights)
+
+
+@pytest.mark.one_backend("rows, before they are arrays")
+def test_wrong_weights_are_called_as_in_their_file(task, rows):
+    named = Rows(rows, sources=[f"a.jsonl:{i}" for i in range(1, 5)])
+    with pytest.raises(ValueError, match=r"Received: -2\.0 in a\.jsonl:3\."):
+        task.fit(named, sample_weight=[1.0, 1.0, -2.0, 1.0], verbose=0)
 
 
 @pytest.mark.one_backend("what is refused before training")

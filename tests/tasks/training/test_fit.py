@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
-from tests.support.one_program import apply
 
+from tests.support.one_program import apply
 from tests.support.tiny_models import random_task
 from tests.support.tiny_networks import random_inputs
 

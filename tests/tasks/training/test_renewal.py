@@ -102,6 +102,22 @@ def test_frozen_parts_and_merged_adapters():
     assert num_steps(task) == 1
 
 
+@pytest.mark.one_backend("what is refused before training")
+def test_a_model_without_anything_to_train():
+    task = compiled_task()
+    task.enable_lora(2, TARGETS, name="ours")
+    task.adapters.merge()
+    with pytest.raises(ValueError, match=r"all frozen. Call adapters\.unmerge\(\)"):
+        train(task)
+    task.adapters.unmerge()
+    task.adapters.activate("none")
+    with pytest.raises(ValueError, match=r"Call adapters\.activate\('ours'\), as no"):
+        task.train_on_batch(DATA)
+    task.adapters.delete("ours")
+    with pytest.raises(ValueError, match=r"Call enable_lora, or set trainable\."):
+        train(task)
+
+
 class Decay(keras.optimizers.schedules.LearningRateSchedule):
     """A schedule that Keras cannot make of its configuration."""
 

@@ -156,3 +156,16 @@ def test_cut_responses_are_counted_once(task, form):
     assert counter.num_cut_responses == 8
     fresh.fit(data, epochs=2, verbose=0, **options)
     assert counter.num_cut_responses == 16
+
+
+@pytest.mark.one_backend("what is refused before training")
+@pytest.mark.parametrize("in_list", [False, True])
+def test_a_backup_amid_an_epoch_is_refused(task, tmp_path, in_list):
+    """Keras would restore its weights, and go through the whole epoch again."""
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup", save_freq=1)
+    callbacks = [backup]
+    if in_list:
+        callbacks = keras.callbacks.CallbackList([backup], model=task)
+    with pytest.raises(ValueError, match=r"save_freq='epoch'. Received: save_freq=1:"):
+        task.fit(DATA, callbacks=callbacks, verbose=0)
+    assert not (tmp_path / "backup").exists()

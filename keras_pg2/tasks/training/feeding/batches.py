@@ -28,6 +28,14 @@ def is_rows(data: Any) -> bool:
     )
 
 
+def are_rows(elements: Sequence[Any]) -> bool:
+    """Return whether these are rows, or tuples of a row, None and its weight.
+
+    A tuple may also be one of columns, labels and weights: a row has one prompt.
+    """
+    return bool(elements) and all(map(_is_row, elements))
+
+
 def unpack(batch: Batch) -> tuple[Any, Any, Any]:
     """Return data, labels and sample weights, as `keras.utils` does.
 
@@ -35,6 +43,12 @@ def unpack(batch: Batch) -> tuple[Any, Any, Any]:
     """
     if is_rows(batch):
         return batch, None, None
+    if isinstance(batch, tuple | list) and not 1 <= len(batch) <= 3:
+        found = ", ".join(type(part).__name__ for part in batch[:8])
+        raise ValueError(
+            "Expected columns, rows, or a tuple of these, None and sample weights. "
+            f"Received: a {type(batch).__name__} of {len(batch)} ({found or 'empty'})."
+        )
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
     return x, y, sample_weight
 
@@ -90,6 +104,11 @@ def with_images(x: Mapping[str, Any]) -> dict[str, Any]:
     if "images" in x:
         return dict(x)
     return {"images" if key == _IMAGE else key: value for key, value in x.items()}
+
+
+def _is_row(element: Any) -> bool:
+    row = element[0] if isinstance(element, tuple) and element else element
+    return isinstance(row, Mapping) and _is_single(row.get("prompts"))
 
 
 def _unless_none(values: Iterable[Any]) -> np.ndarray | None:

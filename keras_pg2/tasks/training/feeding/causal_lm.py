@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -13,7 +13,7 @@ from keras_pg2.preprocessing.images import to_numpy
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.training.feeding.batches import pack, read_batch
 from keras_pg2.tasks.training.feeding.forms import Data, Given, feed, given
-from keras_pg2.tasks.training.feeding.prepared import Uses
+from keras_pg2.tasks.training.feeding.prepared import Uses, check_backups
 from keras_pg2.typing import Tensor
 
 
@@ -80,17 +80,23 @@ class CausalLM(keras_hub.models.CausalLM):
 
         Raises:
             TypeError: if data has none of these forms.
+            FileNotFoundError, PermissionError: if a picture is missing or may not be
+                read; before training for columns, rows and `RowBatches`.
             ValueError: if an argument has no meaning for such data, weights are below
-                0, or rows of one batch have different numbers of pictures.
+                0, rows of one batch have different numbers of pictures, all weights of
+                the model are frozen, or `BackupAndRestore` saves within an epoch.
         """
+        _check_class_weight(kwargs)
+        check_backups(kwargs.get("callbacks"))
         self._before_training()
         data = self._given(x, y, sample_weight)
         tested = None if validation_data is None else self._given(validation_data)
         if validation_split and tested is None:
             data, tested = data.split(validation_split)
-        test_size = kwargs.pop("validation_batch_size", None)
+        size_name = "validation_batch_size"
+        test_size = kwargs.pop(size_name, None)
         if test_size is None and tested is not None and tested.is_table:
-            test_size = batch_size
+            test_size, size_name = batch_size, "batch_size"
             batch_size = batch_size if data.is_table else None
         num_epochs = kwargs.get("epochs", 1) - kwargs.get("initial_epoch", 0)
         steps = kwargs.get("steps_per_epoch")
@@ -111,7 +117,11 @@ class CausalLM(keras_hub.models.CausalLM):
         if tested is not None:
             steps = kwargs.get("validation_steps")
             validation_data = feed(
-                tested, self.preprocess_samples, test_size, steps=steps
+                tested,
+                self.preprocess_samples,
+                test_size,
+                size_name=size_name,
+                steps=steps,
             )
         with Uses(batches, validation_data).beside(kwargs):
             return keras.Model.fit(
@@ -183,6 +193,7 @@ class CausalLM(keras_hub.models.CausalLM):
             sample_weight: as for `fit`.
             **kwargs: further arguments of `keras.Model.train_on_batch`.
         """
+        _check_class_weight(kwargs)
         self._before_training()
         return super().train_on_batch(x, y, sample_weight, **kwargs)
 
@@ -196,6 +207,16 @@ class CausalLM(keras_hub.models.CausalLM):
             arrays = {key: to_numpy(column) for key, column in data.x.items()}
             return data._replace(x=arrays)
         return data
+
+
+def _check_class_weight(options: Mapping[str, Any]) -> None:
+    """Raise ValueError if there are weights of classes, which answers have none of."""
+    if options.get("class_weight") is not None:
+        raise ValueError(
+            "Expected class_weight=None: an answer is tokens, and of no class. "
+            f"Received: {options['class_weight']!r:.60}. Give rows their weights by "
+            "sample_weight."
+        )
 
 
 def _check_generators(

@@ -20,11 +20,13 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 import numpy as np
 
+from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.datasets.loading import BatchesByEpoch
 from keras_pg2.datasets.order import EpochOrder
 from keras_pg2.preprocessing.images import is_array, to_numpy
 from keras_pg2.tasks.training.feeding.batches import (
     Batch,
+    are_rows,
     collate,
     is_rows,
     pack,
@@ -83,11 +85,17 @@ class Given(NamedTuple):
 def given(x: Data, y: Any = None, sample_weight: Any = None) -> Given:
     """Return data as `fit` is given it; `(x, y, sample_weight)` is taken apart.
 
+    So are rows that have their weights beside them, in tuples `(row, None, weight)`.
+
     Raises:
-        ValueError: if x is such a tuple, and there are others beside it.
+        ValueError: if x is or has such tuples, and there are others beside it.
     """
-    if not isinstance(x, tuple | list) or is_rows(x):
+    if not isinstance(x, tuple | list) or is_rows(x) or not x:
         return Given(x, y, sample_weight)
+    if are_rows(x):
+        x = collate(x)
+        if len(x) == 1:  # Rows alone.
+            return Given(x[0], y, sample_weight)
     if y is not None or sample_weight is not None:
         raise ValueError(
             "Expected labels and weights in the tuple x, or beside it. Received: a "
@@ -101,6 +109,7 @@ def feed(
     prepare: Prepare,
     batch_size: int | None = None,
     *,
+    size_name: str = "batch_size",
     steps: int | None = None,
     shuffle: bool = False,
     is_trained: bool = False,
@@ -112,6 +121,7 @@ def feed(
         prepare: see `PreparedBatches`.
         batch_size: rows of a batch of a table; None divides it into `steps`, or takes
             32 rows.
+        size_name: what the caller calls batch_size.
         steps: batches of an epoch, where they were given.
         shuffle: whether rows of a table, or batches of a `PyDataset`, have a new order
             in each pass.
@@ -127,7 +137,7 @@ def feed(
         if batch_size is None:
             size = math.ceil(len(table) / steps) if steps else _DEFAULT_BATCH_SIZE
         else:
-            size = batch_size
+            size = check_at_least_one(size_name, batch_size, ", or None")
         return PreparedBatches(TableBatches(table, size, shuffle), prepare, is_trained)
     if not (_is_data_set(data.x) or data.is_generator):
         raise TypeError(
@@ -137,7 +147,7 @@ def feed(
             f"{type(data.x).__name__}."
         )
     beside = {"y": data.y, "sample_weight": data.sample_weight}
-    for name, value in {**beside, "batch_size": batch_size}.items():
+    for name, value in {**beside, size_name: batch_size}.items():
         if value is not None:
             raise ValueError(
                 f"Expected {name}=None beside a {type(data.x).__name__}, whose batches "

@@ -170,12 +170,38 @@ class Uses(keras.callbacks.Callback):
             self._batches[key].begin()
 
 
+def check_backups(callbacks: Any) -> None:
+    """Raise ValueError if training would be restored with weights amid an epoch.
+
+    Keras begins the epoch anew with them, so that some rows are trained on twice.
+
+    Args:
+        callbacks: as Keras takes them.
+    """
+    for callback in _in_list(callbacks):
+        is_backup = isinstance(callback, keras.callbacks.BackupAndRestore)
+        # False is 0, by which Keras saves after every batch.
+        if is_backup and callback.save_freq != "epoch":
+            raise ValueError(
+                "Expected BackupAndRestore with save_freq='epoch'. Received: "
+                f"save_freq={callback.save_freq}: Keras would begin an epoch that was "
+                "stopped anew with the weights of its middle, and train some rows "
+                "twice. keras_pg2.finetuning.finetune goes on in the middle of an "
+                "epoch."
+            )
+
+
+def _in_list(callbacks: Any) -> list[keras.callbacks.Callback]:
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks = callbacks.callbacks
+    return keras.tree.flatten(callbacks) if callbacks else []
+
+
 def _with_callback(callbacks: Any, added: keras.callbacks.Callback) -> Any:
     """Return callbacks as Keras takes them (one, a list or None) with one more."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
-        given = callbacks.callbacks
         params = callbacks.params or {}
         return keras.callbacks.CallbackList(
-            [added, *given], model=callbacks.model, **params
+            [added, *_in_list(callbacks)], model=callbacks.model, **params
         )
-    return [added, *(keras.tree.flatten(callbacks) if callbacks else [])]
+    return [added, *_in_list(callbacks)]

@@ -5,16 +5,24 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from keras_pg2.datasets.loading import BatchesByEpoch
 from keras_pg2.datasets.order import EpochOrder
-from keras_pg2.datasets.rows import Rows, check_picture_counts, columns
+from keras_pg2.datasets.rows import (
+    Rows,
+    check_picture_counts,
+    check_picture_files,
+    columns,
+    source_of,
+)
 from keras_pg2.preprocessing.examples import KEYS
-from keras_pg2.preprocessing.images import is_array, is_picture, to_numpy
+from keras_pg2.preprocessing.images import holds_texts, is_array, is_picture, to_numpy
+from keras_pg2.preprocessing.packing import read_weights
 from keras_pg2.tasks.training.feeding.batches import (
     collate,
     pack,
@@ -37,10 +45,12 @@ class Table:
 
     Raises:
         TypeError: if a column is no list or array, or rows are no dicts.
-        ValueError: if columns are of different lengths, or there is no row.
+        ValueError: if columns are of different lengths, there is no row, or a weight
+            is below 0, NaN or infinite.
     """
 
     def __init__(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
+        self._name_of: Callable[[int], str] = partial(source_of, x)
         if isinstance(x, list | Rows):
             x = columns(x)
         if isinstance(x, Mapping):
@@ -51,26 +61,40 @@ class Table:
             self._x, length = x, len(x)
             _check_first_row(x)
         beside = {"y": y, "sample_weight": sample_weight}
-        self._beside = {
-            key: None if value is None else to_numpy(value)
-            for key, value in beside.items()
-        }
-        lengths = {k: _length(k, v) for k, v in self._beside.items() if v is not None}
+        lengths = {k: _length(k, v) for k, v in beside.items() if v is not None}
         if length == 0 or set(lengths.values()) - {length}:
             raise ValueError(
                 "Expected at least one row, and an entry of y and sample_weight for "
                 f"each. Received: {_in_words({'rows': length, **lengths})}."
             )
+        self._beside = {
+            key: None if value is None else to_numpy(value)
+            for key, value in beside.items()
+        }
+        if sample_weight is not None:
+            read_weights(self._beside["sample_weight"], self._name_of)
         self.indices = np.arange(length)
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def check_pictures(self) -> None:
-        """Raise ValueError if rows in memory have different numbers of pictures."""
-        images = self._x.get("images") if isinstance(self._x, dict) else None
-        if isinstance(images, list | tuple):
-            check_picture_counts(images)
+    def check_pictures(self, is_batched: bool) -> None:
+        """Raise before any work if pictures of rows in memory cannot be fed.
+
+        Args:
+            is_batched: whether rows of one batch have to have as many pictures.
+
+        Raises:
+            FileNotFoundError, PermissionError: if a picture is missing or may not be
+                read.
+            ValueError: if rows have different numbers of pictures.
+        """
+        images: Any = self._x.get("images") if isinstance(self._x, dict) else None
+        is_list = isinstance(images, list | tuple)
+        if is_list and is_batched:
+            check_picture_counts(images, self._name_of)
+        if is_list or (is_array(images) and holds_texts(images)):
+            check_picture_files(images, self._name_of)
 
     def read(self, indices: np.ndarray) -> tuple[Any, ...]:
         """Return some rows as a batch, with their labels and weights."""
@@ -88,7 +112,7 @@ class Table:
         x, own_y, own_weights = unpack(collate([self._x[i] for i in indices.tolist()]))
         x = read_batch(x)
         if isinstance(x.get("images"), list):
-            check_picture_counts(x["images"], lambda i: f"Row {indices[i]}")
+            check_picture_counts(x["images"], lambda i: self._name_of(indices[i]))
         return pack(
             x,
             own_y if y is None else y,
@@ -126,6 +150,7 @@ class TableBatches(BatchesByEpoch):
             `keras.utils.set_random_seed`.
 
     Raises:
+        FileNotFoundError, PermissionError: if a picture is missing or may not be read.
         ValueError: if batch_size is below 1, or rows of one batch could have different
             numbers of pictures.
     """
@@ -135,8 +160,7 @@ class TableBatches(BatchesByEpoch):
         # By NumPy's own generator, which Keras seeds on every backend.
         seed = int(np.random.randint(2**31)) if shuffle else 0
         self.order = EpochOrder(len(table), batch_size, shuffle, seed)
-        if batch_size > 1:
-            table.check_pictures()
+        table.check_pictures(is_batched=batch_size > 1)
         self.table = table
 
     def __len__(self) -> int:
@@ -184,7 +208,8 @@ def _is_shared(key: str, value: Any) -> bool:
 
 
 def _length(key: str, column: Any) -> int:
-    if isinstance(column, str | bytes) or not hasattr(column, "__len__"):
+    has_no_length = not hasattr(column, "__len__") or getattr(column, "shape", 1) == ()
+    if isinstance(column, str | bytes) or has_no_length:
         raise TypeError(
             f"Expected {key} as a list or an array, with an entry for each row. "
             f"Received: {type(column).__name__}."
