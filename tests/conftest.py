@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import mmap
 import os
+import signal
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -18,6 +19,13 @@ from keras_pg2.modeling import PaliGemma2Backbone
 from tests.support.tiny_networks import random_backbone
 
 TESTS = Path(__file__).parent
+
+# What a shell starts in the background ignores these, and so would what tests start.
+SIGNALS = {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}
+for name, handler in SIGNALS.items():
+    kind = getattr(signal, name, None)  # Windows has no SIGHUP.
+    if kind is not None and signal.getsignal(kind) == signal.SIG_IGN:
+        signal.signal(kind, handler)
 
 ONE_BACKEND = {
     "catalogue": "names, sizes and downloads",

@@ -673,11 +673,11 @@ def test_convert_and_info(preset, tmp_path) -> None:
     assert "56,136 parameters" in result.stdout
     record = json.loads(invoke("info", target, "--json").stdout)
     assert record["format"] == "huggingface"
-    assert record["parameters"] == 61_416
+    assert record["parameters"] == 56_136
     assert record["dtype"] == "bfloat16"
     assert record["text_decoder"]["sliding_window"] == 4
     shown = invoke("info", target).stdout
-    assert "61,416" in shown
+    assert "56,136" in shown
     assert "sliding_window" in shown
     again = invoke("convert", preset, target, "--to", "hf")
     assert again.exit_code == 2

@@ -220,7 +220,7 @@ def test_a_directory_that_cannot_be_made(run, data, monkeypatch):
     def refuse(*arguments: object, **kwargs: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     result = run("--data", data / "rows.jsonl", "--output", data / "runs" / "new")
     assert_fails(result, f"but in {str(data)!r}: Permission denied")
 

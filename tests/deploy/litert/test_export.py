@@ -25,7 +25,7 @@ from tests.support.tiny_models import random_task
 from tests.support.without_keras import generate_without_keras
 
 # Blocks of 32 for int4; N * H = 32.
-SIZES = {"vision_layers": 2, "hidden_dim": 64, "intermediate_dim": 96}
+SIZES = {"vision_layers": 2, "num_layers": 2, "hidden_dim": 64, "intermediate_dim": 96}
 
 
 @pytest.fixture(scope="module")
@@ -343,6 +343,7 @@ def test_gemma_1_has_no_caps_window_and_post_norms(tmp_path):
         final_logit_soft_cap=None,
         sliding_window=None,
         has_post_norms=False,
+        num_layers=2,
     )
     comparison = export_litert(task, tmp_path / "model", prefill_lengths=[4])
     assert comparison.largest_difference < 2e-4 * comparison.largest_logit

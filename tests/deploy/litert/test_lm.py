@@ -12,7 +12,9 @@ from tests.support.tiny_models import random_task
 
 
 def test_litert_lm_answers_as_the_model(tmp_path):
-    task = random_task(8, vision_layers=2, hidden_dim=64, intermediate_dim=96)
+    task = random_task(
+        8, vision_layers=2, num_layers=2, hidden_dim=64, intermediate_dim=96
+    )
     path = tmp_path / "model.litertlm"
     comparison = export_litertlm(task, path, prefill_length=12, cache_length=40)
     assert comparison.num_same_choice == comparison.num_tokens

@@ -23,7 +23,7 @@ from tests.support.tiny_models import random_task
 from tests.support.without_keras import generate_without_keras
 
 # Blocks of 32 that do not divide 40; N * H = 32.
-SIZES = {"vision_layers": 2, "hidden_dim": 64, "intermediate_dim": 40}
+SIZES = {"vision_layers": 2, "num_layers": 2, "hidden_dim": 64, "intermediate_dim": 40}
 # That the export's own comparison has the model compiled for.
 LENGTH = 16
 

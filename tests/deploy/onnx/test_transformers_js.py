@@ -32,7 +32,9 @@ PROMPTS = (
 
 @pytest.fixture(scope="module")
 def task() -> PaliGemma2CausalLM:
-    return random_task(vision_layers=2, hidden_dim=64, intermediate_dim=40)
+    return random_task(
+        vision_layers=2, num_layers=2, hidden_dim=64, intermediate_dim=40
+    )
 
 
 def test_the_processors_text_has_one_bos(
