@@ -84,10 +84,10 @@ def test_options_of_a_backbone(files: dict[str, Path]) -> None:
     )
     assert {v.dtype for v in backbone.variables} == {"bfloat16"}
     assert backbone.architecture["text_decoder"]["final_logit_soft_cap"] is None
-    fewer = PaliGemma2Backbone.from_preset(
-        files["sbs"], load_weights=False, text_decoder={"num_layers": 1}
+    more = PaliGemma2Backbone.from_preset(
+        files["sbs"], load_weights=False, text_decoder={"num_layers": 3}
     )
-    assert len(fewer.text_decoder.blocks) == 1
+    assert len(more.text_decoder.blocks) == 3
     with pytest.raises(TypeError, match=r"received sequence_length\. .*load_weights"):
         PaliGemma2Backbone.from_preset(files["preset"], sequence_length=8)
     with pytest.raises(TypeError, match=r"dtpye\. Did you mean dtype"):
