@@ -45,7 +45,7 @@ print(json.dumps([part.numpy()[0].decode() for part in answer.values()]))
 @pytest.fixture(scope="module")
 def task() -> PaliGemma2CausalLM:
     """With LoRA that changes the answers."""
-    task = random_task(vision_layers=2)
+    task = random_task(vision_layers=2, num_layers=2)
     task.enable_lora(2, targets=["query_dense", "vision_projection"])
     rng = np.random.default_rng(2)
     for weight in task.trainable_weights:
