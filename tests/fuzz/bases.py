@@ -208,12 +208,17 @@ def write_packed_npz(folder: Path) -> None:
 
 
 def write_tokenizer_json(folder: Path) -> None:
-    """A directory of the hub whose vocabulary is a tokenizer.json alone."""
+    """A directory of the hub whose vocabulary is a tokenizer.json alone.
+
+    Without the list of added tokens in tokenizer_config.json, which transformers reads
+    and the tokenizers library, the judge of the ids, does not.
+    """
     source = folder.parent / f"{folder.name}-source"
     write_huggingface(source, words=True)
     folder.rmdir()
     convert(source, folder, "hf")
     (folder / "tokenizer.model").unlink(missing_ok=True)
+    (folder / "tokenizer_config.json").unlink()
     (folder / "model.safetensors").unlink()
 
 
