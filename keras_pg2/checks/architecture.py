@@ -17,13 +17,13 @@ ErrorOf = Callable[[str, str], Exception]
 """From the name of an argument and what is expected of it to an error."""
 
 MAX_WEIGHTS = 2**40
-"""Of one part: forty times the largest released network, and far beyond a machine."""
+"""Bound of one part: forty times the largest released network."""
 MAX_LAYERS = 1024
 MAX_WIDTH = 2**20
-"""Of hidden states, heads, and whatever else is wide."""
+"""Bound of hidden states, heads, and whatever else is wide."""
 MAX_PIXELS = 2**16
 MAX_PIECES = 2**24
-"""Of a vocabulary."""
+"""Bound of a vocabulary."""
 
 
 class Kind(NamedTuple):
@@ -112,7 +112,7 @@ def check_part(
 
     Args:
         part: "vision_encoder" or "text_decoder".
-        numbers: All its arguments by name, but for those of `OPTIONAL`.
+        numbers: All its arguments by name, except those of `OPTIONAL`.
         error: Makes the error, as `Fields.error` of the file that they are from; None
             for one in the words of callers.
         names: What the file calls them, where it has other names.

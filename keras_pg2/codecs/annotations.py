@@ -28,7 +28,7 @@ _MAX_COORDINATE = 2**15
 _MOST_OUTLINE = 2**22
 """Pixels. pycocotools takes 80 bytes for each."""
 _MOST_MASK_BYTES = 2**32
-"""Of all masks of a picture, a byte a pixel."""
+"""Bound of all masks of a picture, at one byte per pixel."""
 
 
 def mask_from_coco(

@@ -34,7 +34,7 @@ RELEASED = "gs://big_vision/paligemma/vae-oid.npz"
 _CODEBOOK = "_vq_vae._embedding"
 _DOWN = tuple(f"encoder.{i}" for i in (0, 2, 4, 6))
 _MOST_BYTES = 200_000_000
-"""Of a codec's arrays; the released one has a tenth."""
+"""Bound of a codec's arrays; the released one has a tenth."""
 _MOST_ARRAYS = 1000
 
 

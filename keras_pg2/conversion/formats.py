@@ -82,7 +82,7 @@ def open_checkpoint(
     Raises:
         FileNotFoundError: when there is nothing at the path, or a file is missing.
         ValueError: when it holds no PaliGemma, its parts do not fit together, or a
-            given tokenizer is none of SentencePiece's.
+            given tokenizer is not one of SentencePiece.
     """
     path = user_path(path)
     recover(path)

@@ -40,7 +40,7 @@ FLOAT_TYPES = {
     "F16": DTYPES["float16"],
 }
 _MAX_TENSORS = 20_000
-"""Of a file; models have a thousand."""
+"""Bound of a file; models have a thousand."""
 _NAMES = {dtype: name for name, dtype in FLOAT_TYPES.items()}
 
 # What transformers writes by default ("5GB").

@@ -22,7 +22,7 @@ _SAVE = (
     "and save it by save_pretrained, which writes safetensors."
 )
 _SOURCE = "Load the checkpoint it was made from."
-# Of a trainer, beside the weights.
+# What a trainer leaves beside the weights.
 _STATE = re.compile(r"(training_args|optimizer|scheduler|scaler|rng_state).*")
 # Names of files, what they are and what to do; the surest first.
 _KINDS = (

@@ -62,8 +62,8 @@ def read_yolo(
         FileNotFoundError: when there is no data.yaml, no folder of pictures, or not one
             label file.
         ValueError: when data.yaml has no names, other names than its `nc` counts or no
-            such split, a line of labels is none, labels have no picture, or a picture
-            is damaged; names the file and the line.
+            such split, a line of labels is invalid, labels have no picture, or a
+            picture is damaged; names the file and the line.
     """
     file = find_data_yaml(Path(path).expanduser())
     content = _read_yaml(file)

@@ -21,7 +21,7 @@ T = TypeVar("T")
 REQUIRED: Any = object()
 """The default of fields that must be there."""
 MAX_SMALL_BYTES = 1_000_000
-"""Of a configuration, which has some kilobytes; parsed, it may take 50 times that."""
+"""Bound of a configuration; parsed, it may take 50 times that."""
 _SHOWN = 80
 """Characters of a value that a message shows."""
 _REPR = Repr()
@@ -95,7 +95,7 @@ class Fields:
         """Return a whole number in a range, both ends of which belong to it.
 
         Raises:
-            ValueError: if it is no such number; True and 2.0 are none.
+            ValueError: if it is no such number; True and 2.0 are not.
         """
         expected = f"a whole number from {at_least} to {at_most}"
         return self._get(

@@ -11,7 +11,7 @@ from typing import Any
 from keras_pg2.files.whole_files import write_text
 
 MAX_CONFIG_BYTES = 100_000_000
-"""Of a configuration, a vocabulary or an index; parsed, it takes ten times as much."""
+"""Bound of a vocabulary or an index; parsed, it takes ten times as much."""
 
 
 def load_json(path: Path) -> Any:

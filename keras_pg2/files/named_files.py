@@ -24,7 +24,7 @@ def indexed_files(index: Path) -> list[Path]:
     Raises:
         FileNotFoundError: if files are missing.
         OSError: if one is no file.
-        ValueError: if the index is none, or leads out of its directory.
+        ValueError: if the index is invalid, or leads out of its directory.
     """
     weight_map = Fields.read(index).fields("weight_map")
     found = [name for key in weight_map for name in _read_names(weight_map, key)]

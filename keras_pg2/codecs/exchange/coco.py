@@ -25,7 +25,7 @@ from keras_pg2.codecs.exchange.polygons import box_around, edge_polygons
 from keras_pg2.files.json_fields import shown
 
 _LARGEST = 1e9
-"""Of a coordinate, as in the reader of annotation files."""
+"""Bound of a coordinate, as in the reader of annotation files."""
 
 
 def to_coco_results(
@@ -129,8 +129,8 @@ def from_coco_results(
     Raises:
         ImportError: when there are segmentations and pycocotools is not installed.
         ValueError: when records are of several pictures, a category has no name, a
-            record has neither box nor mask, a number is out of range, or a mask is none
-            or of another size.
+            record has neither box nor mask, a number is out of range, or a mask is
+            invalid or of another size.
     """
     for i, record in enumerate(records):
         if not isinstance(record, Mapping):

@@ -18,7 +18,7 @@ import regex
 from keras_pg2.files.json_fields import shown
 
 MOST_SECONDS = 5.0
-"""Of a processor, for all expressions of a file; honest ones take milliseconds."""
+"""CPU seconds for all expressions of a file; honest ones take milliseconds."""
 MOST_CHARACTERS = 1000
 """Length of an expression. Python takes seconds to compile some that are longer."""
 

@@ -58,7 +58,7 @@ def read_alpha(fields: Fields, name: str) -> float:
 
 
 def read_dropout(fields: Fields, name: str) -> float:
-    """Return a dropout, in [0, 1); 0 where there is none.
+    """Return a dropout, in [0, 1); 0 if the file has none.
 
     Raises:
         ValueError: if it is no such number.

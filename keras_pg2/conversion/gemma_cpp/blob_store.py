@@ -19,7 +19,7 @@ from keras_pg2.files.opened_files import OpenedFile
 
 MAX_NAME = 16
 _MAX_BLOBS = 10_000
-"""Of a file; models have a thousand."""
+"""Bound of a file; models have a thousand."""
 _MAGIC = 0x0A534253  # "SBS\n"
 _ALIGN = 256
 _END_ALIGN = 1 << 16

@@ -108,7 +108,7 @@ class GemmaCppSource(BlockSource):
         text: Arguments of the decoder, which say where joined matrices are cut.
 
     Raises:
-        ValueError: for other types of numbers, a scale that is none, or a matrix that
+        ValueError: for other types of numbers, an invalid scale, or a matrix that
             is not in the file or there twice.
     """
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from sentencepiece import SentencePieceProcessor
 
+from keras_pg2.conversion.tables.transforms import mean_row
 from keras_pg2.typing import Architecture
 
 _ROWS = 64
@@ -56,15 +57,11 @@ def padded_rows(num_rows: int) -> int:
 
 
 def pad_table(table: np.ndarray) -> np.ndarray:
-    """Return a table with its mean row in those that no piece is for.
-
-    A row of zeros could win against all negative logits, the mean hardly can.
-    """
+    """Return a table with its mean row in those that no piece is for."""
     missing = padded_rows(len(table)) - len(table)
     if not missing:
         return table
-    mean = table.astype(np.float32).mean(axis=0, dtype=np.float64)
-    return np.concatenate([table, np.tile(mean.astype(table.dtype), (missing, 1))])
+    return np.concatenate([table, np.tile(mean_row(table), (missing, 1))])
 
 
 def with_padding(architecture: Architecture) -> Architecture:

@@ -17,7 +17,12 @@ from keras_pg2.catalogue.released import NUM_EXTRA_ROWS
 from keras_pg2.conversion.safetensors_files import SafetensorsSource
 from keras_pg2.conversion.tables.blocks import RenamedSource
 from keras_pg2.conversion.tables.number_types import DTYPES, cast
-from keras_pg2.conversion.tables.transforms import CONV, TRANSPOSE, Transform
+from keras_pg2.conversion.tables.transforms import (
+    CONV,
+    TRANSPOSE,
+    Transform,
+    mean_row,
+)
 from keras_pg2.conversion.tables.weight_table import (
     Part,
     Row,
@@ -164,17 +169,9 @@ def padded_table(vocabulary_size: int) -> Transform:
     return Transform(
         name=f"first {vocabulary_size} rows",
         forward=lambda table: table[:vocabulary_size],
-        inverse=lambda table: (table, np.tile(_mean_row(table), (NUM_EXTRA_ROWS, 1))),
+        inverse=lambda table: (table, np.tile(mean_row(table), (NUM_EXTRA_ROWS, 1))),
         inverse_shape=lambda shape: (vocabulary_size + NUM_EXTRA_ROWS, *shape[1:]),
     )
-
-
-def _mean_row(table: np.ndarray, rows_at_once: int = 8192) -> np.ndarray:
-    total = np.zeros(table.shape[1], np.float64)
-    for start in range(0, len(table), rows_at_once):
-        rows = table[start : start + rows_at_once].astype(np.float32)
-        total += rows.sum(axis=0, dtype=np.float64)
-    return (total / len(table)).astype(table.dtype)
 
 
 def _vision_rows(num_layers: int) -> list[Row]:

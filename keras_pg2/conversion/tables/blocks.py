@@ -88,7 +88,7 @@ def check_block(key: str, block: Block) -> None:
     """Check that a tensor can be, and that all of it is in its file.
 
     Raises:
-        ValueError: if its shape is none, or it begins or ends outside of the file.
+        ValueError: if its shape is invalid, or it begins or ends outside of the file.
     """
     check_shape(key, block.shape)
     if not 0 <= block.offset <= block.end <= block.file.size:

@@ -97,3 +97,22 @@ def flattened(*axes: int) -> Transform:
         inverse=lambda x: x.reshape(*x.shape[:-1], *axes),
         inverse_shape=lambda shape: (*shape[:-1], *axes),
     )
+
+
+def mean_row(table: np.ndarray, rows_at_once: int = 8192) -> np.ndarray:
+    """Return the mean of the rows of an embedding, for rows that no token is for.
+
+    A row of zeros could win against all negative logits, the mean hardly can.
+
+    Args:
+        table: float[V, D].
+        rows_at_once: Rows that are made float32 at a time, as a table may be gigabytes.
+
+    Returns:
+        [D] of the type of the table.
+    """
+    total = np.zeros(table.shape[1], np.float64)
+    for start in range(0, len(table), rows_at_once):
+        rows = table[start : start + rows_at_once].astype(np.float32)
+        total += rows.sum(axis=0, dtype=np.float64)
+    return (total / len(table)).astype(table.dtype)

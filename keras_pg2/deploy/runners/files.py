@@ -23,7 +23,7 @@ ADVICE = "Copy the whole directory again, or export the model again."
 MOST_PARTS = 1000
 """Layers, parts of a decoder or lengths of prompts that a manifest may name."""
 _MOST_PIXELS = 4096
-"""Of a side of the pictures of a model; PaliGemma's have up to 896."""
+"""Bound of a side of a model's pictures; PaliGemma's have up to 896."""
 _MOST_TOKENS = 2**20
 _QUANTIZATIONS = ("float16", "int8", "int4")
 

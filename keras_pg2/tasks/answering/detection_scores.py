@@ -25,7 +25,7 @@ from keras_pg2.tasks.answering.answers import ScoredAnswer
 
 NUM_FEATURES = 3
 _LARGEST = 1e6
-"""Of weights and bias; what is fitted has up to some tens."""
+"""Bound of weights and bias; what is fitted has up to some tens."""
 RATHER_RIGHT = 0.5
 """Lowest score that is kept where scores are probabilities: rather right than wrong."""
 
