@@ -1,0 +1,1 @@
+"""How good a model is on a data set: answers, figures, intervals, reports."""

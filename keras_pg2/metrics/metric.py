@@ -1,0 +1,247 @@
+"""What a metric is: statistics of each example, and figures of all of them.
+
+An answer and what is true give the example's statistics, a few numbers or texts that
+fit into JSON. Figures are computed from the statistics of all examples. So an
+evaluation can go over batches and processes, be stopped, be drawn again for an
+interval, and be compared with another example by example, whatever the metric:
+
+    metric = metrics.get("vqav2_accuracy")
+    state = metrics.State(metric)
+    truth = metrics.Truth(answers=("2", "two", "2"), kind="number")
+    state.update(["17"], [metrics.Answer("2")], [truth])
+    state.merge(state_of_another_process)
+    state.result()                  # {"vqav2_accuracy": 0.5, "number": 0.5}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from keras_pg2.codecs.detections import Detections
+
+Id: TypeAlias = int | str
+Statistics: TypeAlias = Mapping[str, Any]
+"""Of one example, as JSON has it: numbers, texts, lists and mappings of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """What is true of an example.
+
+    Attributes:
+        answers: All right answers, or all reference texts, in the order of the file.
+        kind: What results are split by, as "yes/no" or "human"; "" for nothing.
+        things: Boxes and masks in pixels of the picture; None where they are not asked
+            for.
+        size: Height and width of the picture in pixels; None where nothing needs it.
+        details: What one metric alone needs; its docstring says what.
+    """
+
+    answers: tuple[str, ...] = ()
+    kind: str = ""
+    things: Detections | None = None
+    size: tuple[int, int] | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said of an example.
+
+    Attributes:
+        text: The answer, without prompt and end token.
+        log_probability: Natural logarithm of its probability; None if not known.
+        num_tokens: Number of its tokens; None if not known.
+        things: Boxes in pixels of the picture with scores, and masks; None where they
+            are to be read from the text.
+        probability: Of being right, calibrated, in [0, 1]; None if not known.
+    """
+
+    text: str
+    log_probability: float | None = None
+    num_tokens: int | None = None
+    things: Detections | None = None
+    probability: float | None = None
+
+
+class Metric(Protocol):
+    """A metric; `name` is also the name of its first figure, by which it is chosen.
+
+    Attributes:
+        name: As recipes and commands call it.
+        meaning: What it is, in a line.
+        source: Where its definition is from.
+        is_higher_better: False for errors and losses.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def meaning(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def is_higher_better(self) -> bool: ...
+
+    def check(self) -> None:
+        """Raise ImportError, with what to install, if a package is missing."""
+
+    def statistics(self, answer: Answer, truth: Truth) -> Statistics:
+        """Return the statistics of one example.
+
+        Raises:
+            ValueError: if the truth lacks what the metric needs.
+        """
+
+    def scores(self, rows: Sequence[Statistics]) -> np.ndarray:
+        """Return float64[N], how good each answer is beside the others.
+
+        NaN where one example alone has no score.
+        """
+
+    def result(
+        self, rows: Sequence[Statistics], counts: np.ndarray | None = None
+    ) -> dict[str, float]:
+        """Return the figures of all examples by name, `name` first.
+
+        Args:
+            rows: N statistics, at least one.
+            counts: int[N], how often each is drawn in a bootstrap; None for once.
+        """
+
+
+class State:
+    """Statistics of the examples so far, by their ids.
+
+    The order in which examples and states come makes no difference to the figures.
+
+    Args:
+        metric: The metric.
+        rows: Statistics by id.
+    """
+
+    def __init__(
+        self, metric: Metric, rows: Mapping[Id, Statistics] | None = None
+    ) -> None:
+        self.metric = metric
+        self._rows = dict(rows or {})
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def update(
+        self, ids: Iterable[Id], answers: Iterable[Answer], truths: Iterable[Truth]
+    ) -> None:
+        """Add examples.
+
+        Raises:
+            ValueError: if an id is there already, or an example lacks a truth that the
+                metric needs; names the id.
+        """
+        for key, answer, truth in zip(ids, answers, truths, strict=True):
+            try:
+                row = self.metric.statistics(answer, truth)
+            except ValueError as error:
+                raise ValueError(f"Example {key!r}: {error}") from error
+            self._add(key, row)
+
+    def merge(self, other: State) -> None:
+        """Add the examples of another state of the same metric.
+
+        Raises:
+            ValueError: if its metric is another one, or both have an id.
+        """
+        if other.metric.name != self.metric.name:
+            raise ValueError(
+                f"Expected a state of {self.metric.name}, received one of "
+                f"{other.metric.name}."
+            )
+        for key, row in other._rows.items():
+            self._add(key, row)
+
+    def _add(self, key: Id, row: Statistics) -> None:
+        if key in self._rows:
+            raise ValueError(
+                f"Expected every example once, received {key!r} twice. Give examples "
+                "ids of their own."
+            )
+        self._rows[key] = row
+
+    @property
+    def rows(self) -> dict[Id, Statistics]:
+        """Statistics by id, in an order that depends on the ids alone."""
+        return {key: self._rows[key] for key in sorted(self._rows, key=repr)}
+
+    def result(self) -> dict[str, float]:
+        """Return the figures by name, the metric's own first.
+
+        Raises:
+            ValueError: if there is no example.
+        """
+        if not self._rows:
+            raise ValueError(
+                f"Expected at least one example for {self.metric.name}, received none."
+            )
+        return self.metric.result(list(self.rows.values()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanMetric:
+    """A metric whose figures are means of examples' scores, over all and by kind.
+
+    Attributes:
+        name: As for `Metric`.
+        meaning: As for `Metric`.
+        source: As for `Metric`.
+        score: Returns the score of an example.
+        is_higher_better: As for `Metric`.
+    """
+
+    name: str
+    meaning: str
+    source: str
+    score: Callable[[Answer, Truth], float]
+    is_higher_better: bool = True
+
+    def check(self) -> None:
+        """Need no package."""
+
+    def statistics(self, answer: Answer, truth: Truth) -> Statistics:
+        """Return score and kind of an example."""
+        return {"score": float(self.score(answer, truth)), "kind": truth.kind}
+
+    def scores(self, rows: Sequence[Statistics]) -> np.ndarray:
+        """Return float64[N] scores."""
+        return np.array([row["score"] for row in rows], np.float64)
+
+    def result(
+        self, rows: Sequence[Statistics], counts: np.ndarray | None = None
+    ) -> dict[str, float]:
+        """Return the mean, then that of each kind."""
+        return {self.name: mean(self.scores(rows), counts)} | means_by_kind(
+            self.scores(rows), [row["kind"] for row in rows], counts
+        )
+
+
+def mean(scores: np.ndarray, counts: np.ndarray | None = None) -> float:
+    """Return the mean of float64[N] scores, each counted int[N] times; NaN of none."""
+    weights = np.ones(len(scores)) if counts is None else counts
+    total = float(np.sum(weights))
+    return float(np.sum(scores * weights)) / total if total else float("nan")
+
+
+def means_by_kind(
+    scores: np.ndarray, kinds: Sequence[str], counts: np.ndarray | None = None
+) -> dict[str, float]:
+    """Return the mean of the scores of each kind, in alphabetical order."""
+    kind_of = np.array(kinds)
+    found = {}
+    for kind in sorted(set(kinds) - {""}):
+        chosen = kind_of == kind
+        own = None if counts is None else counts[chosen]
+        found[kind] = mean(scores[chosen], own)
+    return found

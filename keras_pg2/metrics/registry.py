@@ -1,0 +1,23 @@
+"""All metrics by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from keras_pg2.checks.names import find_by_name
+from keras_pg2.metrics import exact
+from keras_pg2.metrics.metric import Metric
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric for family in (exact,) for metric in family.METRICS
+}
+"""Every metric; each family's module has its own under `METRICS`."""
+
+
+def get(name: str) -> Metric:
+    """Return a metric by name.
+
+    Raises:
+        ValueError: if there is none of the name; says which is near.
+    """
+    return find_by_name(METRICS, name, "a metric")
