@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from keras_pg2.checks.names import find_by_name
-from keras_pg2.metrics import exact
+from keras_pg2.metrics import answers, calibration, perplexity
 from keras_pg2.metrics.metric import Metric
 
+_FAMILIES: tuple[tuple[Metric, ...], ...] = (
+    answers.METRICS,
+    calibration.METRICS,
+    perplexity.METRICS,
+)
+
 METRICS: Mapping[str, Metric] = {
-    metric.name: metric for family in (exact,) for metric in family.METRICS
+    metric.name: metric for family in _FAMILIES for metric in family
 }
 """Every metric; each family's module has its own under `METRICS`."""
 
