@@ -1,7 +1,7 @@
 """Tables written as HTML, read without ever failing on what a model wrote.
 
-lxml closes tags that are left open, and leaves comments out. PaliGemma 2 writes boxes of
-cells into an attribute, `<td coords="<locXMIN><locYMIN><locXMAX><locYMAX>">`
+lxml closes tags that are left open, and leaves comments out. PaliGemma 2 writes boxes
+of cells into an attribute, `<td coords="<locXMIN><locYMIN><locXMAX><locYMAX>">`
 (arXiv:2412.03555, appendix B.2, which prints YMAX twice).
 """
 

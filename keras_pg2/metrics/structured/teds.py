@@ -1,11 +1,11 @@
 """TEDS: similarity of tables by the edit distance of their HTML trees.
 
 Source: PubTabNet (Zhong et al. 2020, arXiv:1911.10683;
-github.com/ibm-aur-nlp/PubTabNet, `src/metric.py`): 1 - distance / number of nodes of the
-larger table. Nodes are the tags; a cell (`td`) has its spans and its content, characters
-and tags. Inserting or deleting a node costs 1, and so does changing its tag or span;
-changing a cell's content costs the edit distance by the longer length. Without the
-content it is called S-TEDS, or TEDS structure.
+github.com/ibm-aur-nlp/PubTabNet, `src/metric.py`): 1 - distance / number of nodes of
+the larger table. Nodes are the tags; a cell (`td`) has its spans and its content,
+characters and tags. Inserting or deleting a node costs 1, and so does changing its tag
+or span; changing a cell's content costs the edit distance by the longer length. Without
+the content it is called S-TEDS, or TEDS structure.
 
 Sources disagree about the number of nodes. PubTabNet counts the tags below the table,
 those inside of cells, too; the package `table-recognition-metric` counts the nodes of
