@@ -1,4 +1,4 @@
-"""Bootstrap intervals: exact ones, SciPy's, how often they hold, and what is refused."""
+"""Bootstrap intervals: SciPy's, how often they hold, and what is refused."""
 
 import numpy as np
 import pytest
@@ -31,11 +31,12 @@ def test_is_scipys_interval():
 def test_holds_the_true_share_as_often_as_it_says():
     random = np.random.default_rng(0)
     held = 0
-    for seed in range(200):
+    for seed in range(60):
         rows = rows_of(random.uniform(size=150) < 0.7)
-        low, high = bootstrap(EXACT, rows, 300, level=0.9, seed=seed)["exact_match"]
+        low, high = bootstrap(EXACT, rows, 150, level=0.9, seed=seed)["exact_match"]
         held += low <= 0.7 <= high
-    assert 0.83 <= held / 200 <= 0.96
+    # Three standard deviations, 0.039 each, around 0.9.
+    assert 0.78 <= held / 60 <= 1
 
 
 def test_a_seed_gives_the_same_draws():
@@ -57,11 +58,10 @@ def test_every_metric_has_the_same_draws_prepared_or_not(name):
             assert draws[figure][draw] == pytest.approx(value, abs=1e-12, nan_ok=True)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["vqav2_accuracy", "relaxed_accuracy", "rsvqa_accuracy", "science_qa_accuracy"]
-    + ["pope", "perplexity", "ece"],
-)
+MEANS = ("vqav2_accuracy", "relaxed_accuracy", "rsvqa_accuracy", "pope", "perplexity")
+
+
+@pytest.mark.parametrize("name", [*MEANS, "science_qa_accuracy", "ece"])
 def test_counts_are_rows_repeated(name):
     metric = metrics.get(name)
     random = np.random.default_rng(5)
