@@ -17,6 +17,7 @@ from keras_pg2.cli import (
     answering,
     catalogue,
     checkpoints,
+    comparing,
     demo,
     detecting,
     exporting,
@@ -131,6 +132,11 @@ _add(
     "keras-pg2 finetune --data train.jsonl --eval-data val.jsonl --recipe docvqa "
     "--preset pali_gemma2_pt_3b_448 --dtype bfloat16 --output run",
     "keras-pg2 finetune --data train.jsonl --eval-share 0.1 --output run --resume",
+)
+_add(
+    comparing.compare,
+    "keras-pg2 compare before after",
+    "keras-pg2 compare before after --metric anls --only-common --output compared.md",
 )
 _add(
     demo.demo,
