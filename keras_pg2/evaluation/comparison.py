@@ -159,7 +159,7 @@ def compare(
         for each in (first, second)
     ]
     for key in common:
-        _check_truth(key, *(each[key] for each in outcomes), (first, second))
+        _check_truth(outcomes[0][key], outcomes[1][key], (first, second))
     states = [_score(chosen, list(each.values())) for each in outcomes]
     rows = [list(state.rows.values()) for state in states]
     scores = [
@@ -257,13 +257,11 @@ def _common_examples(
     return common, left_out
 
 
-def _check_truth(
-    key: Id, a: Outcome, b: Outcome, of: tuple[Evaluation, Evaluation]
-) -> None:
+def _check_truth(a: Outcome, b: Outcome, of: tuple[Evaluation, Evaluation]) -> None:
     if truth_record(a.truth) != truth_record(b.truth):
         raise ValueError(
             f"Expected two evaluations of the same examples, received another truth of "
-            f"{printable(repr(key))} in each, of {_both(*of)}: "
+            f"{printable(repr(a.id))} in each, of {_both(*of)}: "
             f"{printable(repr(a.truth.answers))[:80]} and "
             f"{printable(repr(b.truth.answers))[:80]}. Evaluate both on the same files."
         )
