@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from keras_pg2.checks.names import find_by_name
-from keras_pg2.metrics import exact
+from keras_pg2.metrics import answers, calibration, perplexity
 from keras_pg2.metrics.metric import Metric
 from keras_pg2.metrics.structured import (
     edit_rates,
@@ -17,23 +17,24 @@ from keras_pg2.metrics.structured import (
 )
 from keras_pg2.metrics.things import average_precision, referring
 
-FAMILIES = (
-    exact,
-    average_precision,
-    referring,
-    edit_rates,
-    teds,
-    grits,
-    molecules,
-    text_spotting,
-    radiology,
+_FAMILIES: tuple[tuple[Metric, ...], ...] = (
+    answers.METRICS,
+    calibration.METRICS,
+    perplexity.METRICS,
+    average_precision.METRICS,
+    referring.METRICS,
+    edit_rates.METRICS,
+    teds.METRICS,
+    grits.METRICS,
+    molecules.METRICS,
+    text_spotting.METRICS,
+    radiology.METRICS,
 )
-"""Each family's module has its own metrics under `METRICS`."""
 
 METRICS: Mapping[str, Metric] = {
-    metric.name: metric for family in FAMILIES for metric in family.METRICS
+    metric.name: metric for family in _FAMILIES for metric in family
 }
-"""Every metric by name."""
+"""Every metric by name; each family's module has its own under `METRICS`."""
 
 
 def get(name: str) -> Metric:
