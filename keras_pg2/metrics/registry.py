@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from keras_pg2.checks.names import find_by_name
-from keras_pg2.metrics import exact
+from keras_pg2.metrics import answers, calibration, perplexity
 from keras_pg2.metrics.metric import Metric
 from keras_pg2.metrics.structured import (
     edit_rates,
@@ -18,7 +18,9 @@ from keras_pg2.metrics.structured import (
 from keras_pg2.metrics.things import average_precision, referring
 
 FAMILIES = (
-    exact,
+    answers,
+    calibration,
+    perplexity,
     average_precision,
     referring,
     edit_rates,
