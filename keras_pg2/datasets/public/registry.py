@@ -8,9 +8,10 @@ from typing import Any
 
 from keras_pg2.checks.names import find_by_name
 from keras_pg2.datasets.checks import OnBad
+from keras_pg2.datasets.public import pictures
 from keras_pg2.datasets.public.examples import DataSet, Examples
 
-FAMILIES: tuple[tuple[DataSet, ...], ...] = ()
+FAMILIES: tuple[tuple[DataSet, ...], ...] = (*pictures.FAMILIES,)
 """Each family's module has its own under `DATA_SETS`."""
 
 DATA_SETS: Mapping[str, DataSet] = {
