@@ -9,8 +9,9 @@ from typing import Any
 from keras_pg2.checks.names import find_by_name
 from keras_pg2.datasets.checks import OnBad
 from keras_pg2.datasets.public.examples import DataSet, Examples
+from keras_pg2.datasets.public.questions import families as questions
 
-FAMILIES: tuple[tuple[DataSet, ...], ...] = ()
+FAMILIES: tuple[tuple[DataSet, ...], ...] = (*questions.FAMILIES,)
 """Each family's module has its own under `DATA_SETS`."""
 
 DATA_SETS: Mapping[str, DataSet] = {
