@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from keras_pg2.datasets.checks import Problems
@@ -39,7 +40,10 @@ def captioned(
 
 
 def of_split(
-    entries: Iterable[tuple[str, Any]], wanted: Collection[str], known: Collection[str]
+    entries: Iterable[tuple[str, Any]],
+    wanted: Collection[str],
+    known: Collection[str],
+    path: Path,
 ) -> Iterator[tuple[str, Any]]:
     """Give the entries whose "split" is wanted, and those that do not say theirs.
 
@@ -47,11 +51,22 @@ def of_split(
         entries: Source and JSON object of each.
         wanted: Names of splits.
         known: All of them; readers refuse entries of another by `check_split`.
+        path: The file, for errors.
+
+    Raises:
+        ValueError: if there is no entry of the splits, after the last one.
     """
+    is_empty = True
     for source, entry in entries:
         split = entry.get("split") if isinstance(entry, dict) else None
         if not isinstance(split, str) or split in wanted or split not in known:
+            is_empty = False
             yield source, entry
+    if is_empty:
+        raise ValueError(
+            f"{path}: expected entries of the split {' or '.join(wanted)}, received "
+            "none. Is it the file of another split?"
+        )
 
 
 def check_split(entry: Fields, known: tuple[str, ...]) -> None:

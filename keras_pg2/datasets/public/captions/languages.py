@@ -107,6 +107,10 @@ def read_coco35l(directory: Path, split: str, on_bad: OnBad = "raise") -> Exampl
         for number, texts in captions.items()
         if any(text is not None for text in texts)
     ]
+    if not entries:
+        raise ValueError(
+            f"{path}: expected captions of the split {split}, received none."
+        )
     return collect(entries, read, problems, path)
 
 

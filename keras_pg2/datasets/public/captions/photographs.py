@@ -76,7 +76,7 @@ def read_coco_captions(
         )
 
     listed = read_entries(path, "images")
-    entries = of_split(listed, split.split("+"), _KARPATHY)
+    entries = of_split(listed, split.split("+"), _KARPATHY, path)
     return collect(entries, read, Problems(on_bad), path)
 
 
@@ -130,7 +130,7 @@ def read_docci(directory: Path, split: str, on_bad: OnBad = "raise") -> Examples
             captions=[read_text(entry, "description")],
         )
 
-    entries = of_split(read_lines(path, problems), [split], _DOCCI)
+    entries = of_split(read_lines(path, problems), [split], _DOCCI, path)
     return collect(entries, read, problems, path)
 
 

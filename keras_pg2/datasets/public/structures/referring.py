@@ -123,8 +123,8 @@ def _examples(
         found_splits = sorted({reference.split for reference in references})
         if split not in found_splits:
             raise ValueError(
-                f"{coco.path.parent}: expected references of {split}, received those "
-                f"of {', '.join(found_splits) or 'no split'}."
+                f"{coco.path.parent}: expected references of the split {split}, "
+                f"received those of {', '.join(found_splits) or 'none'}."
             )
         pairs = of_split(references, coco, split)
         wanted = {item.image_id for _, item in pairs}

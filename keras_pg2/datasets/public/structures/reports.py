@@ -82,7 +82,7 @@ def read_mimic_cxr(
     lacking = []
     read_sections = lru_cache(maxsize=16)(_read_sections)  # Of all views of a study.
     entries = []
-    for source, row in of_split(rows, [split], _SPLITS):
+    for source, row in of_split(rows, [split], _SPLITS, path):
         with problems.of(source):
             entry = Fields(row, "the row")
             check_split(entry, _SPLITS)

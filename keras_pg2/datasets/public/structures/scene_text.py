@@ -121,10 +121,10 @@ def _read_pairs(
         path = texts / f"{prefix}{stem}.txt"
         if stem not in files:
             raise FileNotFoundError(
-                f"expected the picture {images / stem}.jpg, which does not exist."
+                f"Expected the picture {images / stem}.jpg, which does not exist."
             )
         if not path.is_file():
-            raise FileNotFoundError(f"expected the file {path}, which does not exist.")
+            raise FileNotFoundError(f"Expected the file {path}, which does not exist.")
         return _example(
             stem, str(files[stem]), read_words(decode(read_file(path), path))
         )

@@ -99,7 +99,7 @@ def read_pubtabnet(directory: Path, split: str, on_bad: OnBad = "raise") -> Exam
 
     # One file has all splits, and most of it is to train on.
     lines = read_streamed(path, f'"{split}"'.encode(), problems)
-    return collect(of_split(lines, [split], _PUBTABNET), read, problems, path)
+    return collect(of_split(lines, [split], _PUBTABNET, path), read, problems, path)
 
 
 def read_fintabnet(directory: Path, split: str, on_bad: OnBad = "raise") -> Examples:

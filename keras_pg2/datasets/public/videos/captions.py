@@ -77,7 +77,7 @@ def read_msrvtt_captions(
         name = read_text(entry, "video_id")
         return captioned(name, videos.find(name), captions.get(name, ()))
 
-    entries = of_split(read_entries(path, "videos"), [split], _MSRVTT)
+    entries = of_split(read_entries(path, "videos"), [split], _MSRVTT, path)
     return collect(entries, read, problems, path)
 
 

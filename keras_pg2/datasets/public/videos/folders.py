@@ -96,5 +96,5 @@ class Videos:
                 ).frames
         raise FileNotFoundError(
             f"expected a video {' or '.join(stems)} ({', '.join(ENDINGS)}) in "
-            f"{' or '.join(self._folders)}, which is not there."
+            f"{' or '.join(self._folders)}, which does not exist."
         )

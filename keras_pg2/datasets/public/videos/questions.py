@@ -130,8 +130,9 @@ def read_activitynet_questions(
         )
         found = answers.get(question_id, ())
         if len(found) != 1:
+            received = "none" if not found else "two: it is there twice"
             raise ValueError(
-                f"expected one answer in {split}_a.json, received {len(found)}."
+                f"expected one answer in {split}_a.json, received {received}."
             )
         [(answer, kind)] = found
         return Example(
