@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from keras_pg2.checks.texts import printable
+from keras_pg2.datasets.answer_turns import answer_of_epoch
 from keras_pg2.datasets.checks import OnBad, Problems, as_integer, check_text
 from keras_pg2.datasets.entries import fill_prompt
 from keras_pg2.datasets.image_finder import ImageFinder
@@ -200,10 +199,8 @@ def question_rows(
                     f"expected an answer to train on, received "
                     f"{list(question.answers)}. Take a split that has answers."
                 )
-            cycle, index = divmod(epoch, len(answers))
-            rng = np.random.default_rng([seed, position, cycle])
-            order = rng.permutation(len(answers))
-            rows.append({**row, "responses": answers[order[index]]})
+            answer = answer_of_epoch(answers, seed=seed, position=position, epoch=epoch)
+            rows.append({**row, "responses": answer})
             sources.append(source)
     if file.questions:
         problems.check_some_left(len(rows), "Questions")
