@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -429,11 +431,29 @@ def test_long_lists_of_infovqa_keep_their_order(tmp_path: Path):
 
 
 def encoded(mode: str) -> dict[str, Any]:
-    import io
-
     content = io.BytesIO()
     Image.new(mode, (6, 4)).save(content, "PNG")
     return {"bytes": content.getvalue(), "path": None}
+
+
+def test_a_parquet_file_needs_a_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"pip install 'keras-pg2\[parquet\]'"):
+        tallyqa.read_parquet(tmp_path)
+
+
+def test_a_parquet_file_is_read(tmp_path: Path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [{"image": encoded("RGB"), "number": 2}, {"image": None, "number": 3}]
+    path = tmp_path / "a.parquet"
+    parquet.write_table(arrow.Table.from_pylist(rows), path)
+    assert tallyqa.read_parquet(path) == rows
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"a\.parquet: expected a parquet file"):
+        tallyqa.read_parquet(path)
 
 
 def test_countbenchqa(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
