@@ -21,6 +21,7 @@ from keras_pg2.recipes import Recipe
 Mode: TypeAlias = Literal["answer", "detect", "segment", "likelihood"]
 Shard: TypeAlias = tuple[int, int]
 """Index of a part and the number of parts."""
+OWN_FIELD = "prompt"
 OWN_PROMPT = "{prompt}"
 """The prompt where nothing else is said: examples have it as a field."""
 LIKELIHOOD_METRICS = ("perplexity",)
@@ -138,7 +139,10 @@ def make_plan(
     if known is not None and known.task != "default":
         _check_num_images(asked, known)
     for one in asked:
-        _check_truth(one, chosen, kind)
+        try:
+            check_truth(chosen, one.truth, one.response, kind)
+        except ValueError as error:
+            raise ValueError(f"Example {one.id!r}: {error}") from error
     # What is wrong is told of all examples, not only of those of a part.
     own = part_of(asked, shard)
     check_picture_files((one.images for one in own), partial(_name, own))
@@ -233,7 +237,10 @@ def _ask(example: Example, template: str, index: int) -> Asked:
     else:
         several = tuple(images) if isinstance(images, tuple | list) else (images,)
     try:
-        text = fill_prompt(template, example.fields)
+        if template == OWN_PROMPT and OWN_FIELD in example.fields:
+            text = example.fields[OWN_FIELD]  # Which may be empty.
+        else:
+            text = fill_prompt(template, example.fields)
     except ValueError as error:
         raise ValueError(f"Example {example.id!r} ({index}): {error}") from error
     answers, response = example.truth.answers, example.response
@@ -275,9 +282,21 @@ def _check_num_images(asked: Sequence[Asked], recipe: Recipe) -> None:
             )
 
 
-def _check_truth(one: Asked, metric: Metric, mode: Mode) -> None:
-    """Let the metric refuse what it could not score later."""
-    shape = one.truth.size or (1, 1)
+def check_truth(
+    metric: Metric, truth: Truth, response: str, mode: Mode = "answer"
+) -> None:
+    """Let a metric refuse what it could not score later.
+
+    Args:
+        metric: The metric.
+        truth: What is true of an example.
+        response: An answer that a model might give.
+        mode: What it is asked for.
+
+    Raises:
+        ValueError: if the truth lacks what the metric needs.
+    """
+    shape = truth.size or (1, 1)
     nothing = Detections(
         (),
         np.zeros((0, 4), np.float32),
@@ -285,8 +304,5 @@ def _check_truth(one: Asked, metric: Metric, mode: Mode) -> None:
         np.zeros(0, np.float32),
     )
     things = nothing if mode in ("detect", "segment") else None
-    answer = Answer(one.response, log_probability=-1.0, num_tokens=1, things=things)
-    try:
-        metric.statistics(answer, one.truth)
-    except ValueError as error:
-        raise ValueError(f"Example {one.id!r}: {error}") from error
+    answer = Answer(response, log_probability=-1.0, num_tokens=1, things=things)
+    metric.statistics(answer, truth)

@@ -13,9 +13,10 @@ import numpy as np
 
 from keras_pg2.checks.texts import printable
 from keras_pg2.codecs.parsing import parse_detections
-from keras_pg2.evaluation.things import read_things
+from keras_pg2.evaluation.things import read_things, things_record
 from keras_pg2.files.json_fields import Fields
 from keras_pg2.metrics.metric import Answer, Truth
+from keras_pg2.metrics.things.reading import width_and_height
 
 
 def read_lines(path: Path) -> Iterator[Fields]:
@@ -76,10 +77,9 @@ def read_answer(record: Fields, truth: Truth) -> Answer:
     scores = record.items(
         "scores", lambda f, i: f.number(i, at_least=0, at_most=1), None
     )
-    if scores is None or truth.size is None:
+    if scores is None:
         return answer
-    height, width = truth.size
-    found = parse_detections(answer.text, width, height)
+    found = parse_detections(answer.text, *width_and_height(truth))
     if len(found) != len(scores):
         raise record.error("scores", f"one of each of {len(found)} boxes in the text")
     return replace(answer, things=replace(found, scores=np.array(scores, np.float32)))
@@ -87,8 +87,6 @@ def read_answer(record: Fields, truth: Truth) -> Answer:
 
 def answer_record(answer: Answer) -> dict[str, Any]:
     """Return an answer as JSON has it, for `read_answer`."""
-    from keras_pg2.evaluation.things import things_record
-
     record: dict[str, Any] = {"text": answer.text}
     for name in ("log_probability", "num_tokens", "probability"):
         value = getattr(answer, name)

@@ -31,6 +31,8 @@ class LabelTable:
         ignored: int64[D], likewise.
         truth_pictures: int64[M], pictures that have truths of the label.
         num_truths: int64[M, areas], how many they have.
+        ties: int64[D], the same number for those of equal score in one picture; None
+            where there are no such.
     """
 
     pictures: np.ndarray
@@ -38,6 +40,7 @@ class LabelTable:
     ignored: np.ndarray
     truth_pictures: np.ndarray
     num_truths: np.ndarray
+    ties: np.ndarray | None
 
 
 def tabulate(
@@ -76,8 +79,32 @@ def tabulate(
             num_truths=np.array([n for _, n in has_truth], np.int64).reshape(
                 -1, len(AREAS)
             ),
+            ties=_ties(scores[order], pictures[order]),
         )
     return tables
+
+
+def _ties(scores: np.ndarray, pictures: np.ndarray) -> np.ndarray | None:
+    is_new = (np.diff(scores) != 0) | (np.diff(pictures) != 0)
+    if is_new.all():
+        return None
+    return np.concatenate([[0], np.cumsum(is_new)])
+
+
+def _drawn(table: LabelTable, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return indices int64[E] of drawn detections, and how often each counts.
+
+    Copies of a picture come one after the other, so that detections of equal score in
+    it take turns.
+    """
+    weights = counts[table.pictures]
+    if table.ties is None:
+        index = np.flatnonzero(weights)
+        return index, weights[index]
+    index = np.repeat(np.arange(len(weights)), weights)
+    copy = np.arange(len(index)) - np.repeat(np.cumsum(weights) - weights, weights)
+    index = index[np.lexsort((index, copy, table.ties[index]))]
+    return index, np.ones(len(index), np.int64)
 
 
 def precisions(
@@ -96,11 +123,9 @@ def precisions(
     num_truths = int(table.num_truths[:, area] @ counts[table.truth_pictures])
     if num_truths == 0:
         return None
-    weights = counts[table.pictures]
-    is_drawn = weights > 0
-    weights = weights[is_drawn]
-    matched = unpack(table.matched[is_drawn], area)
-    ignored = unpack(table.ignored[is_drawn], area)
+    index, weights = _drawn(table, counts)
+    matched = unpack(table.matched[index], area)
+    ignored = unpack(table.ignored[index], area)
     right = np.cumsum(weights * (matched & ~ignored), axis=1)
     wrong = np.cumsum(weights * (~matched & ~ignored), axis=1)
     precision = np.zeros((NUM_THRESHOLDS, len(RECALLS)))
