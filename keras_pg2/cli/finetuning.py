@@ -69,7 +69,8 @@ def finetune(
         _option(
             DATA,
             "jsonl, table, coco, yolo, labelme, coco-masks, yolo-masks, labelme-masks, "
-            "vqav2 or textvqa. Default: by the file, without masks.",
+            "vqav2 or textvqa, or the name of a public data set whose directory --data "
+            "is, as docvqa. Default: by the file, without masks.",
         ),
     ] = None,
     annotations: Annotated[

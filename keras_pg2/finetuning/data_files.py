@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from keras_pg2.checks.names import find_by_name
 from keras_pg2.datasets.checks import OnBad
 from keras_pg2.datasets.coco import CocoFile, read_coco
 from keras_pg2.datasets.detection_rows import EncodeMask, annotation_rows
 from keras_pg2.datasets.jsonl import read_jsonl
 from keras_pg2.datasets.labelme import labelme_files, read_labelme
+from keras_pg2.datasets.public import registry
+from keras_pg2.datasets.public.rows import rows_of
 from keras_pg2.datasets.rows import Row, Rows, paths_of
 from keras_pg2.datasets.tables import read_table
 from keras_pg2.datasets.text_files import read_json_object, to_utf8
@@ -37,7 +40,7 @@ FORMATS: Mapping[str, str] = {
     "vqav2": "questions of VQAv2 and OK-VQA, with a file of annotations",
     "textvqa": "TextVQA",
 }
-"""Kinds of data files."""
+"""Kinds of data files. Names of public data sets are formats, too."""
 
 _BY_ENDING = {
     ".jsonl": "jsonl",
@@ -171,7 +174,8 @@ def read_rows(
         path: the file or folder.
         image_folder: what the paths of pictures are relative to; None for the folder
             of the file.
-        format: one of `FORMATS`; None finds it out.
+        format: one of `FORMATS`, or the name of a public data set, of whose own files
+            `path` is the directory; None finds it out.
         prompt: for rows that have none of their own, with keys of the row in braces,
             and for questions, where it has "{question}" in it.
         recipe: has the prompt and the share of labels that are not in a picture,
@@ -187,7 +191,8 @@ def read_rows(
             `detection_rows`; None for half of the prompts, or for none by a recipe of
             referring expressions, whose things are always there.
         max_overhang: most pixels of a COCO box beyond its picture, as in `read_coco`.
-        split: which part of a YOLO data set.
+        split: which part of a YOLO or a public data set; of the latter "val" is the
+            split to evaluate on.
         on_bad: "skip" leaves entries that cannot be used out and counts them.
         seed: of the order of things in answers, of absent labels, and of
             the answer among ten.
@@ -202,22 +207,28 @@ def read_rows(
     """
     path = Path(path).expanduser()
     format = find_format(path) if format is None else format
-    if format not in FORMATS:
-        raise ValueError(
-            f"Expected a format of {', '.join(FORMATS)}; received {format!r}."
-        )
+    find_by_name({**registry.DATA_SETS, **FORMATS}, format, "a format")
+    is_public = format not in FORMATS
     if not path.exists():
         raise FileNotFoundError(f"Expected a data file, but there is no {str(path)!r}.")
     given = locals()
     for name, formats in _OPTIONS_OF.items():
-        if given[name] is not None and format not in formats:
+        is_prompt = name == "prompt" and is_public
+        if given[name] is not None and format not in formats and not is_prompt:
             raise ValueError(
                 f"Expected {name} (--{name.replace('_', '-')}) with data of "
                 f"{', '.join(formats)}, received it with {path}, which is {format}. "
                 "Leave it out."
             )
     folder = path.parent if image_folder is None else Path(image_folder).expanduser()
-    if format in ("jsonl", "table"):
+    if is_public:
+        if image_folder is not None:
+            raise ValueError(
+                f"Expected no image_folder (--image-folder) with the format {format}, "
+                f"which has its pictures in {path}. Leave it out."
+            )
+        rows = _read_public(path, format, prompt, split, seed, on_bad)
+    elif format in ("jsonl", "table"):
         ending = "key" if format == "jsonl" else "column"
         names = {"image": image_key, "prompt": prompt_key, "response": response_key}
         keys: dict[str, Any] = {f"{k}_{ending}": v for k, v in names.items() if v}
@@ -253,6 +264,26 @@ def read_rows(
             on_bad=on_bad,
         )
     return _with_note_on_nothing(rows)
+
+
+def _read_public(
+    path: Path, name: str, prompt: str | None, split: Split, seed: int, on_bad: OnBad
+) -> Rows:
+    """Return rows of a public data set, each with all that is true of it."""
+    found = registry.find(name)
+    chosen = found.splits[0]
+    if split == "train":
+        trained = [each for each in found.splits if "train" in each]
+        if not trained:
+            raise ValueError(
+                f"Expected a data set to train on, received {name}, which has "
+                f"{', '.join(found.splits)} alone."
+            )
+        chosen = trained[0]
+    examples = registry.read(name, path, chosen, on_bad=on_bad)
+    rows = rows_of(found, examples, prompt=prompt, seed=seed, on_bad=on_bad)
+    note = f"Split of {name}: {chosen}."
+    return Rows(rows, rows.skipped, rows.sources, [*rows.notes, note], rows.truths)
 
 
 def _read_annotations(
