@@ -2,7 +2,9 @@
 
 As pycocotools accumulates (`COCOeval.accumulate`, `summarize`): detections of a label
 in all pictures by falling score, of equal ones those of earlier pictures first;
-precision made falling; its mean over 101 recalls; -1 where there is no truth.
+precision made falling; its mean over 101 recalls; nothing where there is no truth.
+Copies of a detection follow one another, so that a draw of every picture thrice has the
+figures of all pictures.
 
 Axes: T thresholds, R recalls, K labels, D detections of a label, N pictures.
 """
@@ -31,8 +33,6 @@ class LabelTable:
         ignored: int64[D], likewise.
         truth_pictures: int64[M], pictures that have truths of the label.
         num_truths: int64[M, areas], how many they have.
-        ties: int64[D], the same number for those of equal score in one picture; None
-            where there are no such.
     """
 
     pictures: np.ndarray
@@ -40,7 +40,6 @@ class LabelTable:
     ignored: np.ndarray
     truth_pictures: np.ndarray
     num_truths: np.ndarray
-    ties: np.ndarray | None
 
 
 def tabulate(
@@ -79,32 +78,8 @@ def tabulate(
             num_truths=np.array([n for _, n in has_truth], np.int64).reshape(
                 -1, len(AREAS)
             ),
-            ties=_ties(scores[order], pictures[order]),
         )
     return tables
-
-
-def _ties(scores: np.ndarray, pictures: np.ndarray) -> np.ndarray | None:
-    is_new = (np.diff(scores) != 0) | (np.diff(pictures) != 0)
-    if is_new.all():
-        return None
-    return np.concatenate([[0], np.cumsum(is_new)])
-
-
-def _drawn(table: LabelTable, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return indices int64[E] of drawn detections, and how often each counts.
-
-    Copies of a picture come one after the other, so that detections of equal score in
-    it take turns.
-    """
-    weights = counts[table.pictures]
-    if table.ties is None:
-        index = np.flatnonzero(weights)
-        return index, weights[index]
-    index = np.repeat(np.arange(len(weights)), weights)
-    copy = np.arange(len(index)) - np.repeat(np.cumsum(weights) - weights, weights)
-    index = index[np.lexsort((index, copy, table.ties[index]))]
-    return index, np.ones(len(index), np.int64)
 
 
 def precisions(
@@ -123,7 +98,8 @@ def precisions(
     num_truths = int(table.num_truths[:, area] @ counts[table.truth_pictures])
     if num_truths == 0:
         return None
-    index, weights = _drawn(table, counts)
+    index = np.flatnonzero(counts[table.pictures])
+    weights = counts[table.pictures[index]]
     matched = unpack(table.matched[index], area)
     ignored = unpack(table.ignored[index], area)
     right = np.cumsum(weights * (matched & ~ignored), axis=1)

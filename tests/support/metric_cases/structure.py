@@ -154,11 +154,8 @@ def sentence(random: np.random.Generator) -> tuple[Answer, Truth]:
 
 def cells(random: np.random.Generator) -> list[list[str]]:
     """Return rows of cells as HTML, some with spans, boxes and tags inside."""
-    columns = int(random.integers(1, 5))
-    return [
-        [_cell(random, i, j) for j in range(columns)]
-        for i in range(int(random.integers(1, 5)))
-    ]
+    rows, columns = (int(number) for number in random.integers(1, 4, 2))
+    return [[_cell(random, i, j) for j in range(columns)] for i in range(rows)]
 
 
 def _cell(random: np.random.Generator, row: int, column: int) -> str:
