@@ -58,6 +58,8 @@ def training_rows(
 ) -> Rows:
     """Return training rows, one for each example, with one of its answers.
 
+    What is true of each, with all of its answers, is in `truths` of the rows.
+
     Args:
         examples: The examples.
         prompt: The prompt, with names of their fields in braces.
