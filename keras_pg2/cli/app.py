@@ -147,6 +147,7 @@ _add(
     comparing.compare,
     "keras-pg2 compare before after",
     "keras-pg2 compare before after --metric anls --only-common --output compared.md",
+    "keras-pg2 compare a.jsonl b.jsonl --recipe docvqa --data docvqa/",
 )
 _add(
     demo.demo,
