@@ -37,6 +37,7 @@ ONE_BACKEND = {
     "deploy/comparison": "arrays of NumPy",
     "deploy/litert": "files are written from weights, and run without Keras",
     "deploy/onnx": "files are written from weights, and run without Keras",
+    "evaluation": "examples, answers and files; what a network computes is marked",
     "files": "what is written to a disk",
     "finetuning/test_command": "words of a command, and what they set",
     "finetuning/test_data_files": "files of annotations",

@@ -17,6 +17,7 @@ from keras_pg2.cli import (
     answering,
     catalogue,
     checkpoints,
+    comparing,
     demo,
     detecting,
     evaluating,
@@ -141,6 +142,11 @@ _add(
     "keras-pg2 evaluate --predictions answers.jsonl --recipe docvqa --data docvqa/ "
     "--output report",
     "keras-pg2 evaluate --merge part0 --merge part1 --output report",
+)
+_add(
+    comparing.compare,
+    "keras-pg2 compare before after",
+    "keras-pg2 compare before after --metric anls --only-common --output compared.md",
 )
 _add(
     demo.demo,

@@ -26,14 +26,14 @@ class Bin(NamedTuple):
     Attributes:
         lower: Lower end of the bin, in [0, 1].
         upper: Upper end.
-        count: Number of answers; 0 for an empty bin.
+        num_answers: Number of answers; 0 for an empty bin.
         probability: Their mean probability; NaN for an empty bin.
         score: Their mean score; NaN for an empty bin.
     """
 
     lower: float
     upper: float
-    count: int
+    num_answers: int
     probability: float
     score: float
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from keras_pg2 import metrics
+from keras_pg2 import metrics, recipes
 from keras_pg2.metrics.registry import METRICS
 from tests.support.metric_cases import all_cases, draw_cases
 
@@ -26,6 +26,11 @@ def assert_same(figures, expected):
 
 def test_every_metric_has_cases_to_draw():
     assert set(METRICS) == set(all_cases())
+
+
+@pytest.mark.parametrize("name", recipes.METRICS)
+def test_what_a_recipe_names_is_a_metric(name):
+    assert metrics.get(name).name == name
 
 
 @pytest.mark.parametrize("name", METRICS)
