@@ -221,7 +221,13 @@ def _total_text_words(content: str) -> list[Word]:
         )
     words = []
     for index, match in enumerate(found):
-        xs, ys = ([float(v) for v in part.split()] for part in match.groups()[:2])
+        try:
+            xs, ys = ([float(v) for v in part.split()] for part in match.groups()[:2])
+        except ValueError as error:
+            raise ValueError(
+                f"word {index}: expected numbers with blanks between them, received "
+                f"{match[0]!r:.80}."
+            ) from error
         if len(xs) != len(ys):
             raise ValueError(
                 f"word {index}: expected as many x as y, received {len(xs)} and "
