@@ -99,7 +99,8 @@ def _draw(directory: Path, split: str, index: int, size: int) -> _Drawn:
     scene = scenes.sample_scene(rng)
     path = directory / f"{split}-{index:06d}-{size}.png"
     if not path.is_file():
-        with replaced(path) as part:
+        # It can be drawn again, so nothing waits for the disk.
+        with replaced(path, sync=False) as part:
             Image.fromarray(scenes.render(scene, size)).save(part, "PNG")
     return _Drawn(index, scene, str(path), size, rng)
 
