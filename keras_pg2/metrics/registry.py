@@ -17,24 +17,25 @@ from keras_pg2.metrics.structured import (
 )
 from keras_pg2.metrics.things import average_precision, referring
 
-_FAMILIES: tuple[tuple[Metric, ...], ...] = (
-    answers.METRICS,
-    calibration.METRICS,
-    perplexity.METRICS,
-    average_precision.METRICS,
-    referring.METRICS,
-    edit_rates.METRICS,
-    teds.METRICS,
-    grits.METRICS,
-    molecules.METRICS,
-    text_spotting.METRICS,
-    radiology.METRICS,
+FAMILIES = (
+    answers,
+    calibration,
+    perplexity,
+    average_precision,
+    referring,
+    edit_rates,
+    teds,
+    grits,
+    molecules,
+    text_spotting,
+    radiology,
 )
+"""Each family's module has its own metrics under `METRICS`."""
 
 METRICS: Mapping[str, Metric] = {
-    metric.name: metric for family in _FAMILIES for metric in family
+    metric.name: metric for family in FAMILIES for metric in family.METRICS
 }
-"""Every metric by name; each family's module has its own under `METRICS`."""
+"""Every metric by name."""
 
 
 def get(name: str) -> Metric:

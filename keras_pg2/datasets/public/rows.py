@@ -58,6 +58,8 @@ def training_rows(
 ) -> Rows:
     """Return training rows, one for each example, with one of its answers.
 
+    What is true of each, with all of its answers, is in `truths` of the rows.
+
     Args:
         examples: The examples.
         prompt: The prompt, with names of their fields in braces.
@@ -75,7 +77,7 @@ def training_rows(
             or none is left; names the example.
     """
     problems = Problems(on_bad)
-    rows, sources = [], []
+    rows, sources, truths = [], [], []
     known = getattr(examples, "sources", ())
     for position, example in enumerate(examples):
         source = known[position] if known else f"Example {example.id!r}"
@@ -89,9 +91,10 @@ def training_rows(
                 response = response.lower()
             rows.append({**row, "responses": response})
             sources.append(source)
+            truths.append(example.truth)
     problems.check_some_left(len(rows), "Examples")
     skipped = [*getattr(examples, "skipped", ()), *problems.messages]
-    return Rows(rows, skipped, sources)
+    return Rows(rows, skipped, sources, truths=truths)
 
 
 def asked_rows(examples: Sequence[Example], prompt: str) -> list[Row]:

@@ -217,7 +217,7 @@ def _data_set(name: str, task: str) -> DataSet:
         name=name,
         title=f"Scenes of the nano preset: {task}",
         source="keras_pg2 docs/nano.md",
-        files="none: pictures are drawn into the directory",
+        files="test-000000-224.png",
         splits=tuple(SEEDS),
         read=read_scenes if name == "scenes" else partial(read_scenes, task=task),
         metric=_METRICS.get(task, "exact_match"),

@@ -3,7 +3,7 @@
 `problems.json` (github.com/lupantech/ScienceQA, data/scienceqa) is an object of
 problems by their numbers, each with question, choices, answer (an index), hint, image
 ("image.png" or null), subject and split; the pictures are `test/<number>/image.png`.
-Half of the problems have no picture; as big_vision does (`datasets/science_qa`), they
+Many problems have no picture; as big_vision does (`datasets/science_qa`), they
 are left out unless `with_text_only` is true, when they have no picture at all. `kind`
 is the subject: natural, social or language science.
 
