@@ -100,6 +100,8 @@ def decide(
         is_list = isinstance(entries, list)
         pictures = entries if is_list else [entries]
     count = 1 if isinstance(pictures, EncodedImages) else len(pictures)
+    if not count:
+        raise ValueError("Expected at least one picture. Received: none.")
     is_of_each = (
         is_list
         and isinstance(questions, Sequence)
@@ -177,11 +179,8 @@ class Decider:
             questions: About each.
 
         Raises:
-            ValueError: if there is no picture, or a prompt is too long; before
-                anything is computed.
+            ValueError: if a prompt is too long; before anything is computed.
         """
-        if not questions:
-            raise ValueError("Expected at least one picture. Received: none.")
         rows = iter(self._prepare(questions))
         encoded = pictures if isinstance(pictures, EncodedImages) else None
         for start in range(0, len(questions), self.batch_size):

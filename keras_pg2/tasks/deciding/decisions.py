@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,19 @@ class Decision:
         number, or it has not understood the question.
         """
         return float(min(1.0, sum(np.exp(list(self.log_probabilities.values())))))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the decision as JSON has it; probabilities are by answer."""
+        return {
+            "question": self.question.text,
+            "type": self.question.kind,
+            "value": self.value,
+            "probability": round(self.probability, 6),
+            "probabilities": {
+                as_answer(value): round(probability, 6)
+                for value, probability in self.probabilities.items()
+            },
+        }
 
     def to_answer(self) -> Answer:
         """Return what metrics take: the text and its calibrated probability."""

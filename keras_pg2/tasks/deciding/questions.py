@@ -64,10 +64,12 @@ class Question:
             )
         if self.kind == "number" and not self.values:
             return
-        if not 2 <= len(self.values) <= MOST_CHOICES:
+        count = len(self.values)
+        if not 2 <= count <= MOST_CHOICES:
+            received = count if count <= MOST_CHOICES else "more"
             raise ValueError(
                 f"Expected 2 to {MOST_CHOICES} answers to choose from for "
-                f"{self.text!r}. Received: {len(self.values)}."
+                f"{self.text!r}. Received: {received}."
             )
         Choices(self.answers)
 
