@@ -49,8 +49,10 @@ assert_type(
     dict[str, float],
 )
 
-asked = ["is there a star?", keras_pg2.Question.number("how many?", range(4))]
-assert_type(model.decide(picture, asked), list[keras_pg2.Decision])
+assert_type(
+    model.decide(picture, ["is there a star?", keras_pg2.Question.number("when?")]),
+    list[keras_pg2.Decision],
+)
 assert_type(model.decide(encoded, ["is there a star?"]), list[keras_pg2.Decision])
 assert_type(
     model.decide("a.png", {"star": "is there a star?"}), dict[str, keras_pg2.Decision]

@@ -62,8 +62,8 @@ def decide(
         Path | None,
         typer.Option(
             metavar="FILE.json",
-            help="An object of names and questions: a text (yes or no), or an object of "
-            "type (boolean, choice, number), question, and choices or range.",
+            help="An object of names and questions: a text (yes or no), or an object "
+            "of type (boolean, choice, number), question, and choices or range.",
             show_default=False,
         ),
     ] = None,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -24,6 +25,8 @@ QUESTIONS = [
     Question.number("when?"),
     "is there a dog in front of the house?",
 ]
+# Each shape is compiled; PyTorch asks all.
+ALONE = range(5) if keras.backend.backend() == "torch" else (1, 3)
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +60,9 @@ def test_a_batch_of_questions_is_each_alone(task, pictures):
     assert [each.question.text for each in decided] == [
         each if isinstance(each, str) else each.text for each in QUESTIONS
     ]
-    for question, found in zip(QUESTIONS, decided):
-        [alone] = task.decide(pictures[0], [question])
-        assert_equal(found, alone)
+    for i in ALONE:
+        assert_equal(decided[i], *task.decide(pictures[0], [QUESTIONS[i]]))
+    for found in decided:
         shares = list(found.probabilities.values())
         assert shares == sorted(shares, reverse=True)
         if found.question.values:
