@@ -2,6 +2,7 @@ from . import codecs as codecs
 from . import conversion as conversion
 from . import datasets as datasets
 from . import deploy as deploy
+from . import evaluation as evaluation
 from . import finetuning as finetuning
 from . import metrics as metrics
 from . import recipes as recipes

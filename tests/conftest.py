@@ -40,7 +40,6 @@ ONE_BACKEND = {
     "files": "what is written to a disk",
     "finetuning/test_command": "words of a command, and what they set",
     "finetuning/test_data_files": "files of annotations",
-    "finetuning/test_evaluation": "metrics of texts",
     "finetuning/test_splitting": "names of files, and pictures of Pillow",
     "finetuning/test_plan": "settings, before anything is computed",
     "fuzz": "files, in processes of their own",

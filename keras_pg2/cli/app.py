@@ -19,6 +19,7 @@ from keras_pg2.cli import (
     checkpoints,
     demo,
     detecting,
+    evaluating,
     exporting,
     finetuning,
 )
@@ -131,6 +132,15 @@ _add(
     "keras-pg2 finetune --data train.jsonl --eval-data val.jsonl --recipe docvqa "
     "--preset pali_gemma2_pt_3b_448 --dtype bfloat16 --output run",
     "keras-pg2 finetune --data train.jsonl --eval-share 0.1 --output run --resume",
+)
+_add(
+    evaluating.evaluate,
+    "keras-pg2 evaluate --preset pali_gemma2_pt_3b_448 --adapter run --recipe docvqa "
+    "--data docvqa/ --output report",
+    "keras-pg2 evaluate --data val.jsonl --metric exact_match --output report",
+    "keras-pg2 evaluate --predictions answers.jsonl --recipe docvqa --data docvqa/ "
+    "--output report",
+    "keras-pg2 evaluate --merge part0 --merge part1 --output report",
 )
 _add(
     demo.demo,

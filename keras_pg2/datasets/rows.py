@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, TypeAlias, overload
 
 from keras_pg2.datasets.checks import OnBad, Problems
+from keras_pg2.metrics.metric import Truth
 from keras_pg2.preprocessing.examples import KEYS, num_pictures, unpack_axes
 from keras_pg2.preprocessing.image_sources import check_source, source_name
 from keras_pg2.preprocessing.images import ImageInput, load_rgb
@@ -30,6 +31,7 @@ class Rows(Sequence[Row]):
         skipped: what was wrong with each entry that was left out.
         sources: file and line of each row; none where they are not known.
         notes: what else a user should know of how the rows were made.
+        truths: what is true of each row, for metrics; none where its response is all.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class Rows(Sequence[Row]):
         skipped: Iterable[str] = (),
         sources: Iterable[str] = (),
         notes: Iterable[str] = (),
+        truths: Iterable[Truth] = (),
     ) -> None:
         self._rows = tuple(rows)
         self.skipped = tuple(skipped)
         self.sources = tuple(sources)
         self.notes = tuple(notes)
+        self.truths = tuple(truths)
 
     @property
     def num_skipped(self) -> int:
@@ -58,8 +62,8 @@ class Rows(Sequence[Row]):
     def __getitem__(self, index: slice) -> Rows: ...
     def __getitem__(self, index: int | slice) -> Row | Rows:
         if isinstance(index, slice):
-            sources = self.sources[index]
-            return Rows(self._rows[index], self.skipped, sources, self.notes)
+            sources, truths = self.sources[index], self.truths[index]
+            return Rows(self._rows[index], self.skipped, sources, self.notes, truths)
         return dict(self._rows[index])
 
     def __repr__(self) -> str:
@@ -70,6 +74,12 @@ def source_of(rows: Sequence[Row], index: int) -> str:
     """File and line of a row where they are known, else its index, from 0."""
     sources = getattr(rows, "sources", ())
     return sources[index] if sources else f"Row {index}"
+
+
+def truth_of(rows: Sequence[Row], index: int) -> Truth:
+    """What is true of a row: its own truth, or that its response is the only answer."""
+    truths = getattr(rows, "truths", ())
+    return truths[index] if truths else Truth(answers=(rows[index]["responses"],))
 
 
 def choose_rows(
@@ -89,7 +99,14 @@ def choose_rows(
     indices = list(indices)
     sources = [source_of(rows, index) for index in indices]
     notes = getattr(rows, "notes", ()) if notes is None else notes
-    return Rows([rows[index] for index in indices], skipped, sources, notes)
+    truths = getattr(rows, "truths", ())
+    return Rows(
+        [rows[index] for index in indices],
+        skipped,
+        sources,
+        notes,
+        [truths[index] for index in indices] if truths else (),
+    )
 
 
 def columns(rows: Iterable[Row]) -> dict[str, list[Any]]:

@@ -23,7 +23,7 @@ from keras_pg2.conversion.adapters.files import ADAPTER_FILE
 from keras_pg2.conversion.tables.number_types import is_finite
 from keras_pg2.files.json_fields import Fields
 from keras_pg2.files.whole_files import replaced
-from keras_pg2.finetuning.evaluation import METRICS
+from keras_pg2.metrics.registry import METRICS
 from keras_pg2.tasks import PaliGemma2CausalLM
 
 STATE_FILE = "state.safetensors"

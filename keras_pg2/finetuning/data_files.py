@@ -227,7 +227,7 @@ def read_rows(
         rows = read(path, image_folder, default_prompt=own, on_bad=on_bad, **keys)
         if prompt is not None and not rows.notes:
             note = "The prompt that was given is not used: all rows have their own."
-            rows = Rows(rows, rows.skipped, rows.sources, [note])
+            rows = Rows(rows, rows.skipped, rows.sources, [note], rows.truths)
     elif format in ("vqav2", "textvqa"):
         if format == "textvqa":
             file = read_textvqa(path, folder, on_bad=on_bad)
@@ -304,7 +304,8 @@ def _with_note_on_nothing(rows: Rows) -> Rows:
         "Rows with an empty answer, as what they ask for is not in the picture: "
         f"{count} of {len(rows)}."
     )
-    return Rows(rows, rows.skipped, rows.sources, [*rows.notes, note])
+    notes = [*rows.notes, note]
+    return Rows(rows, rows.skipped, rows.sources, notes, rows.truths)
 
 
 def _answers_of(path: Path) -> Path:

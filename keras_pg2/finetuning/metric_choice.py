@@ -5,9 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
+from keras_pg2 import metrics
 from keras_pg2.codecs.parsing import has_only_whole_boxes
-from keras_pg2.datasets.rows import Row, source_of
-from keras_pg2.finetuning.evaluation import METRICS
+from keras_pg2.datasets.rows import Row, source_of, truth_of
+from keras_pg2.evaluation.asking import check_truth
 from keras_pg2.finetuning.settings import Settings
 from keras_pg2.recipes import Recipe
 
@@ -26,19 +27,20 @@ def choose_metric(
         eval_rows: to evaluate on, may be none.
 
     Raises:
-        ValueError: for an unknown metric, one of boxes for rows without any, or boxes
-            of other than four `<loc...>` tokens among right ones; names the row.
+        ValueError: for an unknown metric, one that needs what the rows to evaluate on
+            lack, one of boxes for rows without any, or boxes of other than four
+            `<loc...>` tokens among right ones; names the row.
     """
     metric, both = settings.metric, (rows, eval_rows)
-    if metric not in METRICS and metric != "auto":
-        raise ValueError(
-            f"Expected a metric of {', '.join(METRICS)} or auto; received {metric!r}."
-        )
+    if metric != "auto":
+        metrics.get(metric)
     answers = [row["responses"] for part in both for row in part]
     located = [answer for answer in answers if _LOCATION in answer]
     has_boxes = any(map(has_only_whole_boxes, located))
     if metric == "auto":
-        metric = _metric_by_rows(settings, recipe, bool(located), has_boxes)
+        metric = _metric_by_rows(
+            settings, recipe, bool(located), has_boxes, eval_rows or rows
+        )
     elif metric == "ap50" and not has_boxes:
         raise ValueError(
             "Expected answers with <loc....> tokens, four a box, for the metric ap50, "
@@ -52,11 +54,21 @@ def choose_metric(
                 "Expected boxes in the evaluation rows for the metric ap50, received "
                 "boxes in the rows to train on alone. Take others, or exact_match."
             )
+    lacking = _what_is_lacking(metric, eval_rows)
+    if lacking is not None:
+        raise ValueError(
+            f"{lacking} Take a metric that needs no more than one answer, as "
+            "exact_match (--metric)."
+        )
     return metric
 
 
 def _metric_by_rows(
-    settings: Settings, recipe: Recipe, is_located: bool, has_boxes: bool
+    settings: Settings,
+    recipe: Recipe,
+    is_located: bool,
+    has_boxes: bool,
+    rows: Sequence[Row],
 ) -> str:
     is_about_boxes = recipe.metric == "mask_iou"
     if settings.recipe is not None and is_about_boxes != is_located:
@@ -76,11 +88,34 @@ def _metric_by_rows(
             "exact_match.",
             stacklevel=4,
         )
-    if settings.recipe is None:
+    if settings.recipe is None or is_about_boxes:
         return "exact_match"
     if recipe.metric == "cider":
         return "perplexity"
-    return recipe.metric if recipe.metric in METRICS else "exact_match"
+    lacking = _what_is_lacking(recipe.metric, rows)
+    if lacking is None:
+        return recipe.metric
+    warnings.warn(
+        f"Expected rows for the metric {recipe.metric} of the recipe {recipe.task!r}, "
+        f"but: {lacking} They are scored by exact_match, whose figures are not the "
+        "paper's. Read the data set by its name (--format), with all its answers.",
+        stacklevel=4,
+    )
+    return "exact_match"
+
+
+def _what_is_lacking(metric: str, rows: Sequence[Row]) -> str | None:
+    """Say why rows cannot be scored by a metric; None if they can be."""
+    try:
+        found = metrics.get(metric)
+    except ValueError as error:
+        return str(error)
+    for index, row in enumerate(rows):
+        try:
+            check_truth(found, truth_of(rows, index), row["responses"])
+        except ValueError as error:
+            return f"{source_of(rows, index)}: {error}"
+    return None
 
 
 def _check_boxes(rows: Sequence[Row]) -> None:

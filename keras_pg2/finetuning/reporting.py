@@ -93,10 +93,8 @@ class Report(AbstractContextManager["Report"]):
         text = (
             f"step {evaluation['step']}, epoch {evaluation['epoch']:.1f}: evaluation "
             f"loss {evaluation['loss']:.4f}, token accuracy "
-            f"{evaluation['accuracy']:.4f}"
+            f"{evaluation['accuracy']:.4f}, {metric} {evaluation['score']:.4f}"
         )
-        if metric != "perplexity":
-            text += f", {metric} {evaluation['score']:.4f}"
         self.say(text + (" (best)" if is_best else ""))
         for sample in samples:
             self.say(f"  {_short(sample.prompt)}")

@@ -33,7 +33,7 @@ from keras_pg2.finetuning.checkpoints import (
     write_checkpoint,
 )
 from keras_pg2.finetuning.description import SETTINGS_FILE, find_progress, plan_lines
-from keras_pg2.finetuning.evaluation import METRICS, evaluate
+from keras_pg2.finetuning.evaluation import evaluate, is_higher_better
 from keras_pg2.finetuning.features import describe_features, kept_features
 from keras_pg2.finetuning.logs import (
     CURVES_FILE,
@@ -340,6 +340,6 @@ class Run:
 def _rank(evaluation: dict[str, Any]) -> tuple[float, float]:
     """By the metric, among equals by the loss; NaN is the worst."""
     score = evaluation["score"]
-    if not METRICS[evaluation["metric"]].is_higher_better:
+    if not is_higher_better(evaluation["metric"]):
         score = -score
     return (-math.inf if math.isnan(score) else score, -evaluation["loss"])

@@ -33,7 +33,7 @@ class Settings:
         dropout: in the decoder while it is trained, in [0, 1). None is the network's
             own, or where that has none the recipe's.
         text_length: most tokens of prompt and answer together.
-        metric: a name of `evaluation.METRICS`; "auto" is by recipe and rows.
+        metric: a name of `metrics.get`; "auto" is by recipe and rows.
         eval_rows: most rows of an evaluation.
         eval_steps: steps from one evaluation to the next; None for one an epoch.
         num_samples: answers that are shown beside the truth.

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_pg2 import metrics
 from keras_pg2.conversion.adapters.files import ADAPTER_FILE
-from keras_pg2.datasets.rows import Row
+from keras_pg2.datasets.rows import Row, choose_rows
 from keras_pg2.files.whole_files import claimed
 from keras_pg2.finetuning.checkpoints import read_progress
 from keras_pg2.finetuning.description import (
@@ -21,7 +22,6 @@ from keras_pg2.finetuning.description import (
     describe_model,
     find_progress,
 )
-from keras_pg2.finetuning.evaluation import check_packages
 from keras_pg2.finetuning.plan import Plan, make_plan
 from keras_pg2.finetuning.reporting import Report
 from keras_pg2.finetuning.run import LAST, Result, Run
@@ -182,7 +182,7 @@ def prepare_run(
     """
     plan = make_plan(settings, architecture, preprocessor, rows, eval_rows, is_lora)
     if eval_rows:
-        check_packages(plan.settings.metric)
+        metrics.get(plan.settings.metric).check()
     record = {
         "data": describe_data(rows, eval_rows),
         "settings": plan.settings.as_record(),
@@ -205,12 +205,12 @@ def prepare_run(
     )
 
 
-def _choose(eval_rows: Sequence[Row], settings: Settings) -> list[Row]:
+def _choose(eval_rows: Sequence[Row], settings: Settings) -> Sequence[Row]:
     """Return at most as many rows as the settings say, the same ones each time."""
     if len(eval_rows) <= settings.eval_rows:
-        return list(eval_rows)
+        return eval_rows
     order = np.random.default_rng(settings.seed).permutation(len(eval_rows))
-    return [eval_rows[i] for i in sorted(order[: settings.eval_rows])]
+    return choose_rows(eval_rows, sorted(order[: settings.eval_rows].tolist()))
 
 
 @contextmanager

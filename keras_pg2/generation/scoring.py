@@ -89,3 +89,21 @@ def score_tokens(
 
     start = (ops.convert_to_tensor(1, dtype="int32"), scores)
     return while_loop(is_running, step, start)[1]
+
+
+def score_responses(
+    backbone: PaliGemma2Backbone, inputs: dict[str, Tensor], responses: Tensor
+) -> Tensor:
+    """Log-probability of every token of a response of its own to each prompt.
+
+    Args:
+        backbone: the network.
+        inputs: the prompts, see `decoding.Request`.
+        responses: int32[B, R], padded on the right; what is said of the padding means
+            nothing.
+
+    Returns:
+        float32[B, R].
+    """
+    length = responses.shape[1]
+    return score_tokens(backbone, prefill(backbone, inputs, length), responses, length)

@@ -93,12 +93,12 @@ def coco_average_precision(
                 "Average precision ranks detections by how sure the model is; ask for "
                 "scores where the model answers."
             )
-        _check_masks((prediction, truths[i], crowds[i]), kind, i)
+        check_masks((prediction, truths[i], crowds[i]), kind, i)
     labels = {label for part in (*truths, *crowds) for label in part.labels}
-    found = [_entries(p, i, kind) for i, p in enumerate(predictions)]
-    there = [_entries(p, i, kind) for i, p in enumerate(truths)]
+    found = [make_entries(p, i, kind) for i, p in enumerate(predictions)]
+    there = [make_entries(p, i, kind) for i, p in enumerate(truths)]
     there += [
-        [{**entry, "iscrowd": 1} for entry in _entries(p, i, kind)]
+        [{**entry, "iscrowd": 1} for entry in make_entries(p, i, kind)]
         for i, p in enumerate(crowds)
     ]
     return evaluate_entries(
@@ -180,6 +180,23 @@ def _run_pycocotools(
     num_images: int,
     kind: Kind,
 ) -> Mapping[str, np.ndarray]:
+    import_evaluator()
+    if not (categories and num_images):
+        nothing = -np.ones((10, 101, 0, 4, 3))
+        return {"precision": nothing, "recall": nothing[:, 0]}
+    evaluation = match(predictions, truths, categories, num_images, kind)
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.accumulate()
+    result: Mapping[str, np.ndarray] = evaluation.eval
+    return result
+
+
+def import_evaluator() -> tuple[Any, Any]:
+    """Return the classes `COCO` and `COCOeval` of pycocotools.
+
+    Raises:
+        ImportError: if pycocotools is not installed.
+    """
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
@@ -188,9 +205,29 @@ def _run_pycocotools(
             "Expected pycocotools for average precision. Run "
             "`pip install 'keras-pg2[detection]'`."
         ) from error
-    if not (categories and num_images):
-        nothing = -np.ones((10, 101, 0, 4, 3))
-        return {"precision": nothing, "recall": nothing[:, 0]}
+    return COCO, COCOeval
+
+
+def match(
+    predictions: list[dict[str, Any]],
+    truths: list[dict[str, Any]],
+    categories: list[dict[str, Any]],
+    num_images: int,
+    kind: Kind,
+) -> Any:
+    """Return a `COCOeval` that has matched detections with truths.
+
+    Args:
+        predictions: as for `evaluate_entries`, with "category_id" and "id".
+        truths: likewise; ids from 1, as a match with a truth of id 0 is taken for none.
+        categories: ids and names.
+        num_images: how many pictures there are.
+        kind: compare boxes or masks.
+
+    Raises:
+        ImportError: if pycocotools is not installed.
+    """
+    COCO, COCOeval = import_evaluator()  # noqa: N806
     # It tells of each step on the standard output.
     with contextlib.redirect_stdout(io.StringIO()):
         tables = []
@@ -208,9 +245,7 @@ def _run_pycocotools(
             table.annToRLE = lambda entry: entry["segmentation"]
         evaluation = COCOeval(*tables, "bbox" if kind == "boxes" else "segm")
         evaluation.evaluate()
-        evaluation.accumulate()
-    result: Mapping[str, np.ndarray] = evaluation.eval
-    return result
+    return evaluation
 
 
 def _mean(values: np.ndarray) -> float:
@@ -218,7 +253,13 @@ def _mean(values: np.ndarray) -> float:
     return float(known.mean()) if known.size else math.nan
 
 
-def _check_masks(parts: Sequence[Detections], kind: Kind, index: int) -> None:
+def check_masks(parts: Sequence[Detections], kind: Kind, index: int) -> None:
+    """Check predictions, truths and crowds of a picture.
+
+    Raises:
+        ValueError: if a score is not finite, or masks are missing or of several sizes;
+            names the picture by its index.
+    """
     scores = parts[0].scores
     if scores is not None and not np.isfinite(scores).all():
         raise ValueError(
@@ -239,7 +280,14 @@ def _check_masks(parts: Sequence[Detections], kind: Kind, index: int) -> None:
         )
 
 
-def _entries(part: Detections, index: int, kind: Kind) -> list[dict[str, Any]]:
+def make_entries(part: Detections, index: int, kind: Kind) -> list[dict[str, Any]]:
+    """Return the entries of a picture, as `evaluate_entries` takes them.
+
+    Args:
+        part: predictions or truths of the picture.
+        index: of the picture.
+        kind: take boxes or masks.
+    """
     entries = []
     for i, label in enumerate(part.labels):
         entry: dict[str, Any] = {"image_id": index, "label": label}

@@ -7,17 +7,17 @@ interval, and be compared with another example by example, whatever the metric:
 
     metric = metrics.get("vqav2_accuracy")
     state = metrics.State(metric)
-    truth = metrics.Truth(answers=("2", "two", "2"), kind="number")
+    truth = metrics.Truth(answers=("2",) * 7 + ("3", "3", "two"), kind="number")
     state.update(["17"], [metrics.Answer("2")], [truth])
     state.merge(state_of_another_process)
-    state.result()                  # {"vqav2_accuracy": 0.5, "number": 0.5}
+    state.result()                  # {"vqav2_accuracy": 1.0, "number": 1.0}
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -100,7 +100,8 @@ class Metric(Protocol):
     def scores(self, rows: Sequence[Statistics]) -> np.ndarray:
         """Return float64[N], how good each answer is beside the others.
 
-        NaN where one example alone has no score.
+        As for figures, `is_higher_better` says which end is the good one. NaN where one
+        example alone has no score.
         """
 
     def result(
@@ -112,6 +113,18 @@ class Metric(Protocol):
             rows: N statistics, at least one.
             counts: int[N], how often each is drawn in a bootstrap; None for once.
         """
+
+
+Figures: TypeAlias = Callable[..., dict[str, float]]
+"""From int[N] counts, or None, to figures by name: `Metric.result` of some rows."""
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """A metric that reads statistics once, and draws figures of them many times."""
+
+    def prepare(self, rows: Sequence[Statistics]) -> Figures:
+        """Return `result` of the rows as a function of counts alone."""
 
 
 class State:
@@ -218,30 +231,94 @@ class MeanMetric:
         """Return float64[N] scores."""
         return np.array([row["score"] for row in rows], np.float64)
 
+    def prepare(self, rows: Sequence[Statistics]) -> Figures:
+        """Return a function of counts to the mean, and that of each kind."""
+        scores, kinds = self.scores(rows), Kinds(row["kind"] for row in rows)
+        return lambda counts=None: (
+            {self.name: mean(scores, counts)} | kinds.means(scores, counts)
+        )
+
     def result(
         self, rows: Sequence[Statistics], counts: np.ndarray | None = None
     ) -> dict[str, float]:
         """Return the mean, then that of each kind."""
-        return {self.name: mean(self.scores(rows), counts)} | means_by_kind(
-            self.scores(rows), [row["kind"] for row in rows], counts
-        )
+        return self.prepare(rows)(counts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanOfKinds(MeanMetric):
+    """A metric whose own figure is the mean of the kinds' means; `overall` is of all.
+
+    Attributes:
+        parts: Further figures by name: the mean over some kinds, where they are there.
+    """
+
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def prepare(self, rows: Sequence[Statistics]) -> Figures:
+        """Return a function of counts to the means."""
+        means = super().prepare(rows)
+
+        def figures(counts: np.ndarray | None = None) -> dict[str, float]:
+            of_kinds = means(counts)
+            overall = of_kinds.pop(self.name)
+            own = _mean_of_numbers(of_kinds.values()) if of_kinds else overall
+            of_parts = {
+                name: _mean_of_numbers(of_kinds[kind] for kind in kinds)
+                for name, chosen in self.parts.items()
+                if (kinds := [kind for kind in chosen if kind in of_kinds])
+            }
+            return {self.name: own, "overall": overall} | of_parts | of_kinds
+
+        return figures
+
+
+class Kinds:
+    """What kind each of N examples is of."""
+
+    def __init__(self, kinds: Iterable[str]) -> None:
+        each = list(kinds)
+        self.names = sorted(set(each) - {""})
+        # Those of no kind come last.
+        index_of = {name: index for index, name in enumerate([*self.names, ""])}
+        self._index = np.array([index_of[kind] for kind in each], int)
+
+    def means(
+        self, scores: np.ndarray, counts: np.ndarray | None = None
+    ) -> dict[str, float]:
+        """Return the mean of float64[N] scores of each kind, in alphabetical order.
+
+        Args:
+            scores: Scores of the examples.
+            counts: int[N], how often each counts; None for once. A kind that none is of
+                has NaN.
+        """
+        weights = np.ones(len(scores)) if counts is None else counts
+        num = len(self.names) + 1
+        totals = np.bincount(self._index, weights, num)
+        sums = np.bincount(self._index, weights * scores, num)
+        return {
+            name: float(sums[i] / totals[i]) if totals[i] else float("nan")
+            for i, name in enumerate(self.names)
+        }
+
+
+def _mean_of_numbers(values: Iterable[float]) -> float:
+    """Return the mean of those that are not NaN; NaN if none is a number."""
+    numbers = [value for value in values if value == value]
+    return float(np.mean(numbers)) if numbers else float("nan")
 
 
 def mean(scores: np.ndarray, counts: np.ndarray | None = None) -> float:
     """Return the mean of float64[N] scores, each counted int[N] times; NaN of none."""
-    weights = np.ones(len(scores)) if counts is None else counts
-    total = float(np.sum(weights))
-    return float(np.sum(scores * weights)) / total if total else float("nan")
+    if counts is None:
+        return float(np.mean(scores)) if len(scores) else float("nan")
+    total = float(np.sum(counts))
+    return float(np.dot(scores, counts)) / total if total else float("nan")
 
 
 def means_by_kind(
     scores: np.ndarray, kinds: Sequence[str], counts: np.ndarray | None = None
 ) -> dict[str, float]:
     """Return the mean of the scores of each kind, in alphabetical order."""
-    kind_of = np.array(kinds)
-    found = {}
-    for kind in sorted(set(kinds) - {""}):
-        chosen = kind_of == kind
-        own = None if counts is None else counts[chosen]
-        found[kind] = mean(scores[chosen], own)
-    return found
+    return Kinds(kinds).means(scores, counts)

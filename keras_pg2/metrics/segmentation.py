@@ -101,10 +101,8 @@ def referring_scores(
         ValueError: when there are more predictions than truths or fewer, or none; or
             one is not as above; names its place.
     """
-    shared = united = num_invalid = 0
-    ious: list[float] = []
-    box_ious: list[float] = []
     missing: Any = object()
+    scored = []
     pairs = zip_longest(predictions, truths, fillvalue=missing)
     for i, (prediction, truth) in enumerate(pairs):
         if prediction is missing or truth is missing:
@@ -112,30 +110,60 @@ def referring_scores(
                 "Expected one prediction per truth, received more "
                 f"{'truths' if prediction is missing else 'predictions'} than {i}."
             )
-        expected = _check(prediction, truth, i)
-        overlap, union = 0, int(expected.sum())
-        if prediction is None or prediction.masks is None:
-            num_invalid += 1
-        else:
-            mask = prediction.masks[0]
-            overlap = int((expected & mask).sum())
-            union = int((expected | mask).sum())
-        shared, united = shared + overlap, united + union
-        ious.append(overlap / union)
-        box_ious.append(
-            0.0
-            if prediction is None
-            else float(box_iou(prediction.boxes_xyxy, truth.boxes_xyxy)[0, 0])
-        )
-    if not ious:
+        scored.append(score_expression(prediction, truth, i))
+    if not scored:
         raise ValueError("Expected at least one expression, received none.")
     return ReferringScores(
-        mean_iou=float(np.mean(ious)),
-        overall_iou=shared / united,
-        box_accuracy_50=float(np.mean([iou >= 0.5 for iou in box_ious])),
-        box_accuracy_75=float(np.mean([iou >= 0.75 for iou in box_ious])),
-        num_invalid=num_invalid,
-        num_expressions=len(ious),
+        mean_iou=float(np.mean([one.shared / one.united for one in scored])),
+        overall_iou=sum(one.shared for one in scored)
+        / sum(one.united for one in scored),
+        box_accuracy_50=float(np.mean([one.box_iou >= 0.5 for one in scored])),
+        box_accuracy_75=float(np.mean([one.box_iou >= 0.75 for one in scored])),
+        num_invalid=sum(not one.is_valid for one in scored),
+        num_expressions=len(scored),
+    )
+
+
+class ExpressionScore(NamedTuple):
+    """One answer beside its truth.
+
+    shared: pixels of both masks.
+    united: pixels of one or both, at least one.
+    box_iou: in [0, 1].
+    is_valid: whether the answer has a mask.
+    """
+
+    shared: int
+    united: int
+    box_iou: float
+    is_valid: bool
+
+
+def score_expression(
+    prediction: Detections | None, truth: Detections, index: int
+) -> ExpressionScore:
+    """Return how an answer compares with the truth.
+
+    Args:
+        prediction: as for `referring_scores`.
+        truth: likewise.
+        index: which errors name.
+
+    Raises:
+        ValueError: if one is not as above.
+    """
+    expected = _check(prediction, truth, index)
+    if prediction is None:
+        return ExpressionScore(0, int(expected.sum()), 0.0, False)
+    iou = float(box_iou(prediction.boxes_xyxy, truth.boxes_xyxy)[0, 0])
+    if prediction.masks is None:
+        return ExpressionScore(0, int(expected.sum()), iou, False)
+    mask = prediction.masks[0]
+    return ExpressionScore(
+        shared=int((expected & mask).sum()),
+        united=int((expected | mask).sum()),
+        box_iou=iou,
+        is_valid=True,
     )
 
 

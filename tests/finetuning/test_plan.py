@@ -15,6 +15,7 @@ from keras_pg2.finetuning import Settings
 from keras_pg2.finetuning.lengths import leave_out_long
 from keras_pg2.finetuning.plan import find_recipe, make_plan
 from keras_pg2.finetuning.settings import differences
+from keras_pg2.metrics import Truth
 from tests.support.tiny_networks import TEXT_DECODER, VISION_ENCODER
 from tests.support.tiny_vocabulary import gemma_like_proto
 
@@ -175,10 +176,23 @@ def test_metrics_are_chosen_by_rows_and_recipe(preprocessor):
         plan(preprocessor, rows_of(20), recipe="refcoco_seg")
     with pytest.warns(UserWarning, match="without <loc.*'docvqa'.*with them"):
         plan(preprocessor, boxes, recipe="docvqa")
-    with pytest.raises(ValueError, match=r"metric of exact_match.*'bleu'"):
+    with pytest.raises(ValueError, match=r"name of a metric.*'bleu'"):
         plan(preprocessor, boxes, metric="bleu")
     with pytest.raises(ValueError, match="ap50"):
         plan(preprocessor, rows_of(20), metric="ap50")
+
+
+def test_a_metric_that_needs_more_than_rows_have_is_told(preprocessor):
+    # VQAv2's ten answers; a row of image, prefix and suffix has one.
+    with pytest.warns(UserWarning, match="at least 4 people.*not the\\s+paper's"):
+        made = plan(preprocessor, rows_of(20), recipe="vqav2")
+    assert made.settings.metric == "exact_match"
+    with pytest.raises(ValueError, match="Row 0: expected the answers of at least 4"):
+        plan(preprocessor, rows_of(20), rows_of(4), metric="vqav2_accuracy")
+    ten = Truth(answers=("cat",) * 6 + ("dog",) * 4)
+    rows = Rows(rows_of(20), truths=[ten] * 20)
+    made = plan(preprocessor, rows, rows[:4], recipe="vqav2", batch_size=4)
+    assert made.settings.metric == "vqav2_accuracy"
 
 
 @pytest.mark.parametrize(

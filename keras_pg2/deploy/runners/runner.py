@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 
@@ -26,7 +26,12 @@ from keras_pg2.deploy.runners.files import (
     read_vocabulary,
 )
 from keras_pg2.deploy.runners.input_checks import check_prompt
-from keras_pg2.deploy.runners.tokens import GreedyChoice, VocabularyTokenizer
+from keras_pg2.deploy.runners.tokens import (
+    GreedyChoice,
+    ScoredText,
+    VocabularyTokenizer,
+    log_probability,
+)
 from keras_pg2.files.json_fields import Fields
 from keras_pg2.preprocessing import prompts
 from keras_pg2.preprocessing.images import (
@@ -62,6 +67,7 @@ class ExportedModel(ABC):
 
     Attributes:
         manifest: what is in that file: sizes, lengths, special tokens.
+        tokenizer: its vocabulary.
     """
 
     def __init__(
@@ -73,7 +79,7 @@ class ExportedModel(ABC):
         sentencepiece: ModuleType,
     ) -> None:
         self.manifest = read_manifest(directory, manifest, exporter, read_more)
-        self._tokenizer = VocabularyTokenizer(
+        self.tokenizer = VocabularyTokenizer(
             read_vocabulary(directory / VOCABULARY, sentencepiece),
             self.manifest["end_token_id"],
             self.manifest["special_token_ids"],
@@ -97,13 +103,35 @@ class ExportedModel(ABC):
     def decode(self, token: int, state: RunnerState) -> tuple[np.ndarray, RunnerState]:
         """Reads one more token: float32[V] logits of the next, and the state."""
 
+    @overload
     def generate(
         self,
         image: ImageInput,
         prompt: str,
         max_new_tokens: int | None = None,
         constraint: Grammar | None = None,
-    ) -> str:
+        return_scores: Literal[False] = False,
+    ) -> str: ...
+
+    @overload
+    def generate(
+        self,
+        image: ImageInput,
+        prompt: str,
+        max_new_tokens: int | None = None,
+        constraint: Grammar | None = None,
+        *,
+        return_scores: Literal[True],
+    ) -> ScoredText: ...
+
+    def generate(
+        self,
+        image: ImageInput,
+        prompt: str,
+        max_new_tokens: int | None = None,
+        constraint: Grammar | None = None,
+        return_scores: bool = False,
+    ) -> str | ScoredText:
         """The greedy answer to a prompt about a picture.
 
         Args:
@@ -113,6 +141,8 @@ class ExportedModel(ABC):
             max_new_tokens: most tokens of the answer; None for what the cache holds.
             constraint: what the answer is held to, such as `Choices` of
                 `keras_pg2.codecs.grammars`; None for nothing.
+            return_scores: whether the answer comes with the probabilities of its
+                tokens, as `ScoredText`.
 
         Raises:
             FileNotFoundError, PermissionError, ConnectionError, TypeError, ValueError:
@@ -127,8 +157,20 @@ class ExportedModel(ABC):
             check_grammar(constraint)
         token_ids = self.tokenize(prompt)
         features = self.encode_image(image)
-        tokens = self.generate_tokens(features, token_ids, limit, constraint)
-        return self.detokenize(list(tokens))
+        if not return_scores:
+            tokens = self.generate_tokens(features, token_ids, limit, constraint)
+            return self.detokenize(list(tokens))
+        chosen: list[int] = []
+        scores: list[float] = []
+        for token, logits in self._choose_tokens(
+            features, token_ids, limit, constraint
+        ):
+            chosen.append(token)
+            scores.append(log_probability(logits, token))
+        text = self.detokenize([t for t in chosen if t != self._end_token_id])
+        return ScoredText(
+            text, np.array(chosen, np.int32), np.array(scores, np.float32)
+        )
 
     def detect(
         self,
@@ -168,12 +210,12 @@ class ExportedModel(ABC):
         prompt = check_prompt(prompt)
         text = prompts.clean_prompt(prompt, self.manifest["separator"])
         start, end = self.manifest["start_token_ids"], self.manifest["separator_ids"]
-        [token_ids] = self._tokenizer.tokenize([text])
+        [token_ids] = self.tokenizer.tokenize([text])
         return [*start, *token_ids, *end]
 
     def detokenize(self, token_ids: Sequence[int]) -> str:
         """The text of tokens, without special tokens."""
-        return self._tokenizer.detokenize(token_ids)
+        return self.tokenizer.detokenize(token_ids)
 
     def encode_image(self, image: ImageInput) -> np.ndarray:
         """The image tokens float32[1, I, D] of a picture of any size."""
@@ -183,6 +225,11 @@ class ExportedModel(ABC):
         levels = load_rgb(image, size=self._image_size)
         levels = stretch(levels, self._image_size, interpolation, antialias)
         return self.encode_pixels(to_model_input(levels)[None])
+
+    @property
+    def _end_token_id(self) -> int:
+        token: int = self.manifest["end_token_id"]
+        return token
 
     @property
     def _image_size(self) -> tuple[int, int]:
@@ -204,18 +251,30 @@ class ExportedModel(ABC):
             max_new_tokens: most tokens.
             constraint: as for `generate`.
         """
+        for token, _ in self._choose_tokens(
+            image_features, token_ids, max_new_tokens, constraint
+        ):
+            if token != self._end_token_id:
+                yield token
+
+    def _choose_tokens(
+        self,
+        image_features: np.ndarray,
+        token_ids: Sequence[int],
+        max_new_tokens: int,
+        constraint: Grammar | None,
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield tokens, the end token too, and the float32[V] logits of each."""
         logits, state = self.prefill(image_features, token_ids)
         automaton = None
         if constraint is not None:
-            automaton = constraint.automaton(self._tokenizer, len(logits))
+            automaton = constraint.automaton(self.tokenizer, len(logits))
         choice = GreedyChoice(automaton)
         # The last token is not read again, so needs no slot of the cache.
         cache_left = self.manifest["cache_length"] - state.position + 1
         for num_left in range(min(max_new_tokens, cache_left), 0, -1):
             token = choice.choose(logits, num_left)
-            if token == self.manifest["end_token_id"]:
-                return
-            yield token
-            if choice.is_over or num_left == 1:
+            yield token, logits
+            if token == self._end_token_id or choice.is_over or num_left == 1:
                 return
             logits, state = self.decode(token, state)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,33 @@ from keras_pg2.codecs.segment_tokens import NUM_CODES
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
+
+
+class ScoredText(NamedTuple):
+    """An answer with the probabilities of its tokens by the network alone.
+
+    Attributes:
+        text: the answer.
+        token_ids: int32[N], its tokens, the end token included.
+        token_log_probabilities: float32[N], of each token after those before it.
+    """
+
+    text: str
+    token_ids: np.ndarray
+    token_log_probabilities: np.ndarray
+
+    @property
+    def log_probability(self) -> float:
+        """Natural logarithm of the probability of all its tokens."""
+        return float(self.token_log_probabilities.sum(dtype=np.float64))
+
+
+def log_probability(logits: np.ndarray, token: int) -> float:
+    """Return the natural logarithm of a token's probability, of float32[V] logits."""
+    wide = logits.astype(np.float64)
+    largest = wide.max()
+    total = np.log(np.exp(wide - largest).sum()) + largest
+    return float(wide[token] - total)
 
 
 class VocabularyTokenizer:

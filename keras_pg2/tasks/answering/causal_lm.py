@@ -37,6 +37,7 @@ from keras_pg2.tasks.answering.answering import (
 )
 from keras_pg2.tasks.answering.answers import Answers, Arrays, ScoredAnswer
 from keras_pg2.tasks.answering.detecting_model import DetectingModel
+from keras_pg2.tasks.answering.given_answers import score_given
 from keras_pg2.tasks.answering.requests import (
     Batch,
     Dataset,
@@ -362,6 +363,24 @@ class CausalLM(DetectingModel):
             FloatingPointError: as `generate`.
         """
         return choose(self, self._functions, inputs, choices)
+
+    def score(self, inputs: Inputs, answers: Sequence[str]) -> list[ScoredAnswer]:
+        """Return how probable given answers are, one to each prompt.
+
+        Args:
+            inputs: pictures and prompts as for `generate`, without `responses`.
+            answers: an answer to each prompt, without the end token.
+
+        Returns:
+            What `generate(..., return_scores=True)` would return for these answers,
+            their end tokens included.
+
+        Raises:
+            TypeError, ValueError: for bad inputs, another number of answers than of
+                prompts, or a model without a preprocessor.
+            FloatingPointError: as `generate`.
+        """
+        return score_given(self, self._functions, inputs, answers)
 
     def encode_images(self, images: ImageInput | Pictures) -> EncodedImages:
         """Compute the image tokens of pictures, for many prompts about them.

@@ -110,7 +110,7 @@ def find_detections(
 ) -> Detections | list[Detections] | Iterator[Detections]:
     """Return detections of pictures; see `PaliGemma2CausalLM.detect`."""
     task = options.task
-    _check_model(model, task)
+    check_can_detect(model, task)
     if isinstance(images, EncodedImages):
         raise TypeError(
             f"Expected pictures to {task} things in, whose sizes are needed. Received: "
@@ -314,7 +314,8 @@ class DetectionFiles:
             self.score_calibration.save(directory)
 
 
-def _check_model(model: AnsweringModel, task: DetectionTask) -> None:
+def check_can_detect(model: AnsweringModel, task: DetectionTask) -> None:
+    """Raise ValueError if a model cannot find things in pictures."""
     if model.preprocessor is None or model.preprocessor.image_converter is None:
         raise ValueError(
             f"Expected a model with a preprocessor and an image converter to {task} "

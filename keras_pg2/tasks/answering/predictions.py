@@ -6,37 +6,30 @@ together, while the pictures of the next batch are decoded in threads.
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
-from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.codecs.grammars import Grammar
+from keras_pg2.codecs.parsing import has_only_whole_boxes
 from keras_pg2.generation.compilation import bucket_text
 from keras_pg2.preprocessing.examples import unpack_axes
-from keras_pg2.preprocessing.image_sources import source_name
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.answering.answering import read_answers
+from keras_pg2.tasks.answering.detection_scores import geometric_mean, token_features
 from keras_pg2.tasks.answering.prediction_rows import Row, read_rows
-from keras_pg2.tasks.answering.record_file import RecordFile
+from keras_pg2.tasks.answering.recorded_answers import (
+    Numbered,
+    Predictions,
+    Record,
+    describe,
+    record_answers,
+)
 from keras_pg2.tasks.answering.requests import (
     AnsweringModel,
     Images,
@@ -45,27 +38,6 @@ from keras_pg2.tasks.answering.requests import (
     StopTokenIds,
     make_request,
 )
-
-Record: TypeAlias = dict[str, Any]
-"""A row's answer, or why there is none; see `predict`."""
-BATCHES_OF_A_WINDOW = 16
-"""So many batches are looked over for rows of like length."""
-
-
-class Predictions(NamedTuple):
-    """What `predict` has done.
-
-    Attributes:
-        records: in the order of the rows; empty where they are in a file.
-        num_answered: rows answered by this call.
-        num_kept: rows answered before, and left as they were.
-        num_failed: rows of this call whose picture could not be read.
-    """
-
-    records: list[Record]
-    num_answered: int
-    num_kept: int
-    num_failed: int
 
 
 def predict(
@@ -86,8 +58,9 @@ def predict(
     """Answers prompts about any number of pictures.
 
     A record is a dict of `id`, `image` (path, address or None), `prompt`, `text`,
-    `log_probability` of the answer and its `num_tokens`; or of `id`, `image`,
-    `prompt` and `error` where the picture cannot be read.
+    `log_probability` of the answer and its `num_tokens`; of an answer whose
+    `<loc....>` tokens are whole boxes also of `scores`, how sure the model is of each;
+    or of `id`, `image`, `prompt` and `error` where the picture cannot be read.
 
     With `output` records are written as JSON lines, whole lines at a time, in the
     order they come, and each batch is on the disk before the next. A call on a file
@@ -138,78 +111,8 @@ def predict(
         check_at_least_one("num_workers", num_workers)
     options = Options(max_length, max_new_tokens, stop_token_ids, seed, constraint)
     rows, total = read_rows(source, prompts)
-    records: list[tuple[int, Record]] = []
-    counts = Counter[str]()
-    failures: list[Exception] = []
-    with (
-        nullcontext() if output is None else RecordFile(Path(output)) as output_file,
-        _progress_bar(show_progress) as bar,
-        ThreadPoolExecutor(num_workers or os.cpu_count()) as threads,
-    ):
-        recorded = Counter() if output_file is None else output_file.done()
-        num_recorded = sum(recorded.values())
-        task = bar.add_task("Answering", total=total, failed="")
-        remaining = _not_done(enumerate(rows), recorded, lambda: bar.advance(task))
-        measured = _until_failure(_measure(preprocessor, remaining), failures)
-        for done in _answer_rows(
-            model, preprocessor, measured, options, batch_size, threads
-        ):
-            if output_file is not None:
-                output_file.append([record for _, record in done])
-            else:
-                records.extend(done)
-            for _, record in done:
-                counts["error" if "error" in record else "text"] += 1
-            failed = f"{counts['error']} not readable" if counts["error"] else ""
-            bar.update(task, advance=len(done), failed=failed)
-    if failures:
-        raise failures[0]
-    return Predictions(
-        records=[record for _, record in sorted(records, key=lambda pair: pair[0])],
-        num_answered=counts["text"],
-        num_kept=num_recorded - sum(recorded.values()),
-        num_failed=counts["error"],
-    )
-
-
-def _not_done(
-    rows: Iterable[tuple[int, Row]],
-    recorded: Counter[tuple[str, str]],
-    on_recorded: Callable[[], None],
-) -> Iterator[tuple[int, Row]]:
-    """The rows without a record; each record stands for one row."""
-    for index, row in rows:
-        if recorded[row.key] > 0:
-            recorded[row.key] -= 1
-            on_recorded()
-        else:
-            yield index, row
-
-
-class _Measured(NamedTuple):
-    """A row, its number, and the number of tokens of its prompt."""
-
-    number: int
-    row: Row
-    length: int
-
-
-def _measure(
-    preprocessor: PaliGemma2CausalLMPreprocessor, rows: Iterable[tuple[int, Row]]
-) -> Iterator[_Measured]:
-    for number, row in rows:
-        arrays = preprocessor.prepare_prompts([row.prompt])
-        yield _Measured(number, row, int(arrays["padding_mask"].sum()))
-
-
-def _until_failure(
-    rows: Iterator[_Measured], failures: list[Exception]
-) -> Iterator[_Measured]:
-    """Yield rows until reading them fails, which is noted: the rest can be answered."""
-    try:
-        yield from rows
-    except Exception as error:
-        failures.append(error)
+    answerer = TextAnswerer(model, preprocessor, options, batch_size, num_workers)
+    return record_answers(answerer, rows, total, output, show_progress)
 
 
 class _Loaded(NamedTuple):
@@ -220,50 +123,59 @@ class _Loaded(NamedTuple):
     picture: Future
 
 
-def _answer_rows(
-    model: AnsweringModel,
-    preprocessor: PaliGemma2CausalLMPreprocessor,
-    rows: Iterator[_Measured],
-    options: Options,
-    batch_size: int,
-    threads: ThreadPoolExecutor,
-) -> Iterator[list[tuple[int, Record]]]:
-    """The records of one batch after another, with the indices of their rows."""
+@dataclass(frozen=True)
+class TextAnswerer:
+    """Continues prompts; pictures of the next batch are decoded meanwhile.
 
-    def load(images: Images) -> np.ndarray:
-        arrays = preprocessor.convert_images(
+    Attributes:
+        model: The model.
+        preprocessor: Its preprocessor.
+        options: Options of `generate`.
+        batch_size: Rows that go through the network together.
+        num_workers: Threads that decode pictures; None for one a core.
+    """
+
+    model: AnsweringModel
+    preprocessor: PaliGemma2CausalLMPreprocessor
+    options: Options
+    batch_size: int
+    num_workers: int | None = None
+
+    def shape(self, row: Row) -> tuple[int, int]:
+        """Return the number of pictures and the bucket of the prompt's length."""
+        arrays = self.preprocessor.prepare_prompts([row.prompt])
+        length = int(arrays["padding_mask"].sum())
+        return count_images(row.images), bucket_text(length, self.batch_size)
+
+    def answer(
+        self, batches: Iterator[list[Numbered]]
+    ) -> Iterator[list[tuple[int, Record]]]:
+        """Yield the records of one batch after another."""
+        with ThreadPoolExecutor(self.num_workers or os.cpu_count()) as threads:
+
+            def start(batch: list[Numbered]) -> list[_Loaded]:
+                return [
+                    _Loaded(number, row, threads.submit(self._load, row.images))
+                    for number, row in batch
+                ]
+
+            started = map(start, batches)
+            following = next(started, None)
+            while following is not None:
+                current, following = following, next(started, None)
+                yield list(
+                    _answer_batch(self.model, self.preprocessor, current, self.options)
+                )
+
+    def _load(self, images: Images) -> np.ndarray:
+        arrays = self.preprocessor.convert_images(
             None if images is None else [images], num_rows=1
         )
         return arrays[0]
 
-    def start(batch: list[_Measured]) -> list[_Loaded]:
-        return [
-            _Loaded(index, row, threads.submit(load, row.images))
-            for index, row, _ in batch
-        ]
 
-    batches = map(start, _group(rows, batch_size))
-    following = next(batches, None)
-    while following is not None:
-        current, following = following, next(batches, None)
-        yield list(_answer_batch(model, preprocessor, current, options))
-
-
-def _group(rows: Iterator[_Measured], batch_size: int) -> Iterator[list[_Measured]]:
-    """Batches of rows of like length, and as many pictures."""
-
-    def shape(entry: _Measured) -> tuple[int, int]:
-        return _count_images(entry.row.images), bucket_text(entry.length, batch_size)
-
-    while window := list(itertools.islice(rows, batch_size * BATCHES_OF_A_WINDOW)):
-        for _, group in itertools.groupby(sorted(window, key=shape), shape):
-            like = list(group)
-            for first in range(0, len(like), batch_size):
-                yield like[first : first + batch_size]
-
-
-def _count_images(images: Images) -> int:
-    """Of what a row has for pictures."""
+def count_images(images: Images) -> int:
+    """Return how many pictures a row has."""
     if images is None:
         return 0
     entries = unpack_axes(images)
@@ -282,7 +194,7 @@ def _answer_batch(
             pictures.append(entry.picture.result())
             readable.append(entry)
         except (TypeError, ValueError, OSError) as error:
-            yield entry.number, {**_describe(entry.row), "error": str(error)}
+            yield entry.number, {**describe(entry.row), "error": str(error)}
     if not readable:
         return
     prompts = [entry.row.prompt for entry in readable]
@@ -294,38 +206,13 @@ def _answer_batch(
     generated = model.make_generate_function(with_scores=True)(prepared.request)
     answers = read_answers(model, prepared, generated, return_scores=True)
     for entry, scored in zip(readable, answers):
-        yield (
-            entry.number,
-            {
-                **_describe(entry.row),
-                "text": scored.text,
-                "log_probability": round(scored.log_probability, 4),
-                "num_tokens": len(scored.token_ids),
-            },
-        )
-
-
-def _describe(row: Row) -> Record:
-    return {"id": row.id, "image": source_name(row.images), "prompt": row.prompt}
-
-
-class _RateColumn(ProgressColumn):
-    """Rows a second."""
-
-    def render(self, task: Task) -> Text:
-        """As in `12.3 rows/s`."""
-        return Text("" if task.speed is None else f"{task.speed:.1f} rows/s")
-
-
-def _progress_bar(is_wanted: bool) -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _RateColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[failed]}"),
-        console=console,
-        disable=not (is_wanted and console.is_terminal),
-    )
+        record = {
+            **describe(entry.row),
+            "text": scored.text,
+            "log_probability": round(scored.log_probability, 4),
+            "num_tokens": len(scored.token_ids),
+        }
+        if has_only_whole_boxes(scored.text):
+            scores = geometric_mean(token_features(scored, preprocessor.tokenizer))
+            record["scores"] = [round(float(score), 6) for score in scores]
+        yield entry.number, record

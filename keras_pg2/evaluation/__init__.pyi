@@ -1,0 +1,10 @@
+from .callback import EvaluationCallback as EvaluationCallback
+from .evaluating import evaluate as evaluate
+from .files import read_report as read_report
+from .files import write_evaluation as write_evaluation
+from .merging import merge as merge
+from .publishing import find_published as find_published
+from .results import Evaluation as Evaluation
+from .results import Failure as Failure
+from .results import Outcome as Outcome
+from .results import Published as Published

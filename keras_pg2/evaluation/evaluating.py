@@ -1,0 +1,361 @@
+"""`evaluate`: from a model and examples to figures that can be trusted."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_pg2.datasets.public.examples import Example
+from keras_pg2.evaluation.answering import (
+    Source,
+    answer_plan,
+    check_source,
+    is_runner,
+)
+from keras_pg2.evaluation.asking import Mode, Plan, Shard, make_plan
+from keras_pg2.evaluation.publishing import ModelKind, find_published, kind_of
+from keras_pg2.evaluation.records import read_answer
+from keras_pg2.evaluation.results import Evaluation, Failure, Outcome
+from keras_pg2.evaluation.scoring import score_outcomes
+from keras_pg2.files.json_fields import Fields
+from keras_pg2.files.json_files import read_json, write_json
+from keras_pg2.metrics.metric import Metric
+from keras_pg2.preprocessing.image_sources import source_name
+from keras_pg2.recipes import Recipe
+from keras_pg2.tasks import PaliGemma2CausalLM
+
+ANSWERS = "answers.jsonl"
+"""Answers as they come; see `predict`."""
+ANSWERS_OF = "answers.json"
+"""What those answers are of, so that no others are gone on with."""
+
+
+def evaluate(
+    model: Source,
+    examples: Sequence[Example],
+    metric: str | Metric | None = None,
+    prompt: str | None = None,
+    recipe: str | Recipe | None = None,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    mode: Mode | Literal["auto"] = "auto",
+    batch_size: int = 8,
+    max_new_tokens: int | None = None,
+    num_beams: int | None = None,
+    antialias: bool | None = None,
+    max_detections: int = 20,
+    shard: Shard | None = None,
+    name: str | None = None,
+    data_set: str = "",
+    split: str = "",
+    num_draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    num_workers: int | None = None,
+    show_progress: bool = True,
+) -> Evaluation:
+    """Ask a model about every example, and score its answers.
+
+        examples = keras_pg2.datasets.public.read("docvqa", "docvqa/", split="val")
+        found = evaluate(model, examples, recipe="docvqa", output="report")
+        found.figures["anls"], found.intervals["anls"]
+
+    With `output` answers are on the disk as they come, in `answers.jsonl`; a call that
+    was stopped is gone on with by the same call, and then gives what one call without a
+    stop gives. Another metric on the same output asks nothing anew.
+
+    Args:
+        model: A `PaliGemma2CausalLM`, what runs an exported one (`deploy.LiteRTModel`,
+            `deploy.ONNXModel`), or a file of predictions: JSON lines of `id` and
+            `text`, as `predict` writes them; `scores` of the boxes in the text, or
+            `things`, may be there too.
+        examples: What is asked, as readers of `datasets.public` give them.
+        metric: Name of a metric or a metric; None for that of the recipe.
+        prompt: The prompt, with names of fields in braces; None for that of the recipe,
+            or else "{prompt}".
+        recipe: Name of a recipe or a recipe, whose prompt, metric, beams, antialias,
+            number of pictures and length of answers are taken, each unless it is given
+            here; None for none.
+        output: Directory of the answers, made if it is not there; None keeps all in
+            memory.
+        mode: "answer" lets the model say what it likes. "detect" and "segment" hold it
+            to the form of things found, as `model.detect` does. "likelihood" computes
+            the probability of the right answer. "auto" is the last for the metric
+            perplexity, "detect" or "segment" if all prompts begin so and the truth has
+            things, otherwise "answer".
+        batch_size: Examples that go through the network together.
+        max_new_tokens: Most tokens of an answer; None for the recipe's length, without
+            a recipe as `generate`.
+        num_beams: Beams of the search; None for the recipe's, or else 1, which takes
+            the likeliest tokens. The sampler of `compile` does not matter.
+        antialias: Whether pictures are resized with antialias; None for the recipe's
+            way, or else the model's.
+        max_detections: Most things in a picture, for "detect" and "segment".
+        shard: Index of a part of the data and number of parts, as (0, 2), for several
+            processes; `merge` makes one evaluation of theirs.
+        name: What the model is called; None finds one.
+        data_set: Name or path of the data set, for the report and published figures.
+        split: Name of the split, likewise.
+        num_draws: Draws of the bootstrap intervals; 0 computes none.
+        level: Share of the draws that an interval holds.
+        seed: Seed of the draws.
+        num_workers: Threads that decode pictures; None for one a core.
+        show_progress: Whether to show a bar, on a terminal.
+
+    Raises:
+        TypeError, ValueError: if an argument, an example or the model is not as above,
+            or `output` has answers of something else; before anything is computed.
+        FileNotFoundError, PermissionError: if a file is missing or not readable.
+        ImportError: if the metric needs a package that is not installed.
+        BlockingIOError: if another process writes to `output`.
+        OSError: if `output` cannot be written.
+        FloatingPointError: if the network computes NaN or infinity.
+    """
+    plan = make_plan(
+        examples,
+        metric,
+        prompt,
+        recipe,
+        mode=mode,
+        max_new_tokens=max_new_tokens,
+        num_beams=num_beams,
+        antialias=antialias,
+        max_detections=max_detections,
+        shard=shard,
+    )
+    return evaluate_plan(
+        model,
+        plan,
+        output,
+        batch_size=batch_size,
+        name=name,
+        data_set=data_set,
+        split=split,
+        num_draws=num_draws,
+        level=level,
+        seed=seed,
+        num_workers=num_workers,
+        show_progress=show_progress,
+    )
+
+
+def evaluate_plan(
+    model: Source,
+    plan: Plan,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    batch_size: int = 8,
+    name: str | None = None,
+    data_set: str = "",
+    split: str = "",
+    num_draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    num_workers: int | None = None,
+    show_progress: bool = True,
+) -> Evaluation:
+    """Ask a model what was planned, and score its answers; see `evaluate`."""
+    start = time.monotonic()
+    check_source(model, plan)
+    called = name or _name_of(model)
+    settings = _settings(model, plan)
+    answers = None
+    seconds = 0.0
+    if output is not None:
+        folder = Path(output).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        if not isinstance(model, str | os.PathLike):
+            answers = folder / ANSWERS
+            seconds = _claim_answers(folder, {"model": called, **settings}, model)
+    try:
+        records = answer_plan(
+            model,
+            plan,
+            answers,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            show_progress=show_progress,
+        )
+    finally:
+        seconds += time.monotonic() - start
+        if answers is not None:
+            _note_seconds(folder, seconds)
+    scored = time.monotonic()
+    outcomes, failures = _outcomes(plan, records)
+    if not outcomes:
+        raise ValueError(
+            f"Expected an answer to score, received none: all {len(failures)} examples "
+            f"failed, the first with: {failures[0].error}"
+        )
+    found = score_outcomes(plan.metric, outcomes, num_draws, level, seed)
+    return Evaluation(
+        model=called,
+        data_set=data_set,
+        split=split,
+        recipe=plan.recipe,
+        metric=plan.metric.name,
+        figures=found.figures,
+        intervals=found.intervals,
+        outcomes=found.outcomes,
+        failures=tuple(failures),
+        settings={
+            **settings,
+            "num_draws": num_draws,
+            "level": level,
+            "seed": seed,
+            "versions": _versions(model),
+        },
+        published=find_published(
+            plan.recipe, data_set, split, _kind(model), plan.metric.name, found.figures
+        ),
+        seconds=round(seconds + time.monotonic() - scored, 3),
+    )
+
+
+def _outcomes(
+    plan: Plan, records: Mapping[tuple[str, str | None], Fields]
+) -> tuple[list[Outcome], list[Failure]]:
+    """Return examples with their answers, and those that have none."""
+    outcomes, failures = [], []
+    for one in plan.asked:
+        record = records[str(one.id), one.prompt]
+        names = [source_name(image) for image in one.images]
+        image: Any = None
+        if names and None not in names:
+            image = names[0] if len(names) == 1 else tuple(names)
+        if "error" in record:
+            failures.append(Failure(id=one.id, image=image, error=record.text("error")))
+            continue
+        outcome = Outcome(
+            id=one.id,
+            image=image,
+            prompt=one.prompt,
+            answer=read_answer(record, one.truth),
+            truth=one.truth,
+            score=float("nan"),
+        )
+        outcomes.append(outcome)
+    return outcomes, failures
+
+
+def _settings(model: Source, plan: Plan) -> dict[str, Any]:
+    """Return what answers depend on; what is not known is left out."""
+    settings: dict[str, Any] = {
+        "prompt": plan.prompt,
+        "mode": plan.mode,
+        "num_images": plan.num_images,
+        "shard": None if plan.shard is None else list(plan.shard),
+    }
+    if not isinstance(model, str | os.PathLike):
+        settings |= {
+            "num_beams": plan.num_beams,
+            "antialias": plan.antialias,
+            "max_new_tokens": plan.max_new_tokens,
+        }
+        if plan.mode in ("detect", "segment"):
+            settings["max_detections"] = plan.max_detections
+    if isinstance(model, PaliGemma2CausalLM):
+        assert model.preprocessor is not None
+        converter = model.preprocessor.image_converter
+        if plan.antialias is None and converter is not None:
+            settings["antialias"] = converter.antialias
+        if plan.max_new_tokens is None:
+            settings["text_length"] = model.preprocessor.sequence_length
+        vision = model.backbone.architecture["vision_encoder"]
+        settings |= {
+            "resolution": vision["image_size"],
+            "dtype": str(model.backbone.dtype_policy.name),
+            "backend": keras.config.backend(),
+        }
+    elif is_runner(model):
+        manifest = model.manifest  # type: ignore[union-attr]
+        if plan.antialias is None:
+            settings["antialias"] = manifest["antialias"]
+        settings |= {
+            "resolution": manifest["image_size"],
+            "dtype": manifest["quantization"] or "float32",
+            "backend": type(model).__name__,
+        }
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+def _name_of(model: Source) -> str:
+    if isinstance(model, str | os.PathLike):
+        return os.fspath(model)
+    if isinstance(model, PaliGemma2CausalLM):
+        active = model.adapters.active
+        base = model.adapters.base_name or model.name
+        return base if active is None else f"{base} with {active}"
+    return type(model).__name__
+
+
+def _kind(model: Source) -> ModelKind | None:
+    if not isinstance(model, PaliGemma2CausalLM):
+        return None
+    return kind_of(model.backbone.architecture)
+
+
+def _versions(model: Source) -> dict[str, str]:
+    """Return the versions of the packages that compute."""
+    packages = ["keras-pg2", "numpy"]
+    if isinstance(model, PaliGemma2CausalLM):
+        packages += ["keras", keras.config.backend()]
+    elif is_runner(model):
+        packages += ["ai-edge-litert", "onnxruntime"]
+    found = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def _claim_answers(folder: Path, settings: Mapping[str, Any], model: Source) -> float:
+    """Note what answers are of; return the seconds that those there have taken.
+
+    Raises:
+        ValueError: if there are answers of something else.
+    """
+    path = folder / ANSWERS_OF
+    # As JSON has it, in which a tuple is a list.
+    own = json.loads(json.dumps({**settings, "weights": _fingerprint(model)}))
+    if not (folder / ANSWERS).exists() or not path.exists():
+        write_json({**own, "seconds": 0.0}, path)
+        return 0.0
+    before = read_json(path)
+    seconds = before.pop("seconds", 0.0)
+    changed = sorted(key for key in {*before, *own} if before.get(key) != own.get(key))
+    if changed:
+        raise ValueError(
+            f"Expected answers of the same model and settings in {str(folder)!r}, "
+            f"received others: {', '.join(changed)} changed. Choose another output "
+            "(--output), or remove this one."
+        )
+    return float(seconds)
+
+
+def _note_seconds(folder: Path, seconds: float) -> None:
+    path = folder / ANSWERS_OF
+    write_json({**read_json(path), "seconds": round(seconds, 3)}, path)
+
+
+def _fingerprint(model: Source) -> str:
+    """Return a checksum of the beginning of every weight; "" where there are none."""
+    if not isinstance(model, PaliGemma2CausalLM):
+        return ""
+    checksum = 0
+    for variable in model.backbone.weights:
+        first = ops.reshape(ops.convert_to_tensor(variable.value), (-1,))[:16]
+        numbers = ops.convert_to_numpy(ops.cast(first, "float32"))
+        checksum = zlib.crc32(np.ascontiguousarray(numbers).tobytes(), checksum)
+    return f"{checksum:08x}"

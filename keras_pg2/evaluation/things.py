@@ -1,0 +1,119 @@
+"""Things found in a picture, and what is true of it, as JSON has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_pg2.codecs.annotations import mask_from_coco
+from keras_pg2.codecs.detections import Detections
+from keras_pg2.files.json_fields import Fields
+from keras_pg2.metrics.metric import Truth
+from keras_pg2.tasks.answering.thing_predictions import things_record
+
+THINGS = "things"
+"""Key of an object that stands for `Detections`."""
+
+
+def read_things(fields: Fields, name: str) -> Detections:
+    """Return the things that a field lists; see `predict_things` for its form.
+
+    Raises:
+        ValueError: if an entry is none of these.
+    """
+    things = fields.items(name, Fields.fields)
+    labels, boxes, scores, masks = [], [], [], []
+    for thing in things:
+        labels.append(thing.text("label"))
+        box = thing.items("box", lambda f, i: f.number(i, at_least=-1e9, at_most=1e9))
+        if len(box) != 4 or not (box[0] <= box[2] and box[1] <= box[3]):
+            raise thing.error("box", "x1, y1, x2, y2 with x1 <= x2 and y1 <= y2")
+        boxes.append(box)
+        scores.append(thing.number("score", None, at_least=0, at_most=1))
+        mask = thing.fields("mask", None)
+        masks.append(None if mask is None else _read_mask(thing, mask))
+    for values, key in ((scores, "score"), (masks, "mask")):
+        if len({value is None for value in values}) > 1:
+            raise fields.error(name, f"things that all have {key}, or none of them")
+    has_scores = bool(scores) and scores[0] is not None
+    has_masks = bool(masks) and masks[0] is not None
+    return Detections(
+        tuple(labels),
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.stack(masks) if has_masks else None,
+        np.array(scores, np.float32) if has_scores else None,
+    )
+
+
+def _read_mask(thing: Fields, mask: Fields) -> np.ndarray:
+    size = mask.items("size", lambda f, i: f.integer(i, at_least=1))
+    if len(size) != 2:
+        raise thing.error("mask", "run lengths of COCO, with size and counts")
+    height, width = size
+    counts = mask.value("counts")
+    return mask_from_coco({"size": size, "counts": counts}, width, height)
+
+
+def truth_record(truth: Truth) -> dict[str, Any]:
+    """Return what is true as JSON has it."""
+    record: dict[str, Any] = {"answers": list(truth.answers)}
+    if truth.kind:
+        record["kind"] = truth.kind
+    if truth.things is not None:
+        record[THINGS] = things_record(truth.things)
+    if truth.size is not None:
+        record["size"] = [int(side) for side in truth.size]
+    if truth.details:
+        record["details"] = as_json(truth.details)
+    return record
+
+
+def read_truth(fields: Fields) -> Truth:
+    """Return what is true, of what `truth_record` made.
+
+    Raises:
+        ValueError: if a field is of another kind.
+    """
+    size = fields.items("size", lambda f, i: f.integer(i, at_least=1), None)
+    if size is not None and len(size) != 2:
+        raise fields.error("size", "height and width")
+    details = fields.fields("details", {})
+    return Truth(
+        answers=tuple(fields.items("answers", Fields.text)),
+        kind=fields.text("kind", ""),
+        things=read_things(fields, THINGS) if THINGS in fields else None,
+        size=None if size is None else (size[0], size[1]),
+        details={name: _from_json(details, name) for name in details},
+    )
+
+
+def as_json(value: Any) -> Any:
+    """Return a value of plain Python, of which JSON can be made.
+
+    Raises:
+        TypeError: if there is something in it that JSON has no word for.
+    """
+    if isinstance(value, Detections):
+        return {THINGS: things_record(value)}
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, dict) or hasattr(value, "items"):
+        return {str(key): as_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        several = (
+            sorted(value, key=repr) if isinstance(value, set | frozenset) else value
+        )
+        return [as_json(each) for each in several]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(
+        f"Expected details of plain numbers and texts, received {type(value).__name__}."
+    )
+
+
+def _from_json(fields: Fields, name: str) -> Any:
+    value = fields.value(name)
+    if isinstance(value, dict) and value.keys() == {THINGS}:
+        return read_things(fields.fields(name), THINGS)
+    return value

@@ -1,0 +1,1 @@
+"""Metrics of texts with a structure: tables, music, molecules, words with boxes."""

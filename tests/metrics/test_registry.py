@@ -1,0 +1,107 @@
+"""What holds for every registered metric, whatever it measures."""
+
+import json
+
+import numpy as np
+import pytest
+
+from keras_pg2 import metrics
+from keras_pg2.metrics.registry import METRICS
+from tests.support.metric_cases import all_cases, draw_cases
+
+NUM_EXAMPLES = 12
+
+
+def draw_rows(name, seed=0):
+    metric = metrics.get(name)
+    cases = draw_cases(name, np.random.default_rng(seed), NUM_EXAMPLES)
+    return metric, [metric.statistics(answer, truth) for answer, truth in cases]
+
+
+def assert_same(figures, expected):
+    assert list(figures) == list(expected)
+    for name, value in expected.items():
+        assert figures[name] == pytest.approx(value, abs=1e-12, nan_ok=True), name
+
+
+def test_every_metric_has_cases_to_draw():
+    assert set(METRICS) == set(all_cases())
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_is_described(name):
+    metric = metrics.get(name)
+    assert metric.name == name
+    assert metric.meaning
+    assert metric.source
+    assert isinstance(metric.is_higher_better, bool)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_figures_begin_with_the_metrics_own(name):
+    metric, rows = draw_rows(name)
+    figures = metric.result(rows)
+    assert next(iter(figures)) == name
+    assert all(isinstance(value, float) for value in figures.values())
+    assert np.isfinite(figures[name])
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_figures_change_with_the_answers(name):
+    found = {
+        metrics.get(name).result(draw_rows(name, seed)[1])[name] for seed in range(4)
+    }
+    assert len(found) > 1
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("seed", range(3))
+def test_batches_and_states_in_any_order_give_the_same(name, seed):
+    metric = metrics.get(name)
+    random = np.random.default_rng(seed)
+    cases = draw_cases(name, random, NUM_EXAMPLES)
+    whole = metrics.State(metric)
+    whole.update(range(NUM_EXAMPLES), *zip(*cases))
+    owners = random.integers(0, 3, NUM_EXAMPLES)
+
+    def part(owner):
+        state = metrics.State(metric)
+        for i in random.permutation(np.flatnonzero(owners == owner)).tolist():
+            state.update([i], [cases[i][0]], [cases[i][1]])
+        return state
+
+    def merged(*states):
+        first, *others = states
+        for other in others:
+            first.merge(other)
+        return first
+
+    left = merged(merged(part(0), part(1)), part(2))
+    right = merged(part(0), merged(part(1), part(2)))
+    turned = merged(part(2), part(0), part(1))
+    assert_same(left.result(), whole.result())
+    assert right.result() == left.result() == turned.result()
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_rows_of_a_file_give_the_same(name):
+    metric, rows = draw_rows(name, 1)
+    read = json.loads(json.dumps(rows))
+    assert metric.result(read) == metric.result(rows)
+    np.testing.assert_array_equal(metric.scores(read), metric.scores(rows))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_counts_of_one_are_no_counts(name):
+    metric, rows = draw_rows(name, 2)
+    ones = np.ones(len(rows), int)
+    assert_same(metric.result(rows, ones), metric.result(rows))
+    assert_same(metric.result(rows, 3 * ones), metric.result(rows))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_scores_are_one_for_each_example(name):
+    metric, rows = draw_rows(name)
+    scores = metric.scores(rows)
+    assert scores.shape == (len(rows),)
+    assert scores.dtype == np.float64
