@@ -30,4 +30,5 @@ def test_a_tenth_is_for_the_test_and_half_as_much_for_validation() -> None:
     splits = [split_of(str(number)) for number in range(4000)]
     shares = {name: splits.count(name) / 4000 for name in set(splits)}
     assert set(shares) == {"train", "validation", "test"}
-    assert abs(shares["test"] - 0.1) < 0.02 and abs(shares["validation"] - 0.05) < 0.02
+    assert abs(shares["test"] - 0.1) < 0.02
+    assert abs(shares["validation"] - 0.05) < 0.02
