@@ -35,7 +35,7 @@ run || { code=$$?; [ $$code -gt 128 ] || exit $$code; \
 endef
 
 SOURCES = pyproject.toml constraints.txt without-tensorflow.txt
-EXTRAS = jax,torch,detection,finetune,litert,onnx,dev
+EXTRAS = jax,torch,detection,finetune,molecules,litert,onnx,dev
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check -c constraints.txt
 UV = -m uv pip --quiet
 WITHOUT_TENSORFLOW = --excludes without-tensorflow.txt
