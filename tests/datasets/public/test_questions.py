@@ -426,6 +426,20 @@ def test_large_pictures_of_coco_are_preferred_for_stvqa(tmp_path: Path):
     assert public.read("stvqa", tmp_path)[0].images == str(large)
 
 
+def test_train_all_of_gqa_is_several_files(tmp_path: Path):
+    case = case_of("gqa")
+    case.write(tmp_path)
+    first, second = case.content().items()
+    folder = "questions1.2/train_all_questions/train_all_questions_"
+    write_content(tmp_path / f"{folder}0.json", dict([first]))
+    write_content(tmp_path / f"{folder}1.json", dict([second]))
+    found = public.read("gqa", tmp_path, "train_all")
+    assert [one.id for one in found] == ["201307251", "201640614"]
+    write_content(tmp_path / f"{folder}1.json", dict([first]))
+    with pytest.raises(ValueError, match=r"questions_1\.json, entry 201307251.*twice"):
+        public.read("gqa", tmp_path, "train_all")
+
+
 def test_earlier_layout_of_docvqa(tmp_path: Path):
     case = case_of("docvqa")
     write_content(tmp_path / "val/val_v1.0.json", case.content())
