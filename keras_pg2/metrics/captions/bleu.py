@@ -1,9 +1,9 @@
 """BLEU-1 to BLEU-4 of a corpus, as captions are scored.
 
-Source: Papineni et al. 2002; numbers as pycocoevalcap's `Bleu` gives them: n-grams of an
-answer count as often as the reference that has most of them, the reference length is
-the one nearest to the answer's (the shorter of two), and tiny terms keep an answer
-without matches above 0.
+Source: Papineni et al. 2002; numbers as pycocoevalcap's `Bleu` gives them: n-grams of
+an answer count as often as the reference that has most of them has, the reference
+length is the one nearest to the answer's (the shorter of two), and tiny terms keep an
+answer without matches above 0.
 """
 
 from __future__ import annotations

@@ -18,11 +18,13 @@ import numpy as np
 
 from keras_pg2.checks.packages import import_packages
 from keras_pg2.metrics.captions.texts import tokenized_case
-from keras_pg2.metrics.kept import KeepLast
 from keras_pg2.metrics.metric import Answer, Figures, Statistics, Truth, mean
 
 _ADVICE = "Run: pip install pycocoevalcap (104 MB), and install Java 8 or newer."
 _SEPARATOR = " ||| "
+_OPTIONS = "- - -stdio -l en -norm".split()  # noqa: SIM905
+_CHUNKS, _MATCHES = 20, 21
+"""Where a row of counts, which begins with two lengths, has chunks and matches."""
 
 
 def _check_java(name: str) -> None:
@@ -61,8 +63,7 @@ class _Meteor:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            ["java", "-Xmx2G", "-jar", "meteor-1.5.jar"]
-            + ["-", "-", "-stdio", "-l", "en", "-norm"],
+            ["java", "-Xmx2G", "-jar", "meteor-1.5.jar", *_OPTIONS],
             cwd=_directory("meteor"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -108,16 +109,13 @@ class Meteor(_Texts):
     meaning = "METEOR 1.5 for English, of the corpus"
     source = "Denkowski and Lavie 2014; pycocoevalcap 1.2, `meteor/meteor.py`"
 
-    def __init__(self) -> None:
-        self._read = KeepLast(_read_meteor)
-
     def check(self) -> None:
         """Raise ImportError if pycocoevalcap or Java is not installed."""
         _check_java("METEOR")
 
     def scores(self, rows: Sequence[Statistics]) -> np.ndarray:
         """Return float64[N], each answer's own METEOR."""
-        program, statistics = self._read(rows)
+        program, statistics = _read_meteor(rows)
         return np.array([program.score(row) for row in statistics], np.float64)
 
     def result(
@@ -128,7 +126,7 @@ class Meteor(_Texts):
 
     def prepare(self, rows: Sequence[Statistics]) -> Figures:
         """Return `result` of the rows as a function of counts alone."""
-        program, statistics = self._read(rows)
+        program, statistics = _read_meteor(rows)
 
         def figures(counts: np.ndarray | None) -> dict[str, float]:
             weights = np.ones(len(statistics)) if counts is None else counts
@@ -149,9 +147,6 @@ class Spice(_Texts):
     meaning = "F-score of the objects, attributes and relations said"
     source = "Anderson et al. 2016; pycocoevalcap 1.2, `spice/spice.py`"
 
-    def __init__(self) -> None:
-        self._score = KeepLast(_spice_scores)
-
     def check(self) -> None:
         """Raise ImportError if pycocoevalcap, Java or SPICE's models are missing."""
         _check_java("SPICE")
@@ -165,13 +160,18 @@ class Spice(_Texts):
 
     def scores(self, rows: Sequence[Statistics]) -> np.ndarray:
         """Return float64[N], each answer's F-score."""
-        return self._score(rows)
+        return _spice_scores(rows)
 
     def result(
         self, rows: Sequence[Statistics], counts: np.ndarray | None = None
     ) -> dict[str, float]:
         """Return the mean."""
-        return {self.name: mean(self.scores(rows), counts)}
+        return self.prepare(rows)(counts)
+
+    def prepare(self, rows: Sequence[Statistics]) -> Figures:
+        """Return `result` of the rows as a function of counts alone."""
+        scores = self.scores(rows)
+        return lambda counts: {self.name: mean(scores, counts)}
 
 
 def _spice_scores(rows: Sequence[Statistics]) -> np.ndarray:

@@ -93,7 +93,8 @@ _WORD_RULES = (
     rf"((?i:n{_ANY_APOSTROPHE}t))",
     rf"((?i:[dlj]|ol|dunkin|somethin){_APOSTROPHE})",
     rf"((?i:y){_APOSTROPHE}){_ALPHA}",
-    rf"((?i:e{_APOSTROPHE}er|c{_APOSTROPHE}mon|li{_APOSTROPHE}l|nat{_APOSTROPHE}l|c{_APOSTROPHE}est))",
+    rf"((?i:e{_APOSTROPHE}er|c{_APOSTROPHE}(?:mon|est)|li{_APOSTROPHE}l"
+    rf"|nat{_APOSTROPHE}l|s{_APOSTROPHE}mores))",
     rf"([A-HJ-XZdlno]{_APOSTROPHE}{_LETTERS}{_LETTERS})",
     rf"({_LETTERS}?[aeiouyAEIOUY]{_APOSTROPHE}[aeiouA-Z](?:[{_L}])*)",
     # Abbreviations, initials, names with signs.
