@@ -14,6 +14,8 @@ from keras_pg2.metrics import Answer, Truth
 from keras_pg2.metrics.things.referring import MaskIou
 from tests.support.tiny_models import random_task
 
+pytestmark = pytest.mark.one_backend("which decoder a metric is given")
+
 RESPONSE = "<loc0000><loc0000><loc1023><loc1023>" + "<seg000>" * 16
 
 
