@@ -24,6 +24,7 @@ from keras_pg2.evaluation.answering import (
     is_runner,
 )
 from keras_pg2.evaluation.asking import Mode, Plan, Shard, make_plan
+from keras_pg2.evaluation.mask_decoding import with_mask_decoder
 from keras_pg2.evaluation.publishing import ModelKind, find_published, kind_of
 from keras_pg2.evaluation.records import read_answer
 from keras_pg2.evaluation.results import Evaluation, Failure, Outcome
@@ -168,6 +169,7 @@ def evaluate_plan(
     """Ask a model what was planned, and score its answers; see `evaluate`."""
     start = time.monotonic()
     check_source(model, plan)
+    plan = with_mask_decoder(plan, model)
     called = name or _name_of(model)
     settings = _settings(model, plan)
     answers = None
