@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from keras_pg2.checks.texts import markdown_text
 from keras_pg2.evaluation.report import selection
 from keras_pg2.evaluation.report.selection import interval_text, number
-from keras_pg2.evaluation.results import Evaluation
+from keras_pg2.evaluation.results import Evaluation, Outcome
 
 _LONGEST_TEXT = 200
 
@@ -33,45 +33,40 @@ def markdown(evaluation: Evaluation, num_examples: int) -> str:
         parts.append(
             f"Published: {_cell(published.model)}, {_cell(published.source)}.{note}"
         )
-    kinds = selection.kind_rows(evaluation)
+    kinds = [
+        (row.kind or "(none)", row.num_examples, number(row.score))
+        for row in selection.kind_rows(evaluation)
+    ]
     if kinds:
-        rows = [
-            (row.kind or "(none)", row.num_examples, number(row.score)) for row in kinds
-        ]
-        parts += ["## By kind", _table(("kind", "examples", "mean score"), rows)]
-    worst = selection.worst(evaluation, num_examples)
+        parts += ["## By kind", _table(("kind", "examples", "mean score"), kinds)]
+    worst = [
+        (one.id, one.prompt, one.answer.text, _truths(one), number(one.score))
+        for one in selection.worst(evaluation, num_examples)
+    ]
     if worst:
-        rows = [
-            (
-                one.id,
-                one.prompt,
-                one.answer.text,
-                " / ".join(one.truth.answers),
-                number(one.score),
-            )
-            for one in worst
-        ]
         head = ("id", "prompt", "answer", "truth", "score")
-        parts += ["## Worst answers", _table(head, rows)]
+        parts += ["## Worst answers", _table(head, worst)]
     if evaluation.settings:
         parts += ["## Settings", _table(("name", "value"), evaluation.settings.items())]
     return "\n\n".join(parts) + "\n"
 
 
+def _truths(outcome: Outcome) -> str:
+    return " / ".join(outcome.truth.answers)
+
+
 def _figures(evaluation: Evaluation) -> str:
-    head = ("figure", "value", selection.level_text(evaluation), "published")
-    return _table(
-        head,
+    rows = [
         (
-            (
-                row.name,
-                number(row.value),
-                interval_text(row.interval),
-                number(row.published),
-            )
-            for row in selection.figure_rows(evaluation)
-        ),
-    )
+            row.name,
+            number(row.value),
+            interval_text(row.interval),
+            number(row.published),
+        )
+        for row in selection.figure_rows(evaluation)
+    ]
+    head = ("figure", "value", selection.level_text(evaluation), "published")
+    return _table(head, rows)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

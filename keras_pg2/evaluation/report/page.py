@@ -235,7 +235,8 @@ def _card(outcome: Outcome, is_higher_better: bool) -> str:
     kind = ""
     if outcome.score in (0.0, 1.0):
         kind = "right" if (outcome.score == 1) == is_higher_better else "wrong"
-    rows = [("prompt", _text(outcome.prompt)), ("answer", _text(outcome.answer.text))]
+    said = outcome.answer.text or _names(outcome.answer.things)
+    rows = [("prompt", _text(outcome.prompt)), ("answer", _text(said))]
     if answers:
         rows.append(("truth", _text(right)))
     rows.append(("score", f'<span class="num {kind}">{number(outcome.score)}</span>'))
@@ -249,13 +250,27 @@ def _card(outcome: Outcome, is_higher_better: bool) -> str:
         rows.append(("kind", _text(outcome.truth.kind)))
     rows.append(("id", _text(outcome.id)))
     lines = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)
-    return f"<article>{_pictures(outcome)}<dl>{lines}</dl></article>"
+    figures = _pictures(outcome)
+    pictures = f'<div class="pictures">{"".join(figures)}</div>' if figures else ""
+    wide = ' class="wide"' if len(figures) > 1 else ""
+    return f"<article{wide}>{pictures}<dl>{lines}</dl></article>"
 
 
-def _pictures(outcome: Outcome) -> str:
+def _names(things: Detections | None) -> str:
+    """Return the names of things, and their scores, for an answer without a text."""
+    if things is None:
+        return ""
+    scores = [""] * len(things.labels)
+    if things.scores is not None:
+        scores = [f" {score:.2f}" for score in things.scores.tolist()]
+    return ", ".join(f"{label}{score}" for label, score in zip(things.labels, scores))
+
+
+def _pictures(outcome: Outcome) -> list[str]:
     names = picture_names(outcome)
+    has_things = outcome.answer.things is not None or outcome.truth.things is not None
     drawn: list[tuple[str, Detections | None, str]]
-    if len(names) == 1 and (outcome.answer.things or outcome.truth.things):
+    if len(names) == 1 and has_things:
         drawn = [(names[0], outcome.answer.things, "answer")]
         if outcome.truth.things is not None:
             drawn.append((names[0], outcome.truth.things, "truth"))
@@ -272,7 +287,7 @@ def _pictures(outcome: Outcome) -> str:
     more = len(names) - _MOST_PICTURES
     if more > 0:
         figures.append(f'<div class="missing">{more} more</div>')
-    return f'<div class="pictures">{"".join(figures)}</div>' if figures else ""
+    return figures
 
 
 def _failures(evaluation: Evaluation) -> str:

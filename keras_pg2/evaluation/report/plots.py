@@ -182,4 +182,5 @@ def interval_bar(
             f'<line class="published" x1="{x:.1f}" x2="{x:.1f}" y1="2" y2="16"/>'
         )
     parts.append(f'<circle class="dot" cx="{at(value):.1f}" cy="9" r="4"/>')
-    return f'<svg class="bar" viewBox="0 0 160 18" aria-hidden="true">{"".join(parts)}</svg>'
+    attributes = 'class="bar" viewBox="0 0 160 18" aria-hidden="true"'
+    return f"<svg {attributes}>{''.join(parts)}</svg>"

@@ -77,11 +77,19 @@ def is_higher_better(evaluation: Evaluation) -> bool:
 def worst(evaluation: Evaluation, count: int) -> list[Outcome]:
     """Return the outcomes of the worst scores, the worst first.
 
-    Those without a score are none of them.
+    Of equal scores those come first of which the model was surest. Outcomes without a
+    score are none of them.
     """
     sign = 1 if is_higher_better(evaluation) else -1
     scored = [one for one in evaluation.outcomes if not math.isnan(one.score)]
-    return sorted(scored, key=lambda one: sign * one.score)[:count]
+    return sorted(scored, key=lambda one: (sign * one.score, -_sureness(one)))[:count]
+
+
+def _sureness(outcome: Outcome) -> float:
+    found = outcome.answer.probability
+    if found is None:
+        found = outcome.answer.log_probability
+    return -math.inf if found is None or math.isnan(found) else found
 
 
 def sample(evaluation: Evaluation, count: int, seed: int) -> list[Outcome]:

@@ -28,6 +28,7 @@ section.card { padding: 16px 18px; }
 .headline b { display: block; font-size: 2.1rem; line-height: 1.15;
   font-variant-numeric: tabular-nums; letter-spacing: -0.01em; }
 .headline small { color: var(--soft); display: block; overflow-wrap: anywhere; }
+.headline b small { display: inline; font-size: 1rem; font-weight: 400; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 0.94rem; }
 th, td { text-align: left; padding: 7px 14px 7px 0; vertical-align: top;
@@ -54,13 +55,14 @@ svg .published { stroke: var(--other); stroke-width: 3; }
 .c3 { stroke: var(--c3); background: var(--c3); }
 .c4 { stroke: var(--c4); background: var(--c4); }
 .c5 { stroke: var(--c5); background: var(--c5); }
-.legend { list-style: none; display: flex; flex-wrap: wrap; gap: 2px 14px; margin: 4px 0;
-  padding: 0; font-size: 0.84rem; overflow-wrap: anywhere; }
+.legend { list-style: none; display: flex; flex-wrap: wrap; gap: 2px 14px;
+  margin: 4px 0; padding: 0; font-size: 0.84rem; overflow-wrap: anywhere; }
 .legend i { display: inline-block; width: 16px; height: 4px; border-radius: 2px;
   margin-right: 6px; vertical-align: middle; }
 .examples { display: grid; gap: 14px; align-items: start;
   grid-template-columns: repeat(auto-fill, minmax(min(250px, 100%), 1fr)); }
 article { overflow: hidden; font-size: 0.92rem; }
+@media (min-width: 620px) { article.wide { grid-column: span 2; } }
 .pictures { display: flex; gap: 2px; background: var(--rule); }
 .pictures > * { flex: 1 1 0; min-width: 0; margin: 0; background: var(--card); }
 .pictures img { display: block; width: 100%; height: auto; max-height: 320px;
