@@ -276,6 +276,13 @@ def test_an_exported_model_gives_the_models_report(task, exported, examples, tmp
         exported, examples[:4], "exact_match", PROMPT, output=tmp_path, **QUIET
     )
     assert (found.model, found.settings["backend"]) == ("ONNXModel", "ONNXModel")
+    table = evaluation.side_by_side([own, found]).splitlines()
+    assert table[0].endswith("| ONNXModel |")
+    assert table[2] == "| exact\\_match | 1.0000 | 1.0000 |"
+    assert table[-2].endswith("| 4 | 4 |")
+    part = dataclasses.replace(found, outcomes=found.outcomes[:3])
+    with pytest.raises(ValueError, match="3 of 4 examples"):
+        evaluation.side_by_side([own, part])
     assert (found.figures, found.intervals) == (own.figures, own.intervals)
     for one, other in zip(own.outcomes, found.outcomes, strict=True):
         assert one.answer.text == other.answer.text
