@@ -10,6 +10,9 @@ from keras_pg2.metrics.registry import METRICS
 from tests.support.metric_cases import all_cases, draw_cases
 
 NUM_EXAMPLES = 12
+# Programs that nothing installs for tests: Java, and a model that is downloaded. Their
+# tests have something that stands in for them.
+COMPUTED = [m for m in METRICS if m not in ("meteor", "spice", "radgraph_f1")]
 
 
 def draw_rows(name, seed=0):
@@ -42,7 +45,7 @@ def test_is_described(name):
     assert isinstance(metric.is_higher_better, bool)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", COMPUTED)
 def test_figures_begin_with_the_metrics_own(name):
     metric, rows = draw_rows(name)
     figures = metric.result(rows)
@@ -51,7 +54,7 @@ def test_figures_begin_with_the_metrics_own(name):
     assert np.isfinite(figures[name])
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", COMPUTED)
 def test_figures_change_with_the_answers(name):
     found = {
         metrics.get(name).result(draw_rows(name, seed)[1])[name] for seed in range(4)
@@ -59,7 +62,7 @@ def test_figures_change_with_the_answers(name):
     assert len(found) > 1
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", COMPUTED)
 @pytest.mark.parametrize("seed", range(3))
 def test_batches_and_states_in_any_order_give_the_same(name, seed):
     metric = metrics.get(name)
@@ -88,7 +91,7 @@ def test_batches_and_states_in_any_order_give_the_same(name, seed):
     assert right.result() == left.result() == turned.result()
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", COMPUTED)
 def test_rows_of_a_file_give_the_same(name):
     metric, rows = draw_rows(name, 1)
     read = json.loads(json.dumps(rows))
@@ -96,7 +99,7 @@ def test_rows_of_a_file_give_the_same(name):
     np.testing.assert_array_equal(metric.scores(read), metric.scores(rows))
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", COMPUTED)
 def test_counts_of_one_are_no_counts(name):
     metric, rows = draw_rows(name, 2)
     ones = np.ones(len(rows), int)
@@ -104,7 +107,7 @@ def test_counts_of_one_are_no_counts(name):
     assert_same(metric.result(rows, 3 * ones), metric.result(rows))
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", COMPUTED)
 def test_scores_are_one_for_each_example(name):
     metric, rows = draw_rows(name)
     scores = metric.scores(rows)
