@@ -329,10 +329,10 @@ def _claim_answers(folder: Path, settings: Mapping[str, Any], model: Source) -> 
     path = folder / ANSWERS_OF
     # As JSON has it, in which a tuple is a list.
     own = json.loads(json.dumps({**settings, "weights": _fingerprint(model)}))
-    if not (folder / ANSWERS).exists() or not path.exists():
+    if not (folder / ANSWERS).exists():
         write_json({**own, "seconds": 0.0}, path)
         return 0.0
-    before = read_json(path)
+    before = read_json(path) if path.exists() else {}
     seconds = before.pop("seconds", 0.0)
     changed = sorted(key for key in {*before, *own} if before.get(key) != own.get(key))
     if changed:
