@@ -129,7 +129,7 @@ def test_answers_of_something_else_are_not_gone_on_with(task, examples, tmp_path
 def test_answers_of_nobody_knows_what_are_not_gone_on_with(task, examples, tmp_path):
     evaluate(task, examples[:2], "exact_match", PROMPT, output=tmp_path, **QUIET)
     (tmp_path / "answers.json").unlink()
-    with pytest.raises(ValueError, match="backend, .*weights changed"):
+    with pytest.raises(ValueError, match=r"backend, .*weights changed"):
         evaluate(task, examples[:2], "exact_match", PROMPT, output=tmp_path, **QUIET)
 
 
