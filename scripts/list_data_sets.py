@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from keras_pg2.datasets.public.examples import DataSet
 from keras_pg2.datasets.public.registry import DATA_SETS
 
+_MOST_SPLITS = 12
 HEAD = (
     "| name | data set | files | splits | recipe | metric |\n"
     "| --- | --- | --- | --- | --- | --- |\n"
@@ -22,6 +23,9 @@ def row_of(data_set: DataSet) -> str:
     files = re.sub(r"(, | or )", r"`\1`", f"`{data_set.files}`")
     recipe = "" if data_set.recipe is None else f"`{data_set.recipe}`"
     first, *others = data_set.splits
+    more = len(others) - _MOST_SPLITS
+    if more > 1:
+        others[_MOST_SPLITS:] = [f"and {more} more"]
     splits = ", ".join([f"**{first}**", *others])
     return (
         f"| `{data_set.name}` | {data_set.title} ({data_set.source}) | {files} | "

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from scipy import stats
 from typer.testing import CliRunner
 
@@ -247,3 +248,40 @@ def test_command_refuses_in_a_line(reports, monkeypatch, arguments, expected):
     result = run(*arguments)
     assert result.exit_code == 2
     assert expected in " ".join(result.output.split())
+
+
+@pytest.fixture
+def answered(tmp_path):
+    """Rows of one's own, and two files of answers to them."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    rows = [
+        {"id": key, "image": "a.png", "question": f"{key}?", "answers": list(right)}
+        for key, right in RIGHT.items()
+    ]
+    files = {"rows": rows}
+    for name, one in (("a", A), ("b", B)):
+        files[name] = [{"id": o.id, "text": o.answer.text} for o in one.outcomes]
+    for name, lines in files.items():
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    return tmp_path
+
+
+def test_command_compares_files_of_answers(answered):
+    files = answered / "a.jsonl", answered / "b.jsonl"
+    result = run(
+        *files, "--data", answered / "rows.jsonl", "--metric", "exact_match", "--json"
+    )
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["figures"]["exact_match"]["difference"] == 0.25
+    assert (found["better"], found["worse"], found["equal"]) == (2, 1, 1)
+    result = run(*files)
+    assert "For files of answers name what was asked" in " ".join(result.output.split())
+
+
+def test_command_refuses_data_that_nothing_needs(reports):
+    result = run(reports / "a", reports / "b", "--data", "x")
+    assert "Expected --data with files of answers" in " ".join(result.output.split())
+    result = run(reports / "a", reports / "b", "--split", "val")
+    assert "Expected --data together with --split" in " ".join(result.output.split())

@@ -25,6 +25,10 @@ from keras_pg2.metrics.structured.html_tables import (
 
 MOST_CELLS = 2_000
 """Cells of an answer's grid: time and memory grow by the product of both grids."""
+_ADVICE = (
+    "Run: pip install 'keras-pg2[evaluation,tables]'. GriTS needs the package pylcs, "
+    "which is built with a compiler of C++."
+)
 _NO_BOX = (-2, -2, -1, -1)
 """For cells without a box, which agree with each other and with no box."""
 _DIGITS = re.compile(r"\s*\+?([0-9]+)")
@@ -85,7 +89,7 @@ class Grits(PreparedMetric):
 
     def check(self) -> None:
         """Raise ImportError if lxml or grits-metric is not installed."""
-        check_packages("grits")
+        check_packages("grits", advice=_ADVICE)
 
     def statistics(self, answer: Answer, truth: Truth) -> Statistics:
         """Return the sum of similarities of cells, and the number of cells.

@@ -58,8 +58,8 @@ class TextSpotting(PreparedMetric):
                 or no polygons.
         """
         there = read_truth(truth)
-        polygons = truth.details.get("polygons") or [None] * len(there)
-        ignored = truth.details.get("ignored") or [False] * len(there)
+        polygons = truth.details.get("polygons", [None] * len(there))
+        ignored = truth.details.get("ignored", [False] * len(there))
         if not len(polygons) == len(ignored) == len(there):
             raise ValueError(
                 f"expected a polygon and a mark for each of {len(there)} words, "
@@ -98,7 +98,7 @@ class TextSpotting(PreparedMetric):
         def figures(counts: np.ndarray | None = None) -> dict[str, float]:
             drawn = weights(counts, len(rows))
             sums = {key: float(own @ drawn) for key, own in columns.items()}
-            found = {}
+            found: dict[str, float] = {}
             for name, key in ((self.name, "read"), ("detection", "found")):
                 number = sums[f"num_{key}"]
                 shares = _f1(number, sums["num_truths"], sums["num_given"])

@@ -58,7 +58,7 @@ def read_scicap(directory: Path, split: str, on_bad: OnBad = "raise") -> Example
 DATA_SETS = (
     transfer(
         "scicap",
-        title="SciCap, first sentences of captions of figures without subfigures",
+        title="SciCap: first sentences of captions of figures without subfigures",
         source="github.com/tingyaohsu/SciCap",
         files="List-of-Files-for-Each-Experiments/, SciCap-Caption-All/, "
         "SciCap-No-Subfig-Img/",

@@ -125,9 +125,9 @@ def _number(entry: Fields) -> int:
 DATA_SETS = (
     DataSet(
         name="xm3600",
-        title="XM3600, captions in 36 languages",
+        title="XM3600: captions in 36 languages",
         source="google.github.io/crossmodal-3600",
-        files="captions.jsonl beside images/",
+        files="captions.jsonl, images/",
         splits=(*LANGUAGES, "quz"),
         read=read_xm3600,
         metric="cider",
@@ -136,10 +136,10 @@ DATA_SETS = (
     ),
     transfer(
         "coco35l",
-        title="COCO-35L, captions translated to 34 languages, and the English ones",
+        title="COCO-35L: captions translated to 34 languages, and the English ones",
         source="google.github.io/crossmodal-3600",
-        files="coco_mt_dev.jsonl, coco_mt_train.jsonl (or .bz2) and dataset_coco.json "
-        "beside images/val2014/ and images/train2014/",
+        files="coco_mt_dev.jsonl, dataset_coco.json, images/val2014/, "
+        "images/train2014/",
         splits=tuple(
             f"{part}_{name}" for part in ("dev", "train") for name in LANGUAGES
         ),

@@ -155,18 +155,17 @@ def _bounds(root: Fields, node: str) -> list[float]:
 DATA_SETS = (
     transfer(
         "screen2words",
-        title="Screen2Words, summaries of screens",
+        title="Screen2Words: summaries of screens",
         source="github.com/google-research-datasets/screen2words",
-        files="screen_summaries.csv and split/ beside RICO's combined/",
+        files="screen_summaries.csv, split/, combined/",
         splits=_SPLITS,
         read=read_screen2words,
     ),
     transfer(
         "widgetcap",
-        title="WidgetCap, what elements of screens are for",
+        title="WidgetCap: what elements of screens are for",
         source="github.com/google-research-datasets/widget-caption",
-        files="widget_captions.csv and split/ beside RICO's combined/, with pictures "
-        "and .json",
+        files="widget_captions.csv, split/, combined/",
         splits=_SPLITS,
         read=read_widgetcap,
     ),

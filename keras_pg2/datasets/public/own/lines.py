@@ -147,8 +147,7 @@ DATA_SETS = (
         name="jsonl",
         title="JSON lines of one's own",
         source="keras_pg2 docs/evaluation.md",
-        files="<split>.jsonl, _annotations.<split>.jsonl or annotations.jsonl beside "
-        "the pictures; or the path of a file",
+        files="test.jsonl or _annotations.test.jsonl or annotations.jsonl",
         splits=("test", "valid", "val", "validation", "train"),
         read=read_own_lines,
         metric="exact_match",

@@ -177,10 +177,9 @@ def things_text(things: Detections, width: int, height: int) -> str:
 DATA_SETS = (
     DataSet(
         name="coco_detection",
-        title="COCO detection, 80 kinds of things",
+        title="COCO detection: 80 kinds of things",
         source="cocodataset.org/#format-data",
-        files="annotations/instances_val2017.json (train2017, val2014, train2014) "
-        "beside val2017/",
+        files="annotations/instances_val2017.json, val2017/",
         splits=("val2017", "train2017", "val2014", "train2014"),
         read=read_coco_detection,
         metric="coco_ap",
@@ -188,9 +187,9 @@ DATA_SETS = (
     ),
     DataSet(
         name="doclaynet",
-        title="DocLayNet, the parts of pages",
+        title="DocLayNet: the parts of pages",
         source="github.com/DS4SD/DocLayNet",
-        files="COCO/val.json (test, train) beside PNG/",
+        files="COCO/test.json, PNG/",
         splits=("test", "val", "train"),
         read=read_doclaynet,
         metric="coco_ap",
@@ -200,8 +199,7 @@ DATA_SETS = (
         name="coco",
         title="An instance file of one's own in COCO's form",
         source="cocodataset.org/#format-data",
-        files="_annotations.coco.json, annotations.json or instances.json beside the "
-        "pictures or images/, in test/ (valid/, val/, train/) or in the directory",
+        files="test/_annotations.coco.json, test/ or instances.json, images/",
         splits=("test", "valid", "val", "train"),
         read=read_coco_file,
         metric="coco_ap",

@@ -54,8 +54,7 @@ DATA_SETS = (
         name="molecules",
         title="Drawings of molecules and their SMILES",
         source="github.com/thomas0809/MolScribe",
-        files="synthetic/chemdraw.csv, real/acs.csv, or test.csv (.tsv) of SMILES and "
-        "file_path or image_id",
+        files="synthetic/chemdraw.csv, synthetic/chemdraw/",
         splits=(*_SETS, "test", "valid", "train"),
         read=read_molecules,
         metric="smiles_exact_match",

@@ -76,10 +76,9 @@ def kern_text(text: str) -> str:
 DATA_SETS = (
     DataSet(
         name="grandstaff",
-        title="GrandStaff, music on two staves as **kern",
+        title="GrandStaff: music on two staves as **kern",
         source="grfia.dlsi.ua.es/sheet-music-transformer",
-        files="partitions_grandstaff/types/test.txt (val, train) beside "
-        "grandstaff_dataset/",
+        files="partitions_grandstaff/types/test.txt, grandstaff_dataset/",
         splits=("test", "val", "train"),
         read=read_grandstaff,
         metric="ser",

@@ -162,9 +162,9 @@ def _data_set(name: str, splits: tuple[str, ...]) -> DataSet:
     return transfer(
         "refcoco_seg",
         name=name,
-        title=f"{name}, expressions and the things that they refer to",
+        title=f"{name}: expressions and the things that they refer to",
         source="github.com/lichengunc/refer",
-        files=f"{name}/{_FILES[name]} and {name}/instances.json beside train2014/",
+        files=f"{name}/{_FILES[name]}, {name}/instances.json, train2014/",
         splits=splits,
         read=partial(read_referring, name=name),
     )
@@ -176,9 +176,9 @@ DATA_SETS = (
     _data_set("refcocog", ("val", "test", "train")),
     transfer(
         "refcoco_seg",
-        title="RefCOCO, RefCOCO+ and RefCOCOg joined, as the papers train on them",
+        title="RefCOCO: RefCOCO+ and RefCOCOg joined, as the papers train on them",
         source="big_vision datasets/refcoco/refcoco.py",
-        files="refcoco/, refcoco+/ and refcocog/ beside train2014/",
+        files="refcoco/, refcoco+/, refcocog/, train2014/",
         splits=("val", "test", "train"),
         read=read_joined,
     ),

@@ -155,9 +155,9 @@ def _read_sections(path: str) -> dict[str, str]:
 DATA_SETS = (
     DataSet(
         name="mimic_cxr",
-        title="MIMIC-CXR, chest X-rays with reports",
+        title="MIMIC-CXR: chest X-rays with reports",
         source="physionet.org/content/mimic-cxr-jpg",
-        files="mimic-cxr-2.0.0-split.csv (or .gz) beside files/ with .txt and .jpg",
+        files="mimic-cxr-2.0.0-split.csv, files/",
         splits=_SPLITS,
         read=read_mimic_cxr,
         metric="cider",

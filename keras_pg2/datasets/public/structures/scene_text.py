@@ -221,7 +221,13 @@ def _total_text_words(content: str) -> list[Word]:
         )
     words = []
     for index, match in enumerate(found):
-        xs, ys = ([float(v) for v in part.split()] for part in match.groups()[:2])
+        try:
+            xs, ys = ([float(v) for v in part.split()] for part in match.groups()[:2])
+        except ValueError as error:
+            raise ValueError(
+                f"word {index}: expected numbers with blanks between them, received "
+                f"{match[0]!r:.80}."
+            ) from error
         if len(xs) != len(ys):
             raise ValueError(
                 f"word {index}: expected as many x as y, received {len(xs)} and "
@@ -274,7 +280,7 @@ DATA_SETS = (
         name="icdar15",
         title="ICDAR 2015 incidental scene text",
         source="rrc.cvc.uab.es/?ch=4",
-        files="Challenge4_Test_Task1_GT/gt_img_1.txt beside ch4_test_images/img_1.jpg",
+        files="Challenge4_Test_Task1_GT/, ch4_test_images/",
         splits=("test", "train"),
         read=read_icdar15,
         metric="text_spotting",
@@ -282,9 +288,9 @@ DATA_SETS = (
     ),
     DataSet(
         name="totaltext",
-        title="Total-Text, curved text",
+        title="Total-Text: curved text",
         source="github.com/cs-chan/Total-Text-Dataset",
-        files="txt_format/Test/poly_gt_img1.txt beside Images/Test/img1.jpg",
+        files="txt_format/Test/, Images/Test/",
         splits=("test", "train"),
         read=read_total_text,
         metric="text_spotting",
@@ -292,9 +298,9 @@ DATA_SETS = (
     ),
     DataSet(
         name="hiertext",
-        title="HierText, words of dense text",
+        title="HierText: words of dense text",
         source="github.com/google-research-datasets/hiertext",
-        files="gt/validation.jsonl (or .gz) beside validation/",
+        files="gt/validation.jsonl, validation/",
         splits=("validation", "train"),
         read=read_hiertext,
         metric="text_spotting",

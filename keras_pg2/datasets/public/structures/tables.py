@@ -203,9 +203,9 @@ def _locations(box: Box) -> str:
 DATA_SETS = (
     DataSet(
         name="pubtabnet",
-        title="PubTabNet, tables of papers",
+        title="PubTabNet: tables of papers",
         source="github.com/ibm-aur-nlp/PubTabNet",
-        files="PubTabNet_2.0.0.jsonl beside val/ and train/",
+        files="PubTabNet_2.0.0.jsonl, val/",
         splits=("val", "train"),
         read=read_pubtabnet,
         metric="teds",
@@ -213,10 +213,9 @@ DATA_SETS = (
     ),
     DataSet(
         name="fintabnet",
-        title="FinTabNet, tables of annual reports",
+        title="FinTabNet: tables of annual reports",
         source="developer.ibm.com/data/fintabnet",
-        files="FinTabNet_1.0.0_cell_test.jsonl (val, train) beside "
-        "images/<table_id>.png, cut out of the pages",
+        files="FinTabNet_1.0.0_cell_test.jsonl, images/",
         splits=("test", "val", "train"),
         read=read_fintabnet,
         metric="teds",

@@ -155,27 +155,25 @@ def read_activitynet_captions(
 DATA_SETS = (
     transfer(
         "msrvtt_cap",
-        title="MSR-VTT, captions of videos",
+        title="MSR-VTT: captions of videos",
         source="ms-multimedia-challenge.com/2016/dataset",
-        files="test_videodatainfo.json, train_val_videodatainfo.json beside TestVideo/ "
-        "and TrainValVideo/, or videos/",
+        files="test_videodatainfo.json, TestVideo/",
         splits=_MSRVTT,
         read=read_msrvtt_captions,
     ),
     transfer(
         "vatex_cap",
-        title="VATEX, captions of videos",
+        title="VATEX: captions of videos",
         source="eric-xw.github.io/vatex-website",
-        files="vatex_public_test_english_v1.1.json (vatex_validation_v1.0.json, "
-        "vatex_training_v1.0.json) beside videos/<videoID>.mp4",
+        files="vatex_public_test_english_v1.1.json, videos/",
         splits=tuple(_VATEX),
         read=read_vatex,
     ),
     transfer(
         "activitynet_cap",
-        title="ActivityNet captions, of parts of videos",
+        title="ActivityNet captions: of parts of videos",
         source="cs.stanford.edu/people/ranjaykrishna/densevid",
-        files="val_2.json (val_1.json, train.json) beside videos/v_....mp4",
+        files="val_2.json, videos/",
         splits=("val_2", "val_1", "train"),
         read=read_activitynet_captions,
     ),

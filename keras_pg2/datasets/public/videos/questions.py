@@ -158,26 +158,25 @@ def _type(entry: Fields) -> str:
 DATA_SETS = (
     transfer(
         "msrvtt_qa",
-        title="MSRVTT-QA, questions about videos",
+        title="MSRVTT-QA: questions about videos",
         source="github.com/xudejing/video-question-answering",
-        files="test_qa.json (val, train) beside TestVideo/ and TrainValVideo/, or "
-        "videos/",
+        files="test_qa.json, TestVideo/",
         splits=("test", "val", "train"),
         read=read_msrvtt_questions,
     ),
     transfer(
         "msvd_qa",
-        title="MSVD-QA, questions about videos",
+        title="MSVD-QA: questions about videos",
         source="github.com/xudejing/video-question-answering",
-        files="test_qa.json (val, train) and youtube_mapping.txt beside video/",
+        files="test_qa.json, youtube_mapping.txt, video/",
         splits=("test", "val", "train"),
         read=read_msvd_questions,
     ),
     transfer(
         "activitynet_qa",
-        title="ActivityNet-QA, questions about videos",
+        title="ActivityNet-QA: questions about videos",
         source="github.com/MILVLG/activitynet-qa",
-        files="test_q.json and test_a.json (val, train) beside videos/v_....mp4",
+        files="test_q.json, test_a.json, videos/",
         splits=("test", "val", "train"),
         read=read_activitynet_questions,
     ),
