@@ -12,3 +12,4 @@ from .results import Evaluation as Evaluation
 from .results import Failure as Failure
 from .results import Outcome as Outcome
 from .results import Published as Published
+from .side_by_side import side_by_side as side_by_side

@@ -153,13 +153,13 @@ def _figures(evaluation: Evaluation) -> str:
     ]
     highest = max(known, default=1.0)
     highest = 1.0 if highest <= 1 else highest
-    head = ["figure", "", "", selection.level_text(evaluation)]
+    head = ["figure", "", selection.level_text(evaluation)]
     cells = []
     for row in rows:
         bar = plots.interval_bar(row.value, row.interval, row.published, highest)
-        line = [_text(row.name), number(row.value), bar, interval_text(row.interval)]
-        cells.append(line + [number(row.published)] * has_published)
-    head += ["published"] * has_published
+        line = [_text(row.name), number(row.value), interval_text(row.interval)]
+        cells.append([*line, *[number(row.published)] * has_published, bar])
+    head += [*["published"] * has_published, ""]
     return _section("Figures", _table(head, cells), "card")
 
 
@@ -171,7 +171,7 @@ def _kinds(evaluation: Evaluation) -> str:
         (_text(row.kind or "(none)"), f"{row.num_examples:,}", number(row.score))
         for row in rows
     ]
-    head = ("kind", "examples", "mean score of an example")
+    head = ("kind", "examples", "mean score")
     return _section("By kind", _table(head, cells), "card")
 
 
@@ -235,7 +235,7 @@ def _card(outcome: Outcome, is_higher_better: bool) -> str:
     kind = ""
     if outcome.score in (0.0, 1.0):
         kind = "right" if (outcome.score == 1) == is_higher_better else "wrong"
-    said = outcome.answer.text or _names(outcome.answer.things)
+    said = outcome.answer.text or _names(outcome.answer.things) or "(nothing)"
     rows = [("prompt", _text(outcome.prompt)), ("answer", _text(said))]
     if answers:
         rows.append(("truth", _text(right)))

@@ -112,8 +112,11 @@ def histogram(scores: Sequence[float], num_bins: int = 20) -> str:
 
 
 def _even(count: int) -> int:
-    """Return the next number that four parts of an axis divide."""
-    return -(-count // 4) * 4
+    """Return four round steps (1, 2, 5, 10, 20 ...) that reach a count."""
+    step = 1
+    while 4 * step < count:
+        step = step * 5 // 2 if str(step)[0] == "2" else step * 2
+    return 4 * step
 
 
 def reliability(bins: Sequence[Bin]) -> str:
