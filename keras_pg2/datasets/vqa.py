@@ -121,7 +121,10 @@ def read_vqav2(
             return [], "other"
         found = answers.get(_id(entry, "question_id", {}))
         if found is None:
-            raise ValueError("expected an annotation of the question, received none.")
+            raise ValueError(
+                "expected an annotation of the question, received none. Are both "
+                "files of one split?"
+            )
         if "image_id" in found and not _is_same_id(found["image_id"], entry):
             raise ValueError(
                 "expected an annotation of the question's picture, received image_id "

@@ -43,8 +43,8 @@ class PublicFiles:
         fields: Places in it of what the reader needs, those of the first entry; the
             first is a text.
         loads: Damages that give another valid value, as "0.question: text".
-        entries: Place of the list of entries, of which the last is put in twice; None
-            if entries have no ids, or one that cannot occur twice.
+        entries: Place of the entries, of which the last is put in twice; None if they
+            have no ids.
         answer: Place of the answers and what is there if there is none; None if the
             file has no word for it.
         needed: The file without which nothing is read; "" if it is `annotations`.
@@ -120,7 +120,7 @@ def replaced(content: Any, place: Place, value: Any) -> Any:
 
 
 def _no_directory(case: PublicFiles, folder: Path) -> None:
-    folder.rename(folder.with_name("elsewhere"))
+    folder.rename(folder.with_name(f"{folder.name}_elsewhere"))
 
 
 def _no_annotations(case: PublicFiles, folder: Path) -> None:
@@ -164,8 +164,15 @@ def _wrong_type(case: PublicFiles, folder: Path) -> None:
 def _id_twice(case: PublicFiles, folder: Path) -> None:
     content = case.content()
     assert case.entries is not None
-    entries = at(content, case.entries)
-    entries.append(copy.deepcopy(entries[-1]))
+    if isinstance(content, str):
+        content += content.splitlines()[-1]
+    elif isinstance(content, dict) and not case.entries:
+        # Only the text of an object can have a name twice.
+        name, entry = list(content.items())[-1]
+        content = f"{json.dumps(content)[:-1]}, {json.dumps({name: entry})[1:]}"
+    else:
+        entries = at(content, case.entries)
+        entries.append(copy.deepcopy(entries[-1]))
     write_content(folder / case.annotations, content)
 
 

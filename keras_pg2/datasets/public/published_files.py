@@ -108,9 +108,10 @@ def read_entries(path: Path, key: str | None = None) -> Entries:
         content = content.get(key) if isinstance(content, dict) else None
     if not isinstance(content, list):
         where = "" if key is None else f" under {key!r}"
+        received = "none" if content is None else type(content).__name__
         raise ValueError(
-            f"{path}: expected a list of entries{where}, received "
-            f"{type(content).__name__}. Is it another version of the file?"
+            f"{path}: expected a list of entries{where}, received {received}. Is it "
+            "another version of the file?"
         )
     return [(f"{path}, entry {index}", entry) for index, entry in enumerate(content)]
 
@@ -120,7 +121,7 @@ def read_table(path: Path) -> list[tuple[str, str, Any]]:
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: if it is not a JSON object.
+        ValueError: if it is not a JSON object, or has a name twice.
     """
     content = read_content(path)
     if not isinstance(content, dict):
@@ -162,9 +163,18 @@ def read_content(path: Path) -> Any:
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: if it is not JSON.
+        ValueError: if it is not JSON, or an object in it has a name twice.
     """
-    return parse_value(to_utf8(read_file(path), path), path)
+    return parse_value(to_utf8(read_file(path), path), path, _of_unique_names)
+
+
+def _of_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {printable(twice)!r} twice in an object")
+    return found
 
 
 def _find_folders(directory: Path, names: Iterable[str]) -> list[Path]:

@@ -184,6 +184,7 @@ def _gqa_files(data_set: str, name: str) -> PublicFiles:
                 key: "missing",
             }
         ),
+        entries=(),
         answer=((key, "answer"), ""),
     )
 
@@ -708,6 +709,7 @@ CASES: list[PublicFiles] = [
                 "761183272": "missing",
             }
         ),
+        entries=(),
         answer=(("761183272", "answers", 0), ""),
         other_split=lambda: {"dataset.json": _ocrvqa(2)},
     ),
@@ -824,6 +826,7 @@ CASES: list[PublicFiles] = [
         files=lambda: {"problems.json": _science_qa()},
         pictures=("test/5/image.png", "test/11/image.png"),
         annotations="problems.json",
+        entries=(),
         fields=tuple(
             ("5", *place)
             for place in (
@@ -968,6 +971,7 @@ CASES: list[PublicFiles] = [
         pictures=("MMVP Images/1.jpg", "MMVP Images/2.jpg"),
         annotations="Questions.csv",
         fields=(),
+        entries=(),
     ),
 ]
 """One for each data set but CountBenchQA, whose pictures are in a parquet file."""

@@ -6,6 +6,7 @@ import io
 import sys
 from collections import Counter
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -346,6 +347,26 @@ def test_numbers_of_rsvqa_are_ranges(tmp_path: Path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (0, "0"),
+        (1, "between 1 and 10"),
+        (10, "between 1 and 10"),
+        (11, "between 11 and 100"),
+        (1000, "between 101 and 1000"),
+        (1001, "more than 1000"),
+    ],
+)
+def test_names_of_ranges(number: int, words: str, tmp_path: Path):
+    case = case_of("rsvqa_lr")
+    content = case.content()
+    content["answers"][3]["answer"] = str(number)
+    case.write(tmp_path)
+    write_content(tmp_path / case.annotations, content)
+    assert case.read(tmp_path, with_numbers=True)[2].truth.answers == (words,)
+
+
 def test_options_of_science_qa_are_shuffled(tmp_path: Path):
     data_set = public.find("science_qa")
     examples = read("science_qa", tmp_path)
@@ -444,14 +465,27 @@ def test_a_parquet_file_needs_a_package(
         tallyqa.read_parquet(tmp_path)
 
 
-def test_a_parquet_file_is_read(tmp_path: Path):
-    arrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    rows = [{"image": encoded("RGB"), "number": 2}, {"image": None, "number": 3}]
+def test_a_parquet_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With a small one in the place of pyarrow, which no other test needs."""
+
+    class ArrowError(Exception):
+        pass
+
+    def read_table(path: Path) -> Any:
+        if path.read_bytes() != b"PAR1":
+            raise ArrowError("no magic bytes")
+        return SimpleNamespace(to_pylist=lambda: [{"number": 2}])
+
+    arrow = ModuleType("pyarrow")
+    parquet = ModuleType("pyarrow.parquet")
+    vars(arrow)["ArrowException"] = ArrowError
+    vars(parquet)["read_table"] = read_table
+    monkeypatch.setitem(sys.modules, "pyarrow", arrow)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", parquet)
     path = tmp_path / "a.parquet"
-    parquet.write_table(arrow.Table.from_pylist(rows), path)
-    assert tallyqa.read_parquet(path) == rows
-    path.write_bytes(path.read_bytes()[:-20])
+    path.write_bytes(b"PAR1")
+    assert tallyqa.read_parquet(path) == [{"number": 2}]
+    path.write_bytes(b"PAR")
     with pytest.raises(ValueError, match=r"a\.parquet: expected a parquet file"):
         tallyqa.read_parquet(path)
 
@@ -461,22 +495,23 @@ def test_countbenchqa(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         {"image": encoded("RGB"), "text": "Two headsets", "number": 2},
         {"image": None, "text": "Three", "number": 3},
         {"image": encoded("L"), "text": "Four", "number": 4},
+        {"image": encoded("P"), "text": "Five", "number": 5},
         {"image": encoded("RGB"), "text": "Ten girls", "number": 10},
     ]
     monkeypatch.setattr(tallyqa, "read_parquet", lambda path: rows)
-    questions = [{"question": f"How many {i}?"} for i in range(4)]
+    questions = [{"question": f"How many {i}?"} for i in range(5)]
     write_content(tmp_path / "countbench_paired_questions.json", questions)
     parquet = tmp_path / "data/train-00000-of-00001-cf54c241ba947306.parquet"
     with pytest.raises(FileNotFoundError, match=parquet.name):
         public.read("countbenchqa", tmp_path)
     write_content(parquet, b"PAR1")
     first, last = public.read("countbenchqa", tmp_path)
-    assert (first.id, last.id) == (0, 3)
+    assert (first.id, last.id) == (0, 4)
     assert last.truth.answers == ("10",)
-    assert last.images == rows[3]["image"]
+    assert last.images == rows[4]["image"]
     assert asked_rows([last], public.find("countbenchqa").prompt)[0]["prompts"] == (
-        "answer en How many 3?"
+        "answer en How many 4?"
     )
     write_content(tmp_path / "countbench_paired_questions.json", questions[:3])
-    with pytest.raises(ValueError, match=r"3 questions and 4 pictures.*version"):
+    with pytest.raises(ValueError, match=r"3 questions and 5 pictures.*version"):
         public.read("countbenchqa", tmp_path)

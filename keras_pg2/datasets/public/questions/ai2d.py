@@ -13,6 +13,7 @@ font than big_vision's (`datasets/ai2d`), which takes one of the user's.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def _read(directory: Path, split: str, on_bad: OnBad) -> Examples:
         )
 
     entries: list[tuple[str, Any]] = []
-    for path in sorted(find_folder(root, "questions").glob("*.json")):
+    for path in sorted((root / "questions").glob("*.json")):
         if (path.name.split(".")[0] in test_ids) == (split == "test"):
             with problems.of(str(path)):
                 entries += _questions(path)
@@ -131,16 +132,28 @@ def _draw_letter(picture: Image.Image, text: Fields) -> None:
         raise text.error("rectangle", "its left upper and right lower corner")
     draw.rectangle((left, top, right, bottom), fill="white")
     for points in range(_MOST_POINTS, _MIN_POINTS - 1, -1):
-        font = ImageFont.load_default(points)
+        font = _font(points)
         width, height = font.getbbox(letter)[2:]
         if width <= right - left and height <= bottom - top:
             break
     draw.text((left + (right - left - width) // 2, top), letter, "black", font)
 
 
+@cache
+def _font(points: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(points)
+
+
 def _root(directory: Path) -> Path:
     """Return where the archive was unpacked: the directory, or "ai2d" in it."""
-    return find_folder(directory, "ai2d/questions", "questions").parent
+    for root in (directory / "ai2d", directory):
+        if (root / "questions").is_dir():
+            return root
+    received = "other things" if directory.is_dir() else "no such directory"
+    raise FileNotFoundError(
+        f"Expected the folder ai2d/questions or questions in {str(directory)!r}, "
+        f"received {received}. Unpack ai2d-all.zip there."
+    )
 
 
 def _questions(path: Path) -> list[tuple[str, Any]]:

@@ -106,6 +106,7 @@ DATA_SETS: tuple[DataSet, ...] = (
             (
                 "infographicsVQA_{split}_v1.0_withQT.json",
                 "infographicsVQA_{split}_v1.0.json",
+                "infographicVQA_{split}_v1.0.json",
                 "infographicsvqa_qas/infographicsVQA_{split}_v1.0_withQT.json",
                 "infographicsvqa_qas/infographicsVQA_{split}_v1.0.json",
             ),

@@ -9,8 +9,7 @@ CountBenchQA has big_vision's questions (`datasets/countbenchqa/data/
 countbench_paired_questions.json`, a list of {"question": ...} in the order of
 CountBench) about the pictures of CountBench in the parquet file of
 huggingface.co/datasets/nielsr/countbench (columns image, text, number). Entries whose
-picture is missing there are left out, as big_vision does; it also leaves out the one
-that is not in colour.
+picture is missing there, or has one channel alone, are left out, as big_vision does.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ def _read_count_bench(directory: Path, split: str, on_bad: OnBad) -> Examples:
         )
     entries = []
     for index, ((source, entry), row) in enumerate(zip(questions, rows, strict=True)):
-        if not _is_in_colour(row.get("image")):
+        if not _has_channels(row.get("image")):
             continue
         known = {"id": index, "image": row["image"], "number": row.get("number")}
         entry = {**entry, **known} if isinstance(entry, dict) else entry
@@ -103,13 +102,13 @@ def read_parquet(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _is_in_colour(image: Any) -> bool:
-    """Return whether there is a picture in colour, or one that cannot be decoded."""
+def _has_channels(image: Any) -> bool:
+    """Return whether there is a picture of several channels, or a damaged one."""
     if not isinstance(image, dict):
         return image is not None
     try:
         with Image.open(io.BytesIO(image.get("bytes") or b"")) as opened:
-            return opened.mode not in ("L", "1", "I", "F")
+            return len(opened.getbands()) > 1
     except OSError:
         return True
 
