@@ -23,6 +23,7 @@ from keras_pg2.datasets.image_finder import ImageFinder
 from keras_pg2.datasets.rows import Row, Rows
 from keras_pg2.datasets.text_files import read_json_object
 from keras_pg2.files.json_fields import shown
+from keras_pg2.metrics.metric import Truth
 
 PROMPT = "answer en {question}"
 
@@ -192,7 +193,7 @@ def question_rows(
             question no answer.
     """
     problems = Problems(on_bad)
-    rows, sources = [], []
+    rows, sources, truths = [], [], []
     for position, question in enumerate(file.questions):
         answers = [answer for answer in question.answers if answer.strip()]
         row, source = _asked(question, prompt), f"Question {question.id!r}"
@@ -205,9 +206,12 @@ def question_rows(
             answer = answer_of_epoch(answers, seed=seed, position=position, epoch=epoch)
             rows.append({**row, "responses": answer})
             sources.append(source)
+            kind = question.answer_type
+            truths.append(Truth(answers=question.answers, kind=kind))
     if file.questions:
         problems.check_some_left(len(rows), "Questions")
-    return Rows(rows, [*file.skipped, *problems.messages], sources)
+    skipped = [*file.skipped, *problems.messages]
+    return Rows(rows, skipped, sources, truths=truths)
 
 
 def asked_rows(file: VqaFile, prompt: str = PROMPT) -> list[Row]:
