@@ -1,9 +1,9 @@
 """The scenes that the nano preset was made for, as a data set.
 
-Pictures are drawn into the directory when they are read, once. The series of a split is
-that of scripts/nano_data.py and docs/nano.md: "test" is held out, "validation" chose the
-checkpoint, "train" was trained on (every scene of it, from 0 on). So `start` and `count`
-of "test" may be anything.
+Pictures are drawn into the directory when they are read, once. The series of a split
+is that of scripts/nano_data.py and docs/nano.md: "test" is held out, "validation" chose
+the checkpoint, "train" was trained on (every scene of it, from 0 on). So `start` and
+`count` of "test" may be anything.
 
 Tasks:
 
