@@ -5,8 +5,8 @@
 
 Every scene is asked one question of each kind that it has an answer to, of a picture of
 224 x 224 pixels, which nano reads nearly without a fault, and of a small noisy one,
-which it does not. `--calibrate` first fits the preset's calibration on scenes of another
-series and writes it into the preset's directory. Captions with one thing replaced by
+which it does not. `--calibrate` first fits the calibration on scenes of another series
+and writes it into the preset's directory. Captions with one thing replaced by
 one that is not there are checked, too.
 """
 
