@@ -183,10 +183,8 @@ class DecidingModel(DetectingModel):
         check_one(image)
         if caption is None:
             caption = self._write_caption(image, caption_prompt)
-        if objects is None:
-            things = find_things(caption)
-        else:
-            things = find_words(caption, known)
+        is_open = objects is None
+        things = find_things(caption) if is_open else find_words(caption, known)
         names = list(dict.fromkeys(thing.name for thing in things))
         if not names:
             return CheckedCaption(caption, ())
