@@ -35,7 +35,7 @@ run || { code=$$?; [ $$code -gt 128 ] || exit $$code; \
 endef
 
 SOURCES = pyproject.toml constraints.txt without-tensorflow.txt
-EXTRAS = jax,torch,detection,finetune,molecules,litert,onnx,dev
+EXTRAS = jax,torch,detection,evaluation,finetune,molecules,parquet,tables,video,litert,onnx,dev
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check -c constraints.txt
 UV = -m uv pip --quiet
 WITHOUT_TENSORFLOW = --excludes without-tensorflow.txt
@@ -160,7 +160,7 @@ build/oldest.txt: $(SOURCES) .venv/ready
 	grep -E '^(torch|transformers|peft|litert-lm-api)==' constraints.txt | \
 		.venv/bin/python $(UV) compile pyproject.toml - --no-header --no-annotate \
 		--resolution lowest-direct $(WITHOUT_TENSORFLOW) \
-		$(patsubst %,--extra %,jax torch detection finetune litert onnx) --output-file $@
+		$(patsubst %,--extra %,jax torch detection evaluation finetune molecules tables video litert onnx) --output-file $@
 
 # One light backend.
 .venv-demo/ready: $(SOURCES)

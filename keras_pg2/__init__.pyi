@@ -30,9 +30,13 @@ from .preprocessing import PaliGemma2ImageConverter as PaliGemma2ImageConverter
 from .preprocessing import PaliGemma2Tokenizer as PaliGemma2Tokenizer
 from .preprocessing import open_image as open_image
 from .preprocessing import prompts as prompts
+from .tasks import CheckedCaption as CheckedCaption
+from .tasks import Decision as Decision
+from .tasks import DecisionCalibration as DecisionCalibration
 from .tasks import EncodedImages as EncodedImages
 from .tasks import MemoryEstimate as MemoryEstimate
 from .tasks import PaliGemma2CausalLM as PaliGemma2CausalLM
+from .tasks import Question as Question
 from .tasks import ResponseLoss as ResponseLoss
 from .tasks import ScoreCalibration as ScoreCalibration
 from .tasks import ScoredAnswer as ScoredAnswer

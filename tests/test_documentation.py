@@ -13,7 +13,7 @@ from keras_pg2.cli import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-RUNNABLE = ["generation", "training", "checkpoints"]
+RUNNABLE = ["generation", "decisions", "training", "checkpoints"]
 """Pages of docs/ whose blocks of Python need nothing but a checkout."""
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

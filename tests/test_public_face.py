@@ -25,7 +25,10 @@ ROOMS = {
 }
 NAMES = {
     "BeamSearch",
+    "CheckedCaption",
     "Choices",
+    "Decision",
+    "DecisionCalibration",
     "Detections",
     "EncodedImages",
     "Grammar",
@@ -37,6 +40,7 @@ NAMES = {
     "PaliGemma2CausalLMPreprocessor",
     "PaliGemma2ImageConverter",
     "PaliGemma2Tokenizer",
+    "Question",
     "ResponseLoss",
     "RowBatches",
     "Sampler",

@@ -49,6 +49,26 @@ assert_type(
     dict[str, float],
 )
 
+assert_type(
+    model.decide(picture, ["is there a star?", keras_pg2.Question.number("when?")]),
+    list[keras_pg2.Decision],
+)
+assert_type(model.decide(encoded, ["is there a star?"]), list[keras_pg2.Decision])
+assert_type(
+    model.decide("a.png", {"star": "is there a star?"}), dict[str, keras_pg2.Decision]
+)
+assert_type(
+    model.decide([picture, picture], {"star": {"question": "is there a star?"}}),
+    list[dict[str, keras_pg2.Decision]],
+)
+assert_type(
+    model.decide(["a.png", "b.png"], [["is it day?"], ["is it night?"]]),
+    list[list[keras_pg2.Decision]],
+)
+checked = model.check_caption(picture, "a red star")
+assert_type(checked, keras_pg2.CheckedCaption)
+assert_type(checked.things[0].probability, float)
+
 assert_type(model.detect(picture, ["star"]), keras_pg2.Detections)
 assert_type(model.detect(io.BytesIO(), ["star"]), keras_pg2.Detections)
 assert_type(model.detect(b"", ["star"]), keras_pg2.Detections)

@@ -43,6 +43,7 @@ _KERAS_FILES = (
     "assets/tokenizer/vocabulary.spm",
     "mask_codec.npz",
     "detection_scores.json",
+    "decisions.json",
 )
 
 

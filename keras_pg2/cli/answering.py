@@ -20,7 +20,13 @@ from keras_pg2.cli.inputs import (
     read_picture,
 )
 from keras_pg2.cli.loading import load_model
-from keras_pg2.cli.messages import fail_in_part, print_json, print_result, progress
+from keras_pg2.cli.messages import (
+    fail_in_part,
+    print_json,
+    print_result,
+    print_styled,
+    progress,
+)
 from keras_pg2.cli.options import ModelChoice, Sampling, with_options
 from keras_pg2.cli.outputs import expand_user
 from keras_pg2.start.backends import use_backend
@@ -68,6 +74,14 @@ def caption(
     long: Annotated[
         bool, typer.Option("--long", help="A longer description (`describe`).")
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Ask for each thing in the caption whether it is there, and show how "
+            "probable it is.",
+        ),
+    ] = False,
     language: Language = "en",
     choice: ModelChoice,
     sampling: Sampling,
@@ -78,6 +92,9 @@ def caption(
     from keras_pg2.preprocessing import prompts
 
     prompt = prompts.describe(language) if long else prompts.caption(language)
+    if check:
+        print_checked(images, prompt, choice, sampling, destination)
+        return
     print_answers(images, [(prompt, prompt)], choice, sampling, destination)
 
 
@@ -142,6 +159,42 @@ def generate(
     use_backend(choice.backend)
     asked = [(text, text) for text in prompt]
     print_answers(images or [], asked, choice, sampling, destination)
+
+
+def print_checked(
+    images: Sequence[Path],
+    prompt: str,
+    choice: ModelChoice,
+    sampling: Sampling,
+    destination: Destination,
+) -> None:
+    """Print captions in colours, and how probable the things in them are.
+
+    Raises:
+        ValueError: if the captions are not in English, or go into a file.
+    """
+    if destination.output is not None or not prompt.endswith(" en"):
+        raise ValueError(
+            "Expected --check without --output and --language: things are found in "
+            "English captions, and printed. Add --json for probabilities as data."
+        )
+    images, errors = check_pictures(find_pictures(images), is_drawn=False)
+    model = load_model(choice, sampling)
+    records = []
+    for answer in ask_model(model, images, [prompt], sampling):
+        assert answer.image is not None
+        image, name = read_picture(answer.image), describe(answer.image)
+        with progress(f"Checking {name}"):
+            checked = model.check_caption(image, answer.text)
+        records.append({"image": name, "prompt": prompt, **checked.to_dict()})
+        if destination.as_json:
+            continue
+        print_styled(f"{printable(name)}: " if len(images) > 1 else "", checked)
+        for thing in checked.things:
+            print_result(f"  {thing.probability:.3f}  {printable(thing.name)}")
+    if destination.as_json:
+        print_json(records)
+    fail_in_part(errors, len(images) + len(errors))
 
 
 class Answer(NamedTuple):

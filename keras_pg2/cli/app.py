@@ -17,6 +17,8 @@ from keras_pg2.cli import (
     answering,
     catalogue,
     checkpoints,
+    comparing,
+    deciding,
     demo,
     detecting,
     evaluating,
@@ -79,12 +81,20 @@ _add(
     "keras-pg2 caption scene.png",
     "keras-pg2 caption photos/*.jpg --preset pg2-mix --dtype bfloat16 --language de",
     "keras-pg2 caption scene.png --long --json",
+    "keras-pg2 caption scene.png --check",
     "keras-pg2 caption photos/ --output captions.jsonl",
 )
 _add(
     answering.ask,
     'keras-pg2 ask scene.png "how many objects are there?"',
     'keras-pg2 ask a.png b.png -q "what color is the star?" -q "is there a circle?"',
+)
+_add(
+    deciding.decide,
+    'keras-pg2 decide scene.png -q "is there a star?" '
+    '--one-of "what color is the star?=red,yellow" '
+    '--number "how many objects are there?=0..20"',
+    "keras-pg2 decide photos/ --questions questions.json --output decided.jsonl",
 )
 _add(
     detecting.find,
@@ -141,6 +151,12 @@ _add(
     "keras-pg2 evaluate --predictions answers.jsonl --recipe docvqa --data docvqa/ "
     "--output report",
     "keras-pg2 evaluate --merge part0 --merge part1 --output report",
+)
+_add(
+    comparing.compare,
+    "keras-pg2 compare before after",
+    "keras-pg2 compare before after --metric anls --only-common --output compared.md",
+    "keras-pg2 compare a.jsonl b.jsonl --recipe docvqa --data docvqa/",
 )
 _add(
     demo.demo,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
+from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 from keras_pg2.catalogue.names import resolve
@@ -19,8 +21,11 @@ if TYPE_CHECKING:
     from keras_pg2.evaluation import Evaluation
     from keras_pg2.evaluation.answering import Source
     from keras_pg2.evaluation.asking import Plan, Shard
+    from keras_pg2.recipes import Recipe
 
 _NUM_TOLD = 5
+_LINES = (".jsonl", ".ndjson")
+"""Endings of files of one's own examples, with all their answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,6 +248,8 @@ def _read(asking: Asking) -> _Read:
     name = asking.data_set
     if name is None and recipe is not None and asking.data.is_dir():
         name = recipe.task if recipe.task in registry.DATA_SETS else None
+    if name is None and asking.data.suffix.lower() in _LINES:
+        name = "jsonl"
     if name is None:
         if asking.split is not None:
             raise ValueError(
@@ -268,8 +275,24 @@ def _read(asking: Asking) -> _Read:
             "metric": asking.metric or found.metric,
             "recipe": found.recipe,
         }
-    examples = registry.read(name, asking.data, split, on_bad=on_bad)
-    return _Read(examples=examples[: asking.limit], name=name, split=split, asked=asked)
+    options: dict[str, Any] = {}
+    if asking.limit and "count" in signature(found.read).parameters:
+        options["count"] = asking.limit  # No more than these is drawn.
+    examples = registry.read(name, asking.data, split, on_bad=on_bad, **options)
+    examples = examples[: asking.limit]
+    if asking.data.is_file():
+        asked["prompt"] = asking.prompt or _prompt_of(examples, recipe)
+        return _Read(examples=examples, name=str(asking.data), split="", asked=asked)
+    return _Read(examples=examples, name=name, split=split, asked=asked)
+
+
+def _prompt_of(examples: Examples, recipe: Recipe | None) -> str:
+    """Return the recipe's prompt if all lines have what it names, or their own."""
+    if recipe is not None:
+        names = {name for _, name, _, _ in Formatter().parse(recipe.prompt) if name}
+        if names and all(names <= example.fields.keys() for example in examples):
+            return recipe.prompt
+    return "{prompt}"
 
 
 def _tell(plan: Plan, read: _Read) -> None:

@@ -37,7 +37,8 @@ def finetune(
         _option(
             DATA,
             "JSON lines of image, prefix, suffix; a CSV or TSV table of these; COCO "
-            "instances; a YOLO or LabelMe folder; VQAv2 or TextVQA questions.",
+            "instances; a YOLO or LabelMe folder; VQAv2 or TextVQA questions; the "
+            "directory of a public data set (--format).",
             "--data",
         ),
     ],
@@ -50,6 +51,20 @@ def finetune(
         _option(
             DATA,
             "A file or folder of rows to evaluate on; the val split of a data.yaml.",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        _option(
+            DATA, "Split of a YOLO or public data set to train on. Default: train."
+        ),
+    ] = None,
+    eval_split: Annotated[
+        str | None,
+        _option(
+            DATA,
+            "Split to evaluate on, of --eval-data or else of --data. Default with "
+            "--eval-data: val.",
         ),
     ] = None,
     eval_share: Annotated[
@@ -69,7 +84,9 @@ def finetune(
         _option(
             DATA,
             "jsonl, table, coco, yolo, labelme, coco-masks, yolo-masks, labelme-masks, "
-            "vqav2 or textvqa. Default: by the file, without masks.",
+            "vqav2 or textvqa, by the file where it is left out, without masks; or the "
+            "name of the public data set whose directory --data is, as docvqa, which "
+            "also chooses the recipe.",
         ),
     ] = None,
     annotations: Annotated[
@@ -133,7 +150,7 @@ def finetune(
         _option(
             TRAINING,
             "Transfer task of the papers whose settings are taken, as docvqa. Default: "
-            "what the papers say to try first.",
+            "that of the public data set, else what the papers say to try first.",
         ),
     ] = None,
     epochs: Annotated[int | None, _option(TRAINING, "Passes over the rows.")] = None,
@@ -247,7 +264,10 @@ def finetune(
     given = locals()
     use_backend(choice.backend)
     from keras_pg2.finetuning import Settings
+    from keras_pg2.finetuning.public_rows import recipe_of_format
 
+    if recipe is None:
+        given["recipe"] = recipe_of_format(format, expand_user(data))
     given |= {name: _split(given[name]) for name in ("targets", "parts", "freeze")}
     # Whole weights in bfloat16 would lose small updates, so auto is float32 there.
     is_auto = choice.dtype == options.AUTO

@@ -12,7 +12,6 @@ from keras_pg2.cli.outputs import expand_user
 if TYPE_CHECKING:
     from keras_pg2.datasets.detection_rows import EncodeMask
     from keras_pg2.datasets.rows import Rows
-    from keras_pg2.datasets.yolo import Split
     from keras_pg2.recipes import Recipe
     from keras_pg2.tasks import PaliGemma2CausalLM
     from keras_pg2.typing import Architecture
@@ -28,6 +27,8 @@ class Files:
     data: Path
     eval_data: Path | None = None
     eval_share: float | None = None
+    split: str | None = None
+    eval_split: str | None = None
     image_folder: Path | None = None
     format: str | None = None
     annotations: Path | None = None
@@ -56,12 +57,15 @@ class Files:
         from keras_pg2.datasets.rows import Rows, check_pictures
         from keras_pg2.finetuning import read_rows, split_rows
 
-        if self.eval_data is not None and self.eval_share is not None:
+        is_apart = self.eval_data is not None or self.eval_split is not None
+        if is_apart and self.eval_share is not None:
             raise ValueError(
-                "Expected either --eval-data or --eval-share, received both."
+                "Expected either --eval-share or rows apart (--eval-data, "
+                "--eval-split), received both."
             )
+        self._check_splits()
 
-        def read(path: Path, annotations: Path | None, split: Split) -> Rows:
+        def read(path: Path, annotations: Path | None, split: str) -> Rows:
             rows = read_rows(
                 expand_user(path),
                 self.image_folder,
@@ -82,12 +86,28 @@ class Files:
             )
             return check_pictures(rows, "skip" if self.skip_bad else "raise")
 
-        rows = read(self.data, self.annotations, "train")
-        if self.eval_data is not None:
-            return rows, read(self.eval_data, None, "val")
+        rows = read(self.data, self.annotations, self.split or "train")
+        if is_apart:
+            path = self.data if self.eval_data is None else self.eval_data
+            return rows, read(path, None, self.eval_split or "val")
         if self.eval_share is not None:
             return split_rows(rows, self.eval_share, seed)
         return rows, Rows([])
+
+    def _check_splits(self) -> None:
+        """Raise ValueError if a split of what has no splits is asked for."""
+        from keras_pg2.finetuning.file_formats import has_splits
+
+        for name, split, path in (
+            ("--split", self.split, self.data),
+            ("--eval-split", self.eval_split, self.eval_data or self.data),
+        ):
+            path = expand_user(path)
+            if split is not None and not has_splits(path, self.format):
+                raise ValueError(
+                    f"Expected {name} with a YOLO folder, or a public data set by its "
+                    f"name (--format), received it with {path}. Leave it out."
+                )
 
 
 @dataclass(frozen=True)

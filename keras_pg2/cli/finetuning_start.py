@@ -44,7 +44,7 @@ def run_finetuning(
     from keras_pg2.finetuning.start import prepare_run
     from keras_pg2.tasks import PaliGemma2CausalLM
     from keras_pg2.tasks.adapters.base import short_name
-    from keras_pg2.tasks.answering.detecting import DetectionFiles
+    from keras_pg2.tasks.model_files import ModelFiles
     from keras_pg2.tasks.training.precision import check_trained_dtypes
 
     if trained.full:
@@ -71,7 +71,7 @@ def run_finetuning(
     def encode_mask() -> EncodeMask:
         from keras_pg2.codecs.mask_codec import MaskCodec
 
-        codec = DetectionFiles.of_preset(preset).mask_codec or MaskCodec.released()
+        codec = ModelFiles.of_preset(preset).mask_codec or MaskCodec.released()
         return codec.encode_text
 
     with progress(f"Reading {files.data}"):

@@ -46,6 +46,17 @@ def print_result(text: str) -> None:
     typer.echo(printable(text, LINES_AND_JOINERS))
 
 
+def print_styled(beginning: str, result: Any) -> None:
+    """Print a result that rich shows in colours, if stdout is a terminal.
+
+    Args:
+        beginning: Text before it.
+        result: Something with `__rich__`, whose texts are printable.
+    """
+    text = Text(printable(beginning)).append_text(result.__rich__())
+    Console(highlight=False, soft_wrap=True).print(text)
+
+
 def print_json(value: Any) -> None:
     """Print a JSON document, with escapes for what the encoding of stdout lacks."""
     text = json.dumps(value, indent=2, ensure_ascii=False)

@@ -125,7 +125,7 @@ def refcoco_rows(
         ValueError: when the split is unknown or a reference does not fit the COCO
             file, before the first row; when a mask cannot be encoded.
     """
-    pairs = _of_split(references, coco, split)
+    pairs = of_split(references, coco, split)
     paths = find_images(coco, image_folder, {item.image_id for _, item in pairs})
 
     def rows() -> Iterator[Row]:
@@ -149,7 +149,7 @@ def refcoco_truths(
     Raises:
         ValueError: as `refcoco_rows`.
     """
-    pairs = _of_split(references, coco, split)
+    pairs = of_split(references, coco, split)
 
     def truths() -> Iterator[Detections]:
         for reference, item in pairs:
@@ -232,10 +232,14 @@ def _reference(entry: object, index: int, path: Path) -> Reference:
     )
 
 
-def _of_split(
+def of_split(
     references: Sequence[Reference], coco: CocoFile, split: str
 ) -> list[tuple[Reference, CocoAnnotation]]:
-    """References of the split with their annotations, all of them checked."""
+    """Return the references of a split with their annotations, all of them checked.
+
+    Raises:
+        ValueError: if the split is unknown, or a reference does not fit the COCO file.
+    """
     splits = sorted({reference.split for reference in references})
     if split not in splits:
         raise ValueError(

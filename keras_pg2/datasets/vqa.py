@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from keras_pg2.checks.texts import printable
+from keras_pg2.datasets.answer_turns import answer_of_epoch
 from keras_pg2.datasets.checks import OnBad, Problems, as_integer, check_text
 from keras_pg2.datasets.entries import fill_prompt
 from keras_pg2.datasets.image_finder import ImageFinder
 from keras_pg2.datasets.rows import Row, Rows
 from keras_pg2.datasets.text_files import read_json_object
 from keras_pg2.files.json_fields import shown
+from keras_pg2.metrics.metric import Truth
 
 PROMPT = "answer en {question}"
 
@@ -122,7 +122,10 @@ def read_vqav2(
             return [], "other"
         found = answers.get(_id(entry, "question_id", {}))
         if found is None:
-            raise ValueError("expected an annotation of the question, received none.")
+            raise ValueError(
+                "expected an annotation of the question, received none. Are both "
+                "files of one split?"
+            )
         if "image_id" in found and not _is_same_id(found["image_id"], entry):
             raise ValueError(
                 "expected an annotation of the question's picture, received image_id "
@@ -190,7 +193,7 @@ def question_rows(
             question no answer.
     """
     problems = Problems(on_bad)
-    rows, sources = [], []
+    rows, sources, truths = [], [], []
     for position, question in enumerate(file.questions):
         answers = [answer for answer in question.answers if answer.strip()]
         row, source = _asked(question, prompt), f"Question {question.id!r}"
@@ -200,14 +203,15 @@ def question_rows(
                     f"expected an answer to train on, received "
                     f"{list(question.answers)}. Take a split that has answers."
                 )
-            cycle, index = divmod(epoch, len(answers))
-            rng = np.random.default_rng([seed, position, cycle])
-            order = rng.permutation(len(answers))
-            rows.append({**row, "responses": answers[order[index]]})
+            answer = answer_of_epoch(answers, seed=seed, position=position, epoch=epoch)
+            rows.append({**row, "responses": answer})
             sources.append(source)
+            kind = question.answer_type
+            truths.append(Truth(answers=question.answers, kind=kind))
     if file.questions:
         problems.check_some_left(len(rows), "Questions")
-    return Rows(rows, [*file.skipped, *problems.messages], sources)
+    skipped = [*file.skipped, *problems.messages]
+    return Rows(rows, skipped, sources, truths=truths)
 
 
 def asked_rows(file: VqaFile, prompt: str = PROMPT) -> list[Row]:

@@ -1,7 +1,10 @@
 from .callback import EvaluationCallback as EvaluationCallback
+from .comparison import Comparison as Comparison
+from .comparison import compare as compare
 from .evaluating import evaluate as evaluate
 from .files import read_report as read_report
 from .files import write_evaluation as write_evaluation
+from .intervals import bootstrap as bootstrap
 from .merging import merge as merge
 from .publishing import find_published as find_published
 from .results import Evaluation as Evaluation

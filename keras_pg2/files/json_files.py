@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +79,24 @@ def read_file(path: Path, max_bytes: int | None = None) -> bytes:
     return path.read_bytes()
 
 
-def parse_value(content: bytes, source: str | Path) -> Any:
+def parse_value(
+    content: bytes,
+    source: str | Path,
+    make_object: Callable[[list[tuple[str, Any]]], Any] | None = None,
+) -> Any:
     """Return what JSON text holds, of any kind; errors call it `source`.
+
+    Args:
+        content: The text.
+        source: Where it is from.
+        make_object: Returns an object of its names and values; None for a dict, in
+            which the last of equal names stays.
 
     Raises:
         ValueError: if it is not JSON, or not UTF-8.
     """
     try:
-        return json.loads(content.decode())
+        return json.loads(content.decode(), object_pairs_hook=make_object)
     except ValueError as error:
         raise ValueError(f"Expected JSON in {source}. Received: {error}.") from error
     except RecursionError as error:

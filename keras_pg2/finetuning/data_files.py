@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from string import Formatter
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -16,46 +16,15 @@ from keras_pg2.datasets.checks import OnBad
 from keras_pg2.datasets.coco import CocoFile, read_coco
 from keras_pg2.datasets.detection_rows import EncodeMask, annotation_rows
 from keras_pg2.datasets.jsonl import read_jsonl
-from keras_pg2.datasets.labelme import labelme_files, read_labelme
+from keras_pg2.datasets.labelme import read_labelme
 from keras_pg2.datasets.rows import Row, Rows, paths_of
 from keras_pg2.datasets.tables import read_table
-from keras_pg2.datasets.text_files import read_json_object, to_utf8
 from keras_pg2.datasets.vqa import PROMPT, question_rows, read_textvqa, read_vqav2
-from keras_pg2.datasets.yolo import Split, find_data_yaml, read_yolo
-from keras_pg2.files.json_files import read_file
+from keras_pg2.datasets.yolo import Split, read_yolo
+from keras_pg2.finetuning.file_formats import FORMATS, MASKS, find_format
+from keras_pg2.finetuning.public_rows import find_public, read_public_rows
 from keras_pg2.recipes import Recipe
 
-FORMATS: Mapping[str, str] = {
-    "jsonl": "JSON lines of image, prefix, suffix, or a JSON list of them",
-    "table": "CSV or TSV with columns image, prefix, suffix",
-    "coco": "COCO instances as boxes",
-    "coco-masks": "COCO instances as boxes and masks",
-    "yolo": "a YOLO folder with data.yaml, as boxes",
-    "yolo-masks": "a YOLO folder of polygons, as boxes and masks",
-    "labelme": "a folder of LabelMe files, as boxes",
-    "labelme-masks": "a folder of LabelMe files, as boxes and masks",
-    "vqav2": "questions of VQAv2 and OK-VQA, with a file of annotations",
-    "textvqa": "TextVQA",
-}
-"""Kinds of data files."""
-
-_BY_ENDING = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "table",
-    ".tsv": "table",
-    ".yaml": "yolo",
-    ".yml": "yolo",
-}
-_OF_OTHERS = (".parquet", ".arrow", ".feather", ".xlsx", ".xls", ".ods")
-"""Tables that other libraries read."""
-_BY_KEY = {
-    "annotations": "coco",
-    "questions": "vqav2",
-    "data": "textvqa",
-    "shapes": "labelme",
-}
-_MASKS = "-masks"
 _ABSENT_SHARE = 0.5
 _OPTIONS_OF = {
     "prompt": ("jsonl", "table", "vqav2", "textvqa"),
@@ -77,75 +46,6 @@ _OPTIONS_OF = {
 """The formats that an option is for."""
 
 
-def find_format(path: Path) -> str:
-    """The kind of a data file, by its ending, and what is in a .json file or a folder.
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when it is of no known kind.
-    """
-    if path.is_dir():
-        return _find_format_of_folder(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"Expected a data file, but there is no {str(path)!r}. Check its path."
-        )
-    found = _BY_ENDING.get(path.suffix.lower())
-    if found is None and path.suffix.lower() == ".json":
-        if to_utf8(read_file(path), path).lstrip()[:1] == b"[":
-            return "jsonl"
-        content = read_json_object(path)
-        # COCO's files have "images" too, those of VQAv2's answers have not.
-        is_coco = "images" in content and "annotations" in content
-        keys = ("annotations",) if is_coco else ("questions", "data", "shapes")
-        found = next((_BY_KEY[key] for key in keys if key in content), None)
-    if path.suffix.lower() in _OF_OTHERS:
-        raise ValueError(
-            f"Expected a data file of {', '.join(_BY_ENDING)} or .json, received "
-            f"{str(path)!r}. Read its records in Python, with pandas or the library "
-            "datasets, and pass them to read_records: fit takes these rows, and "
-            "write_jsonl writes those of picture files for this command."
-        )
-    if found is None:
-        raise ValueError(
-            f"Expected a data file that tells what it is ({', '.join(_BY_ENDING)}, or "
-            "a .json of rows, COCO, LabelMe, VQAv2 or TextVQA), received "
-            f"{str(path)!r}. Pass its format (--format): {', '.join(FORMATS)}."
-        )
-    return found
-
-
-def _find_format_of_folder(folder: Path) -> str:
-    """YOLO's has a data.yaml, LabelMe's a JSON file of shapes; others have a table."""
-    try:
-        if find_data_yaml(folder).suffix:
-            return "yolo"
-    except FileNotFoundError:
-        pass
-    has_table = any(folder.glob("*.[ct]sv"))
-    files = [] if has_table else labelme_files(folder)
-    if any(map(_is_of_labelme, files)):
-        return "labelme"
-    if not has_table:
-        others = [p.name for p in sorted(folder.iterdir()) if p.name[0] != "."]
-        others.sort(key=lambda name: ".json" not in name)
-        raise ValueError(
-            "Expected a folder of YOLO (with data.yaml) or LabelMe (with its JSON "
-            f"files), or with one table (.csv, .tsv), received {str(folder)!r} with "
-            f"{', '.join(others[:5]) or 'nothing in it'}. Pass the path of the file, "
-            "or what is missing."
-        )
-    return "table"
-
-
-def _is_of_labelme(file: Path) -> bool:
-    """Whether a file has shapes; not of one that is damaged, which is told later."""
-    try:
-        return "shapes" in read_json_object(file)
-    except (ValueError, OSError):
-        return False
-
-
 def read_rows(
     path: str | Path,
     image_folder: str | Path | None = None,
@@ -161,17 +61,18 @@ def read_rows(
     encode_mask: Callable[[], EncodeMask] | None = None,
     absent_share: float | None = None,
     max_overhang: float | None = None,
-    split: Split = "train",
+    split: str = "train",
     on_bad: OnBad = "raise",
     seed: int = 0,
 ) -> Rows:
     """Reads and checks a whole data file or folder.
 
     Args:
-        path: the file or folder.
+        path: the file or folder, or the directory of a public data set.
         image_folder: what the paths of pictures are relative to; None for the folder
             of the file.
-        format: one of `FORMATS`; None finds it out.
+        format: one of `FORMATS`, or the name of a public data set for its directory;
+            None finds it out.
         prompt: for rows that have none of their own, with keys of the row in braces,
             and for questions, where it has "{question}" in it.
         recipe: has the prompt and the share of labels that are not in a picture,
@@ -187,7 +88,7 @@ def read_rows(
             `detection_rows`; None for half of the prompts, or for none by a recipe of
             referring expressions, whose things are always there.
         max_overhang: most pixels of a COCO box beyond its picture, as in `read_coco`.
-        split: which part of a YOLO data set.
+        split: which part of a YOLO or public data set.
         on_bad: "skip" leaves entries that cannot be used out and counts them.
         seed: of the order of things in answers, of absent labels, and of
             the answer among ten.
@@ -202,20 +103,38 @@ def read_rows(
     """
     path = Path(path).expanduser()
     format = find_format(path) if format is None else format
-    if format not in FORMATS:
+    public = find_public(format, path)
+    if format not in FORMATS and public is None:
         raise ValueError(
-            f"Expected a format of {', '.join(FORMATS)}; received {format!r}."
+            f"Expected a format of {', '.join(FORMATS)}, or the name of a public data "
+            f"set and its directory; received {format!r} and {str(path)!r}."
         )
     if not path.exists():
         raise FileNotFoundError(f"Expected a data file, but there is no {str(path)!r}.")
     given = locals()
     for name, formats in _OPTIONS_OF.items():
-        if given[name] is not None and format not in formats:
+        takes = format in formats if public is None else name == "prompt"
+        if given[name] is not None and not takes:
             raise ValueError(
                 f"Expected {name} (--{name.replace('_', '-')}) with data of "
                 f"{', '.join(formats)}, received it with {path}, which is {format}. "
                 "Leave it out."
             )
+    if public is not None:
+        if image_folder is not None:
+            raise ValueError(
+                f"Expected the pictures of {format} below its directory, where they "
+                "are published. Received image_folder (--image-folder). Leave it out."
+            )
+        return read_public_rows(
+            public,
+            path,
+            split,
+            prompt=prompt,
+            recipe_prompt=_prompt_of(recipe),
+            seed=seed,
+            on_bad=on_bad,
+        )
     folder = path.parent if image_folder is None else Path(image_folder).expanduser()
     if format in ("jsonl", "table"):
         ending = "key" if format == "jsonl" else "column"
@@ -240,7 +159,7 @@ def read_rows(
         rows = question_rows(file, prompt=prompt, seed=seed, on_bad=on_bad)
     else:
         encode = None
-        if format.endswith(_MASKS):
+        if format.endswith(MASKS):
             if encode_mask is None:
                 raise ValueError(f"Expected encode_mask with the format {format}.")
             encode = encode_mask()
@@ -260,19 +179,32 @@ def _read_annotations(
     image_folder: str | Path | None,
     format: str,
     max_overhang: float | None,
-    split: Split,
+    split: str,
     on_bad: OnBad,
 ) -> CocoFile:
     """Return what is in pictures; arguments as in `read_rows`."""
-    has_masks = format.endswith(_MASKS)
-    kind = format.removesuffix(_MASKS)
+    has_masks = format.endswith(MASKS)
+    kind = format.removesuffix(MASKS)
     if kind == "coco":
         # Masks are checked where they are used.
         return read_coco(path, on_bad, with_masks=False, max_overhang=max_overhang)
     if kind == "labelme":
         return read_labelme(path, image_folder, with_masks=has_masks, on_bad=on_bad)
     return read_yolo(
-        path, image_folder, split=split, with_masks=has_masks, on_bad=on_bad
+        path,
+        image_folder,
+        split=_yolo_split(split),
+        with_masks=has_masks,
+        on_bad=on_bad,
+    )
+
+
+def _yolo_split(split: str) -> Split:
+    for known in get_args(Split):
+        if split == known:
+            return known
+    raise ValueError(
+        f"Expected a split of {', '.join(get_args(Split))}, received {split!r}."
     )
 
 

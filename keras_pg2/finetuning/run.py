@@ -327,8 +327,9 @@ class Run:
             with staged(self.folder / ADAPTER_FILE, overwrite=True) as part:
                 shutil.copyfile(chosen / ADAPTER_FILE, part)
         else:
-            # It was fitted on the answers of the base, which is gone.
+            # They were fitted on the answers of the base, which is gone.
             self.model.score_calibration = None
+            self.model.decision_calibration = None
             with replaced(self.folder / PRESET) as part:
                 self.model.save_to_preset(part)
         steps = read_log(self.folder / LOG_FILE)

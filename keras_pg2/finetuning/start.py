@@ -50,8 +50,8 @@ def finetune(
     were trained), `README.md`, `settings.json`, `log.csv`, `curves.png` (with
     matplotlib), `tensorboard/` (with tensorboardX), and the checkpoints `best/` and
     `last/`. The model has the best weights. Where whole weights were trained it has no
-    `score_calibration` any more, in memory and in `preset/`: that was fitted on other
-    answers.
+    `score_calibration` and no `decision_calibration` any more, in memory and in
+    `preset/`: those were fitted on other answers.
 
     SIGINT or SIGTERM write a checkpoint at the end of the step and return.
 

@@ -1,12 +1,14 @@
 """Log-probabilities of given answers, many to a prompt, the prompt computed once.
 
-Axes: B batch, A answers to each prompt, R tokens of an answer, V vocabulary.
+Axes: B batch, N nodes, E branches, R tokens of an answer, P slots of a prompt,
+V vocabulary.
 """
 
 from __future__ import annotations
 
 from keras import ops
 
+from keras_pg2.generation.answer_trees import AnswerTrees
 from keras_pg2.generation.compilation import while_loop
 from keras_pg2.generation.decoding import (
     Prefill,
@@ -14,38 +16,71 @@ from keras_pg2.generation.decoding import (
     prefill,
     write_column,
 )
-from keras_pg2.modeling.attention_mask import TokenLayout, attention_masks
+from keras_pg2.modeling.attention_mask import (
+    AttentionMasks,
+    TokenLayout,
+    attention_masks,
+)
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
-from keras_pg2.modeling.kv_cache import repeat_rows
 from keras_pg2.typing import Tensor
 
 
-def score_answers(
-    backbone: PaliGemma2Backbone, inputs: dict[str, Tensor], answers: Tensor
+def score_trees(
+    backbone: PaliGemma2Backbone, inputs: dict[str, Tensor], trees: AnswerTrees
 ) -> Tensor:
-    """Log-probability of every token of every answer, by the network alone.
+    """Log-probability of every branch of a tree of answers, by the network alone.
+
+    All nodes go through the decoder at once behind their prompt, whose keys and values
+    they share: a node sees the prompt and the nodes above it, and is at the position
+    that it has in its answer.
 
     Args:
         backbone: the network.
         inputs: the prompts, see `decoding.Request`.
-        answers: int32[A, R], the same answers for each prompt, padded on the right;
-            what is said of the padding means nothing.
+        trees: the answers to each prompt.
 
     Returns:
-        float32[B, A, R].
+        float32[B, E]; what is said of branches that fill up means nothing.
     """
-    num_answers, length = answers.shape
-    logits, cache, layout = prefill(backbone, inputs, length)
-    batch_size = ops.shape(logits)[0]
-    prompts = Prefill(
-        ops.repeat(logits, num_answers, axis=0),
-        repeat_rows(cache, batch_size, num_answers),
-        TokenLayout(*(ops.repeat(part, num_answers, axis=0) for part in layout)),
+    num_nodes = trees.tokens.shape[1]
+    logits, cache, layout = prefill(backbone, inputs, num_nodes)
+    first_slot = ops.shape(layout.positions)[1] - num_nodes
+    prompt = TokenLayout(*(part[:, :first_slot] for part in layout))
+    # Slot P is that of the first new token, whatever row it is in.
+    query = TokenLayout(
+        *(part[:, first_slot : first_slot + 1] + trees.depths for part in layout)
     )
-    # [B * A, R]
-    tokens = ops.tile(answers, (batch_size, 1))
-    scores = score_tokens(backbone, prompts, tokens, length)
-    return ops.reshape(scores, (-1, num_answers, length))
+    keys = TokenLayout(
+        *(ops.concatenate(parts, axis=1) for parts in zip(prompt, query))
+    )
+    decoder = backbone.text_decoder
+    masks = attention_masks(query, keys, decoder.sliding_window)
+    sees_prompt = ops.ones_like(masks.full[:, :, :first_slot])
+    sees = ops.concatenate([sees_prompt, trees.sees], axis=2)
+    hidden, _ = decoder.run_layers(
+        decoder.embed(trees.tokens),
+        query.positions,
+        AttentionMasks(*(ops.logical_and(mask, sees) for mask in masks)),
+        cache=cache,
+        cache_index=first_slot,
+    )
+
+    def branches_of(logits: Tensor, node: Tensor | int, scores: Tensor) -> Tensor:
+        chosen = ops.take_along_axis(logits, trees.branches, axis=1)
+        found = chosen - ops.logsumexp(logits, axis=1, keepdims=True)
+        return ops.where(trees.parents == node, found, scores)
+
+    # One node at a time: all of them against 257k tokens would be too large.
+    def is_running(node: Tensor, scores: Tensor) -> Tensor:
+        return node <= num_nodes
+
+    def step(node: Tensor, scores: Tensor) -> tuple:
+        logits = backbone.project_to_vocabulary(ops.take(hidden, node - 1, axis=1))
+        return node + 1, branches_of(logits, node, scores)
+
+    scores = branches_of(logits, 0, ops.zeros_like(trees.branches, dtype="float32"))
+    start = (ops.convert_to_tensor(1, dtype="int32"), scores)
+    return while_loop(is_running, step, start)[1]
 
 
 def score_tokens(

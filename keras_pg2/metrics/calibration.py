@@ -15,6 +15,7 @@ import numpy as np
 
 from keras_pg2.metrics.answers.exact import is_exact_in_lower_case
 from keras_pg2.metrics.metric import Answer, Figures, Statistics, Truth, mean
+from keras_pg2.metrics.prepared import PreparedMetric, column
 
 NUM_BINS = 15
 """As in the paper's tables."""
@@ -26,14 +27,14 @@ class Bin(NamedTuple):
     Attributes:
         lower: Lower end of the bin, in [0, 1].
         upper: Upper end.
-        count: Number of answers; 0 for an empty bin.
+        num_answers: Number of answers; 0 for an empty bin.
         probability: Their mean probability; NaN for an empty bin.
         score: Their mean score; NaN for an empty bin.
     """
 
     lower: float
     upper: float
-    count: int
+    num_answers: int
     probability: float
     score: float
 
@@ -140,7 +141,7 @@ def _mean_gap(totals: np.ndarray, means: np.ndarray) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibration:
+class Calibration(PreparedMetric):
     """Expected calibration error of answers' probabilities, in both ways, and Brier's.
 
     Figures are "ece" (bins of equal width), "ece_equal_mass", "brier" (mean squared
@@ -181,12 +182,12 @@ class Calibration:
 
     def scores(self, rows: Sequence[Statistics]) -> np.ndarray:
         """Return float64[N], the squared difference of probability and score."""
-        given, right = _columns(rows)
+        given, right = column(rows, "probability"), column(rows, "score")
         return (given - right) ** 2
 
     def prepare(self, rows: Sequence[Statistics]) -> Figures:
         """Return a function of counts to figures."""
-        given, right = _columns(rows)
+        given, right = column(rows, "probability"), column(rows, "score")
         return lambda counts=None: {
             self.name: expected_calibration_error(given, right, counts),
             "ece_equal_mass": equal_mass_calibration_error(given, right, counts),
@@ -194,18 +195,6 @@ class Calibration:
             "mean_probability": mean(given, counts),
             "mean_score": mean(right, counts),
         }
-
-    def result(
-        self, rows: Sequence[Statistics], counts: np.ndarray | None = None
-    ) -> dict[str, float]:
-        """Return the figures."""
-        return self.prepare(rows)(counts)
-
-
-def _columns(rows: Sequence[Statistics]) -> tuple[np.ndarray, np.ndarray]:
-    given = np.array([row["probability"] for row in rows], np.float64)
-    right = np.array([row["score"] for row in rows], np.float64)
-    return given, right
 
 
 METRICS = (

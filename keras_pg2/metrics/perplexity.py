@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_pg2.metrics.metric import Answer, Figures, Kinds, Statistics, Truth, mean
+from keras_pg2.metrics.prepared import PreparedMetric, column
 
 
 @dataclass(frozen=True, kw_only=True)
-class Perplexity:
+class Perplexity(PreparedMetric):
     """Mean negative log-likelihood of the right answers' tokens, in three ways.
 
     The answer of an example is the right one itself, with the natural logarithm of its
@@ -62,12 +63,11 @@ class Perplexity:
 
     def scores(self, rows: Sequence[Statistics]) -> np.ndarray:
         """Return float64[N], the mean over the tokens of each example."""
-        return np.array([row["nll"] / row["num_tokens"] for row in rows], np.float64)
+        return column(rows, "nll") / column(rows, "num_tokens")
 
     def prepare(self, rows: Sequence[Statistics]) -> Figures:
         """Return a function of counts to figures."""
-        nll = np.array([row["nll"] for row in rows], np.float64)
-        tokens = np.array([row["num_tokens"] for row in rows], np.float64)
+        nll, tokens = column(rows, "nll"), column(rows, "num_tokens")
         kinds, scores = Kinds(row["kind"] for row in rows), self.scores(rows)
 
         def figures(counts: np.ndarray | None = None) -> dict[str, float]:
@@ -81,12 +81,6 @@ class Perplexity:
             } | {kind: nll_of[kind] / tokens_of[kind] for kind in kinds.names}
 
         return figures
-
-    def result(
-        self, rows: Sequence[Statistics], counts: np.ndarray | None = None
-    ) -> dict[str, float]:
-        """Return the figures of all, then the first one of each kind."""
-        return self.prepare(rows)(counts)
 
 
 METRICS = (

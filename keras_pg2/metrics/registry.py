@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from keras_pg2.checks.names import find_by_name
 from keras_pg2.metrics import answers, calibration, perplexity
+from keras_pg2.metrics.captions import bleu, chair, cider, java, rouge
 from keras_pg2.metrics.metric import Metric
 from keras_pg2.metrics.structured import (
     edit_rates,
@@ -29,6 +30,11 @@ FAMILIES = (
     molecules,
     text_spotting,
     radiology,
+    cider,
+    bleu,
+    rouge,
+    java,
+    chair,
 )
 """Each family's module has its own metrics under `METRICS`."""
 

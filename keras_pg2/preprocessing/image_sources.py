@@ -161,6 +161,8 @@ def _read_file(file: Any, name: str) -> bytes:
             if position is not None:
                 file.seek(position)
     except ValueError as error:  # "I/O operation on closed file"
+        if not getattr(file, "closed", False):
+            raise  # What makes a picture when it is read, and says why it cannot.
         raise ValueError(f"Expected {name} as an open file: {error}.") from error
     if not isinstance(content, (bytes, bytearray, memoryview)):
         raise TypeError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, BinaryIO, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -30,9 +30,16 @@ class ArrayLike(Protocol):
         """Type of the numbers."""
 
 
+class Readable(Protocol):
+    """A file opened for bytes, or what makes a picture file when it is read."""
+
+    def read(self) -> bytes:
+        """Return the bytes of a picture file."""
+
+
 ImageInput: TypeAlias = (
     "str | os.PathLike[str] | Image.Image | ArrayLike | bytes | bytearray | memoryview "
-    "| BinaryIO | Mapping[str, Any]"
+    "| Readable | Mapping[str, Any]"
 )
 """A picture; `load_rgb` says what may be one."""
 

@@ -1,4 +1,4 @@
-"""Small files of a preset for detection: what masks mean, and how scores are made."""
+"""Small files of a preset: what masks mean, and what makes probabilities of scores."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ CODEC_FILE = "mask_codec.npz"
 """Meaning of `<seg...>` tokens; without it that of the released checkpoints."""
 CALIBRATION_FILE = "detection_scores.json"
 """What makes token probabilities the scores of detections."""
+DECISION_FILE = "decisions.json"
+"""What makes token probabilities those of decisions to be right."""
+OWN_FILES = (CODEC_FILE, CALIBRATION_FILE, DECISION_FILE)
+"""Names of those files."""
 
 
 METADATA_FILE = "metadata.json"
@@ -50,7 +54,7 @@ class PresetFiles(NamedTuple):
     @classmethod
     def read(cls, directory: str | Path) -> PresetFiles:
         """Read the files of a directory."""
-        paths = [Path(directory) / name for name in (CODEC_FILE, CALIBRATION_FILE)]
+        paths = [Path(directory) / name for name in OWN_FILES]
         found = {path.name: path.read_bytes() for path in paths if path.is_file()}
         return cls(str(directory), found)
 

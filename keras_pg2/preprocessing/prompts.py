@@ -142,7 +142,7 @@ def answer(question: str, language: str = "en") -> str:
         ValueError: if the question is empty, has several lines or holds tokens, or
             the language is not one of `LANGUAGES`.
     """
-    text = _check_text(question, "question")
+    text = checked_text(question, "question")
     return f"answer {_check_language(language)} {text}"
 
 
@@ -152,7 +152,7 @@ def question(answer: str, language: str = "en") -> str:
     Raises:
         ValueError: as for `answer`.
     """
-    text = _check_text(answer, "answer")
+    text = checked_text(answer, "answer")
     return f"question {_check_language(language)} {text}"
 
 
@@ -236,7 +236,7 @@ def _join_labels(labels: tuple[str | Iterable[str], ...]) -> str:
             "Expected the names of the things to look for, received none. Write for "
             'example detect("cat", "dog").'
         )
-    names = [_check_text(label, "label") for label in flat]
+    names = [checked_text(label, "label") for label in flat]
     for name in names:
         if ";" in name:
             raise ValueError(
@@ -258,7 +258,17 @@ def _join_labels(labels: tuple[str | Iterable[str], ...]) -> str:
     return " ; ".join(names)
 
 
-def _check_text(text: str, kind: str) -> str:
+def checked_text(text: str, kind: str) -> str:
+    """Return a part of a prompt without blanks around it.
+
+    Args:
+        text: What was given.
+        kind: What it is, for errors, such as "question".
+
+    Raises:
+        TypeError: if it is not text.
+        ValueError: if it is empty, has several lines, or holds tokens.
+    """
     if not isinstance(text, str):
         raise TypeError(
             f"Expected the {kind} as text (str), received {type(text).__name__}."

@@ -20,15 +20,17 @@ RESOLUTIONS = (224, 448, 896)
 
 METRICS: Mapping[str, str] = {
     "anls": "mean over questions of the best 1 - edit distance / longer length, "
-    "0 where it is below 0.5; lower case",
+    "0 where half of the letters are wrong; lower case",
     "cider": "CIDEr of the captions, after PTB tokenisation",
-    "exact_match": "share of answers that equal the truth; lower case for OCR-VQA",
+    "exact_match": "share of answers that equal the truth",
+    "exact_match_lower": "share of answers that equal the truth in lower case",
     "mask_iou": "mean IoU of masks at the picture's own size, 0 for no valid mask",
     "perplexity": "mean negative log-likelihood of response tokens, lower is better",
     "pope": "share of yes and no that equal the truth, lower case",
-    "relaxed_accuracy": "numbers within 5 %, other answers equal; lower case; human "
-    "and augmented questions apart",
-    "rsvqa_accuracy": "mean over question types of the share of equal answers",
+    "relaxed_accuracy": "numbers within 5 %, other answers equal; lower case; mean of "
+    "human and augmented questions",
+    "rsvqa_accuracy": "mean over question types of the share of equal answers, lower "
+    "case",
     "science_qa_accuracy": "share of 'The answer is X.' with the right letter",
     "tallyqa_accuracy": "share of equal numbers, number words as digits; simple and "
     "complex questions apart",

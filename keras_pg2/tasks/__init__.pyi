@@ -4,6 +4,11 @@ from .answering.detection_scores import fit_calibration as fit_calibration
 from .answering.predictions import predict as predict
 from .answering.requests import EncodedImages as EncodedImages
 from .causal_lm import PaliGemma2CausalLM as PaliGemma2CausalLM
+from .deciding.calibration import DecisionCalibration as DecisionCalibration
+from .deciding.captions import CheckedCaption as CheckedCaption
+from .deciding.captions import CheckedThing as CheckedThing
+from .deciding.decisions import Decision as Decision
+from .deciding.questions import Question as Question
 from .training.feature_caching import cache_image_features as cache_image_features
 from .training.loss import ResponseLoss as ResponseLoss
 from .training.memory import MemoryEstimate as MemoryEstimate

@@ -27,19 +27,15 @@ from keras_pg2.modeling.saving import (
 )
 from keras_pg2.modeling.torch_module import TorchModule
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
-from keras_pg2.preprocessing.preset_files import (
-    CALIBRATION_FILE,
-    CODEC_FILE,
-    PresetFiles,
-)
+from keras_pg2.preprocessing.preset_files import OWN_FILES, PresetFiles
 from keras_pg2.start.preset_loading import PresetNames
 from keras_pg2.tasks.adapters.base import short_name
 from keras_pg2.tasks.adapters.layers import Targets
 from keras_pg2.tasks.adapters.registry import Adapters
 from keras_pg2.tasks.answering import causal_lm as answering
-from keras_pg2.tasks.answering.detecting import DetectionFiles
 from keras_pg2.tasks.loading import registration as registration
 from keras_pg2.tasks.loading.loading import load_parts
+from keras_pg2.tasks.model_files import ModelFiles
 from keras_pg2.tasks.quantizing import (
     check_can_save,
     check_mode,
@@ -107,6 +103,7 @@ class PaliGemma2CausalLM(answering.CausalLM, SafeFiles, TorchModule, training.Ca
         adapters: The LoRA adapters by name: saved, loaded, switched, merged.
         mask_codec: Meaning of `<seg...>` tokens.
         score_calibration: What makes token probabilities the scores of detections.
+        decision_calibration: What makes them those of decisions to be right.
     """
 
     backbone_cls = PaliGemma2Backbone
@@ -206,13 +203,13 @@ class PaliGemma2CausalLM(answering.CausalLM, SafeFiles, TorchModule, training.Ca
         """
         check_can_save(self.backbone)
         directory = Path(dir_path)
-        self._detection_files.save(directory)
+        self._model_files.save(directory)
         (directory / _BASE_NAME_FILE).write_text(self.adapters.base_name, "utf-8")
         write_kept(self.adapters._keep(), directory)  # noqa: SLF001
 
     def load_assets(self, dir_path: str) -> None:
         """Read what `save_assets` wrote."""
-        self._own_files = DetectionFiles(PresetFiles.read(dir_path))
+        self._own_files = ModelFiles(PresetFiles.read(dir_path))
         name_file = Path(dir_path) / _BASE_NAME_FILE
         if name_file.is_file():
             self.adapters.base_name = name_file.read_text("utf-8", errors="replace")
@@ -303,7 +300,7 @@ class PaliGemma2CausalLM(answering.CausalLM, SafeFiles, TorchModule, training.Ca
         if not trainable:
             model.trainable = False
         model.adapters.base_name = short_name(preset)
-        model._own_files = DetectionFiles.of_preset(preset)
+        model._own_files = ModelFiles.of_preset(preset)
         return model
 
     def save_to_preset(self, preset_dir: str | Path, **kwargs: Any) -> None:
@@ -322,10 +319,10 @@ class PaliGemma2CausalLM(answering.CausalLM, SafeFiles, TorchModule, training.Ca
             ValueError: if it is quantised by quantizers that Keras does not save.
         """
         check_can_save(self.backbone)
-        stale = (*PRESET_WEIGHTS, CODEC_FILE, CALIBRATION_FILE)
+        stale = (*PRESET_WEIGHTS, *OWN_FILES)
         with saving_preset(), updated(Path(preset_dir), stale) as part:
             super().save_to_preset(str(part), **kwargs)
-            self._detection_files.save(part)
+            self._model_files.save(part)
 
     def export(
         self,

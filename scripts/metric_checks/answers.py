@@ -220,8 +220,8 @@ def _without_warnings():
 # lmms-eval and pix2struct: functions of one example.
 
 
-def _function(path: str, name: str) -> Callable[..., Any]:
-    """Return a function of a file and those of the file that it calls."""
+def _function(path: str, name: str, imports: str = "") -> Callable[..., Any]:
+    """Return a function of a file with those of the file that it calls."""
     import ast
 
     wanted, names = [], {name}
@@ -234,7 +234,7 @@ def _function(path: str, name: str) -> Callable[..., Any]:
         called = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
         names |= called & set(functions) - {n.name for n in wanted}
     source = ast.unparse(ast.Module(wanted, []))
-    header = "from __future__ import annotations\n"
+    header = f"from __future__ import annotations\n{imports}\n"
     module = load_source(path, {}, header + source)
     return getattr(module, name)
 
@@ -352,6 +352,51 @@ def sklearn_calibration(cases: Cases) -> dict[str, float]:
         "ece_equal_mass": error("quantile", np.percentile(given, even * 100)),
         "brier": float(brier_score_loss(right, given)),
     }
+
+
+def big_vision_perplexity(random: np.random.Generator, count: int) -> float:
+    """Return the difference of perplexity from big_vision's, of logits of tokens."""
+    import jax
+    import jax.numpy as jnp
+
+    stand_ins = _stand_ins()
+    mean = ModuleType("big_vision.evaluators.mean")
+    mean.Evaluator = object  # type: ignore[attr-defined]
+    stand_ins["big_vision.evaluators"].mean = mean  # type: ignore[attr-defined]
+    stand_ins["big_vision.utils"].weighted_softmax_xent = _function(  # type: ignore[attr-defined]
+        "big_vision/big_vision/utils.py",
+        "weighted_softmax_xent",
+        "import jax\nimport jax.numpy as jnp\nimport numpy as np",
+    )
+    path = "big_vision/big_vision/evaluators/proj/paligemma/perplexity.py"
+    module = load_source(path, stand_ins)
+    logits = random.normal(0, 3, (count, 12, 40))
+    labels = random.integers(0, 40, (count, 12))
+    mask = np.arange(12) < random.integers(1, 13, (count, 1))
+    with jax.enable_x64(True):
+        run = module.perplexity(
+            lambda state, batch: (batch["logits"], None), shift_labels=False
+        )
+        batch = {"logits": logits, "labels": labels, "mask_loss": mask.astype(float)}
+        expected = run(None, {key: jnp.asarray(value) for key, value in batch.items()})
+        sums, means = (np.asarray(expected[key]) for key in ("sum", "avg"))
+    # The probability of an answer is the product of its tokens'.
+    odds = np.exp(logits - logits.max(-1, keepdims=True))
+    chosen = np.take_along_axis(odds, labels[..., None], -1)[..., 0] / odds.sum(-1)
+    metric, truth = metrics.get("perplexity"), Truth(answers=("a",))
+    rows = [
+        metric.statistics(
+            Answer("a", float(np.log(tokens[own]).sum()), int(own.sum())), truth
+        )
+        for tokens, own in zip(chosen, mask)
+    ]
+    found = metric.result(rows)
+    return max(
+        np.abs(metric.scores(rows) - means).max(),
+        abs(found["perplexity_of_examples"] - means.mean()),
+        abs(found["nll_of_examples"] - sums.mean()),
+        abs(found["perplexity"] - sums.sum() / mask.sum()),
+    )
 
 
 def rapidfuzz_anls(prepare: Callable[[str], str], cases: Cases) -> dict[str, float]:
@@ -486,4 +531,9 @@ CHECKS = (
     _check("pope", "lmms-eval pope/utils.py, accuracy, precision", lmms_eval_pope),
     _check("pope_words", "AoiDragon/POPE evaluate.py", pope_program, as_drawn),
     _check("ece", "scikit-learn", sklearn_calibration, as_drawn),
+    Check(
+        metric="perplexity",
+        oracle="big_vision perplexity.py, avg and sum",
+        compare=big_vision_perplexity,
+    ),
 )

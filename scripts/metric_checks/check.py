@@ -18,8 +18,10 @@ class Check:
         compare: Returns the largest absolute difference of any figure over so many
             examples, drawn from the generator. Raises ImportError or FileNotFoundError
             if the oracle is not there.
+        num_quick: Number of cases in the tests, fewer where the oracle takes long.
     """
 
     metric: str
     oracle: str
     compare: Callable[[np.random.Generator, int], float]
+    num_quick: int = 300

@@ -1,6 +1,7 @@
 """A full disk is an OSError in every writer, leaves what was there, and ends nothing.
 
 A limit on the size of files stands for the disk: whoever writes beyond it is told so.
+Where the tests may mount one, a small file system in memory is a real one.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from keras_pg2.deploy.onnx.export import export_onnx
 from keras_pg2.files.hdf5_files import new_hdf5
 from keras_pg2.files.whole_files import replaced, updated
 from tests.support.finetuning_runs import make_model
-from tests.support.small_disk import small_disk
+from tests.support.small_disk import enlarge, small_disk, small_file_system
 
 Write = Callable[[PaliGemma2CausalLM, Path], Any]
 
@@ -72,7 +73,7 @@ WRITERS: dict[str, tuple[int, Write]] = {
         lambda model, path: model.backbone.save_lora_weights(path / "t.lora.h5"),
     ),
     "ONNX": (100_000, lambda model, path: export_onnx(model, path / "t")),
-    "JSON": (500, lambda model, path: write_json([0] * 1000, path / "t.json")),
+    "JSON": (500, lambda model, path: write_json([0] * 10_000, path / "t.json")),
     "array": (500, lambda model, path: write_array(path / "t.npy")),
     "picture": (500, lambda model, path: write_picture(path / "t.png")),
 }
@@ -84,7 +85,7 @@ def write_array(path: Path) -> None:
 
 
 def write_picture(path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
     with replaced(path) as part:
         Image.fromarray(noise).save(part)
 
@@ -101,6 +102,31 @@ def test_every_writer_says_so_and_leaves_nothing(
     assert names(tmp_path) == []
     write(model, tmp_path)
     assert names(tmp_path)
+
+
+@pytest.fixture
+def full_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system of its own, of one page."""
+    try:
+        with small_file_system(tmp_path, 4096):
+            yield tmp_path
+    except PermissionError as error:
+        pytest.skip(f"mounting a small file system needs root: {error}")
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_every_writer_says_so_on_a_small_file_system(
+    kind: str, model: PaliGemma2CausalLM, full_folder: Path
+):
+    num_bytes, write = WRITERS[kind]
+    enlarge(full_folder, max(num_bytes, 4096))
+    # What knows how much it will write says so before.
+    with pytest.raises(OSError, match=r"No space left|where .* GB are free"):
+        write(model, full_folder)
+    assert names(full_folder) == []
+    enlarge(full_folder, 1 << 26)
+    write(model, full_folder)
+    assert names(full_folder)
 
 
 def test_a_preset_that_is_there_stays(model: PaliGemma2CausalLM, tmp_path: Path):

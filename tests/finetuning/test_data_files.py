@@ -10,9 +10,13 @@ import pytest
 from PIL import Image
 
 from keras_pg2 import recipes
+from keras_pg2.cli.finetuning_choices import Files
 from keras_pg2.datasets.rows import Rows
 from keras_pg2.finetuning import read_rows
-from keras_pg2.finetuning.data_files import find_format, fingerprint
+from keras_pg2.finetuning.data_files import fingerprint
+from keras_pg2.finetuning.file_formats import find_format
+from keras_pg2.finetuning.public_rows import recipe_of_format
+from tests.datasets.public.question_files import case_of
 
 
 @pytest.fixture
@@ -270,3 +274,84 @@ def test_a_fingerprint_is_of_what_rows_say():
     pixels = [np.full((2, 2, 3), value, np.uint8) for value in (0, 1)]
     arrays = [[{**rows[0], "images": image}] for image in pixels]
     assert fingerprint(arrays[0]) != fingerprint(arrays[1])
+
+
+def test_public_data_sets_are_formats(tmp_path: Path):
+    case_of("docvqa").write(tmp_path)
+    rows = read_rows(tmp_path, format="docvqa", split="val")
+    assert rows[0] == {
+        "images": str(tmp_path / "spdocvqa_images/pybv0228_81.png"),
+        "prompts": "What is the 'actual' value per 1000?",
+        "responses": "0.28",
+    }
+    assert rows.truths[1].answers == ("San Diego", "san diego")
+    asked = read_rows(tmp_path, format="docvqa", split="val", prompt="ocr: {question}")
+    assert asked[1]["prompts"] == "ocr: What is name of university?"
+    # A recipe that asks for fields of the data set.
+    recipe = recipes.get("textvqa")
+    asked = read_rows(tmp_path, format="docvqa", split="val", recipe=recipe)
+    assert asked[1]["prompts"] == "answer en What is name of university?"
+    recipe = recipes.get("nlvr2")
+    asked = read_rows(tmp_path, format="docvqa", split="val", recipe=recipe)
+    assert asked[1]["prompts"] == "What is name of university?"
+    with pytest.raises(FileNotFoundError, match=r"train_v1\.0_withQT\.json"):
+        read_rows(tmp_path, format="docvqa")
+    with pytest.raises(ValueError, match="a split of docvqa"):
+        read_rows(tmp_path, format="docvqa", split="valid")
+    with pytest.raises(ValueError, match=r"image_key .*which is docvqa"):
+        read_rows(tmp_path, format="docvqa", image_key="picture")
+    with pytest.raises(ValueError, match=r"below its directory.*--image-folder"):
+        read_rows(tmp_path, tmp_path, format="docvqa")
+    with pytest.raises(ValueError, match="name of a public data set and its directory"):
+        read_rows(tmp_path, format="docvqas")
+
+
+def test_splits_of_public_data_sets(tmp_path: Path):
+    pope = case_of("pope").write(tmp_path / "pope")
+    with pytest.raises(ValueError, match=r"pope to train on .*random, popular"):
+        read_rows(pope, format="pope")
+    # The one to evaluate on, where none is called val.
+    assert read_rows(pope, format="pope", split="val")[1]["responses"] == "no"
+    gqa = case_of("gqa").write(tmp_path / "gqa")
+    name = "testdev_balanced_questions.json"
+    (gqa / name).rename(gqa / "train_balanced_questions.json")
+    assert len(read_rows(gqa, format="gqa")) == 2
+    # One file of VQAv2's is read as before.
+    vqav2 = case_of("vqav2").write(tmp_path / "vqav2")
+    assert len(read_rows(vqav2, format="vqav2", split="val")) == 2
+    questions = vqav2 / "v2_OpenEnded_mscoco_val2014_questions.json"
+    rows = read_rows(questions, vqav2 / "val2014", format="vqav2")
+    assert len(rows) == 2
+
+
+def test_recipes_of_public_data_sets(tmp_path: Path):
+    assert recipe_of_format("countbenchqa", tmp_path) == "tallyqa"
+    assert recipe_of_format("pope", tmp_path) is None  # The papers only evaluate it.
+    assert recipe_of_format("vsr", tmp_path) is None
+    assert recipe_of_format("coco", tmp_path) is None
+    assert recipe_of_format("docvqa", tmp_path / "file.json") is None
+
+
+def test_splits_on_the_command_line(tmp_path: Path):
+    case_of("docvqa").write(tmp_path)
+    (tmp_path / "val_v1.0_withQT.json").rename(tmp_path / "train_v1.0_withQT.json")
+    content = case_of("docvqa").content()
+    content["data"].pop()
+    for entry in content["data"]:
+        del entry["data_split"]
+    write(tmp_path / "val_v1.0_withQT.json", content)
+    path = tmp_path / "train_v1.0_withQT.json"
+    path.write_text(path.read_text().replace('"data_split": "val"', '"x": 0'))
+    files = Files(data=tmp_path, format="docvqa", eval_split="val")
+    rows, eval_rows = files.read(recipes.get("docvqa"), 0, lambda: None)
+    assert (len(rows), len(eval_rows)) == (2, 1)
+    files = Files(data=tmp_path, format="docvqa", split="val", eval_data=tmp_path)
+    rows, eval_rows = files.read(recipes.get("docvqa"), 0, lambda: None)
+    assert (len(rows), len(eval_rows)) == (1, 1)
+    with pytest.raises(ValueError, match="--eval-share or rows apart"):
+        Files(data=tmp_path, eval_share=0.1, eval_split="val").read(
+            recipes.get("docvqa"), 0, lambda: None
+        )
+    table = write(tmp_path / "t.csv", "image,prefix,suffix")
+    with pytest.raises(ValueError, match="--split with a YOLO folder"):
+        Files(data=table, split="val").read(recipes.get("docvqa"), 0, lambda: None)

@@ -52,5 +52,5 @@ def test_reliability_table_has_empty_bins_too():
         (0.5, 1.0, 2, pytest.approx(0.755), 0.75),
     ]
     empty = reliability_table([0.9], [1], num_bins=3)[0]
-    assert empty.count == 0
+    assert empty.num_answers == 0
     assert np.isnan(empty.probability)

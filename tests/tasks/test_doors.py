@@ -12,13 +12,14 @@ import keras_hub
 import numpy as np
 import pytest
 
-from keras_pg2 import PaliGemma2CausalLM, convert, write_model
+from keras_pg2 import DecisionCalibration, PaliGemma2CausalLM, convert, write_model
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
 from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
 from tests.support.tiny_models import random_task
 
 CALIBRATION = ScoreCalibration(0.5, (0.3, 0.2, 0.1), "a test")
+DECISIONS = DecisionCalibration(boolean=0.5, yes_bias=-1.0, fitted_on="a test")
 CODES = np.random.default_rng(0).integers(0, 128, (2, 16))
 Door = Callable[[PaliGemma2CausalLM, Path], PaliGemma2CausalLM]
 
@@ -28,6 +29,7 @@ def model() -> PaliGemma2CausalLM:
     model = random_task()
     model.mask_codec = MaskCodec(MaskNetwork(MaskNetworkConfig(8, 16, (4, 4, 8, 8))))
     model.score_calibration = CALIBRATION
+    model.decision_calibration = DECISIONS
     model.adapters.base_name = "preset"
     return model
 
@@ -79,6 +81,7 @@ def test_codec_calibration_and_base_come_through(model, preset, door):
 def assert_same(loaded: PaliGemma2CausalLM, model: PaliGemma2CausalLM) -> None:
     assert loaded is not model
     assert loaded.score_calibration == CALIBRATION
+    assert loaded.decision_calibration == DECISIONS
     assert loaded.adapters.base_name == "preset"
     np.testing.assert_allclose(
         loaded.mask_codec.decode_crops(CODES),
@@ -91,6 +94,7 @@ def test_a_model_without_a_preprocessor_keeps_what_was_set(model):
     bare = PaliGemma2CausalLM(model.backbone)
     assert bare.mask_codec is None
     bare.mask_codec, bare.score_calibration = model.mask_codec, CALIBRATION
+    bare.decision_calibration = DECISIONS
     bare.adapters.base_name = "preset"
     assert_same(copy.deepcopy(bare), model)
 
@@ -117,7 +121,7 @@ def test_parts_of_a_preset_make_a_whole_model(model, preset, tmp_path):
 
 def test_what_was_taken_away_stays_away(preset, tmp_path):
     loaded = keras_hub.models.CausalLM.from_preset(str(preset))
-    loaded.score_calibration = None
+    loaded.score_calibration = loaded.decision_calibration = None
     loaded.save_to_preset(tmp_path)
     loaded.save_to_preset(tmp_path)
     for again in (
@@ -126,10 +130,13 @@ def test_what_was_taken_away_stays_away(preset, tmp_path):
         keras_hub.models.CausalLM.from_preset(str(tmp_path)),
     ):
         assert again.score_calibration is None
+        assert again.decision_calibration is None
         assert again.mask_codec is not None
 
 
-@pytest.mark.parametrize("name", ["mask_codec.npz", "detection_scores.json"])
+@pytest.mark.parametrize(
+    "name", ["mask_codec.npz", "detection_scores.json", "decisions.json"]
+)
 def test_a_damaged_file_is_named(model, name, tmp_path):
     model.save_to_preset(tmp_path)
     whole = (tmp_path / name).read_bytes()

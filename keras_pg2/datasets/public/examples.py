@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, overload
 
+import numpy as np
+
 from keras_pg2.datasets.checks import OnBad
 from keras_pg2.metrics.metric import Id, Truth
 from keras_pg2.preprocessing.images import ImageInput
@@ -90,6 +92,9 @@ class DataSet:
         metric: Name of the metric; that of the recipe where there is one.
         prompt: The prompt, with names of fields in braces; that of the recipe.
         read: The reader.
+        lower_case: Whether answers are trained on in lower case.
+        vary: Returns what an epoch trains on of an example, as with options in another
+            order; None if it is the example itself.
     """
 
     name: str
@@ -101,3 +106,5 @@ class DataSet:
     metric: str
     prompt: str
     recipe: str | None = None
+    lower_case: bool = False
+    vary: Callable[[Example, np.random.Generator], Example] | None = None

@@ -8,9 +8,14 @@ from typing import Any
 
 from keras_pg2.checks.names import find_by_name
 from keras_pg2.datasets.checks import OnBad
+from keras_pg2.datasets.public import pictures
 from keras_pg2.datasets.public.examples import DataSet, Examples
+from keras_pg2.datasets.public.questions import families as questions
 
-FAMILIES: tuple[tuple[DataSet, ...], ...] = ()
+FAMILIES: tuple[tuple[DataSet, ...], ...] = (
+    *questions.FAMILIES,
+    *pictures.FAMILIES,
+)
 """Each family's module has its own under `DATA_SETS`."""
 
 DATA_SETS: Mapping[str, DataSet] = {

@@ -149,10 +149,8 @@ def model_scores(
     for row, ids in enumerate(tokens):
         if len(ids) > max_new_tokens:
             answers[row], tokens[row] = "", [tokenizer.end_token_id]
-    # Of each prompt its own answer.
-    return answers, np.diagonal(
-        answer_log_probabilities(CompiledFunctions(model), arrays, tokens)
-    )
+    functions, trees = CompiledFunctions(model), [[ids] for ids in tokens]
+    return answers, np.concatenate(answer_log_probabilities(functions, arrays, trees))
 
 
 def _check_scores(found: np.ndarray, expected: np.ndarray, dtype: str) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 from keras_pg2.checks.texts import printable
 from keras_pg2.metrics.answers.exact import right_answers
 from keras_pg2.metrics.metric import Answer, Figures, Kinds, Statistics, Truth, mean
+from keras_pg2.metrics.prepared import PreparedMetric
 
 YES, NO = "yes", "no"
 _NO_WORDS = {"No", "no", "not"}
@@ -33,7 +34,7 @@ def read_words(text: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pope:
+class Pope(PreparedMetric):
     """Accuracy, precision, recall and F1 of yes, and how often it is said.
 
     An answer that is neither yes nor no is wrong and no yes. Precision, recall and F1
@@ -102,12 +103,6 @@ class Pope:
             }
 
         return figures
-
-    def result(
-        self, rows: Sequence[Statistics], counts: np.ndarray | None = None
-    ) -> dict[str, float]:
-        """Return the figures of all, then those of each kind."""
-        return self.prepare(rows)(counts)
 
 
 def _divided(part: float, whole: float) -> float:

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_pg2.checks.packages import import_packages
-from keras_pg2.metrics.metric import Answer, Statistics, Truth, mean
+from keras_pg2.metrics.metric import Answer, Figures, Kinds, Statistics, Truth, mean
+from keras_pg2.metrics.prepared import PreparedMetric, column, weights
 
 _ADVICE = "Run: pip install 'keras-pg2[evaluation]'"
 
@@ -47,7 +48,7 @@ def lines(text: str) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditRate:
+class EditRate(PreparedMetric):
     """Edits by units of the truth. Of several truths the one of the lowest rate counts.
 
     Attributes:
@@ -92,22 +93,24 @@ class EditRate:
         """
         return np.array([_rate(row["edits"], row["length"]) for row in rows])
 
-    def result(
-        self, rows: Sequence[Statistics], counts: np.ndarray | None = None
-    ) -> dict[str, float]:
-        """Return the rate, the mean of the examples' rates, and each kind's rate."""
-        weights = np.ones(len(rows)) if counts is None else counts
-        edits = np.array([row["edits"] for row in rows], np.float64) * weights
-        lengths = np.array([row["length"] for row in rows], np.float64) * weights
-        kinds = np.array([row["kind"] for row in rows])
-        found = {
-            self.name: _rate(edits.sum(), lengths.sum()),
-            f"{self.name}_mean": mean(self.scores(rows), counts),
-        }
-        for kind in sorted(set(kinds) - {""}):
-            own = kinds == kind
-            found[str(kind)] = _rate(edits[own].sum(), lengths[own].sum())
-        return found
+    def prepare(self, rows: Sequence[Statistics]) -> Figures:
+        """Return a function of counts to the rate, the mean rate and each kind's."""
+        edits, lengths = column(rows, "edits"), column(rows, "length")
+        rates, kinds = self.scores(rows), Kinds(row["kind"] for row in rows)
+
+        def figures(counts: np.ndarray | None = None) -> dict[str, float]:
+            drawn = weights(counts, len(rows))
+            by_kind = (kinds.means(part, counts) for part in (edits, lengths))
+            edits_by_kind, lengths_by_kind = by_kind
+            return {
+                self.name: _rate(float(drawn @ edits), float(drawn @ lengths)),
+                f"{self.name}_mean": mean(rates, counts),
+            } | {
+                kind: edits_by_kind[kind] / length if length else float("nan")
+                for kind, length in lengths_by_kind.items()
+            }
+
+        return figures
 
 
 def _rate(edits: float, length: float) -> float:

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.metrics.metric import Answer, Statistics, Truth, mean, means_by_kind
+from keras_pg2.metrics.metric import Answer, Figures, Kinds, Statistics, Truth, mean
+from keras_pg2.metrics.prepared import PreparedMetric, column, weights
 from keras_pg2.metrics.structured.html_tables import (
     cell_boxes,
     check_packages,
@@ -24,6 +25,10 @@ from keras_pg2.metrics.structured.html_tables import (
 
 MOST_CELLS = 2_000
 """Cells of an answer's grid: time and memory grow by the product of both grids."""
+_ADVICE = (
+    "Run: pip install 'keras-pg2[evaluation,tables]'. GriTS needs the package pylcs, "
+    "which is built with a compiler of C++."
+)
 _NO_BOX = (-2, -2, -1, -1)
 """For cells without a box, which agree with each other and with no box."""
 _DIGITS = re.compile(r"\s*\+?([0-9]+)")
@@ -63,7 +68,7 @@ def _spanned(table: Any) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grits:
+class Grits(PreparedMetric):
     """Mean GriTS of tables; 0 for an answer without a table.
 
     So are answers whose grid has more cells than `MOST_CELLS` and twice the truth's.
@@ -84,7 +89,7 @@ class Grits:
 
     def check(self) -> None:
         """Raise ImportError if lxml or grits-metric is not installed."""
-        check_packages("grits")
+        check_packages("grits", advice=_ADVICE)
 
     def statistics(self, answer: Answer, truth: Truth) -> Statistics:
         """Return the sum of similarities of cells, and the number of cells.
@@ -132,26 +137,34 @@ class Grits:
             ]
         )
 
-    def result(
-        self, rows: Sequence[Statistics], counts: np.ndarray | None = None
-    ) -> dict[str, float]:
-        """Return means over tables, "valid" answers, figures over cells and by kind."""
-        weights = np.ones(len(rows)) if counts is None else counts
-        means, over_cells = {}, {}
+    def prepare(self, rows: Sequence[Statistics]) -> Figures:
+        """Return a function of counts to means over tables.
+
+        "valid" is the share of answers that are tables. Then come the figures over all
+        cells, and the mean of each kind.
+        """
+        # Of each part: which tables have it, their scores, and their sums.
+        columns = {}
         for part in self.parts:
             own = [i for i, row in enumerate(rows) if row[part] is not None]
-            if not own:
-                continue
             chosen = [rows[i] for i in own]
-            means[f"grits_{part}"] = mean(self._scores(chosen, part), weights[own])
-            sums = {
-                key: float(np.sum([row[key] for row in chosen] * weights[own]))
-                for key in (part, "num_truths", "num_found")
-            }
-            over_cells[f"grits_{part}_over_cells"] = _f1(*sums.values())
-        valid = mean(np.array([row["is_valid"] for row in rows]), counts)
-        kinds = means_by_kind(self.scores(rows), [row["kind"] for row in rows], counts)
-        return {**means, "valid": valid, **over_cells, **kinds}
+            keys = (part, "num_truths", "num_found")
+            sums = np.stack([column(chosen, key) for key in keys])
+            if own:
+                columns[part] = own, self._scores(chosen, part), sums
+        scores, is_valid = self.scores(rows), column(rows, "is_valid")
+        kinds = Kinds(row["kind"] for row in rows)
+
+        def figures(counts: np.ndarray | None = None) -> dict[str, float]:
+            drawn = weights(counts, len(rows))
+            means, over_cells = {}, {}
+            for part, (own, part_scores, sums) in columns.items():
+                means[f"grits_{part}"] = mean(part_scores, drawn[own])
+                over_cells[f"grits_{part}_over_cells"] = _f1(*(sums @ drawn[own]))
+            by_kind = kinds.means(scores, counts)
+            return {**means, "valid": mean(is_valid, counts), **over_cells, **by_kind}
+
+        return figures
 
 
 def _similarity(part: str, there: list[Any], given: list[Any]) -> float:
@@ -176,7 +189,7 @@ def _filled(grid: list[list[Any]], part: str) -> list[list[Any]]:
 def _f1(similarity: float, num_truths: float, num_found: float) -> float:
     """Return the F1 score; 1 where both tables have no cell."""
     total = num_truths + num_found
-    return 2 * similarity / total if total else 1.0
+    return float(2 * similarity / total) if total else 1.0
 
 
 METRICS = (

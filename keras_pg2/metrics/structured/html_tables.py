@@ -12,7 +12,7 @@ from typing import Any
 
 from keras_pg2.checks.packages import import_packages
 
-ADVICE = "Run: pip install 'keras-pg2[evaluation]'"
+_ADVICE = "Run: pip install 'keras-pg2[evaluation]'"
 _BIN = re.compile(r"<loc([0-9]{4})>")
 
 
@@ -48,6 +48,6 @@ def cell_boxes(table: Any) -> list[tuple[int, int, int, int] | None]:
     return boxes
 
 
-def check_packages(*names: str) -> None:
+def check_packages(*names: str, advice: str = _ADVICE) -> None:
     """Raise ImportError if lxml or a package of the names is not installed."""
-    import_packages("lxml", *names, advice=ADVICE)
+    import_packages("lxml", *names, advice=advice)

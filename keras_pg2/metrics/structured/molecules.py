@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from keras_pg2.checks.packages import import_packages
-from keras_pg2.metrics.metric import Answer, Statistics, Truth, mean, means_by_kind
+from keras_pg2.metrics.metric import Answer, Figures, Kinds, Statistics, Truth, mean
+from keras_pg2.metrics.prepared import PreparedMetric, column
 
 _ADVICE = "Run: pip install 'keras-pg2[molecules]'"
 _MOST_CHARACTERS = 10_000
@@ -38,7 +39,7 @@ def read_molecule(text: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmilesExactMatch:
+class SmilesExactMatch(PreparedMetric):
     """Share of answers that are the molecule of the truth."""
 
     name: str = "smiles_exact_match"
@@ -90,28 +91,29 @@ class SmilesExactMatch:
 
     def scores(self, rows: Sequence[Statistics]) -> np.ndarray:
         """Return float64[N], 1.0 for the right molecule."""
-        return np.array([row["is_same"] for row in rows], np.float64)
+        return column(rows, "is_same")
 
-    def result(
-        self, rows: Sequence[Statistics], counts: np.ndarray | None = None
-    ) -> dict[str, float]:
-        """Return the share of right molecules and what else is told of them.
+    def prepare(self, rows: Sequence[Statistics]) -> Figures:
+        """Return a function of counts to shares of answers.
 
         "graph_match" leaves stereochemistry out, "text_match" is letter by letter,
         "valid" the share of answers that are molecules, "tanimoto" the mean similarity.
+        Then comes the share of right molecules of each kind.
         """
-        found = {self.name: mean(self.scores(rows), counts)}
-        for figure, key in (
-            ("graph_match", "is_graph"),
-            ("text_match", "is_text"),
-            ("valid", "is_valid"),
-            ("tanimoto", "similarity"),
-        ):
-            values = np.array([row[key] for row in rows], np.float64)
-            found[figure] = mean(values, counts)
-        return found | means_by_kind(
-            self.scores(rows), [row["kind"] for row in rows], counts
-        )
+        columns = {
+            self.name: column(rows, "is_same"),
+            "graph_match": column(rows, "is_graph"),
+            "text_match": column(rows, "is_text"),
+            "valid": column(rows, "is_valid"),
+            "tanimoto": column(rows, "similarity"),
+        }
+        kinds = Kinds(row["kind"] for row in rows)
+
+        def figures(counts: np.ndarray | None = None) -> dict[str, float]:
+            means = {name: mean(own, counts) for name, own in columns.items()}
+            return means | kinds.means(columns[self.name], counts)
+
+        return figures
 
 
 METRICS = (SmilesExactMatch(),)

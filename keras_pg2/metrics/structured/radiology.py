@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from keras_pg2.checks.packages import import_packages
-from keras_pg2.metrics.metric import Answer, Statistics, Truth, mean
+from keras_pg2.metrics.metric import Answer, Figures, Statistics, Truth, mean
+from keras_pg2.metrics.prepared import PreparedMetric, column
 
 _ADVICE = (
     "Run: pip install radgraph. It downloads a model of its own when it is first used."
@@ -26,7 +27,7 @@ def _scorer() -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RadGraphF1:
+class RadGraphF1(PreparedMetric):
     """F1 of the entities that RadGraph finds in report and truth.
 
     PaliGemma 2 reports the F1 score between extracted entities and says no more;
@@ -61,17 +62,15 @@ class RadGraphF1:
 
     def scores(self, rows: Sequence[Statistics]) -> np.ndarray:
         """Return float64[N] scores at the level "partial"."""
-        return np.array([row["partial"] for row in rows], np.float64)
+        return column(rows, "partial")
 
-    def result(
-        self, rows: Sequence[Statistics], counts: np.ndarray | None = None
-    ) -> dict[str, float]:
-        """Return the mean score at the level "partial", then at each level."""
-        found = {self.name: mean(self.scores(rows), counts)}
-        for level in LEVELS:
-            values = np.array([row[level] for row in rows], np.float64)
-            found[f"radgraph_{level}"] = mean(values, counts)
-        return found
+    def prepare(self, rows: Sequence[Statistics]) -> Figures:
+        """Return a function of counts to the mean at "partial", then at each level."""
+        columns = {self.name: self.scores(rows)}
+        columns |= {f"radgraph_{level}": column(rows, level) for level in LEVELS}
+        return lambda counts=None: {
+            name: mean(own, counts) for name, own in columns.items()
+        }
 
 
 METRICS = (RadGraphF1(),)

@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.metrics.metric import Answer, Statistics, Truth, mean, means_by_kind
+from keras_pg2.metrics.metric import Answer, Figures, Kinds, Statistics, Truth, mean
+from keras_pg2.metrics.prepared import PreparedMetric, column
 from keras_pg2.metrics.structured.html_tables import (
     check_packages,
     num_tags,
@@ -115,7 +116,7 @@ def tree_distance(first: Node, second: Node) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Teds:
+class Teds(PreparedMetric):
     """Mean TEDS of tables; 0 for an answer that has no table or an invalid span.
 
     So are answers of more tags than `MOST_TAGS` and twice the truth's.
@@ -171,20 +172,22 @@ class Teds:
 
     def scores(self, rows: Sequence[Statistics]) -> np.ndarray:
         """Return float64[N], the similarity of each table."""
-        return np.array([row[self.name] for row in rows], np.float64)
+        return column(rows, self.name)
 
-    def result(
-        self, rows: Sequence[Statistics], counts: np.ndarray | None = None
-    ) -> dict[str, float]:
-        """Return means over tables, "valid" answers, and the mean of each kind."""
-        found = {
-            name: mean(np.array([row[name] for row in rows], np.float64), counts)
-            for name in self._figures()
-        }
-        is_valid = np.array([row["is_valid"] for row in rows])
-        found["valid"] = mean(is_valid, counts)
-        kinds = [row["kind"] for row in rows]
-        return found | means_by_kind(self.scores(rows), kinds, counts)
+    def prepare(self, rows: Sequence[Statistics]) -> Figures:
+        """Return a function of counts to means over tables.
+
+        "valid" is the share of answers that are tables. Then comes each kind's mean.
+        """
+        columns = {name: column(rows, name) for name in self._figures()}
+        columns["valid"] = column(rows, "is_valid")
+        kinds = Kinds(row["kind"] for row in rows)
+
+        def figures(counts: np.ndarray | None = None) -> dict[str, float]:
+            means = {name: mean(own, counts) for name, own in columns.items()}
+            return means | kinds.means(columns[self.name], counts)
+
+        return figures
 
 
 def _similarity(distance: float, size: int) -> float:

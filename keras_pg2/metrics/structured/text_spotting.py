@@ -18,16 +18,19 @@ import numpy as np
 
 from keras_pg2.checks.packages import import_packages
 from keras_pg2.codecs.detections import Detections
-from keras_pg2.metrics.metric import Answer, Statistics, Truth
+from keras_pg2.metrics.metric import Answer, Figures, Statistics, Truth
+from keras_pg2.metrics.prepared import PreparedMetric, column, weights
 from keras_pg2.metrics.things.reading import read_answer, read_truth
 
 _ADVICE = "Run: pip install 'keras-pg2[evaluation]'"
 _EPSILON = 1e-5
 """Square pixels added to areas that are divided by, as in the source."""
 
+_KEYS = ("num_truths", "num_given", "num_read", "num_found", "iou_read", "iou_found")
+
 
 @dataclass(frozen=True, kw_only=True)
-class TextSpotting:
+class TextSpotting(PreparedMetric):
     """F1 of words that are found and read.
 
     The truth's `things` are boxes with the words as labels, or the only text has them.
@@ -55,8 +58,8 @@ class TextSpotting:
                 or no polygons.
         """
         there = read_truth(truth)
-        polygons = truth.details.get("polygons") or [None] * len(there)
-        ignored = truth.details.get("ignored") or [False] * len(there)
+        polygons = truth.details.get("polygons", [None] * len(there))
+        ignored = truth.details.get("ignored", [False] * len(there))
         if not len(polygons) == len(ignored) == len(there):
             raise ValueError(
                 f"expected a polygon and a mark for each of {len(there)} words, "
@@ -85,37 +88,31 @@ class TextSpotting:
             ]
         )
 
-    def result(
-        self, rows: Sequence[Statistics], counts: np.ndarray | None = None
-    ) -> dict[str, float]:
-        """Return F1, precision and recall of words read, then of words found.
+    def prepare(self, rows: Sequence[Statistics]) -> Figures:
+        """Return a function of counts to F1, precision and recall of words read, found.
 
         "tightness" is the mean IoU of those, and "pq" tightness by F1.
         """
-        weights = np.ones(len(rows)) if counts is None else counts
-        sums = {
-            key: float(np.sum([row[key] for row in rows] * weights))
-            for key in (
-                "num_truths",
-                "num_given",
-                "num_read",
-                "num_found",
-                "iou_read",
-                "iou_found",
-            )
-        }
-        figures = {}
-        for name, key in ((self.name, "read"), ("detection", "found")):
-            number = sums[f"num_{key}"]
-            precision, recall, f1 = _f1(number, sums["num_truths"], sums["num_given"])
-            tightness = sums[f"iou_{key}"] / number if number else 1.0
-            figures |= {
-                name: f1,
-                f"{name}_precision": precision,
-                f"{name}_recall": recall,
-                f"{name}_tightness": tightness,
-                f"{name}_pq": tightness * f1,
-            }
+        columns = {key: column(rows, key) for key in _KEYS}
+
+        def figures(counts: np.ndarray | None = None) -> dict[str, float]:
+            drawn = weights(counts, len(rows))
+            sums = {key: float(own @ drawn) for key, own in columns.items()}
+            found: dict[str, float] = {}
+            for name, key in ((self.name, "read"), ("detection", "found")):
+                number = sums[f"num_{key}"]
+                shares = _f1(number, sums["num_truths"], sums["num_given"])
+                precision, recall, f1 = shares
+                tightness = sums[f"iou_{key}"] / number if number else 1.0
+                found |= {
+                    name: f1,
+                    f"{name}_precision": precision,
+                    f"{name}_recall": recall,
+                    f"{name}_tightness": tightness,
+                    f"{name}_pq": tightness * f1,
+                }
+            return found
+
         return figures
 
 

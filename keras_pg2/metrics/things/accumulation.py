@@ -2,7 +2,9 @@
 
 As pycocotools accumulates (`COCOeval.accumulate`, `summarize`): detections of a label
 in all pictures by falling score, of equal ones those of earlier pictures first;
-precision made falling; its mean over 101 recalls; -1 where there is no truth.
+precision made falling; its mean over 101 recalls; nothing where there is no truth.
+Copies of a detection follow one another, so that a draw of every picture thrice has the
+figures of all pictures.
 
 Axes: T thresholds, R recalls, K labels, D detections of a label, N pictures.
 """
@@ -96,11 +98,10 @@ def precisions(
     num_truths = int(table.num_truths[:, area] @ counts[table.truth_pictures])
     if num_truths == 0:
         return None
-    weights = counts[table.pictures]
-    is_drawn = weights > 0
-    weights = weights[is_drawn]
-    matched = unpack(table.matched[is_drawn], area)
-    ignored = unpack(table.ignored[is_drawn], area)
+    index = np.flatnonzero(counts[table.pictures])
+    weights = counts[table.pictures[index]]
+    matched = unpack(table.matched[index], area)
+    ignored = unpack(table.ignored[index], area)
     right = np.cumsum(weights * (matched & ~ignored), axis=1)
     wrong = np.cumsum(weights * (~matched & ~ignored), axis=1)
     precision = np.zeros((NUM_THRESHOLDS, len(RECALLS)))

@@ -9,17 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_pg2.metrics.detection import Kind, import_evaluator
-from keras_pg2.metrics.kept import KeepLast
-from keras_pg2.metrics.metric import Answer, Statistics, Truth
+from keras_pg2.metrics.metric import Answer, Figures, Statistics, Truth
+from keras_pg2.metrics.prepared import PreparedMetric
 from keras_pg2.metrics.things import accumulation
 from keras_pg2.metrics.things.matching import match_picture, unpack
 from keras_pg2.metrics.things.reading import read_scored_answer, read_truth
 
-_tables = KeepLast(lambda rows: accumulation.tabulate([row["labels"] for row in rows]))
-
 
 @dataclass(frozen=True, kw_only=True)
-class CocoAveragePrecision:
+class CocoAveragePrecision(PreparedMetric):
     """COCO's average precision.
 
     The truth's `things` are what is to be found, or the boxes of its only text; the
@@ -75,16 +73,19 @@ class CocoAveragePrecision:
         """
         return np.array([_f1(row["labels"]) for row in rows], np.float64)
 
-    def result(
-        self, rows: Sequence[Statistics], counts: np.ndarray | None = None
-    ) -> dict[str, float]:
-        """Return AP, its parts and that of each label; NaN where nothing is there.
+    def prepare(self, rows: Sequence[Statistics]) -> Figures:
+        """Return a function of counts to AP, its parts and that of each label.
 
-        "ap" is the mean over labels and over IoU 0.50, 0.55, ..., 0.95.
+        "ap" is the mean over labels and over IoU 0.50, 0.55, ..., 0.95. A figure is NaN
+        where nothing of the kind is there.
         """
         tables = _tables(rows)
-        found = accumulation.figures(tables, _counts(rows, counts), self.has_areas)
-        return {self.name: found[self.main], **found}
+
+        def figures(counts: np.ndarray | None = None) -> dict[str, float]:
+            found = accumulation.figures(tables, _counts(rows, counts), self.has_areas)
+            return {self.name: found[self.main], **found}
+
+        return figures
 
 
 class Curve(NamedTuple):
@@ -122,6 +123,10 @@ def precision_recall_curves(
         if found is not None:
             curves[label] = Curve(accumulation.RECALLS, found[0][threshold])
     return curves
+
+
+def _tables(rows: Sequence[Statistics]) -> dict[str, accumulation.LabelTable]:
+    return accumulation.tabulate([row["labels"] for row in rows])
 
 
 def _counts(rows: Sequence[Any], counts: np.ndarray | None) -> np.ndarray:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_pg2.codecs.detections import Detections, box_iou
-from keras_pg2.metrics.metric import Answer, Statistics, Truth, mean, means_by_kind
+from keras_pg2.metrics.metric import Answer, Figures, Kinds, Statistics, Truth, mean
+from keras_pg2.metrics.prepared import PreparedMetric, column, weights
 from keras_pg2.metrics.segmentation import (
     DecodeCrops,
     read_referring_answers,
@@ -21,7 +22,7 @@ from keras_pg2.metrics.things.reading import read_answer, read_truth
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskIou:
+class MaskIou(PreparedMetric):
     """Mean IoU of masks of the picture's size; 0 for an answer without a mask.
 
     The truth's `things` is one instance with a mask. Answers are read from their text
@@ -80,37 +81,35 @@ class MaskIou:
 
     def scores(self, rows: Sequence[Statistics]) -> np.ndarray:
         """Return float64[N], the IoU of each mask."""
-        return np.array([row["shared"] / row["united"] for row in rows], np.float64)
+        return column(rows, "shared") / column(rows, "united")
 
-    def result(
-        self, rows: Sequence[Statistics], counts: np.ndarray | None = None
-    ) -> dict[str, float]:
-        """Return the mean IoU and what else is reported of RefCOCO.
+    def prepare(self, rows: Sequence[Statistics]) -> Figures:
+        """Return a function of counts to what is reported of RefCOCO.
 
         "overall_iou" is all shared by all united pixels, "box_accuracy_50" and
         "box_accuracy_75" the share of boxes of that IoU or more, "valid" the share of
-        answers with a mask.
+        answers with a mask. Then come the mean IoU of each kind.
         """
-        weights = np.ones(len(rows)) if counts is None else counts
-        shared, united, box_ious = (
-            np.array([row[name] for row in rows], np.float64)
-            for name in ("shared", "united", "box_iou")
-        )
-        is_valid = np.array([row["is_valid"] for row in rows])
-        all_united = float(weights @ united)
-        return {
-            self.name: mean(self.scores(rows), counts),
-            "overall_iou": float(weights @ shared) / all_united
-            if all_united
-            else float("nan"),
-            "box_accuracy_50": mean(box_ious >= 0.5, counts),
-            "box_accuracy_75": mean(box_ious >= 0.75, counts),
-            "valid": mean(is_valid, counts),
-        } | means_by_kind(self.scores(rows), [row["kind"] for row in rows], counts)
+        shared, united = column(rows, "shared"), column(rows, "united")
+        ious, box_ious = self.scores(rows), column(rows, "box_iou")
+        is_valid = column(rows, "is_valid")
+        kinds = Kinds(row["kind"] for row in rows)
+
+        def figures(counts: np.ndarray | None = None) -> dict[str, float]:
+            drawn = weights(counts, len(rows))
+            return {
+                self.name: mean(ious, counts),
+                "overall_iou": float(drawn @ shared / (drawn @ united)),
+                "box_accuracy_50": mean(box_ious >= 0.5, counts),
+                "box_accuracy_75": mean(box_ious >= 0.75, counts),
+                "valid": mean(is_valid, counts),
+            } | kinds.means(ious, counts)
+
+        return figures
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoxAccuracy:
+class BoxAccuracy(PreparedMetric):
     """Share of boxes of referring expressions with an IoU of 0.5 or more.
 
     The truth is one box, and the first box of an answer counts.
@@ -143,22 +142,27 @@ class BoxAccuracy:
 
     def scores(self, rows: Sequence[Statistics]) -> np.ndarray:
         """Return float64[N], 1.0 for an IoU of 0.5 or more."""
-        return (self._ious(rows) >= 0.5).astype(np.float64)
+        return (column(rows, "box_iou") >= 0.5).astype(np.float64)
 
-    def _ious(self, rows: Sequence[Statistics]) -> np.ndarray:
-        return np.array([row["box_iou"] for row in rows], np.float64)
+    def prepare(self, rows: Sequence[Statistics]) -> Figures:
+        """Return a function of counts to shares of boxes.
 
-    def result(
-        self, rows: Sequence[Statistics], counts: np.ndarray | None = None
-    ) -> dict[str, float]:
-        """Return the share at IoU 0.5 and 0.75, the mean IoU, and who has a box."""
-        is_valid = np.array([row["is_valid"] for row in rows])
-        return {
-            self.name: mean(self.scores(rows), counts),
-            "box_accuracy_75": mean(self._ious(rows) >= 0.75, counts),
-            "box_iou": mean(self._ious(rows), counts),
-            "valid": mean(is_valid, counts),
-        } | means_by_kind(self.scores(rows), [row["kind"] for row in rows], counts)
+        "box_accuracy_75" is the share at IoU 0.75, "box_iou" the mean IoU, "valid" the
+        share of answers with a box. Then comes the accuracy of each kind.
+        """
+        ious, is_right = column(rows, "box_iou"), self.scores(rows)
+        is_valid = column(rows, "is_valid")
+        kinds = Kinds(row["kind"] for row in rows)
+
+        def figures(counts: np.ndarray | None = None) -> dict[str, float]:
+            return {
+                self.name: mean(is_right, counts),
+                "box_accuracy_75": mean(ious >= 0.75, counts),
+                "box_iou": mean(ious, counts),
+                "valid": mean(is_valid, counts),
+            } | kinds.means(is_right, counts)
+
+        return figures
 
 
 METRICS = (MaskIou(), BoxAccuracy())

@@ -13,10 +13,11 @@ from keras import ops
 
 from keras_pg2.codecs.grammars import Choices
 from keras_pg2.generation import rows
-from keras_pg2.generation.compilation import CompiledFunctions, bucket_length
+from keras_pg2.generation.answer_trees import Branches, join_trees
+from keras_pg2.generation.compilation import CompiledFunctions
 from keras_pg2.generation.decoding import Generated, Plan, embed_images
 from keras_pg2.generation.samplers import BeamSearch, Sampler
-from keras_pg2.generation.scoring import score_answers
+from keras_pg2.generation.scoring import score_trees
 from keras_pg2.generation.session import Session
 from keras_pg2.modeling.backbone import with_image_axis
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
@@ -198,10 +199,11 @@ def choose(
     arrays, is_batched = preprocess(model, inputs, None)
     if arrays["response_mask"].any():
         raise ValueError("Expected no responses together with choices.")
-    totals = answer_log_probabilities(functions, arrays, tokens)
-    weights = np.exp(totals - totals.max(axis=1, keepdims=True))
+    trees = [tokens] * len(arrays["token_ids"])
     results = []
-    for row in weights / weights.sum(axis=1, keepdims=True):
+    for totals in answer_log_probabilities(functions, arrays, trees):
+        weights = np.exp(totals - totals.max())
+        row = weights / weights.sum()
         order = np.argsort(-row, kind="stable")
         results.append({grammar.texts[i]: float(row[i]) for i in order})
     return results if is_batched else results[0]
@@ -210,31 +212,37 @@ def choose(
 def answer_log_probabilities(
     functions: CompiledFunctions,
     arrays: dict[str, np.ndarray],
-    answers: Sequence[Sequence[int]],
-) -> np.ndarray:
+    answers: Sequence[Sequence[Sequence[int]]],
+    image_index: np.ndarray | None = None,
+) -> list[np.ndarray]:
     """Return the log-probability of each of some answers to each prompt.
 
     Args:
         functions: Compiled functions of a `PaliGemma2CausalLM`.
         arrays: B preprocessed prompts.
-        answers: Tokens of each answer, the end token included.
+        answers: For each prompt the tokens of each answer, the end token included.
+        image_index: int32[B], which of `image_embeddings` each prompt is about; None
+            for its own, or the only one.
 
     Returns:
-        float64[B, A], natural logarithms, summed over the tokens of an answer.
+        For each prompt float64[A], natural logarithms, summed over the tokens of an
+        answer.
 
     Raises:
         FloatingPointError: if the network computes NaN or infinity.
     """
-    lengths = np.array([len(row) for row in answers])
-    # Both sizes in buckets; what fills them does not count.
-    shape = (rows.bucket_rows(len(answers)), bucket_length(int(lengths.max())))
-    token_ids = np.zeros(shape, np.int32)
-    for i, row in enumerate(answers):
-        token_ids[i, : len(row)] = row
-    run = functions.get(score_answers)
-    scores = ops.convert_to_numpy(run(rows.pad_to_bucket(arrays), token_ids))
-    scores = scores[: len(arrays["token_ids"]), : len(answers)].astype(np.float64)
-    is_own = np.arange(shape[1]) < lengths[:, None]
-    totals = np.where(is_own, scores, 0.0).sum(axis=2)
-    check_finite(functions.backbone, arrays, np.isfinite(totals).all(axis=1))
+    inputs = rows.pad_to_bucket(arrays)
+    num_rows = len(inputs["token_ids"])
+    if image_index is not None:
+        padding = (0, num_rows - len(image_index))
+        inputs["image_index"] = np.pad(image_index, padding).astype(np.int32)
+    trees = [Branches(each) for each in answers]
+    run = functions.get(score_trees)
+    scores = ops.convert_to_numpy(run(inputs, join_trees(trees, num_rows)))
+    totals = [
+        np.array([row[path].sum() for path in tree.paths])
+        for row, tree in zip(scores.astype(np.float64), trees)
+    ]
+    is_finite = np.array([np.isfinite(each).all() for each in totals])
+    check_finite(functions.backbone, arrays, is_finite)
     return totals

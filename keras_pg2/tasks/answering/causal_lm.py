@@ -36,7 +36,6 @@ from keras_pg2.tasks.answering.answering import (
     stream,
 )
 from keras_pg2.tasks.answering.answers import Answers, Arrays, ScoredAnswer
-from keras_pg2.tasks.answering.detecting_model import DetectingModel
 from keras_pg2.tasks.answering.given_answers import score_given
 from keras_pg2.tasks.answering.requests import (
     Batch,
@@ -52,9 +51,10 @@ from keras_pg2.tasks.answering.requests import (
     prepare,
 )
 from keras_pg2.tasks.answering.warming import warming_request
+from keras_pg2.tasks.deciding.deciding_model import DecidingModel
 
 
-class CausalLM(DetectingModel):
+class CausalLM(DecidingModel):
     """What a causal model answers; it goes before the class that trains.
 
     A plain class, as Keras changes the bases of a functional model's classes, and

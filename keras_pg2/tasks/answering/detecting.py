@@ -12,12 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from numbers import Real
-from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 import numpy as np
 
-from keras_pg2.catalogue.names import Preset, locate, resolve
 from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.grammars import LocationGrammar
@@ -33,16 +31,9 @@ from keras_pg2.preprocessing.images import (
     to_picture,
 )
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
-from keras_pg2.preprocessing.preset_files import (
-    CALIBRATION_FILE,
-    CODEC_FILE,
-    PresetFiles,
-    log_note,
-)
 from keras_pg2.tasks.answering.answering import answer_with_scores
 from keras_pg2.tasks.answering.detection_scores import (
     RATHER_RIGHT,
-    ScoreCalibration,
     geometric_mean,
     token_features,
 )
@@ -52,6 +43,7 @@ from keras_pg2.tasks.answering.requests import (
     Images,
     Options,
 )
+from keras_pg2.tasks.model_files import ModelFiles
 
 DetectionTask = Literal["detect", "segment"]
 Labels: TypeAlias = Sequence[str] | Sequence[Sequence[str]]
@@ -103,7 +95,7 @@ class DetectionOptions:
 
 def find_detections(
     model: AnsweringModel,
-    files: DetectionFiles,
+    files: ModelFiles,
     images: Images,
     labels: Labels,
     options: DetectionOptions,
@@ -138,7 +130,7 @@ class _Search:
     """
 
     model: AnsweringModel
-    files: DetectionFiles
+    files: ModelFiles
     options: DetectionOptions
 
     def one_by_one(
@@ -252,66 +244,6 @@ def _questions(names: tuple[str, ...], asked: Asked) -> list[tuple[str, ...]]:
     if asked == "each":
         return each
     return [names] if asked == "together" or len(names) == 1 else [names, *each]
-
-
-class DetectionFiles:
-    """What a model has for detection besides its network.
-
-    Args:
-        files: Those of a preset, of which the codec is made when it is needed.
-
-    Attributes:
-        score_calibration: Calibration of scores, if there is one.
-
-    Raises:
-        ValueError: if the calibration is damaged.
-    """
-
-    def __init__(self, files: PresetFiles | None = None) -> None:
-        self._preset, contents = files or PresetFiles("", {})
-        self._codec: MaskCodec | None = None
-        self._codec_file = contents.get(CODEC_FILE)
-        self.score_calibration: ScoreCalibration | None = None
-        if CALIBRATION_FILE in contents:
-            self.score_calibration = ScoreCalibration.from_bytes(
-                contents[CALIBRATION_FILE], f"{self._preset}/{CALIBRATION_FILE}"
-            )
-
-    @classmethod
-    def of_preset(cls, preset: str | Path) -> DetectionFiles:
-        """Return those of what `from_preset` has put on this machine.
-
-        What the preset says of itself is logged.
-        """
-        found = resolve(preset)
-        if isinstance(found, Preset):
-            return cls()
-        path = found if isinstance(found, Path) else locate(found, with_weights=False)
-        if not path.is_dir():
-            return cls()
-        log_note(path)
-        return cls(PresetFiles.read(path))
-
-    @property
-    def mask_codec(self) -> MaskCodec | None:
-        """The one that was set, or the preset's own; None if there is neither."""
-        if self._codec is None and self._codec_file is not None:
-            source = f"{self._preset}/{CODEC_FILE}"
-            self._codec = MaskCodec.from_bytes(self._codec_file, source)
-        return self._codec
-
-    @mask_codec.setter
-    def mask_codec(self, codec: MaskCodec | None) -> None:
-        self._codec = codec
-
-    def save(self, directory: Path) -> None:
-        """Write the codec and the calibration; remove files of absent ones."""
-        for name in (CODEC_FILE, CALIBRATION_FILE):
-            (directory / name).unlink(missing_ok=True)
-        if self.mask_codec is not None:
-            self.mask_codec.save(directory / CODEC_FILE)
-        if self.score_calibration is not None:
-            self.score_calibration.save(directory)
 
 
 def check_can_detect(model: AnsweringModel, task: DetectionTask) -> None:

@@ -14,7 +14,6 @@ from keras_pg2.preprocessing.images import ImageInput
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.answering.detecting import (
     Asked,
-    DetectionFiles,
     DetectionOptions,
     Labels,
     Thresholds,
@@ -22,6 +21,7 @@ from keras_pg2.tasks.answering.detecting import (
 )
 from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
 from keras_pg2.tasks.answering.requests import Images, Pictures
+from keras_pg2.tasks.model_files import ModelFiles
 
 
 class DetectingModel:
@@ -30,10 +30,10 @@ class DetectingModel:
     backbone: PaliGemma2Backbone
     preprocessor: PaliGemma2CausalLMPreprocessor | None
     sampler: Sampler | BeamSearch
-    _own_files: DetectionFiles | None = None
+    _own_files: ModelFiles | None = None
 
     @property
-    def _detection_files(self) -> DetectionFiles:
+    def _model_files(self) -> ModelFiles:
         """Those that were loaded or set, otherwise those of the preprocessor's preset.
 
         KerasHub's loader tells the preprocessor alone what preset it loads.
@@ -41,13 +41,13 @@ class DetectingModel:
         if self._own_files is None:
             files = getattr(self.preprocessor, "preset_files", None)
             if files is None:
-                return DetectionFiles()
-            self._own_files = DetectionFiles(files)
+                return ModelFiles()
+            self._own_files = ModelFiles(files)
         return self._own_files
 
-    def _keep_files(self) -> DetectionFiles:
+    def _keep_files(self) -> ModelFiles:
         """Return those files after making them the model's own."""
-        self._own_files = self._detection_files
+        self._own_files = self._model_files
         return self._own_files
 
     def make_generate_function(
@@ -62,7 +62,7 @@ class DetectingModel:
 
         None is that of the released checkpoints, downloaded when it is first needed.
         """
-        return self._detection_files.mask_codec
+        return self._model_files.mask_codec
 
     @mask_codec.setter
     def mask_codec(self, codec: MaskCodec | None) -> None:
@@ -75,7 +75,7 @@ class DetectingModel:
         Without one a score is the geometric mean of the probabilities of an
         instance's location and label tokens: an order, but no probability.
         """
-        return self._detection_files.score_calibration
+        return self._model_files.score_calibration
 
     @score_calibration.setter
     def score_calibration(self, calibration: ScoreCalibration | None) -> None:
@@ -155,7 +155,7 @@ class DetectingModel:
             batch_size=batch_size,
             asked=asked,
         )
-        return find_detections(self, self._detection_files, images, labels, options)
+        return find_detections(self, self._model_files, images, labels, options)
 
     # A path is a sequence of texts too, but is taken as a path.
     @overload
@@ -208,4 +208,4 @@ class DetectingModel:
             batch_size=batch_size,
             asked=asked,
         )
-        return find_detections(self, self._detection_files, images, labels, options)
+        return find_detections(self, self._model_files, images, labels, options)

@@ -15,8 +15,8 @@ from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
 from keras_pg2.generation.recording.recording import set_recording
 from keras_pg2.tasks.answering import detecting
-from keras_pg2.tasks.answering.detecting import DetectionFiles
 from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
+from keras_pg2.tasks.model_files import ModelFiles
 from tests.support.tiny_models import random_task
 
 LABELS = ["red circle", "star"]
@@ -152,7 +152,7 @@ def test_a_calibration_changes_scores_and_is_kept(model, tmp_path):
 )
 def test_the_least_score(is_calibrated, min_score, kept):
     """Rather right than wrong where scores are probabilities, else all."""
-    files = DetectionFiles()
+    files = ModelFiles()
     if is_calibrated:
         files.score_calibration = ScoreCalibration(0.0, (1.0, 1.0, 1.0))
     options = detecting.DetectionOptions("detect", 20, None, min_score, 8, "together")
@@ -305,13 +305,13 @@ def test_a_model_without_a_codec_asks_for_the_released_one(monkeypatch):
 def test_the_note_of_a_preset_is_told_once(tmp_path, caplog):
     (tmp_path / "metadata.json").write_text('{"note": "It knows nothing."}')
     for _ in range(2):
-        DetectionFiles.of_preset(tmp_path)
+        ModelFiles.of_preset(tmp_path)
     assert caplog.messages == [f"{tmp_path.name}: It knows nothing."]
 
 
 def test_the_bundled_preset_says_that_it_does_not_know_photographs(caplog):
-    DetectionFiles.of_preset("pali_gemma2_nano")
-    DetectionFiles.of_preset("pali_gemma2_nano_84")
+    ModelFiles.of_preset("pali_gemma2_nano")
+    ModelFiles.of_preset("pali_gemma2_nano_84")
     # Another test of this process may have loaded it before.
     assert len(caplog.messages) <= 1
     metadata = bundled_names()["pali_gemma2_nano"] / "metadata.json"

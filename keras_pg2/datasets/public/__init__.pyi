@@ -1,0 +1,9 @@
+from .examples import DataSet as DataSet
+from .examples import Example as Example
+from .examples import Examples as Examples
+from .registry import DATA_SETS as DATA_SETS
+from .registry import find as find
+from .registry import read as read
+from .rows import asked_rows as asked_rows
+from .rows import rows_of as rows_of
+from .rows import training_rows as training_rows

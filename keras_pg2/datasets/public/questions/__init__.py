@@ -1,0 +1,1 @@
+"""Data sets of questions about pictures, a file for each family."""

@@ -1,0 +1,1 @@
+"""Readers of pictures whose answers are boxes, masks or texts with a structure."""

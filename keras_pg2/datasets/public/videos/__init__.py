@@ -1,0 +1,1 @@
+"""Readers of videos with captions or questions."""

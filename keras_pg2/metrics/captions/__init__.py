@@ -1,0 +1,1 @@
+"""Captions scored against reference captions, and by the objects they name."""

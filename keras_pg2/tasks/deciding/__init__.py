@@ -1,0 +1,1 @@
+"""Decisions: typed questions about pictures, and how probable each answer is."""
