@@ -46,7 +46,9 @@ def draw(
         axis.set_yticks([])
         text = outcome.answer.text.replace("\n", "  ").replace("$", r"\$")
         color = "black" if np.isclose(outcome.score, perfect) else "crimson"
-        axis.set_xlabel(textwrap.fill(text, 36), color=color, family="monospace")
+        axis.set_xlabel(
+            textwrap.fill(text, 30), color=color, family="monospace", fontsize=8
+        )
     return figure
 
 
