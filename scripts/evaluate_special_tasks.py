@@ -29,6 +29,8 @@ METRICS = {
     "music": ("ser", "cer", "ler"),
     "tables": ("teds", "grits_con"),
 }
+MOST_TOKENS = {"molecules": 24, "music": 48, "tables": 112}
+"""Of answers; those of the truth are shorter."""
 NUM_SHOWN = 8
 
 
@@ -44,7 +46,9 @@ def draw(
         axis.set_yticks([])
         text = outcome.answer.text.replace("\n", "  ").replace("$", r"\$")
         color = "black" if np.isclose(outcome.score, perfect) else "crimson"
-        axis.set_xlabel(textwrap.fill(text, 36), color=color, family="monospace")
+        axis.set_xlabel(
+            textwrap.fill(text, 30), color=color, family="monospace", fontsize=8
+        )
     return figure
 
 
@@ -64,7 +68,12 @@ def main(
     answers = directory / f"answers_{Path(preset).parent.name or preset}"
     for metric in METRICS[task]:
         found = evaluation.evaluate(
-            model, examples, metric, output=answers, batch_size=50, max_new_tokens=128
+            model,
+            examples,
+            metric,
+            output=answers,
+            batch_size=50,
+            max_new_tokens=MOST_TOKENS[task],
         )
         for name, figure in found.figures.items():
             low, high = found.intervals.get(name, (np.nan, np.nan))

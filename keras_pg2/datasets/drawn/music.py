@@ -114,41 +114,6 @@ def _kern_note(note: Note, clef: str) -> str:
     return f"{note.duration}{pitch}{note.accidental}"
 
 
-def parse_kern(text: str) -> Line:
-    """Return the line that `kern` writes as `text`.
-
-    Raises:
-        ValueError: if it is not such a text; names the record.
-    """
-    clef, metre, *records = text.split("\n")
-    bars: list[list[Note]] = [[]]
-    for record in records:
-        if record == "=":
-            bars.append([])
-        else:
-            bars[-1].append(_parse_note(record, clef.removeprefix("*clef")))
-    line = Line(
-        clef.removeprefix("*clef"), metre.removeprefix("*M"), tuple(map(tuple, bars))
-    )
-    if line.clef not in CLEFS or line.metre not in RHYTHMS or kern(line) != text:
-        raise ValueError(f"Expected a line of **kern, received {text!r}.")
-    return line
-
-
-def _parse_note(record: str, clef: str) -> Note:
-    duration = record.rstrip("abcdefgrABCDEFGn#-")
-    pitch = record.removeprefix(duration)
-    accidental = pitch[-1:] if pitch[-1:] in ACCIDENTALS else ""
-    letters = pitch.removesuffix(accidental)
-    if letters == "r" and not accidental:
-        return Note(duration)
-    if clef not in CLEFS or letters[:1].lower() not in set("cdefgab"):
-        raise ValueError(f"Expected a note of **kern, received {record!r}.")
-    octave = 3 + len(letters) if letters.islower() else 4 - len(letters)
-    step = "cdefgab".index(letters[0].lower())
-    return Note(duration, 7 * octave + step - CLEFS[clef], accidental)
-
-
 def render(line: Line, size: int = SIZE) -> np.ndarray:
     """Return the picture, uint8[size, 2 * size, 3]."""
     height = size * _OVERSAMPLING

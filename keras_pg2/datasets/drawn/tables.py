@@ -97,11 +97,11 @@ def sample_table(rng: np.random.Generator) -> Table:
         for j in range(width)
     } - set(spans)
     cells = []
-    for place in np.ndindex(num_rows, num_columns):
-        text = _sample_text(rng, is_heading=place[0] == 0)
-        if place not in covered:
-            height, width = spans.get(place, (1, 1))
-            cells.append(Cell(text, *place, height, width))
+    for row, column in np.ndindex(num_rows, num_columns):
+        text = _sample_text(rng, is_heading=row == 0)
+        if (row, column) not in covered:
+            height, width = spans.get((row, column), (1, 1))
+            cells.append(Cell(text, row, column, height, width))
     return Table(num_rows, num_columns, tuple(cells))
 
 
