@@ -151,6 +151,7 @@ _OTHER_RULES = (
     r"(&(?i:amp|lt|gt);)",
     r"(&(?:HT|TL|UR|LR|QC|QL|QR|odq|cdq|#[0-9]+);)",
     r"(&(?:MD|mdash|ndash|nbsp|quot|apos);)",
+    r"(&(?i:quot);)",
     rf"([-#%&=+\\/^|~@<>(){{}}\[\]$\u00a2\u00a3\u00a4\u20a0\u20ac\u0080\u00bc-\u00be\u2044\u2153\u2154{character_class(SYMBOLS)}])",
 )
 """Rules of tokens that begin with anything else."""
@@ -199,7 +200,7 @@ _LEFT_OUT = (
     PUNCTUATION
     | {"", "\u2019\u2019"}
     | set(
-        "&md; &mdash; &ndash; &nbsp; &quot; &apos;".split()  # noqa: SIM905
+        "&MD; &mdash; &ndash; &nbsp; &quot; &apos;".split()  # noqa: SIM905
     )
 )
 """What becomes a blank or punctuation."""
@@ -260,6 +261,6 @@ def _spell(token: str) -> tuple[str, ...]:
     lowered = re.sub("n[\u0091\u2018\u201b]t$", "n`t", lowered)
     lowered = lowered.replace("(", "-lrb-").replace(")", "-rrb-")
     lowered = re.sub(r"\s", "\u00a0", lowered)
-    if not lowered.strip("-.") or lowered in _LEFT_OUT:
+    if not lowered.strip("-.") or token in _LEFT_OUT or lowered in PUNCTUATION:
         return ()
     return (lowered,)
