@@ -130,7 +130,7 @@ def _examples(
         wanted = {item.image_id for _, item in pairs}
         paths = find_images(coco, folder, wanted, problems)
         for reference, item in pairs:
-            source = f"{coco.path.parent / name}: reference {reference.id!r}"
+            source = f"{coco.path.parent}: reference {reference.id!r}"
             if item.image_id not in paths:
                 continue
             with problems.of(source):
