@@ -117,12 +117,13 @@ def compare(
     use_backend(None)
     from keras_pg2.evaluation import comparison, comparison_text
 
-    reports = [
+    first, second = (
         _score(path, answered, metric) if path.is_file() else path for path in paths
-    ]
+    )
     with progress("Comparing"):
         found = comparison.compare(
-            *reports,
+            first,
+            second,
             metric,
             only_common=only_common,
             num_draws=draws,

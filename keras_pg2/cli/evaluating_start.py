@@ -118,7 +118,7 @@ def merge_reports(
         )
     parts = [evaluation.read_report(expand_user(path)) for path in directories]
     found = evaluation.merge(parts)
-    evaluation.write_evaluation(found, output)
+    evaluation.write_report(found, output)
     return Examined(evaluation=found, may_skip=True)
 
 
@@ -179,7 +179,7 @@ def evaluate_model(
         seed=seed,
     )
     with progress("Writing the report"):
-        evaluation.write_evaluation(found, output)
+        evaluation.write_report(found, output, seed)
     return Examined(
         evaluation=found, skipped=read.examples.skipped, may_skip=asking.skip_bad
     )

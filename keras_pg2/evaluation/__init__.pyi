@@ -7,7 +7,9 @@ from .files import write_evaluation as write_evaluation
 from .intervals import bootstrap as bootstrap
 from .merging import merge as merge
 from .publishing import find_published as find_published
+from .report.writing import write_report as write_report
 from .results import Evaluation as Evaluation
 from .results import Failure as Failure
 from .results import Outcome as Outcome
 from .results import Published as Published
+from .side_by_side import side_by_side as side_by_side

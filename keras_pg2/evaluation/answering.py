@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +46,9 @@ class Runner(Protocol):
     def tokenizer(self) -> Any:
         """Its vocabulary."""
 
-    def generate(self, image: Any, prompt: str, **options: Any) -> Any:
-        """Return the greedy answer to a prompt about a picture."""
+    @property
+    def generate(self) -> Callable[..., Any]:
+        """The method that answers a prompt about a picture greedily."""
 
 
 Source: TypeAlias = PaliGemma2CausalLM | Runner | str | os.PathLike[str]
@@ -176,13 +177,13 @@ def _of_file(
     """Return what a file of predictions says of the examples."""
     found = read_records(path)
     by_id: dict[str, list[Fields]] = {}
-    for (name, _), record in found.items():
-        by_id.setdefault(name, []).append(record)
+    for (name, _), each in found.items():
+        by_id.setdefault(name, []).append(each)
     chosen: dict[tuple[str, str | None], Fields] = {}
-    missing = []
+    missing: list[str] = []
     for one in plan.asked:
         name = str(one.id)
-        record = found.get((name, one.prompt))
+        record: Fields | None = found.get((name, one.prompt))
         if record is None and len(by_id.get(name, ())) == 1:
             # Other programs may have asked in other words.
             [record] = by_id[name]

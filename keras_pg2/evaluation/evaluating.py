@@ -5,26 +5,26 @@ from __future__ import annotations
 import json
 import os
 import time
-import zlib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
-
-import keras
-import numpy as np
-from keras import ops
 
 from keras_pg2.datasets.public.examples import Example
 from keras_pg2.evaluation.answering import (
     Source,
     answer_plan,
     check_source,
-    is_runner,
 )
 from keras_pg2.evaluation.asking import Mode, Plan, Shard, make_plan
-from keras_pg2.evaluation.publishing import ModelKind, find_published, kind_of
+from keras_pg2.evaluation.mask_decoding import with_mask_decoder
+from keras_pg2.evaluation.model_settings import (
+    fingerprint,
+    model_kind,
+    name_of,
+    settings_of,
+    versions_of,
+)
+from keras_pg2.evaluation.publishing import find_published
 from keras_pg2.evaluation.records import read_answer
 from keras_pg2.evaluation.results import Evaluation, Failure, Outcome
 from keras_pg2.evaluation.scoring import score_outcomes
@@ -33,7 +33,6 @@ from keras_pg2.files.json_files import read_json, write_json
 from keras_pg2.metrics.metric import Metric
 from keras_pg2.preprocessing.image_sources import source_name
 from keras_pg2.recipes import Recipe
-from keras_pg2.tasks import PaliGemma2CausalLM
 
 ANSWERS = "answers.jsonl"
 """Answers as they come; see `predict`."""
@@ -168,8 +167,9 @@ def evaluate_plan(
     """Ask a model what was planned, and score its answers; see `evaluate`."""
     start = time.monotonic()
     check_source(model, plan)
-    called = name or _name_of(model)
-    settings = _settings(model, plan)
+    plan = with_mask_decoder(plan, model)
+    called = name or name_of(model)
+    settings = settings_of(model, plan)
     answers = None
     seconds = 0.0
     if output is not None:
@@ -214,10 +214,15 @@ def evaluate_plan(
             "num_draws": num_draws,
             "level": level,
             "seed": seed,
-            "versions": _versions(model),
+            "versions": versions_of(model),
         },
         published=find_published(
-            plan.recipe, data_set, split, _kind(model), plan.metric.name, found.figures
+            plan.recipe,
+            data_set,
+            split,
+            model_kind(model),
+            plan.metric.name,
+            found.figures,
         ),
         seconds=round(seconds + time.monotonic() - scored, 3),
     )
@@ -249,77 +254,6 @@ def _outcomes(
     return outcomes, failures
 
 
-def _settings(model: Source, plan: Plan) -> dict[str, Any]:
-    """Return what answers depend on; what is not known is left out."""
-    settings: dict[str, Any] = {
-        "prompt": plan.prompt,
-        "mode": plan.mode,
-        "num_images": plan.num_images,
-        "shard": None if plan.shard is None else list(plan.shard),
-    }
-    if not isinstance(model, str | os.PathLike):
-        settings |= {
-            "num_beams": plan.num_beams,
-            "antialias": plan.antialias,
-            "max_new_tokens": plan.max_new_tokens,
-        }
-        if plan.mode in ("detect", "segment"):
-            settings["max_detections"] = plan.max_detections
-    if isinstance(model, PaliGemma2CausalLM):
-        assert model.preprocessor is not None
-        converter = model.preprocessor.image_converter
-        if plan.antialias is None and converter is not None:
-            settings["antialias"] = converter.antialias
-        if plan.max_new_tokens is None:
-            settings["text_length"] = model.preprocessor.sequence_length
-        vision = model.backbone.architecture["vision_encoder"]
-        settings |= {
-            "resolution": vision["image_size"],
-            "dtype": str(model.backbone.dtype_policy.name),
-            "backend": keras.config.backend(),
-        }
-    elif is_runner(model):
-        manifest = model.manifest  # type: ignore[union-attr]
-        if plan.antialias is None:
-            settings["antialias"] = manifest["antialias"]
-        settings |= {
-            "resolution": manifest["image_size"],
-            "dtype": manifest["quantization"] or "float32",
-            "backend": type(model).__name__,
-        }
-    return {key: value for key, value in settings.items() if value is not None}
-
-
-def _name_of(model: Source) -> str:
-    if isinstance(model, str | os.PathLike):
-        return os.fspath(model)
-    if isinstance(model, PaliGemma2CausalLM):
-        active = model.adapters.active
-        base = model.adapters.base_name or model.name
-        return base if active is None else f"{base} with {active}"
-    return type(model).__name__
-
-
-def _kind(model: Source) -> ModelKind | None:
-    if not isinstance(model, PaliGemma2CausalLM):
-        return None
-    return kind_of(model.backbone.architecture)
-
-
-def _versions(model: Source) -> dict[str, str]:
-    """Return the versions of the packages that compute."""
-    packages = ["keras-pg2", "numpy"]
-    if isinstance(model, PaliGemma2CausalLM):
-        packages += ["keras", keras.config.backend()]
-    elif is_runner(model):
-        packages += ["ai-edge-litert", "onnxruntime"]
-    found = {}
-    for package in packages:
-        with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
-
-
 def _claim_answers(folder: Path, settings: Mapping[str, Any], model: Source) -> float:
     """Note what answers are of; return the seconds that those there have taken.
 
@@ -328,11 +262,11 @@ def _claim_answers(folder: Path, settings: Mapping[str, Any], model: Source) -> 
     """
     path = folder / ANSWERS_OF
     # As JSON has it, in which a tuple is a list.
-    own = json.loads(json.dumps({**settings, "weights": _fingerprint(model)}))
-    if not (folder / ANSWERS).exists() or not path.exists():
+    own = json.loads(json.dumps({**settings, "weights": fingerprint(model)}))
+    if not (folder / ANSWERS).exists():
         write_json({**own, "seconds": 0.0}, path)
         return 0.0
-    before = read_json(path)
+    before = read_json(path) if path.exists() else {}
     seconds = before.pop("seconds", 0.0)
     changed = sorted(key for key in {*before, *own} if before.get(key) != own.get(key))
     if changed:
@@ -347,15 +281,3 @@ def _claim_answers(folder: Path, settings: Mapping[str, Any], model: Source) -> 
 def _note_seconds(folder: Path, seconds: float) -> None:
     path = folder / ANSWERS_OF
     write_json({**read_json(path), "seconds": round(seconds, 3)}, path)
-
-
-def _fingerprint(model: Source) -> str:
-    """Return a checksum of the beginning of every weight; "" where there are none."""
-    if not isinstance(model, PaliGemma2CausalLM):
-        return ""
-    checksum = 0
-    for variable in model.backbone.weights:
-        first = ops.reshape(ops.convert_to_tensor(variable.value), (-1,))[:16]
-        numbers = ops.convert_to_numpy(ops.cast(first, "float32"))
-        checksum = zlib.crc32(np.ascontiguousarray(numbers).tobytes(), checksum)
-    return f"{checksum:08x}"

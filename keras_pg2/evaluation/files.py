@@ -38,8 +38,10 @@ def write_evaluation(evaluation: Evaluation, directory: str | os.PathLike[str]) 
     folder = Path(directory).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     # Lone surrogates of file names that are not UTF-8 are written as escapes.
-    options = {"encoding": "utf-8", "errors": "backslashreplace"}
-    with replaced(folder / PREDICTIONS) as part, part.open("w", **options) as file:
+    with (
+        replaced(folder / PREDICTIONS) as part,
+        part.open("w", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         file.writelines(_lines(evaluation))
     write_json(report_record(evaluation), folder / REPORT)
 

@@ -37,11 +37,11 @@ def read_things(fields: Fields, name: str) -> Detections:
         if len({value is None for value in values}) > 1:
             raise fields.error(name, f"things that all have {key}, or none of them")
     has_scores = bool(scores) and scores[0] is not None
-    has_masks = bool(masks) and masks[0] is not None
+    planes = [mask for mask in masks if mask is not None]
     return Detections(
         tuple(labels),
         np.array(boxes, np.float32).reshape(-1, 4),
-        np.stack(masks) if has_masks else None,
+        np.stack(planes) if planes else None,
         np.array(scores, np.float32) if has_scores else None,
     )
 

@@ -23,6 +23,7 @@ from keras_pg2.datasets.vqa import PROMPT, question_rows, read_textvqa, read_vqa
 from keras_pg2.datasets.yolo import Split, read_yolo
 from keras_pg2.finetuning.file_formats import FORMATS, MASKS, find_format
 from keras_pg2.finetuning.public_rows import find_public, read_public_rows
+from keras_pg2.preprocessing.image_sources import source_name
 from keras_pg2.recipes import Recipe
 
 _ABSENT_SHARE = 0.5
@@ -134,6 +135,7 @@ def read_rows(
             recipe_prompt=_prompt_of(recipe),
             seed=seed,
             on_bad=on_bad,
+            encode_mask=encode_mask,
         )
     folder = path.parent if image_folder is None else Path(image_folder).expanduser()
     if format in ("jsonl", "table"):
@@ -255,13 +257,15 @@ def _answers_of(path: Path) -> Path:
 def fingerprint(rows: Sequence[Row]) -> str:
     """A hash of what rows say, by which a resumed run knows its data again.
 
-    Of pictures in files it has the names without their folders, which may move.
+    Of pictures with names, as files, frames of videos and pictures with a box, it has
+    the names without their folders, which may move.
     """
     digest = hashlib.sha256()
     for row in rows:
         for image in paths_of(row):
-            if isinstance(image, str | os.PathLike):
-                digest.update(os.path.basename(os.fspath(image)).encode())
+            name = source_name(image)
+            if name is not None:
+                digest.update(os.path.basename(name).encode())
             else:
                 digest.update(np.asarray(image).tobytes())
         texts: list[Any] = [row["prompts"], row["responses"]]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from string import Formatter
 
 from keras_pg2.datasets.checks import OnBad
+from keras_pg2.datasets.detection_rows import EncodeMask
 from keras_pg2.datasets.public import registry
 from keras_pg2.datasets.public.examples import DataSet
 from keras_pg2.datasets.public.rows import rows_of, training_rows
@@ -40,6 +43,7 @@ def read_public_rows(
     recipe_prompt: str | None,
     seed: int,
     on_bad: OnBad,
+    encode_mask: Callable[[], EncodeMask] | None = None,
 ) -> Rows:
     """Return the rows of a split, each with what is true of it.
 
@@ -55,13 +59,16 @@ def read_public_rows(
             for that of the data set.
         seed: Seed of the answers that are drawn.
         on_bad: "skip" leaves out what cannot be used.
+        encode_mask: Makes the encoder of masks, for data sets with masks.
 
     Raises:
         FileNotFoundError, PermissionError, ValueError: as `public.read`.
         ValueError: if the prompt has other fields than the data set.
     """
     found = _find_split(data_set, split)
-    examples = registry.read(data_set.name, directory, found, on_bad=on_bad)
+    has_masks = "encode_mask" in signature(data_set.read).parameters
+    options = {"encode_mask": encode_mask()} if has_masks and encode_mask else {}
+    examples = registry.read(data_set.name, directory, found, on_bad=on_bad, **options)
     if prompt is None and recipe_prompt is not None:
         named = {name for _, name, _, _ in Formatter().parse(recipe_prompt) if name}
         if named and named.issubset(examples[0].fields):

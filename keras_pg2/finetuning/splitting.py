@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_pg2.datasets.rows import Rows, choose_rows, paths_of
 from keras_pg2.finetuning.near_copies import group_copies
-from keras_pg2.preprocessing.image_files import is_path
+from keras_pg2.preprocessing.image_sources import source_name
 
 
 def split_rows(rows: Rows, share: float, seed: int = 0) -> tuple[Rows, Rows]:
@@ -74,8 +74,8 @@ def split_rows(rows: Rows, share: float, seed: int = 0) -> tuple[Rows, Rows]:
 
 
 def _key(image: Any) -> Hashable:
-    """Return what tells one picture from another: its path, or the object itself."""
-    return str(image) if is_path(image) else id(image)
+    """Return what tells one picture from another: its name, or the object itself."""
+    return source_name(image) or id(image)
 
 
 def _choose(groups: list[list[Hashable]], share: float, seed: int) -> set[Hashable]:

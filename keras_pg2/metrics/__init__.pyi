@@ -1,3 +1,4 @@
+from .calibration import reliability_table as reliability_table
 from .coco_results import coco_file_average_precision as coco_file_average_precision
 from .detection import AveragePrecision as AveragePrecision
 from .detection import coco_average_precision as coco_average_precision

@@ -126,6 +126,13 @@ def test_answers_of_something_else_are_not_gone_on_with(task, examples, tmp_path
             )
 
 
+def test_answers_of_nobody_knows_what_are_not_gone_on_with(task, examples, tmp_path):
+    evaluate(task, examples[:2], "exact_match", PROMPT, output=tmp_path, **QUIET)
+    (tmp_path / "answers.json").unlink()
+    with pytest.raises(ValueError, match=r"backend, .*weights changed"):
+        evaluate(task, examples[:2], "exact_match", PROMPT, output=tmp_path, **QUIET)
+
+
 def test_parts_make_the_whole(task, examples, tmp_path):
     whole = evaluate(task, examples, "exact_match", PROMPT, **QUIET)
     parts = []
@@ -276,6 +283,13 @@ def test_an_exported_model_gives_the_models_report(task, exported, examples, tmp
         exported, examples[:4], "exact_match", PROMPT, output=tmp_path, **QUIET
     )
     assert (found.model, found.settings["backend"]) == ("ONNXModel", "ONNXModel")
+    table = evaluation.side_by_side([own, found]).splitlines()
+    assert table[0].endswith("| ONNXModel |")
+    assert table[2] == "| exact\\_match | 1.0000 | 1.0000 |"
+    assert table[-2].endswith("| 4 | 4 |")
+    part = dataclasses.replace(found, outcomes=found.outcomes[:3])
+    with pytest.raises(ValueError, match="3 of 4 examples"):
+        evaluation.side_by_side([own, part])
     assert (found.figures, found.intervals) == (own.figures, own.intervals)
     for one, other in zip(own.outcomes, found.outcomes, strict=True):
         assert one.answer.text == other.answer.text

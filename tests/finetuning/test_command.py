@@ -179,7 +179,7 @@ def fails(run, data, tmp_path, monkeypatch) -> Callable[..., None]:
     [
         (["--data", "/no/such.jsonl"], ["/no/such.jsonl"]),
         (["--recipe", "docvqb"], ["Did you mean 'docvqa'"]),
-        (["--metric", "bleu"], ["a metric", "'bleu'"]),
+        (["--metric", "beauty"], ["a metric", "'beauty'"]),
         (["--targets", "querry_dense"], ["query_dense"]),
         (["--parts", "eyes"], ["vision_encoder, projection, text_decoder"]),
         (["--freeze", "vision", "--parts", "vision"], ["vision_encoder in both"]),

@@ -16,7 +16,9 @@ from keras_pg2.finetuning import read_rows
 from keras_pg2.finetuning.data_files import fingerprint
 from keras_pg2.finetuning.file_formats import find_format
 from keras_pg2.finetuning.public_rows import recipe_of_format
+from tests.datasets.public.picture_files import CASES as PICTURE_CASES
 from tests.datasets.public.question_files import case_of
+from tests.support.public_files import PublicFiles, write_content
 
 
 @pytest.fixture
@@ -355,3 +357,34 @@ def test_splits_on_the_command_line(tmp_path: Path):
     table = write(tmp_path / "t.csv", "image,prefix,suffix")
     with pytest.raises(ValueError, match="--split with a YOLO folder"):
         Files(data=table, split="val").read(recipes.get("docvqa"), 0, lambda: None)
+
+
+def picture_case_of(name: str) -> PublicFiles:
+    return next(case for case in PICTURE_CASES if case.data_set == name)
+
+
+def test_masks_of_referring_expressions(tmp_path: Path):
+    case = picture_case_of("refcoco")
+    case.write(tmp_path)
+    for name, content in case.other_split().items():
+        write_content(tmp_path / name, content)
+    tokens = "".join(f"<seg{i:03d}>" for i in range(16))
+    rows = read_rows(
+        tmp_path, format="refcoco", encode_mask=lambda: lambda mask, box: tokens
+    )
+    assert rows[0]["prompts"] == "left cat"
+    assert rows[0]["responses"].endswith(tokens)
+    with pytest.raises(ValueError, match="an answer"):
+        read_rows(tmp_path, format="refcoco")
+
+
+@pytest.mark.parametrize("name", ["msvd_qa", "widgetcap"])
+def test_rows_of_pictures_that_are_made_when_read_are_known_again(name, tmp_path: Path):
+    case = picture_case_of(name)
+    rows = [
+        read_rows(case.write(tmp_path / folder), format=name, split="test")
+        for folder in ("a", "b")
+    ]
+    assert fingerprint(rows[0]) == fingerprint(rows[1])
+    other = [{**row, "images": rows[0][0]["images"]} for row in rows[0]]
+    assert fingerprint(other) != fingerprint(rows[0])

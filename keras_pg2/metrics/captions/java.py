@@ -83,10 +83,13 @@ class _Meteor:
 
     def statistics(self, row: Statistics) -> list[float]:
         """Return the counts of a row, which add up over rows."""
-        texts = [
-            text.replace("|||", "") for text in (*row["references"], row["answer"])
-        ]
-        return [float(v) for v in self.ask(_SEPARATOR.join(("SCORE", *texts))).split()]
+        texts = (*row["references"], row["answer"])
+        line = _SEPARATOR.join(text.replace("|||", "") for text in texts)
+        counts = [float(v) for v in self.ask(f"SCORE{_SEPARATOR}{line}").split()]
+        # An answer that is its reference has no chunk where the program adds rows up.
+        if counts[_CHUNKS] == 1 and counts[_MATCHES:] == counts[:2]:
+            counts[_CHUNKS] = 0.0
+        return counts
 
     def score(self, statistics: np.ndarray) -> float:
         """Return the score of a row's counts, or of a sum of them."""

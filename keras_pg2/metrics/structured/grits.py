@@ -3,7 +3,9 @@
 Source: Smock et al. 2022, arXiv:2203.12555. GriTS-Top compares the spans of cells,
 GriTS-Con their texts, GriTS-Loc their boxes: each the F1 score of the most similar
 rows and columns that both tables have. The mean over tables is what papers report; over
-all cells of a data set it is another figure, `NAME_over_cells`.
+all cells of a data set it is another figure, `NAME_over_cells`. The program of the
+paper's authors (github.com/microsoft/table-transformer, `src/grits.py`) divides by the
+smallest rectangle around two spans where the paper and the package take their union.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def score_given(
         raise ValueError("Expected no responses together with answers.")
     count = len(arrays["token_ids"])
     is_list = isinstance(answers, Iterable) and not isinstance(answers, str)
-    texts = list(answers) if is_list else [answers]
+    texts: list[Any] = list(answers) if is_list else [answers]
     if len(texts) != count:
         raise ValueError(
             f"Expected an answer to each of {count} prompts, received {len(texts)}."

@@ -58,7 +58,9 @@ class Predictions(NamedTuple):
 class Answerer(Protocol):
     """What answers rows, those of one shape together."""
 
-    batch_size: int
+    @property
+    def batch_size(self) -> int:
+        """Rows of a batch."""
 
     def shape(self, row: Row) -> Any:
         """Return what rows of one batch have in common, which can be sorted.

@@ -89,12 +89,7 @@ def decide(
     """Return decisions about pictures; see `PaliGemma2CausalLM.decide`."""
     pictures: Sequence[Any] | EncodedImages
     if isinstance(images, EncodedImages):
-        if len(images.embeddings) != 1:
-            raise ValueError(
-                "Expected encoded images of one picture. Received: "
-                f"{len(images.embeddings)}. Pass the pictures."
-            )
-        pictures, is_list = images, False
+        pictures, is_list = check_one(images), False
     else:
         entries = unpack_axes(images)
         is_list = isinstance(entries, list)
@@ -125,6 +120,16 @@ def decide(
         made = [next(decided) for _ in asked]
         results.append(made if keys is None else dict(zip(keys, made)))
     return results if is_list else results[0]
+
+
+def check_one(images: EncodedImages) -> EncodedImages:
+    """Return encoded images; raise ValueError if they are not of one picture."""
+    if len(images.embeddings) != 1:
+        raise ValueError(
+            "Expected encoded images of one picture. Received: "
+            f"{len(images.embeddings)}. Pass the pictures."
+        )
+    return images
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, overload
 
 from keras_pg2.generation.compilation import CompiledFunctions
+from keras_pg2.preprocessing import prompts
 from keras_pg2.preprocessing.images import ImageInput
 from keras_pg2.tasks.answering.answering import encode_images, read_answers
 from keras_pg2.tasks.answering.detecting_model import DetectingModel
@@ -18,7 +19,7 @@ from keras_pg2.tasks.answering.requests import (
 )
 from keras_pg2.tasks.deciding.calibration import DecisionCalibration
 from keras_pg2.tasks.deciding.captions import CheckedCaption, CheckedThing
-from keras_pg2.tasks.deciding.deciding import PROMPT, Decider, decide
+from keras_pg2.tasks.deciding.deciding import PROMPT, Decider, check_one, decide
 from keras_pg2.tasks.deciding.decisions import Decision
 from keras_pg2.tasks.deciding.named_things import find_things, find_words, with_article
 from keras_pg2.tasks.deciding.questions import Question, QuestionLike
@@ -175,15 +176,15 @@ class DecidingModel(DetectingModel):
             raise TypeError(
                 f"Expected objects as a list of names. Received: {objects!r}."
             )
+        known = [prompts.checked_text(each, "object") for each in objects or ()]
         decider = self._decider(prompt, batch_size)
         if not isinstance(image, EncodedImages):
             image = encode_images(self, self._functions, image)
+        check_one(image)
         if caption is None:
             caption = self._write_caption(image, caption_prompt)
-        if objects is None:
-            things = find_things(caption)
-        else:
-            things = find_words(caption, objects)
+        is_open = objects is None
+        things = find_things(caption) if is_open else find_words(caption, known)
         names = list(dict.fromkeys(thing.name for thing in things))
         if not names:
             return CheckedCaption(caption, ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,7 +38,7 @@ class DecisiveModel(AnsweringModel, Protocol):
 def predict_decisions(
     model: DecisiveModel,
     source: str | os.PathLike[str] | Iterable[Any],
-    questions: Any,
+    questions: Any = None,
     output: str | os.PathLike[str] | None = None,
     *,
     prompt: str = PROMPT,
@@ -54,10 +54,12 @@ def predict_decisions(
 
     Args:
         model: A `PaliGemma2CausalLM` with a preprocessor.
-        source: Pictures as for `predict`, without prompts.
-        questions: Asked about every picture; as for `PaliGemma2CausalLM.decide`.
+        source: Pictures as for `predict`, without prompts where there are questions.
+        questions: Asked about every picture; as for `PaliGemma2CausalLM.decide`. None
+            for rows that have their own prompts, as for `predict`, each answered by
+            yes or no.
         output: File to write records to.
-        prompt: As for `PaliGemma2CausalLM.decide`.
+        prompt: As for `PaliGemma2CausalLM.decide`; rows' own prompts stay as they are.
         batch_size: Pictures that are encoded together.
         show_progress: Whether to show a bar, on a terminal.
 
@@ -67,6 +69,10 @@ def predict_decisions(
             asked twice, or the output has answers to it from another list of choices.
     """
     check_at_least_one("batch_size", batch_size)
+    if questions is None:
+        rows, total = read_rows(source, None)
+        answerer = _Answerer(model, Question, "{question}", batch_size, 1)
+        return record_answers(answerer, rows, total, output, show_progress)
     _, asked = read_questions(questions)
     by_prompt = {prompt.replace("{question}", each.text): each for each in asked}
     if len(by_prompt) < len(asked):
@@ -77,22 +83,33 @@ def predict_decisions(
     if output is not None:
         _check_choices(Path(os.path.expanduser(output)), by_prompt)
     rows, total = read_rows(source, list(by_prompt))
-    answerer = _Answerer(model, by_prompt, prompt, batch_size)
+    answerer = _Answerer(
+        model, by_prompt.__getitem__, prompt, batch_size, len(by_prompt)
+    )
     return record_answers(answerer, rows, total, output, show_progress)
 
 
 @dataclass(frozen=True)
 class _Answerer:
-    """Decides; a batch has whole pictures."""
+    """Decides; a batch has whole pictures.
+
+    Attributes:
+        model: The model.
+        read: Returns the question of a row's prompt.
+        prompt: As for `PaliGemma2CausalLM.decide`.
+        num_pictures: Pictures of a batch.
+        num_questions: Questions about each.
+    """
 
     model: DecisiveModel
-    questions: Mapping[str, Question]
+    read: Callable[[str], Question]
     prompt: str
     num_pictures: int
+    num_questions: int
 
     @property
     def batch_size(self) -> int:
-        return self.num_pictures * len(self.questions)
+        return self.num_pictures * self.num_questions
 
     def shape(self, row: Row) -> int:
         """Return the same for all, so that a picture's rows stay together."""
@@ -127,7 +144,7 @@ class _Answerer:
     def _decide(
         self, pictures: list[Any], asked: list[list[Numbered]]
     ) -> Iterator[tuple[int, Record]]:
-        questions = [[self.questions[row.prompt] for _, row in rows] for rows in asked]
+        questions = [[self.read(row.prompt) for _, row in rows] for rows in asked]
         decided = self.model.decide(
             pictures, questions, prompt=self.prompt, batch_size=self.num_pictures
         )
@@ -146,9 +163,12 @@ def as_record(decision: Decision) -> Record:
     }
 
 
-def _picture_of(numbered: Numbered) -> tuple[Any, int]:
-    _, row = numbered
-    return row.id, id(row.images)
+def _picture_of(numbered: Numbered) -> str | int:
+    """Return what rows about the same picture have in common."""
+    images = numbered[1].images
+    if isinstance(images, str | os.PathLike):
+        return os.fspath(images)
+    return id(images)
 
 
 def _check_choices(path: Path, questions: Mapping[str, Question]) -> None:

@@ -237,21 +237,22 @@ def _joined() -> dict[str, Any]:
     return files
 
 
-def _icdar_word(text: str) -> str:
-    return f"1,1,4,1,4,3,1,3,{text}"
+def _icdar_word(text: str, x: int = 0) -> str:
+    return f"{x},1,{x + 2},1,{x + 2},3,{x},3,{text}"
 
 
-def _total_text_word(text: str, orientation: str = "c") -> str:
+def _total_text_word(text: str, orientation: str = "c", x: int = 0) -> str:
     return (
-        f"x: [[1 4\n 4 1]], y: [[1 1 3 3]], ornt: [u'{orientation}'], "
+        f"x: [[{x} {x + 2}\n {x + 2} {x}]], y: [[1 1 3 3]], ornt: [u'{orientation}'], "
         f"transcriptions: [u'{text}']\n"
     )
 
 
 def _hiertext() -> dict[str, Any]:
     def word(text: str, is_legible: bool = True) -> dict[str, Any]:
+        left = 0 if is_legible else 3
         return {
-            "vertices": [[1, 1], [4, 1], [4, 3], [1, 3]],
+            "vertices": [[left, 1], [left + 3, 1], [left + 3, 3], [left, 3]],
             "text": text,
             "legible": is_legible,
             "handwritten": False,
@@ -671,7 +672,7 @@ CASES: list[PublicFiles] = [
         data_set="icdar15",
         files=lambda: {
             "Challenge4_Test_Task1_GT/gt_img_1.txt": "\ufeff"
-            + "\r\n".join(map(_icdar_word, ["a,b", "###", "c"])),
+            + "\r\n".join(map(_icdar_word, ["a,b", "###", "c"], [0, 2, 4])),
             "Challenge4_Test_Task1_GT/gt_img_2.txt": "\ufeff" + _icdar_word("d"),
         },
         pictures=("ch4_test_images/img_1.jpg", "ch4_test_images/img_2.jpg"),
@@ -682,7 +683,7 @@ CASES: list[PublicFiles] = [
         data_set="totaltext",
         files=lambda: {
             "txt_format/Test/poly_gt_img1.txt": _total_text_word("it\\'s")
-            + _total_text_word("#", "#"),
+            + _total_text_word("#", "#", 3),
             "txt_format/Test/poly_gt_img2.txt": _total_text_word("d"),
         },
         pictures=("Images/Test/img1.jpg", "Images/Test/img2.jpg"),

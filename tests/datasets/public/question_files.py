@@ -361,7 +361,7 @@ def _ai2d_files() -> dict[str, Any]:
     }
 
 
-def _science_qa() -> dict[str, Any]:
+def _science_qa(split: str = "test") -> dict[str, Any]:
     problem = {
         "question": "Which of these states is farthest north?",
         "choices": ["West Virginia", "Louisiana", "Arizona", "Oklahoma"],
@@ -372,7 +372,7 @@ def _science_qa() -> dict[str, Any]:
         "grade": "grade2",
         "subject": "social science",
         "topic": "geography",
-        "split": "test",
+        "split": split,
     }
     return {
         "5": problem,
@@ -850,6 +850,7 @@ CASES: list[PublicFiles] = [
                 "5": "missing",
             }
         ),
+        other_split=lambda: {"problems.json": _science_qa("val")},
     ),
     PublicFiles(
         data_set="vizwizvqa",

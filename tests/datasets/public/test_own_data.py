@@ -12,6 +12,7 @@ from keras_pg2.datasets import scenes
 from keras_pg2.datasets.public import registry
 from keras_pg2.datasets.public.own.scenes import SEEDS
 from keras_pg2.datasets.public.rows import training_rows
+from keras_pg2.preprocessing.image_sources import source_name
 from keras_pg2.preprocessing.images import load_rgb
 from scripts import evaluate_nano, nano_data
 from tests.datasets.public.test_captions import case_of, read
@@ -125,9 +126,14 @@ def test_questions_are_those_that_nano_is_measured_by(tmp_path):
 )
 def test_texts_of_scenes(tmp_path, task, text):
     examples = registry.read(f"scenes_{task}", tmp_path, count=4, image_size=28)
+    # Pictures are drawn when they are read, and the first one at once.
+    assert len(list(tmp_path.iterdir())) == 1
     for index, example in enumerate(examples):
         scene = scenes.sample_scene(scenes.scene_generator(3, index))
         assert example.truth.answers == (text(scene),)
+        np.testing.assert_array_equal(
+            load_rgb(example.images), load_rgb(source_name(example.images))
+        )
     assert len(list(tmp_path.iterdir())) == 4
     again = registry.read("scenes", tmp_path, task=task, count=4, image_size=28)
     assert list(again) == list(examples)

@@ -245,7 +245,9 @@ def test_data_sets_are_as_their_recipes():
         if data_set.recipe is not None:
             task = TASKS[data_set.recipe]
             assert (data_set.prompt, data_set.metric) == (task.prompt, task.metric)
-            assert data_set.lower_case == ("in lower case" in task.response)
+            # SciCap's own files have captions in lower case.
+            is_lowered = "in lower case" in task.response and data_set.name != "scicap"
+            assert data_set.lower_case == is_lowered
 
 
 def test_which_picture_a_question_is_about(tmp_path: Path):
@@ -422,6 +424,20 @@ def test_large_pictures_of_coco_are_preferred_for_stvqa(tmp_path: Path):
     large = tmp_path / "train2014/COCO_train2014_000000000009.jpg"
     write_picture(large)
     assert public.read("stvqa", tmp_path)[0].images == str(large)
+
+
+def test_train_all_of_gqa_is_several_files(tmp_path: Path):
+    case = case_of("gqa")
+    case.write(tmp_path)
+    first, second = case.content().items()
+    folder = "questions1.2/train_all_questions/train_all_questions_"
+    write_content(tmp_path / f"{folder}0.json", dict([first]))
+    write_content(tmp_path / f"{folder}1.json", dict([second]))
+    found = public.read("gqa", tmp_path, "train_all")
+    assert [one.id for one in found] == ["201307251", "201640614"]
+    write_content(tmp_path / f"{folder}1.json", dict([first]))
+    with pytest.raises(ValueError, match=r"questions_1\.json, entry 201307251.*twice"):
+        public.read("gqa", tmp_path, "train_all")
 
 
 def test_earlier_layout_of_docvqa(tmp_path: Path):

@@ -127,11 +127,11 @@ def test_icdar15(tmp_path):
     truth = first.truth
     assert truth.things.labels == ("a,b", "###", "c")
     assert truth.details["ignored"] == [False, True, False]
-    assert truth.details["polygons"] == [[[1, 1], [4, 1], [4, 3], [1, 3]]] * 3
+    assert truth.details["polygons"][1] == [[2, 1], [4, 1], [4, 3], [2, 3]]
     assert truth.size == (4, 6)
     found = parse_detections(first.response, 6, 4)
     assert found.labels == ("a,b", "c")
-    np.testing.assert_allclose(found.boxes_xyxy[0], [1, 1, 4, 3], atol=0.01)
+    np.testing.assert_allclose(found.boxes_xyxy[1], [4, 1, 6, 3], atol=0.01)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_total_text(tmp_path):
     first, _ = read("totaltext", tmp_path)
     assert first.truth.things.labels == ("it's", "#")
     assert first.truth.details["ignored"] == [False, True]
-    assert first.truth.details["polygons"][0] == [[1, 1], [4, 1], [4, 3], [1, 3]]
+    assert first.truth.details["polygons"][0] == [[0, 1], [2, 1], [2, 3], [0, 3]]
 
 
 @pytest.mark.parametrize(

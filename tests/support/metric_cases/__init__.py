@@ -14,6 +14,13 @@ import numpy as np
 
 from keras_pg2.metrics.metric import Answer, Truth
 
+OUTSIDE = {
+    "meteor": "a program in Java",
+    "spice": "a program in Java, which downloads another one",
+    "radgraph_f1": "a network that its package downloads",
+}
+"""Metrics that no test computes by themselves, and what they need."""
+
 Draw = Callable[[np.random.Generator], tuple[Answer, Truth]]
 
 

@@ -135,5 +135,9 @@ def test_things_are_asked_for_one_by_one(task):
     assert own == CheckedCaption(task.generate(inputs, strip_prompt=True), ())
     with pytest.raises(ValueError, match=r"{thing}"):
         task.check_caption(picture, "a dog", question="is it there?")
+    with pytest.raises(ValueError, match=r"of one picture\. Received: 2"):
+        task.check_caption([picture, picture], "a dog")
+    with pytest.raises(ValueError, match="an empty text"):
+        task.check_caption(picture, "a dog", objects=["dog", " "])
     with pytest.raises(TypeError, match="list of names"):
         task.check_caption(picture, "a dog", objects="dog")

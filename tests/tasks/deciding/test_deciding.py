@@ -205,6 +205,12 @@ def test_records_go_on_where_they_stopped(task, pictures, tmp_path):
         assert record["prompt"] == f"answer en {found.question.text}"
         assert record["text"] == found.answer
         assert record["probability"] == pytest.approx(found.probability, abs=1e-4)
+    own = [{**row, "prompts": "answer en is there a ball?"} for row in rows]
+    alone = predict_decisions(task, own, **options).records
+    for record, other in zip(alone, whole.records[::3], strict=True):
+        assert record["prompt"] == other["prompt"]
+        expected = pytest.approx(other.get("probability"), abs=1e-4)
+        assert record.get("probability") == expected
     first = predict_decisions(task, rows[:1], QUESTIONS[:3], output, **options)
     assert (first.num_answered, first.records) == (3, [])
     rest = predict_decisions(task, rows, QUESTIONS[:3], output, **options)

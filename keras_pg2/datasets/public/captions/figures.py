@@ -64,5 +64,6 @@ DATA_SETS = (
         "SciCap-No-Subfig-Img/",
         splits=("test", "val", "train"),
         read=read_scicap,
+        lower_case=True,
     ),
 )

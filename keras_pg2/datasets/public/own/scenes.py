@@ -1,8 +1,8 @@
 """The scenes that the nano preset was made for, as a data set.
 
-Pictures are drawn into the directory, once. The series of a split is that of
-scripts/nano_data.py and docs/nano.md: "test" is held out, "validation" chose the
-checkpoint, "train" was trained on (every scene of it, from 0 on). So `start` and
+Pictures are drawn into the directory when they are read, once. The series of a split
+is that of scripts/nano_data.py and docs/nano.md: "test" is held out, "validation" chose
+the checkpoint, "train" was trained on (every scene of it, from 0 on). So `start` and
 `count` of "test" may be anything.
 
 Tasks:
@@ -21,6 +21,7 @@ Tasks:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -41,13 +42,44 @@ SEEDS: Mapping[str, int] = {"test": 3, "validation": 2, "train": 1}
 _NAMES = tuple(f"{color} {shape}" for color in scenes.COLORS for shape in scenes.SHAPES)
 
 
-class _Drawn(NamedTuple):
-    """A scene, its picture, and what is asked about it by chance."""
+@dataclass(frozen=True)
+class ScenePicture:
+    """A picture file of a scene, drawn when it is read first.
 
-    number: int
-    scene: scenes.Scene
-    path: str
+    Attributes:
+        name: Path of the file.
+        seed: Seed of the series.
+        index: Index of the scene in it.
+        size: Height and width in pixels.
+    """
+
+    name: str
+    seed: int
+    index: int
     size: int
+
+    def read(self) -> bytes:
+        """Return the content of the file.
+
+        Raises:
+            ValueError: if the size is too small to tell shapes apart.
+            OSError: if the file cannot be written.
+        """
+        path = Path(self.name)
+        if not path.is_file():
+            scene = scenes.sample_scene(scenes.scene_generator(self.seed, self.index))
+            picture = Image.fromarray(scenes.render(scene, self.size))
+            # It can be drawn again, so nothing waits for the disk.
+            with replaced(path, sync=False) as part:
+                picture.save(part, "PNG")
+        return path.read_bytes()
+
+
+class _Asked(NamedTuple):
+    """A scene, its picture, and what is drawn by chance about it."""
+
+    scene: scenes.Scene
+    picture: ScenePicture
     rng: np.random.Generator
 
 
@@ -85,30 +117,25 @@ def read_scenes(
             f"Expected count >= 1 and start >= 0, received {count} and {start}."
         )
     directory.mkdir(parents=True, exist_ok=True)
+    seed = SEEDS[split]
     found, sources = [], []
     for index in range(start, start + count):
-        drawn = _draw(directory, split, index, image_size)
-        for example in _TASKS[task](drawn):
+        rng = scenes.scene_generator(seed, index)
+        scene = scenes.sample_scene(rng)
+        name = str(directory / f"{split}-{index:06d}-{image_size}.png")
+        picture = ScenePicture(name, seed, index, image_size)
+        if index == start:
+            picture.read()  # So that a wrong size or directory is told at once.
+        for example in _TASKS[task](_Asked(scene, picture, rng)):
             found.append(example)
             sources.append(f"Scene {index} of {split}")
     return Examples(found, problems.messages, sources)
 
 
-def _draw(directory: Path, split: str, index: int, size: int) -> _Drawn:
-    rng = scenes.scene_generator(SEEDS[split], index)
-    scene = scenes.sample_scene(rng)
-    path = directory / f"{split}-{index:06d}-{size}.png"
-    if not path.is_file():
-        # It can be drawn again, so nothing waits for the disk.
-        with replaced(path, sync=False) as part:
-            Image.fromarray(scenes.render(scene, size)).save(part, "PNG")
-    return _Drawn(index, scene, str(path), size, rng)
-
-
-def _answers(drawn: _Drawn) -> Iterator[Example]:
-    for question in scenes.questions(drawn.scene, drawn.rng):
+def _answers(asked: _Asked) -> Iterator[Example]:
+    for question in scenes.questions(asked.scene, asked.rng):
         yield _example(
-            drawn,
+            asked,
             f"answer en {question.question}",
             question.answer,
             question.kind,
@@ -117,30 +144,30 @@ def _answers(drawn: _Drawn) -> Iterator[Example]:
 
 
 def _example(
-    drawn: _Drawn, prompt: str, answer: str, kind: str = "", part: str = ""
+    asked: _Asked, prompt: str, answer: str, kind: str = "", part: str = ""
 ) -> Example:
     return Example(
-        id=f"{drawn.number}/{part}" if part else drawn.number,
-        images=drawn.path,
+        id=f"{asked.picture.index}/{part}" if part else asked.picture.index,
+        images=asked.picture,
         truth=Truth(answers=(answer,), kind=kind),
         fields={"prompt": prompt},
     )
 
 
 def _texts(prompt: str, text: Callable[[scenes.Scene], str]) -> _Task:
-    def make(drawn: _Drawn) -> Iterator[Example]:
-        yield _example(drawn, prompt, text(drawn.scene))
+    def make(asked: _Asked) -> Iterator[Example]:
+        yield _example(asked, prompt, text(asked.scene))
 
     return make
 
 
 def _things(verb: str) -> _Task:
-    def make(drawn: _Drawn) -> Iterator[Example]:
-        scene, size = drawn.scene, drawn.size
+    def make(asked: _Asked) -> Iterator[Example]:
+        scene, size = asked.scene, asked.picture.size
         masks = scenes.masks(scene, size) if verb == "segment" else None
         yield Example(
-            id=drawn.number,
-            images=drawn.path,
+            id=asked.picture.index,
+            images=asked.picture,
             truth=Truth(
                 things=Detections(
                     labels=tuple(item.shape for item in scene.objects),
@@ -159,33 +186,33 @@ def _things(verb: str) -> _Task:
     return make
 
 
-def _pope(drawn: _Drawn) -> Iterator[Example]:
-    there = [item.name for item in drawn.scene.objects]
+def _pope(asked: _Asked) -> Iterator[Example]:
+    there = [item.name for item in asked.scene.objects]
     absent = [name for name in _NAMES if name not in there]
     for kind in ("random", "adversarial"):
         for number, name in enumerate(there):
             words = set(name.split())
             near = [other for other in absent if words & set(other.split())]
-            other = str(drawn.rng.choice(absent if kind == "random" else near))
-            for asked, answer in ((name, "yes"), (other, "no")):
-                article = "an" if asked[0] in "aeiou" else "a"
+            other = str(asked.rng.choice(absent if kind == "random" else near))
+            for thing, answer in ((name, "yes"), (other, "no")):
+                article = "an" if thing[0] in "aeiou" else "a"
                 yield _example(
-                    drawn,
-                    f"answer en is there {article} {asked}?",
+                    asked,
+                    f"answer en is there {article} {thing}?",
                     answer,
                     kind,
                     f"{kind}/{number}/{answer}",
                 )
 
 
-def _chair(drawn: _Drawn) -> Iterator[Example]:
+def _chair(asked: _Asked) -> Iterator[Example]:
     yield Example(
-        id=drawn.number,
-        images=drawn.path,
+        id=asked.picture.index,
+        images=asked.picture,
         truth=Truth(
-            answers=(scenes.caption(drawn.scene),),
+            answers=(scenes.caption(asked.scene),),
             details={
-                "objects": [item.name for item in drawn.scene.objects],
+                "objects": [item.name for item in asked.scene.objects],
                 "all_objects": list(_NAMES),
             },
         ),
@@ -193,7 +220,7 @@ def _chair(drawn: _Drawn) -> Iterator[Example]:
     )
 
 
-_Task = Callable[[_Drawn], Iterator[Example]]
+_Task = Callable[[_Asked], Iterator[Example]]
 _TASKS: Mapping[str, _Task] = {
     "answer": _answers,
     "caption": _texts("caption en", scenes.caption),

@@ -34,9 +34,14 @@ _LANGUAGES = ("bn", "de", "id", "ko", "pt", "ru", "zh", "en")
 
 def _read(directory: Path, split: str, on_bad: OnBad) -> Examples:
     name = f"{split}_questions.json"
-    paths = sorted((directory / f"{split}_questions").glob(f"{split}_questions_*.json"))
+    folders = ("", "questions1.2/", "questions/")
+    paths = [
+        path
+        for folder in folders
+        for path in sorted((directory / f"{folder}{split}_questions").glob("*.json"))
+    ]
     if not paths:
-        paths = [find_file(directory, name, f"questions/{name}")]
+        paths = [find_file(directory, *(f"{folder}{name}" for folder in folders))]
     is_test = split.split("_")[0] in ("test", "challenge", "submission")
     return _read_files(directory, paths, on_bad, is_test=is_test)
 

@@ -47,7 +47,7 @@ _MSRVTT = ("test", "validate", "train")
 _VATEX = {
     "test": "vatex_public_test_english_v1.1.json",
     "validation": "vatex_validation_v1.0.json",
-    "training": "vatex_training_v1.0.json",
+    "train": "vatex_training_v1.0.json",
 }
 
 

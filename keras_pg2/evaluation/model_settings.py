@@ -1,0 +1,103 @@
+"""What answers depend on besides the examples: model, settings, versions."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_pg2.evaluation.answering import Source, is_runner
+from keras_pg2.evaluation.asking import Plan
+from keras_pg2.evaluation.publishing import ModelKind, kind_of
+from keras_pg2.tasks import PaliGemma2CausalLM
+
+
+def settings_of(model: Source, plan: Plan) -> dict[str, Any]:
+    """Return what answers depend on; what is not known is left out."""
+    settings: dict[str, Any] = {
+        "prompt": plan.prompt,
+        "mode": plan.mode,
+        "num_images": plan.num_images,
+        "shard": None if plan.shard is None else list(plan.shard),
+    }
+    if not isinstance(model, str | os.PathLike):
+        settings |= {
+            "num_beams": plan.num_beams,
+            "antialias": plan.antialias,
+            "max_new_tokens": plan.max_new_tokens,
+        }
+        if plan.mode in ("detect", "segment"):
+            settings["max_detections"] = plan.max_detections
+    if isinstance(model, PaliGemma2CausalLM):
+        assert model.preprocessor is not None
+        converter = model.preprocessor.image_converter
+        if plan.antialias is None and converter is not None:
+            settings["antialias"] = converter.antialias
+        if plan.max_new_tokens is None:
+            settings["text_length"] = model.preprocessor.sequence_length
+        vision = model.backbone.architecture["vision_encoder"]
+        settings |= {
+            "resolution": vision["image_size"],
+            "dtype": str(model.backbone.dtype_policy.name),
+            "backend": keras.config.backend(),
+        }
+    elif is_runner(model):
+        manifest = model.manifest  # type: ignore[union-attr]
+        if plan.antialias is None:
+            settings["antialias"] = manifest["antialias"]
+        settings |= {
+            "resolution": manifest["image_size"],
+            "dtype": manifest["quantization"] or "float32",
+            "backend": type(model).__name__,
+        }
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+def name_of(model: Source) -> str:
+    """Return what a model is called: its preset and adapter, or its file."""
+    if isinstance(model, str | os.PathLike):
+        return os.fspath(model)
+    if isinstance(model, PaliGemma2CausalLM):
+        active = model.adapters.active
+        base = model.adapters.base_name or model.name
+        return base if active is None else f"{base} with {active}"
+    return type(model).__name__
+
+
+def model_kind(model: Source) -> ModelKind | None:
+    """Return which of the papers' models it is like; None if that is not known."""
+    if not isinstance(model, PaliGemma2CausalLM):
+        return None
+    return kind_of(model.backbone.architecture)
+
+
+def versions_of(model: Source) -> dict[str, str]:
+    """Return the versions of the packages that compute."""
+    packages = ["keras-pg2", "numpy"]
+    if isinstance(model, PaliGemma2CausalLM):
+        packages += ["keras", keras.config.backend()]
+    elif is_runner(model):
+        packages += ["ai-edge-litert", "onnxruntime"]
+    found = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def fingerprint(model: Source) -> str:
+    """Return a checksum of the beginning of every weight; "" where there are none."""
+    if not isinstance(model, PaliGemma2CausalLM):
+        return ""
+    checksum = 0
+    for variable in model.backbone.weights:
+        first = ops.reshape(ops.convert_to_tensor(variable.value), (-1,))[:16]
+        numbers = ops.convert_to_numpy(ops.cast(first, "float32"))
+        checksum = zlib.crc32(np.ascontiguousarray(numbers).tobytes(), checksum)
+    return f"{checksum:08x}"

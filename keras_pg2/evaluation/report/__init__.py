@@ -1,0 +1,1 @@
+"""A report of an evaluation: JSON for programs, Markdown, and one page of HTML."""

@@ -1,0 +1,62 @@
+"""Small pictures of examples, to be part of a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+from PIL import Image
+
+from keras_pg2.codecs.detections import Detections
+from keras_pg2.codecs.drawing import draw_detections
+from keras_pg2.evaluation.results import Outcome
+from keras_pg2.preprocessing.images import open_image
+
+_LARGEST_SIDE = 360
+_SMALLEST_SIDE = 180
+"""Smaller pictures are enlarged, so that boxes and names on them can be read."""
+
+
+def picture_names(outcome: Outcome) -> tuple[str, ...]:
+    """Return paths or addresses of an example's pictures."""
+    if outcome.image is None:
+        return ()
+    return (outcome.image,) if isinstance(outcome.image, str) else outcome.image
+
+
+def thumbnail(name: str, things: Detections | None = None) -> str | None:
+    """Return a picture as an address that has the whole of it (`data:`), a JPEG.
+
+    Args:
+        name: Path of the picture. Addresses are not opened.
+        things: Boxes and masks to draw, in pixels of the picture.
+
+    Returns:
+        None if the picture cannot be opened or drawn on.
+    """
+    if "://" in name:
+        return None
+    try:
+        picture = open_image(name)
+        if things is not None:
+            picture = _drawn(picture, things)
+    except (OSError, ValueError, TypeError):
+        return None
+    scale = _LARGEST_SIDE / max(picture.size)
+    if scale < 1:
+        size = tuple(max(1, round(side * scale)) for side in picture.size)
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    picture.convert("RGB").save(file, "JPEG", quality=82, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _drawn(picture: Image.Image, things: Detections) -> Image.Image:
+    factor = -(-_SMALLEST_SIDE // max(picture.size))
+    if factor > 1 and things.masks is None:
+        size = picture.size[0] * factor, picture.size[1] * factor
+        picture = picture.resize(size, Image.Resampling.NEAREST)
+        things = Detections(
+            things.labels, things.boxes_xyxy * factor, None, things.scores
+        )
+    return draw_detections(picture, things)
