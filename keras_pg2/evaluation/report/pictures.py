@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 
 from PIL import Image
 
@@ -36,16 +37,18 @@ def thumbnail(name: str, things: Detections | None = None) -> str | None:
     """
     if "://" in name:
         return None
+    # A picture that a reader made has the name of its file and of the part or frame.
+    path = name if os.path.exists(name) else name.rpartition("#")[0]
     try:
-        picture = open_image(name)
+        picture = open_image(path)
         if things is not None:
             picture = _drawn(picture, things)
     except (OSError, ValueError, TypeError):
         return None
     scale = _LARGEST_SIDE / max(picture.size)
     if scale < 1:
-        size = tuple(max(1, round(side * scale)) for side in picture.size)
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
+        width, height = (max(1, round(side * scale)) for side in picture.size)
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     picture.convert("RGB").save(file, "JPEG", quality=82, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -96,8 +96,8 @@ def sample(evaluation: Evaluation, count: int, seed: int) -> list[Outcome]:
     """Return outcomes drawn by chance, in the order of the data set."""
     total = len(evaluation.outcomes)
     random = np.random.default_rng(seed)
-    chosen = random.choice(total, min(count, total), replace=False) if total else []
-    return [evaluation.outcomes[i] for i in sorted(map(int, chosen))]
+    chosen = random.permutation(total)[:count]
+    return [evaluation.outcomes[i] for i in sorted(chosen.tolist())]
 
 
 def number(value: float | None) -> str:
