@@ -465,6 +465,10 @@ def runs(make_model: Callable[[], Any], rows: list[Any]) -> Iterator[Job]:
 
 def exports(model: Any) -> Iterator[Job]:
     """ONNX, which needs no TensorFlow."""
+    # What a signal interrupts in the start of an extension is an ImportError.
+    import onnx  # noqa: F401
+    import onnxruntime  # noqa: F401
+
     from keras_pg2.deploy.onnx.export import export_onnx
 
     def read(folder: Path) -> Any:
