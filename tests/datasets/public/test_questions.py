@@ -245,9 +245,7 @@ def test_data_sets_are_as_their_recipes():
         if data_set.recipe is not None:
             task = TASKS[data_set.recipe]
             assert (data_set.prompt, data_set.metric) == (task.prompt, task.metric)
-            # SciCap's own files have captions in lower case.
-            is_lowered = "in lower case" in task.response and data_set.name != "scicap"
-            assert data_set.lower_case == is_lowered
+            assert data_set.lower_case == ("in lower case" in task.response)
 
 
 def test_which_picture_a_question_is_about(tmp_path: Path):
