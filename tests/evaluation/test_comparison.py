@@ -71,7 +71,7 @@ def test_mcnemars_p_value_of_many_examples():
     assert mcnemar_p_value(50_000, 0) == 0.0
 
 
-# Sums of these are exact: SciPy takes 1 - 1 + 0.6 - 0.3 - 0.3 for another number than 0.
+# Sums of these are exact: for SciPy 1 - 1 + 0.6 - 0.3 - 0.3 is not 0.
 @given(st.lists(st.sampled_from([-1, -0.5, 0, 0.25, 0.75, 1]), min_size=2, max_size=9))
 def test_few_differences_are_gone_through_exactly(values):
     differences = np.array(values)
