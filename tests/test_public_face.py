@@ -20,6 +20,7 @@ ROOMS = {
     "datasets",
     "deploy",
     "finetuning",
+    "evaluation",
     "metrics",
     "recipes",
 }

@@ -171,7 +171,26 @@ def evaluate(
     use_backend(choice.backend)
     output = expand_user(output)
     if merge:
-        examined = merge_reports(merge, output, given=data or predictions or shard)
+        given = {
+            "--data": data,
+            "--data-set": data_set,
+            "--split": split,
+            "--limit": limit,
+            "--skip-bad": skip_bad or None,
+            "--adapter": adapter,
+            "--predictions": predictions,
+            "--recipe": recipe,
+            "--prompt": prompt,
+            "--metric": metric,
+            "--mode": None if mode == "auto" else mode,
+            "--num-beams": num_beams,
+            "--max-new-tokens": max_new_tokens,
+            "--antialias": antialias,
+            "--shard": shard,
+        }
+        examined = merge_reports(
+            merge, output, [name for name, value in given.items() if value is not None]
+        )
     else:
         if data is None:
             raise ValueError(

@@ -96,14 +96,14 @@ def read_shard(text: str) -> Shard:
 
 
 def merge_reports(
-    directories: Sequence[Path], output: Path, given: object = None
+    directories: Sequence[Path], output: Path, given: Sequence[str] = ()
 ) -> Examined:
     """Make one report of those of the parts.
 
     Args:
         directories: Directories of the parts.
         output: Directory of the report of all.
-        given: What else the command was given, which has no effect.
+        given: Other options that the command was given, which would have no effect.
 
     Raises:
         FileNotFoundError, ValueError: if a directory has no report, or parts do not
@@ -111,10 +111,10 @@ def merge_reports(
     """
     from keras_pg2 import evaluation
 
-    if given is not None:
+    if given:
         raise ValueError(
-            f"Expected --merge alone, which asks nothing, received {str(given)!r} too. "
-            "Leave it out."
+            "Expected --merge without other options, as it asks and scores nothing "
+            f"anew, received {', '.join(given)} too. Leave them out."
         )
     parts = [evaluation.read_report(expand_user(path)) for path in directories]
     found = evaluation.merge(parts)

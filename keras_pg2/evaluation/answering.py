@@ -12,12 +12,14 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.codecs.grammars import LocationGrammar
 from keras_pg2.codecs.parsing import has_only_whole_boxes, parse_detections
-from keras_pg2.evaluation.asking import Plan
+from keras_pg2.evaluation.asking import Asked, Plan
 from keras_pg2.evaluation.records import read_records
 from keras_pg2.files.json_fields import Fields
 from keras_pg2.generation.samplers import BeamSearch, Sampler
+from keras_pg2.preprocessing.image_sources import source_name
 from keras_pg2.preprocessing.images import load_sized, to_picture
 from keras_pg2.tasks import PaliGemma2CausalLM
 from keras_pg2.tasks.answering.detection_scores import geometric_mean, token_features
@@ -189,8 +191,9 @@ def _of_file(
             [record] = by_id[name]
         if record is None:
             missing.append(name)
-        else:
-            chosen[name, one.prompt] = record
+            continue
+        _check_picture(record, one)
+        chosen[name, one.prompt] = record
     if missing:
         raise ValueError(
             f"Expected a prediction for every example in {os.fspath(path)!r}, received "
@@ -205,6 +208,23 @@ def _of_file(
             stacklevel=2,
         )
     return chosen
+
+
+def _check_picture(record: Fields, one: Asked) -> None:
+    """Raise ValueError if a prediction names another picture than its example has.
+
+    Folders are not compared, which are others on another machine.
+    """
+    image = record.value("image", None)
+    own = [source_name(each) for each in one.images]
+    if not isinstance(image, str) or len(own) != 1 or own[0] is None:
+        return
+    if os.path.basename(image) != os.path.basename(own[0]):
+        raise ValueError(
+            f"{record.source}: expected an answer about {own[0]!r}, the picture of the "
+            f"example {one.id!r}, received one about {printable(repr(image))}. Are "
+            "they of this data set and split?"
+        )
 
 
 @contextmanager

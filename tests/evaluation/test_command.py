@@ -162,7 +162,7 @@ def fails(data, tmp_path, monkeypatch) -> Callable[..., None]:
         (["--split", "moon"], ["Expected a split of jsonl", "'moon'"]),
         (["--data-set", "docvqb"], ["docvqa"]),
         (["--merge", "/no/such"], ["report.json", "/no/such"]),
-        (["--merge", "a", "--shard", "0/2"], ["--merge alone", "0/2"]),
+        (["--merge", "a", "--shard", "0/2", "--limit", "3"], ["--limit, --shard too"]),
     ],
 )
 def test_wrong_inputs_are_told_before_the_model_loads(fails, arguments, messages):

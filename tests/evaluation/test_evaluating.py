@@ -126,6 +126,22 @@ def test_answers_of_something_else_are_not_gone_on_with(task, examples, tmp_path
             )
 
 
+def test_answers_about_other_pictures_are_not_gone_on_with(task, examples, tmp_path):
+    other = dataclasses.replace(examples[0], images=examples[1].images)
+    options = {"metric": "exact_match", "prompt": PROMPT, **QUIET}
+    evaluate(task, examples[:2], output=tmp_path / "a", **options)
+    with pytest.raises(ValueError, match=r"'e0' about '.*0\.png', .* now '.*1\.png'"):
+        evaluate(task, [other, examples[1]], output=tmp_path / "a", **options)
+    path = write_predictions(
+        tmp_path / "answers.jsonl",
+        [{"id": "e0", "text": "", "image": str(examples[0].images)}],
+    )
+    with pytest.raises(ValueError, match=r"line 1: expected an answer .* '.*1\.png'"):
+        evaluate(path, [other], **options)
+    write_predictions(path, [{"id": "e0", "text": "x", "image": "elsewhere/1.png"}])
+    assert evaluate(path, [other], **options).figures["exact_match"] == 0
+
+
 def test_answers_of_nobody_knows_what_are_not_gone_on_with(task, examples, tmp_path):
     evaluate(task, examples[:2], "exact_match", PROMPT, output=tmp_path, **QUIET)
     (tmp_path / "answers.json").unlink()

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.files.whole_files import try_lock
 
 BEGINNING = b'{"id": '
@@ -48,6 +49,7 @@ class RecordFile:
         self._end = 0
         self._needs_newline = False
         self._has_half_line = False
+        self._pictures: dict[tuple[str, str], set[str | None]] = {}
         try:
             if not try_lock(self._file.fileno()):
                 raise BlockingIOError(
@@ -84,6 +86,28 @@ class RecordFile:
         """
         return Counter(self._done)
 
+    def check_picture(self, key: tuple[str, str], image: str | None) -> None:
+        """Check that a record of a key is about a picture, as far as that is known.
+
+        Args:
+            key: Id and prompt, which the file has.
+            image: Path or address of the picture; None if it has none.
+
+        Raises:
+            ValueError: if the record names another picture.
+        """
+        known = self._pictures[key]
+        if image is None or None in known or image in known:
+            return
+        if os.path.abspath(image) in {os.path.abspath(str(one)) for one in known}:
+            return
+        before = " and ".join(sorted(repr(one) for one in known))
+        raise ValueError(
+            f"Expected answers about the same pictures in {str(self.path)!r}, received "
+            f"one of {key[0]!r} about {printable(before)}, which is now "
+            f"{printable(repr(image))}. Choose another output, or remove this one."
+        )
+
     def append(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Write whole lines in one go, through to the disk.
 
@@ -112,7 +136,9 @@ class RecordFile:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     try:
-                        keys[self._key(line, number)] += 1
+                        key, picture = self._key(line, number)
+                        keys[key] += 1
+                        self._pictures.setdefault(key, set()).add(picture)
                     except ValueError:
                         if not _is_half_record(line):
                             raise
@@ -122,7 +148,8 @@ class RecordFile:
                 self._needs_newline = not line.endswith(b"\n")
         return keys
 
-    def _key(self, line: bytes, number: int) -> tuple[str, str]:
+    def _key(self, line: bytes, number: int) -> tuple[tuple[str, str], str | None]:
+        """Return what a record is found again by, and its picture."""
         record = _parsed(line)
         if not (
             isinstance(record, dict)
@@ -133,7 +160,9 @@ class RecordFile:
                 f"Expected {str(self.path)!r} to be new, or a file of records to go on "
                 f"with. Line {number} is no record. Choose another output."
             )
-        return (str(record["id"]), record["prompt"])
+        image = record["image"]
+        key = (str(record["id"]), record["prompt"])
+        return key, image if isinstance(image, str) else None
 
 
 def _is_half_record(line: bytes) -> bool:

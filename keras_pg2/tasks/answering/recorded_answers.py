@@ -106,7 +106,9 @@ def record_answers(
         num_recorded = sum(recorded.values())
         task = bar.add_task("Answering", total=total, failed="")
         done: set[int] = set()
-        shaped = _until_failure(_shape(answerer, rows, recorded, done), failures)
+        shaped = _until_failure(
+            _shape(answerer, rows, recorded, output_file, done), failures
+        )
         batches = _not_done(
             _group(shaped, answerer.batch_size), done, lambda n: bar.advance(task, n)
         )
@@ -148,11 +150,17 @@ def _shape(
     answerer: Answerer,
     rows: Iterable[Row],
     recorded: Counter[tuple[str, str]],
+    output_file: RecordFile | None,
     done: set[int],
 ) -> Iterator[_Shaped]:
-    """Yield rows, and note which are done; each record stands for one row."""
+    """Yield rows, and note which are done; each record stands for one row.
+
+    Raises:
+        ValueError: if a record is about another picture than its row.
+    """
     for number, row in enumerate(rows):
-        if recorded[row.key] > 0:
+        if output_file is not None and recorded[row.key] > 0:
+            output_file.check_picture(row.key, source_name(row.images))
             recorded[row.key] -= 1
             done.add(number)
         yield _Shaped(number, row, answerer.shape(row))
