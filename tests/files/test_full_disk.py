@@ -121,7 +121,7 @@ def test_every_writer_says_so_on_a_small_file_system(
     num_bytes, write = WRITERS[kind]
     enlarge(full_folder, max(num_bytes, 4096))
     # What knows how much it will write says so before.
-    with pytest.raises(OSError, match=r"No space left|where .* GB are free"):
+    with pytest.raises(OSError, match=r"No space left|where .* are free"):
         write(model, full_folder)
     assert names(full_folder) == []
     enlarge(full_folder, 1 << 26)
@@ -210,7 +210,7 @@ def test_what_is_too_large_is_told_before(model: PaliGemma2CausalLM, tmp_path: P
             lambda: model.save(tmp_path / "a.keras"),
             lambda: model.save_weights(tmp_path / "a.weights.json", max_shard_size=1),
         ):
-            with pytest.raises(OSError, match=r"GB of space for .* GB are free"):
+            with pytest.raises(OSError, match=r"of space for .* are free"):
                 write()
     assert names(tmp_path) == []
 
