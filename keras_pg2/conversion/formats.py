@@ -12,6 +12,7 @@ from sentencepiece import SentencePieceProcessor
 
 from keras_pg2.checks.vocabularies import parse_sentencepiece, read_vocabulary
 from keras_pg2.conversion.big_vision.format import open_big_vision, write_big_vision
+from keras_pg2.conversion.checkpoint_files import check_files
 from keras_pg2.conversion.gemma_cpp.format import open_gemma_cpp, write_gemma_cpp
 from keras_pg2.conversion.huggingface.reader import (
     is_huggingface_directory,
@@ -24,7 +25,7 @@ from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.conversion.unreadable import no_checkpoint
 from keras_pg2.files.user_paths import user_path
-from keras_pg2.files.whole_files import check_finished, readable
+from keras_pg2.files.whole_files import readable
 from keras_pg2.typing import Advance
 
 
@@ -95,7 +96,8 @@ def open_checkpoint(
     if ending == ".npz" and path.is_file():
         return open_big_vision(path, file, overrides, with_weights)
     proto = None if file is None else _read_tokenizer(file)
-    check_finished(path)
+    if path.is_dir():
+        check_files(path)
     if ending == ".sbs" and path.is_file():
         return _with_tokenizer(open_gemma_cpp(path, with_weights), proto)
     for matches, opens in (

@@ -4,28 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from fnmatch import fnmatchcase
 from pathlib import Path
 
+from keras_pg2.conversion.checkpoint_files import is_checkpoint_file
 from keras_pg2.files.whole_files import readable
-from keras_pg2.preprocessing.preset_files import OWN_FILES
 
-_NAMES = (
-    # Of transformers.
-    *("config.json", "generation_config.json", "tokenizer.json", "tokenizer.model"),
-    *("preprocessor_config.json", "processor_config.json", "tokenizer_config.json"),
-    *("special_tokens_map.json", "added_tokens.json", "chat_template.*"),
-    *("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json"),
-    # Of Keras.
-    *("metadata.json", "task.json", "preprocessor.json", "image_converter.json"),
-    *("model.weights.h5", "model_*.weights.h5", "model.weights.json"),
-    *("task.weights.h5", *OWN_FILES),
-    # Of their repositories.
-    *("README.md", "LICENSE*", "NOTICE*", ".gitattributes"),
-)
-"""Patterns of the names of files that a directory of a checkpoint has."""
-_BELOW = ("assets/tokenizer/vocabulary.spm",)
-"""Such files in its folders."""
 _MAX_NAMED = 8
 
 
@@ -63,13 +46,8 @@ def _other_files(directory: Path) -> list[str]:
     found = []
     for folder, _, names in os.walk(directory):
         inside = Path(folder).relative_to(directory)
-        for name in names:
-            path = (inside / name).as_posix()
-            is_known = path in _BELOW or (
-                path == name and any(fnmatchcase(name, each) for each in _NAMES)
-            )
-            if not is_known:
-                found.append(path)
+        paths = [(inside / name).as_posix() for name in names]
+        found += [path for path in paths if not is_checkpoint_file(path)]
         if len(found) > _MAX_NAMED:
             break
     return sorted(found)
