@@ -45,7 +45,8 @@ _LEFT = re.compile(rf"{_LOCK}|{_OLD}|{_READY}|gone_({_OLD}|{_READY})|new(\..*)?"
 """Names in a folder of a writer."""
 _MAX_SECONDS = 10.0
 """How long to wait for another process that writes the same target."""
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of errors that only writing has."""
 _SHORT_WRITE = " requested and "
 """What NumPy says of a file that took only a part, as a full disk makes it."""
 
@@ -490,11 +491,11 @@ def _no_space(error: Exception, folder: Path) -> int | None:
         is_told = isinstance(name, str | bytes | os.PathLike) and not Path(
             os.fsdecode(name)
         ).is_relative_to(folder)
-        return None if is_told or error.errno not in _NO_SPACE else error.errno
+        return None if is_told or error.errno not in NO_SPACE else error.errno
     text = str(error)
     if isinstance(error, OSError) and _SHORT_WRITE in text:
         return errno.ENOSPC
-    return next((n for n in _NO_SPACE if os.strerror(n) in text), None)
+    return next((n for n in NO_SPACE if os.strerror(n) in text), None)
 
 
 def _follow_links(target: Path) -> Path:
