@@ -293,6 +293,18 @@ def test_an_unforeseen_error_names_the_file(tmp_path, monkeypatch) -> None:
     assert isinstance(run("info", "anything").exception, KeyError)
 
 
+def test_an_error_of_writing_names_what_is_written(tmp_path, monkeypatch) -> None:
+    for told in ((str(tmp_path / "out"),), ()):
+
+        def describe(*_: object, path: Path = tmp_path, told=told) -> None:
+            raise OSError(28, "No space left on device", *told)
+
+        monkeypatch.setattr(checkpoints, "describe", describe)
+        shown = run("info", "anything").stderr
+        assert "No space left on device" in shown
+        assert "While reading" not in shown
+
+
 def test_an_error_of_a_library_names_the_file(tmp_path, monkeypatch) -> None:
     file = tmp_path / "weights.npz"
     file.write_bytes(b"no numbers")

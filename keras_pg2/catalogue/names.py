@@ -11,7 +11,7 @@ from keras_pg2.catalogue import download
 from keras_pg2.catalogue.download import WEIGHT_FILES
 from keras_pg2.catalogue.released import PRESETS, Preset, has_weights
 from keras_pg2.files.json_fields import read_config
-from keras_pg2.files.whole_files import recover
+from keras_pg2.files.whole_files import readable
 
 NANO_ALIAS = "pali_gemma2_nano"
 """Stands for the newest bundled preset of the small trained model."""
@@ -123,8 +123,7 @@ def _sorted_words(name: str) -> str:
 def _as_path(name: str) -> Path | None:
     """The directory or weight file of that name; None where there is none."""
     try:
-        path = Path(name).expanduser()
-        recover(path)
+        path = readable(Path(name).expanduser())
         is_file = path.is_file() and path.suffix.lower() in WEIGHT_FILES
         return path if is_file or path.is_dir() else None
     except (OSError, RuntimeError):  # A name too long, or the home of nobody.

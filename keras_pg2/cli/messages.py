@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.text import Text
 
 from keras_pg2.checks.texts import LINES_AND_JOINERS, printable, printable_json
+from keras_pg2.files.whole_files import NO_SPACE
 
 BAD_INPUT = 2
 """Exit status, the same as for wrong options."""
@@ -153,7 +154,14 @@ def _describe(error: Exception) -> str:
 
 
 def _file_in_hand(error: Exception) -> Path | None:
-    """Return the file or folder that the innermost function had, if one had any."""
+    """Return what the innermost function read, if one had a file or folder.
+
+    None for an error that names its own file, or is one of writing.
+    """
+    if isinstance(error, OSError) and (
+        error.filename is not None or error.errno in NO_SPACE
+    ):
+        return None
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     for frame in reversed(frames):
         for value in frame.f_locals.values():

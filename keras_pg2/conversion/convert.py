@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from keras_pg2.checks.dtypes import check_dtype
@@ -9,12 +10,14 @@ from keras_pg2.conversion.formats import (
     WRITERS,
     Writer,
     count_pieces,
+    has_config,
     open_checkpoint,
 )
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import DTYPES
+from keras_pg2.conversion.targets import check_apart, check_directory, check_kind
 from keras_pg2.files.user_paths import user_path
-from keras_pg2.files.whole_files import staged
+from keras_pg2.files.whole_files import refuse_directory, staged
 from keras_pg2.typing import Advance
 
 TOKENIZER_FILE = "paligemma_tokenizer.model"
@@ -53,17 +56,14 @@ def convert(
     Raises:
         FileNotFoundError, ValueError: as `open_checkpoint`; for an unknown format or
             type, a network the format cannot hold, or a vocabulary that SentencePiece
-            cannot read.
-        FileExistsError: when the target is there and `overwrite` is False.
+            cannot read; when the source is the target, or in it.
+        FileExistsError: when the target is there and `overwrite` is False, or is no
+            checkpoint alone.
         OSError: when the disk is full; nothing is left behind.
     """
     target = user_path(target)
     check_target(to, dtype, target)
     checkpoint = open_checkpoint(source, tokenizer)
-    if user_path(source).resolve() == target.resolve():
-        raise ValueError(
-            f"Expected a target apart from the source. Received: {target} for both."
-        )
     return write_checkpoint(
         checkpoint, target, to, dtype, overwrite=overwrite, advance=advance
     )
@@ -81,6 +81,7 @@ def write_checkpoint(
     """Writes an opened checkpoint; see `convert`."""
     target = user_path(target)
     writer, dtype = check_target(to, dtype, target)
+    check_apart(checkpoint.path, target)
     checkpoint.check_is_float()
     _check_tokenizer(checkpoint)
     beside = target.with_name(TOKENIZER_FILE)
@@ -90,7 +91,11 @@ def write_checkpoint(
             f"Expected to write the tokenizer to {beside}, where another one is. "
             "Write to a directory of its own."
         )
-    with staged(target, overwrite, expected_bytes(checkpoint, dtype)) as part:
+    check = refuse_directory
+    if not writer.ending:
+        check = partial(check_directory, is_checkpoint=has_config)
+    num_bytes = expected_bytes(checkpoint, dtype)
+    with staged(target, overwrite, num_bytes, check) as part:
         writer.write(checkpoint, part, dtype, advance)
         # First, so that no .npz is there without it, whenever this is killed.
         if proto is not None:
@@ -132,6 +137,7 @@ def check_target(to: str, dtype: str | None, target: Path) -> tuple[Writer, str 
     """Return the writer of a format and the long name of the weights' type.
 
     Raises:
+        FileExistsError: when something of another kind is there.
         ValueError: for an unknown format or type, or another ending of the file.
     """
     if to not in WRITERS:
@@ -146,4 +152,5 @@ def check_target(to: str, dtype: str | None, target: Path) -> tuple[Writer, str 
             f"Expected a file that ends in {writer.ending} for a {writer.title}. "
             f"Received: {target}."
         )
+    check_kind(target, writer.title, is_directory=not writer.ending)
     return writer, dtype

@@ -12,6 +12,7 @@ from sentencepiece import SentencePieceProcessor
 
 from keras_pg2.checks.vocabularies import parse_sentencepiece, read_vocabulary
 from keras_pg2.conversion.big_vision.format import open_big_vision, write_big_vision
+from keras_pg2.conversion.checkpoint_files import check_files
 from keras_pg2.conversion.gemma_cpp.format import open_gemma_cpp, write_gemma_cpp
 from keras_pg2.conversion.huggingface.reader import (
     is_huggingface_directory,
@@ -24,7 +25,7 @@ from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.conversion.unreadable import no_checkpoint
 from keras_pg2.files.user_paths import user_path
-from keras_pg2.files.whole_files import recover
+from keras_pg2.files.whole_files import readable
 from keras_pg2.typing import Advance
 
 
@@ -81,11 +82,11 @@ def open_checkpoint(
 
     Raises:
         FileNotFoundError: when there is nothing at the path, or a file is missing.
-        ValueError: when it holds no PaliGemma, its parts do not fit together, or a
-            given tokenizer is not one of SentencePiece.
+        ValueError: when it holds no PaliGemma, its parts do not fit together, a given
+            tokenizer is not one of SentencePiece, or a saving into the directory has
+            not ended.
     """
-    path = user_path(path)
-    recover(path)
+    path = readable(user_path(path))
     if not path.exists():
         raise FileNotFoundError(
             f"Expected a checkpoint at {path}, where nothing is. Check the path."
@@ -95,6 +96,8 @@ def open_checkpoint(
     if ending == ".npz" and path.is_file():
         return open_big_vision(path, file, overrides, with_weights)
     proto = None if file is None else _read_tokenizer(file)
+    if path.is_dir():
+        check_files(path)
     if ending == ".sbs" and path.is_file():
         return _with_tokenizer(open_gemma_cpp(path, with_weights), proto)
     for matches, opens in (
@@ -106,6 +109,16 @@ def open_checkpoint(
         if path.is_dir() and matches(path):
             return _with_tokenizer(opens(path, with_weights), proto)
     raise no_checkpoint(path)
+
+
+def has_config(directory: Path) -> bool:
+    """Return whether a directory has a configuration of one of the formats.
+
+    Raises:
+        OSError, ValueError: if its config.json cannot be read.
+    """
+    kinds = (is_preset, is_keras_hub_preset, is_huggingface_directory)
+    return any(matches(directory) for matches in kinds)
 
 
 def _read_tokenizer(path: Path) -> bytes:

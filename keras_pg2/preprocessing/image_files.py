@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 from typing import Any, TypeGuard
 from urllib.parse import urlsplit
@@ -70,7 +71,7 @@ def check_image_file(path: str | bytes | os.PathLike[str]) -> Path:
     Raises:
         FileNotFoundError: if there is none.
         PermissionError: if it may not be read.
-        ValueError: if it is a folder or a web address.
+        ValueError: if it is a folder, a pipe, a device or a web address.
     """
     text = os.fsdecode(path)
     if _FILE.match(text):
@@ -88,6 +89,11 @@ def check_image_file(path: str | bytes | os.PathLike[str]) -> Path:
             f"Expected an image file, but {text!r} is a folder. Pass the paths of "
             "the files in it."
         )
+    if os.path.exists(text) and not os.path.isfile(text):
+        raise ValueError(
+            f"Expected an image file, but {shortened(text)} is {_kind(text)}. Write "
+            "what comes out of it to a file, or pass its bytes."
+        )
     if not os.path.isfile(text):
         if _is_forbidden(text):
             raise permission_error(text)
@@ -103,6 +109,14 @@ def check_image_file(path: str | bytes | os.PathLike[str]) -> Path:
     if not os.access(text, os.R_OK):
         raise permission_error(text)
     return Path(text)
+
+
+def _kind(path: str) -> str:
+    """Return what something is called that is neither a file nor a folder."""
+    mode = os.stat(path).st_mode
+    if stat.S_ISFIFO(mode):
+        return "a pipe"
+    return "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
 def shortened(text: str) -> str:

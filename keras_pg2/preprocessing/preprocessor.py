@@ -26,7 +26,7 @@ from keras_pg2.preprocessing.packing import (
     pad_rows,
     shift_by_one,
 )
-from keras_pg2.preprocessing.preset_files import OWN_FILES, PresetFiles
+from keras_pg2.preprocessing.preset_files import OWN_FILES, PresetFiles, read_own_file
 from keras_pg2.preprocessing.prompts import clean_prompt
 from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
 from keras_pg2.start.preset_loading import PresetNames, preset_loading
@@ -383,7 +383,7 @@ class PaliGemma2CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
 
         super().load_preset_assets(preset)
         contents = {
-            name: Path(get_file(preset, name)).read_bytes()
+            name: read_own_file(Path(get_file(preset, name)).parent, name)
             for name in OWN_FILES
             if check_file_exists(preset, name)
         }

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from keras_pg2.checks.texts import printable
 from keras_pg2.files.json_fields import read_config
+from keras_pg2.files.json_files import MAX_CONFIG_BYTES, parse_json, read_file
+from keras_pg2.files.named_files import file_inside
 
 CODEC_FILE = "mask_codec.npz"
 """Meaning of `<seg...>` tokens; without it that of the released checkpoints."""
@@ -38,6 +40,21 @@ def log_note(directory: Path) -> None:
         _logger.warning("%s: %s", printable(directory.name), printable(note))
 
 
+def read_own_file(directory: Path, name: str) -> bytes:
+    """Return the content of one of `OWN_FILES`.
+
+    Raises:
+        OSError: if it is no file.
+        ValueError: if it is a link to a file elsewhere, larger than any of its kind, or
+            a JSON file by its name and none.
+    """
+    path = file_inside(directory, name)
+    content = read_file(path, MAX_CONFIG_BYTES)
+    if path.suffix == ".json":
+        parse_json(content, path)
+    return content
+
+
 class PresetFiles(NamedTuple):
     """Those files as bytes, carried by the preprocessor.
 
@@ -53,9 +70,13 @@ class PresetFiles(NamedTuple):
 
     @classmethod
     def read(cls, directory: str | Path) -> PresetFiles:
-        """Read the files of a directory."""
-        paths = [Path(directory) / name for name in OWN_FILES]
-        found = {path.name: path.read_bytes() for path in paths if path.is_file()}
+        """Read the files of a directory.
+
+        Raises:
+            OSError, ValueError: as `read_own_file`.
+        """
+        names = [name for name in OWN_FILES if (Path(directory) / name).exists()]
+        found = {name: read_own_file(Path(directory), name) for name in names}
         return cls(str(directory), found)
 
     def save(self, directory: str | Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tracemalloc
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from keras_pg2.cli.app import app
 from keras_pg2.conversion.convert import convert
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import write_model
@@ -61,11 +64,17 @@ def test_a_failure_leaves_nothing_and_spares_what_was_there(
     assert not [p for p in target.parent.iterdir() if p.name.startswith(".")]
 
 
-def test_an_overwrite_that_was_killed_is_put_back(source: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(source, tmp_path / "t"))
-    copy.rename(tmp_path / ".t.old")
-    (tmp_path / ".t.part").mkdir()
-    assert open_checkpoint(copy).path == copy
+def test_an_overwrite_that_was_killed_is_read_and_put_back(
+    source: Path, tmp_path: Path
+) -> None:
+    target, part = tmp_path / "t", tmp_path / ".t.part"
+    shutil.copytree(source, part / "old")
+    before = contents(tmp_path)
+    assert open_checkpoint(target).num_parameters
+    assert contents(tmp_path) == before
+    assert not target.exists()
+    with pytest.raises(FileExistsError, match="there already"):
+        convert(source, target, "hf")
     assert [path.name for path in tmp_path.iterdir()] == ["t"]
 
 
@@ -81,10 +90,89 @@ def test_a_directory_of_something_else_is_not_overwritten(
     target = tmp_path / name
     target.mkdir()
     (target / "thesis.txt").write_text("years of work")
-    with pytest.raises(FileExistsError, match=r"without a config\.json"):
+    with pytest.raises(FileExistsError, match="a directory"):
         convert(source, target, to, overwrite=True)
     assert (target / "thesis.txt").read_text() == "years of work"
     assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("config", ['{"port": 80}', "not JSON", "[]"])
+def test_a_directory_with_another_config_is_not_overwritten(
+    config: str, source: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "project"
+    (target / "src").mkdir(parents=True)
+    (target / "config.json").write_text(config)
+    (target / "thesis.tex").write_text("years of work")
+    before = contents(tmp_path)
+    with pytest.raises(FileExistsError, match=r"without a config\.json of one"):
+        convert(source, target, "hf", overwrite=True)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("to", ["hf", "preset"])
+def test_files_that_no_checkpoint_has_are_named(
+    to: str, source: Path, tmp_path: Path
+) -> None:
+    target = convert(source, tmp_path / "t", to)
+    convert(source, target, "hf" if to == "preset" else "preset", overwrite=True)
+    (target / "src").mkdir()
+    (target / "src" / "config.json").write_text("{}")
+    (target / "thesis.tex").write_text("years of work")
+    before = contents(tmp_path)
+    with pytest.raises(FileExistsError, match=r"'src/config\.json', 'thesis\.tex'"):
+        convert(source, target, to, overwrite=True)
+    assert contents(tmp_path) == before
+
+
+def test_every_file_that_is_written_is_known(tmp_path: Path) -> None:
+    """What any of our writers makes can be overwritten again."""
+    model = random_task()
+    for size in (None, 1.5e-4):
+        model.save_to_preset(tmp_path / "t", max_shard_size=size)
+        for to in ("hf", "preset"):
+            write_model(model, tmp_path / "t", to, overwrite=True)
+
+
+@pytest.mark.parametrize("way", ["same", "./same", "link", "same/", "parent", "linked"])
+def test_a_source_is_not_replaced(way: str, source: Path, tmp_path: Path) -> None:
+    runner = CliRunner()
+    same, parent = tmp_path / "same", tmp_path / "parent"
+    shutil.copytree(source, same)
+    shutil.copytree(source, parent)
+    shutil.copytree(source, parent / "inner")
+    (tmp_path / "link").symlink_to(same)
+    (tmp_path / "linked").symlink_to(parent)
+    taken = parent / "inner" if way in ("parent", "linked") else same
+    before = contents(tmp_path)
+    target = f"{tmp_path}/{way}"
+    with pytest.raises(ValueError, match="a target apart from the source"):
+        convert(taken, target, "hf", overwrite=True)
+    done = runner.invoke(
+        app, ["convert", str(taken), target, "--to", "hf", "--overwrite"]
+    )
+    assert done.exit_code == 2, done.output
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(("to", "name"), TARGETS)
+def test_another_kind_of_target_is_told_before_the_work(
+    to: str, name: str, source: Path, tmp_path: Path
+) -> None:
+    def advance(num_bytes: int) -> None:
+        raise AssertionError("That is the work.")
+
+    targets = []
+    if to in ("hf", "preset"):
+        (tmp_path / name).write_text("mine")
+        targets = [tmp_path / name, Path("/dev/null")]
+    else:
+        os.mkfifo(tmp_path / name)
+        targets = [tmp_path / name]
+    for target in targets:
+        with pytest.raises(FileExistsError, match="Choose another name"):
+            convert(source, target, to, overwrite=True, advance=advance)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 @pytest.fixture
@@ -114,7 +202,7 @@ def test_a_full_disk_is_told_before_anything_is_written(
     monkeypatch.setattr(
         whole_files.shutil, "disk_usage", lambda path: Usage(9, 9, 1000)
     )
-    with pytest.raises(OSError, match=r"GB of space for .* GB are free"):
+    with pytest.raises(OSError, match=r"of space for .* are free"):
         convert(source, tmp_path / "out", "hf")
     assert not list(tmp_path.iterdir())
 

@@ -23,7 +23,7 @@ from keras_pg2.codecs.exchange import write_json
 from keras_pg2.conversion.adapters.files import read_adapter
 from keras_pg2.deploy.onnx.export import export_onnx
 from keras_pg2.files.hdf5_files import new_hdf5
-from keras_pg2.files.whole_files import replaced, updated
+from keras_pg2.files.whole_files import check_space, replaced, updated
 from tests.support.finetuning_runs import make_model
 from tests.support.small_disk import enlarge, small_disk, small_file_system
 
@@ -121,7 +121,7 @@ def test_every_writer_says_so_on_a_small_file_system(
     num_bytes, write = WRITERS[kind]
     enlarge(full_folder, max(num_bytes, 4096))
     # What knows how much it will write says so before.
-    with pytest.raises(OSError, match=r"No space left|where .* GB are free"):
+    with pytest.raises(OSError, match=r"No space left|where .* are free"):
         write(model, full_folder)
     assert names(full_folder) == []
     enlarge(full_folder, 1 << 26)
@@ -180,6 +180,37 @@ def test_hdf5_is_read_as_it_was_written(tmp_path: Path):
             assert file[key].parent.attrs["name"] == key
 
 
+@pytest.mark.parametrize("write", [replaced, updated])
+def test_the_path_of_the_caller_is_named(write: Callable, tmp_path: Path):
+    """Not the folder beside it, in which the file is written."""
+    target = tmp_path / "t"
+    target.mkdir()
+    (tmp_path / "link").symlink_to(target)
+    for path in (target, tmp_path / "link"):
+        with pytest.raises(OSError, match="No space left") as error, write(path) as p:
+            raise OSError(28, "No space left on device", str(p / "new" / "weights"))
+        assert error.value.filename == str(path)
+    with pytest.raises(OSError, match="No space left") as error, write(target):
+        raise OSError(28, "No space left on device", "/elsewhere")
+    assert error.value.filename == "/elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("free", "said"),
+    [(999, "1.0 kB"), (123_456, "0.12 MB"), (9_876_543, "9.88 MB"), (2e10, "20.00 GB")],
+)
+def test_small_sizes_are_told_in_small_units(
+    free: int, said: str, tmp_path: Path, monkeypatch
+):
+    class Usage:
+        pass
+
+    Usage.free = free
+    monkeypatch.setattr("shutil.disk_usage", lambda path: Usage)
+    with pytest.raises(OSError, match=f"where {said} are free"):
+        check_space(tmp_path / "a", 2**60)
+
+
 def test_an_error_of_another_kind_is_left_as_it_is(tmp_path: Path):
     with pytest.raises(KeyError), new_hdf5(tmp_path / "a.h5") as file:
         file["nothing"]
@@ -210,7 +241,7 @@ def test_what_is_too_large_is_told_before(model: PaliGemma2CausalLM, tmp_path: P
             lambda: model.save(tmp_path / "a.keras"),
             lambda: model.save_weights(tmp_path / "a.weights.json", max_shard_size=1),
         ):
-            with pytest.raises(OSError, match=r"GB of space for .* GB are free"):
+            with pytest.raises(OSError, match=r"of space for .* are free"):
                 write()
     assert names(tmp_path) == []
 

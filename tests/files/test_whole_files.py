@@ -14,7 +14,9 @@ import pytest
 
 from keras_pg2.files import whole_files
 from keras_pg2.files.whole_files import (
+    check_finished,
     claimed,
+    readable,
     recover,
     replaced,
     staged,
@@ -84,7 +86,7 @@ def test_a_killed_writer_leaves_what_was_there(tmp_path: Path, name: str):
     assert names(tmp_path) == [name]
 
 
-def test_a_reader_clears_up_after_a_killed_writer(tmp_path: Path):
+def test_what_a_killed_writer_left_is_cleared_up(tmp_path: Path):
     kill(start_writer(IN_THE_MIDDLE, tmp_path / "a"))
     assert names(tmp_path) == [".a.part"]
     recover(tmp_path / "a")
@@ -96,11 +98,15 @@ def test_a_kill_between_the_renames_heals(tmp_path: Path, next_call: str):
     target = tmp_path / "run"
     write_directory(target, "old")
     kill(start_writer(BETWEEN_THE_RENAMES, target))
-    assert names(tmp_path) == [".run.old", ".run.part"]
+    assert names(tmp_path) == [".run.part"]
     if next_call == "reader":
+        assert (readable(target) / "config.json").read_text() == "old"
+        assert names(tmp_path) == [".run.part"]
         recover(target)
     elif next_call == "writer":
-        with staged(target, overwrite=True) as part:
+        with staged(
+            target, overwrite=True, check_directory=lambda directory: None
+        ) as part:
             assert (target / "config.json").read_text() == "old"
             shutil.copytree(target, part)
     else:
@@ -200,17 +206,19 @@ def test_all_is_on_the_disk_before_it_takes_its_name(tmp_path: Path, monkeypatch
     }
     assert first[3] == "sync .run.part/new"
     # The old one is removed from where nobody looks for it.
-    assert last == ["rename .run.old", "rename run", "sync .", "rename old"]
+    assert last == ["rename old", "rename run", "sync .", "rename gone_old"]
 
 
 @pytest.mark.parametrize("killed_at", ["part", "between", "after"])
 def test_a_directory_is_the_old_or_the_new_one(tmp_path: Path, killed_at: str):
-    target, part, old = (tmp_path / name for name in ("run", ".run.part", ".run.old"))
+    target, part = tmp_path / "run", tmp_path / ".run.part"
+    old = part / "old"
+    part.mkdir()
     # As a killed process leaves them: half a new one; none; both.
     whole = {"part": target, "between": old, "after": target}[killed_at]
     whole.mkdir()
     (whole / "file").write_text("new" if killed_at == "after" else "old")
-    rest = old if killed_at == "after" else part
+    rest = old if killed_at == "after" else part / "new"
     rest.mkdir()
     (rest / "file").write_text("rest")
     recover(target)
@@ -244,7 +252,7 @@ def test_nothing_is_made_for_what_cannot_be_written(tmp_path: Path):
     inside, beside = tmp_path / "a" / "b", tmp_path / "b"
     with pytest.raises(NotADirectoryError), staged(inside, None):
         pass
-    with pytest.raises(OSError, match="GB of space"), staged(beside, None, 2**60):
+    with pytest.raises(OSError, match="of space for"), staged(beside, None, 2**60):
         pass
     assert names(tmp_path) == ["a"]
 
@@ -266,7 +274,7 @@ def test_half_of_a_removed_directory_is_not_put_back(tmp_path: Path, monkeypatch
 
     def stop(path: Path) -> None:
         # Killed while it removes what it has replaced.
-        assert not (tmp_path / ".run.old").exists()
+        assert not (tmp_path / ".run.part" / "old").exists()
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -354,7 +362,13 @@ def test_an_interrupted_update_is_finished(
         with pytest.raises(OSError, match="stopped"):
             update(folder)
     if reader == "reader":
+        if number > 1:  # From the first removal on, it is neither the old nor the new.
+            left = contents(folder)
+            with pytest.raises(ValueError, match="new files that are not in their"):
+                check_finished(folder)
+            assert contents(folder) == left
         recover(folder)
+        check_finished(folder)
         before = {key.replace("__", "/"): text for key, text in BEFORE.items()}
         assert contents(folder) == (before if number == 1 else AFTER)
     update(folder)
@@ -369,3 +383,142 @@ def test_a_claim_is_of_one(tmp_path: Path):
         with pytest.raises(TimeoutError, match="another process"):
             claimed(tmp_path / "run").__enter__()
     assert names(tmp_path) == []
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """All of a folder, links as what they say."""
+    return {
+        path.relative_to(folder).as_posix(): os.readlink(path)
+        if path.is_symlink()
+        else path.read_text()
+        if path.is_file()
+        else ""
+        for path in folder.rglob("*")
+    }
+
+
+def link(path: Path, target: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target)
+
+
+def pipe(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path)
+
+
+def ready(folder: Path, *files: str, stale: tuple[str, ...] = ()) -> Path:
+    """Make what an updating writer leaves; returns its folder."""
+    found = folder / ".keras_pg2.part" / "ready"
+    (found / "files").mkdir(parents=True)
+    (found / "stale").mkdir()
+    for name in files:
+        fill(found / "files", **{name.replace("/", "__"): "stranger's"})
+    for name in stale:
+        (found / "stale" / name).touch()
+    return found
+
+
+HOSTILE = {
+    "the folder is a link": lambda evil, victim: link(evil / ".keras_pg2.part", victim),
+    "the folder beside is a link": lambda evil, victim: link(
+        evil.parent / ".evil.part", victim
+    ),
+    "the folder beside is another's": lambda evil, victim: fill(
+        evil.parent / ".evil.part", thesis="years"
+    ),
+    "the folder is a file": lambda evil, victim: (evil / ".keras_pg2.part").write_text(
+        "x"
+    ),
+    "the lock is a link": lambda evil, victim: link(
+        evil / ".keras_pg2.part" / "lock", victim / "file"
+    ),
+    "the lock is a pipe": lambda evil, victim: pipe(evil / ".keras_pg2.part" / "lock"),
+    "the old one is a link": lambda evil, victim: link(
+        evil.parent / ".evil.part" / "old", victim
+    ),
+    "new files are a link": lambda evil, victim: link(
+        evil / ".keras_pg2.part" / "ready", victim
+    ),
+    "their folder is a link": lambda evil, victim: (
+        (ready(evil) / "files").rmdir(),
+        link(evil / ".keras_pg2.part" / "ready" / "files", victim),
+    ),
+    "one of them is a link": lambda evil, victim: link(
+        ready(evil) / "files" / "a", victim / "file"
+    ),
+    "a folder of them is a link": lambda evil, victim: link(
+        ready(evil) / "files" / "a", victim
+    ),
+    "one of them is a pipe": lambda evil, victim: pipe(ready(evil) / "files" / "a"),
+    "their place is behind a link": lambda evil, victim: (
+        ready(evil, "sub/file"),
+        link(evil / "sub", victim),
+    ),
+    "their place is a directory": lambda evil, victim: (
+        ready(evil, "sub"),
+        (evil / "sub").mkdir(),
+    ),
+    "what goes is a directory": lambda evil, victim: (
+        ready(evil, stale=("sub",)),
+        (evil / "sub").mkdir(),
+    ),
+    "names are a list in a file": lambda evil, victim: (
+        (ready(evil) / "stale").rmdir(),
+        (evil / ".keras_pg2.part/ready/stale").write_text('["../victim/file"]'),
+    ),
+    "names are a pipe": lambda evil, victim: (
+        (ready(evil) / "stale").rmdir(),
+        pipe(evil / ".keras_pg2.part" / "ready" / "stale"),
+    ),
+    "names are links": lambda evil, victim: link(
+        ready(evil) / "stale" / "a", victim / "file"
+    ),
+    "there is more": lambda evil, victim: (ready(evil) / "more").touch(),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes")
+def test_what_no_writer_left_is_refused_and_stays(kind: str, tmp_path: Path):
+    evil, victim = tmp_path / "evil", tmp_path / "victim"
+    fill(evil, config="stranger's")
+    fill(victim, file="mine")
+    HOSTILE[kind](evil, victim)
+    before = tree(tmp_path)
+    with pytest.raises(ValueError, match=r"Nothing was changed") as error:
+        recover(evil)
+    assert ".part" in str(error.value) or "/sub" in str(error.value)
+    write = updated if (evil / ".keras_pg2.part").exists() else replaced
+    with pytest.raises(ValueError, match=r"Nothing was changed"), write(evil):
+        raise AssertionError("That would be written.")
+    assert tree(tmp_path) == before
+
+
+def test_names_that_lead_out_are_no_names_of_stale_files(tmp_path: Path):
+    """A name in a folder has no separators: what goes is in the directory itself."""
+    fill(tmp_path / "evil", old="x")
+    link(tmp_path / "evil" / "linked", tmp_path / "victim")
+    fill(tmp_path / "victim", file="mine")
+    ready(tmp_path / "evil", "file", stale=("old", "linked"))
+    recover(tmp_path / "evil")
+    assert contents(tmp_path / "evil") == {"file": "stranger's"}
+    assert contents(tmp_path / "victim") == {"file": "mine"}
+
+
+def test_a_linked_folder_is_not_written_through(tmp_path: Path):
+    fill(tmp_path / "preset", config="old")
+    link(tmp_path / "preset" / "assets", tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    before = tree(tmp_path)
+    with pytest.raises(ValueError, match="preset/assets"):
+        update(tmp_path / "preset")
+    assert tree(tmp_path) == before
+
+
+def test_a_device_is_not_replaced(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(OSError, match="a pipe or a device"), replaced(path):
+            raise AssertionError("That would be written.")
+    assert names(tmp_path) == ["pipe"]

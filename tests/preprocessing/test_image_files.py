@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,11 @@ def test_bad_files_are_named(tmp_path):
         read_image(tmp_path / "nowhere.png")
     with pytest.raises(ValueError, match="is a folder"):
         read_image(tmp_path)
+    with pytest.raises(ValueError, match=r"'/dev/zero' is a device"):
+        read_image("/dev/zero")
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ValueError, match=r"pipe\.png' is a pipe"):
+        read_image(tmp_path / "pipe.png")
     with pytest.raises(ValueError, match="Download the picture first"):
         read_image("https://example.com/a.png")
     with pytest.raises(ValueError, match=r"notes\.png' \(5 bytes\).*as PNG or JPEG"):

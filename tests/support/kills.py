@@ -32,6 +32,9 @@ from typing import Any
 import numpy as np
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
+UNFINISHED = "unfinished"
+"""What a reader says of files that were not moved to their places; the next writer does
+so."""
 TOLD = 3
 """Exit status of a job that was told that another one is writing."""
 _EVENTS = {
@@ -282,6 +285,10 @@ def tensors_of(path: Path) -> Any:
 
     try:
         checkpoint = open_checkpoint(path)
+    except ValueError as error:
+        if "Wait, or save there once more" not in str(error):
+            raise
+        return UNFINISHED
     except FileNotFoundError:
         assert not path.exists(), f"half a checkpoint at {path}"
         return None
@@ -339,7 +346,11 @@ def savings(model: Any, other: Any) -> Iterator[Job]:
 
     yield Job("save_to_preset", nothing, save_preset, read_preset)
     yield Job(
-        "save_to_preset over shards", prepare_preset, save_preset, read_with_notes
+        "save_to_preset over shards",
+        prepare_preset,
+        save_preset,
+        read_with_notes,
+        lambda found, before, after: found in (before, after, UNFINISHED),
     )
 
     def prepare_archive(folder: Path) -> None:

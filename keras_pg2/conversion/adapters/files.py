@@ -28,7 +28,7 @@ from keras_pg2.conversion.adapters.tensors import (
     read_metadata,
 )
 from keras_pg2.files.json_fields import Fields, shown
-from keras_pg2.files.whole_files import recover, staged
+from keras_pg2.files.whole_files import readable, staged
 from keras_pg2.typing import Architecture
 
 FORMAT = "keras_pg2 lora 1"
@@ -174,7 +174,7 @@ def read_adapter(path: Path) -> Adapter:
         ValueError: when it is cut off, no adapter, lacks one of two factors, or says of
             itself what cannot be; names the file and the field.
     """
-    recover(path.parent)  # It may be a checkpoint of a run.
+    path = readable(path.parent) / path.name  # It may be a checkpoint of a run.
     if not path.is_file():
         raise FileNotFoundError(
             f"Expected an adapter file ({ENDING}), or a directory of PEFT with an "

@@ -24,6 +24,7 @@ from keras_pg2.conversion.adapters.peft_targets import PeftTargets, module_name
 from keras_pg2.conversion.adapters.tensors import check_finite, float_blocks
 from keras_pg2.conversion.huggingface.weights import hub_key, weight_rows
 from keras_pg2.conversion.tables.transforms import TRANSPOSE
+from keras_pg2.files.named_files import file_inside
 from keras_pg2.files.whole_files import staged
 from keras_pg2.typing import Architecture
 
@@ -171,11 +172,17 @@ def _layers_by_module(architecture: Architecture) -> dict[str, str]:
 
 
 def _check_files(directory: Path) -> None:
-    """Raise FileNotFoundError, which says what is there, if a file is missing."""
+    """Raise FileNotFoundError, which says what is there, if a file is missing.
+
+    Raises:
+        ValueError: if one is a link to a file elsewhere.
+    """
     missing = [
         name for name in (CONFIG_FILE, WEIGHTS_FILE) if not (directory / name).is_file()
     ]
     if not missing:
+        for name in (CONFIG_FILE, WEIGHTS_FILE):
+            file_inside(directory, name)
         return
     advice = "Save the adapter with peft's save_pretrained."
     folders = sorted(path.parent.name for path in directory.glob(f"*/{CONFIG_FILE}"))

@@ -23,6 +23,7 @@ from keras_pg2.catalogue.architecture import (
 )
 from keras_pg2.catalogue.released import PRESETS, text_length
 from keras_pg2.checks.architecture import check_part
+from keras_pg2.checks.vocabularies import read_vocabulary
 from keras_pg2.conversion.big_vision.npz_files import NpzSource, write_npz
 from keras_pg2.conversion.tables.blocks import RenamedSource
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
@@ -37,6 +38,7 @@ from keras_pg2.conversion.tables.transforms import (
 )
 from keras_pg2.conversion.tables.weight_table import Part, Row, named_rows, shorten
 from keras_pg2.files.json_fields import Fields
+from keras_pg2.files.named_files import file_inside
 from keras_pg2.typing import Advance, Architecture
 
 ARCHITECTURE_KEY = "keras_pg2/numbers"
@@ -166,10 +168,12 @@ def _read_tokenizer(path: Path, tokenizer: Path | None) -> bytes | None:
                 f"Expected a SentencePiece file at {tokenizer}, where none is. Pass "
                 "paligemma_tokenizer.model."
             )
-        return tokenizer.read_bytes()
+        return read_vocabulary(tokenizer)
     beside = [path.with_name(name) for name in _TOKENIZERS]
     found = [file for file in beside if file.is_file()]
-    return found[0].read_bytes() if found else None
+    if not found:
+        return None
+    return read_vocabulary(file_inside(path.parent, found[0].name))
 
 
 def infer_architecture(shapes: Mapping[str, Shape], path: Path) -> Architecture:

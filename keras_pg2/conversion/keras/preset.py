@@ -29,7 +29,7 @@ from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.tables.outgoing import main_dtype, outgoing_tensors
 from keras_pg2.conversion.tables.weight_table import Row
 from keras_pg2.files.json_fields import Fields, read_config
-from keras_pg2.files.json_files import read_json
+from keras_pg2.files.json_files import MAX_CONFIG_BYTES, read_file, read_json
 from keras_pg2.preprocessing.preset_files import PresetFiles
 from keras_pg2.preprocessing.resizing import INTERPOLATIONS
 from keras_pg2.typing import Advance, Architecture
@@ -141,7 +141,7 @@ def _check_room(source: KerasWeightsSource, architecture: Architecture) -> None:
 def read_vocabulary(directory: Path) -> bytes | None:
     """The tokenizer of a preset of KerasHub's layout; None where there is none."""
     vocabulary = directory / "assets" / "tokenizer" / "vocabulary.spm"
-    return vocabulary.read_bytes() if vocabulary.is_file() else None
+    return read_file(vocabulary, MAX_CONFIG_BYTES) if vocabulary.is_file() else None
 
 
 def _read_preprocessing(directory: Path) -> Preprocessing:

@@ -19,7 +19,7 @@ from keras_pg2.conversion.adapters.files import (
     write_adapter,
 )
 from keras_pg2.conversion.adapters.peft import write_peft
-from keras_pg2.files.whole_files import recover
+from keras_pg2.files.whole_files import readable
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.dropout import check_dropout
@@ -209,7 +209,7 @@ class Adapters:
         if name is None:
             named = path.resolve()
             name = named.stem if named.suffix.lower() == ENDING else named.name
-        recover(path)
+        path = readable(path)
         if (path / ADAPTER_FILE).is_file():
             path = path / ADAPTER_FILE
         _check_name(name)

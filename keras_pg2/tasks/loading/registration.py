@@ -21,6 +21,7 @@ from keras_pg2.catalogue.names import (
     locate,
     resolve,
 )
+from keras_pg2.conversion.checkpoint_files import check_files
 from keras_pg2.conversion.convert import write_checkpoint
 from keras_pg2.conversion.from_model import from_model
 from keras_pg2.conversion.huggingface.writer import write_tokenizer
@@ -60,7 +61,10 @@ def find_own_files(preset: str | Path, needs_vocabulary: bool) -> str | None:
         # Its vocabulary is not ours, and comes with its own files.
         return None if needs_vocabulary else str(found.directory)
     path = locate(preset, with_weights=False)
-    if not path.is_dir() or not is_preset(path):
+    if not path.is_dir():
+        return None
+    check_files(path)
+    if not is_preset(path):
         return None
     check_preprocessing(path)
     return str(path)
