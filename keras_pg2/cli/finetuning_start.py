@@ -44,7 +44,7 @@ def run_finetuning(
     from keras_pg2.finetuning.start import prepare_run
     from keras_pg2.tasks import PaliGemma2CausalLM
     from keras_pg2.tasks.adapters.base import short_name
-    from keras_pg2.tasks.model_files import ModelFiles
+    from keras_pg2.tasks.deciding.model_files import ModelFiles
     from keras_pg2.tasks.training.precision import check_trained_dtypes
 
     if trained.full:

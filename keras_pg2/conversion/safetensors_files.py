@@ -41,6 +41,8 @@ FLOAT_TYPES = {
 }
 _MAX_TENSORS = 20_000
 """Bound of a file; models have a thousand."""
+_MAX_HEADER_BYTES = 10_000_000
+"""Bound of a header, whose tensors the library reads; those of models have 200 kB."""
 _NAMES = {dtype: name for name, dtype in FLOAT_TYPES.items()}
 
 # What transformers writes by default ("5GB").
@@ -134,6 +136,8 @@ def read_header(path: Path) -> dict[str, tuple[str, Block]]:
 def _read_tensors(file: OpenedFile, start: int) -> dict[str, tuple[str, Block]]:
     """Return the tensors of a file, which stand one after another from a byte on."""
     found = {}
+    if _MAX_HEADER_BYTES < start <= file.size:
+        raise ValueError(f"its header has {start - 8} bytes")
     # Whoever opens a file by the library knows that no byte is of two tensors or none.
     with safe_open(file.path, "numpy") as opened:
         if len(opened.keys()) > _MAX_TENSORS:

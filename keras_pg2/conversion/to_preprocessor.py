@@ -46,13 +46,21 @@ def build_tokenizer(
         ValueError: if the checkpoint has none, it is not one of PaliGemma, or it has
             more pieces than the network has embeddings.
     """
+    is_own = "proto" not in kwargs
     proto = kwargs.pop("proto", checkpoint.preprocessing.tokenizer)
     if proto is None:
         raise ValueError(
             f"Expected a tokenizer with {checkpoint.path}, which has none. Copy "
             "PaliGemma's tokenizer.model beside it."
         )
-    tokenizer = tokenizer_cls(proto=proto, **kwargs)
+    try:
+        tokenizer = tokenizer_cls(proto=proto, **kwargs)
+    except ValueError as error:
+        if not is_own:
+            raise
+        raise ValueError(
+            f"{error} It is the tokenizer of {checkpoint.path}."
+        ) from error
     num_rows = checkpoint.architecture["text_decoder"]["vocabulary_size"]
     if tokenizer.vocabulary_size() > num_rows:
         raise ValueError(

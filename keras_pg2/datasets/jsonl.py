@@ -143,9 +143,11 @@ def _parse(line: Any) -> dict[str, Any]:
             entry = json.loads(line.decode("utf-8-sig"), parse_float=_parse_float)
         # A line of a thousand brackets is no JSON either.
         except (ValueError, RecursionError) as error:
+            is_deep = isinstance(error, RecursionError)
+            reason = "lists in lists beyond any use" if is_deep else error
             raise ValueError(
                 f"expected one JSON object on the line, received {line[:60]!r} "
-                f"({error})."
+                f"({reason})."
             ) from error
     if not isinstance(entry, dict):
         raise ValueError(

@@ -183,6 +183,11 @@ def _bytearray(content: bytes | str = b"", *encoding: str) -> bytearray:
     return bytearray(content)
 
 
+def _words(error: Exception) -> str:
+    """Return what is wrong; a bare MemoryError is of a length that nothing has."""
+    return printable(error) or f"one that ends in {type(error).__name__}"
+
+
 def _read_pickle(path: Path) -> Any:
     content = io.BytesIO(read_file(path))
     try:
@@ -190,7 +195,7 @@ def _read_pickle(path: Path) -> Any:
     # Damaged pickles raise nearly anything.
     except Exception as error:
         raise ValueError(
-            f"Expected a pickle of references in {path}. Received: {printable(error)}."
+            f"Expected a pickle of references in {path}. Received: {_words(error)}."
         ) from error
 
 

@@ -24,6 +24,8 @@ MAX_SMALL_BYTES = 1_000_000
 """Bound of a configuration; parsed, it may take 50 times that."""
 _SHOWN = 80
 """Characters of a value that a message shows."""
+_LONGEST_PATH = 200
+"""Characters of the path of a field that a message shows."""
 _REPR = Repr()
 # Lists in lists have no end that `repr` would come to.
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = _SHOWN
@@ -228,7 +230,8 @@ class Fields:
 
     def at(self, name: str) -> str:
         """Return the path of a field in the file, such as "text_config.head_dim"."""
-        return printable(f"{self.path}.{name}" if self.path else name)
+        path = printable(f"{self.path}.{name}" if self.path else name)
+        return path if len(path) <= _LONGEST_PATH else path[:_LONGEST_PATH] + "..."
 
     def _get(
         self, name: str, default: Any, expected: str, read: Callable[[Any], T]

@@ -12,10 +12,13 @@ import stat
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from keras_pg2.checks.texts import printable
-from keras_pg2.files.json_fields import Fields
+from keras_pg2.files.json_fields import Fields, shown
 
 _BLOB = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 """Name of a blob of the hub's cache: the SHA-1 or SHA-256 of its content."""
+
+_LONGEST_NAME = 255
+"""Bytes of a name on the usual file systems."""
 
 
 def indexed_files(index: Path) -> list[Path]:
@@ -28,6 +31,8 @@ def indexed_files(index: Path) -> list[Path]:
     """
     weight_map = Fields.read(index).fields("weight_map")
     found = [name for key in weight_map for name in _read_names(weight_map, key)]
+    for name in found:
+        _check_name(name, index.parent, index)
     # Paths, as some tools write "./" before the names.
     names = sorted(set(map(PurePosixPath, found)))
     if not names:
@@ -67,10 +72,7 @@ def file_inside(directory: Path, name: str, source: str | Path = "") -> Path:
     """
     path = directory / name
     said = f", as {source} says" if source else ""
-    if not _is_relative(name):
-        raise ValueError(
-            f"Expected the name of a file in {directory}{said}. Received: {name!r}."
-        )
+    _check_name(name, directory, source)
     if not path.exists():
         raise FileNotFoundError(f"Expected the file {path}{said}, which is missing.")
     target = path.resolve()
@@ -82,6 +84,16 @@ def file_inside(directory: Path, name: str, source: str | Path = "") -> Path:
         )
     check_is_file(path)
     return path
+
+
+def _check_name(name: str, directory: Path, source: str | Path) -> None:
+    """Raise ValueError for a name that is none, or leads out of a directory."""
+    if not _is_relative(name) or len(name.encode(errors="replace")) > _LONGEST_NAME:
+        said = f", as {source} says" if source else ""
+        raise ValueError(
+            f"Expected the name of a file in {directory}{said}. Received: "
+            f"{shown(name)}."
+        )
 
 
 def check_is_file(path: Path) -> None:

@@ -33,9 +33,10 @@ from keras_pg2.tasks.adapters.base import short_name
 from keras_pg2.tasks.adapters.layers import Targets
 from keras_pg2.tasks.adapters.registry import Adapters
 from keras_pg2.tasks.answering import causal_lm as answering
+from keras_pg2.tasks.deciding.deciding_model import DecidingModel
+from keras_pg2.tasks.deciding.model_files import ModelFiles
 from keras_pg2.tasks.loading import registration as registration
 from keras_pg2.tasks.loading.loading import load_parts
-from keras_pg2.tasks.model_files import ModelFiles
 from keras_pg2.tasks.quantizing import (
     check_can_save,
     check_mode,
@@ -78,7 +79,9 @@ class KeepText(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_pg2")
-class PaliGemma2CausalLM(answering.CausalLM, SafeFiles, TorchModule, training.CausalLM):
+class PaliGemma2CausalLM(
+    answering.CausalLM, DecidingModel, SafeFiles, TorchModule, training.CausalLM
+):
     """PaliGemma 2 (or PaliGemma 1), from pictures and prompts to text.
 
     Called on the backbone's inputs it gives float32[B, T, V] logits, one

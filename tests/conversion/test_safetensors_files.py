@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from keras_pg2.conversion import safetensors_files
 from keras_pg2.conversion.safetensors_files import SafetensorsSource, read_header
 
 TWELVE = struct.pack("<3f", 1.5, -2.0, 3.25)
@@ -230,6 +231,18 @@ def test_names_without_end_are_refused(tmp_path: Path) -> None:
     path.write_bytes(packed({str(i): tensor(0, 0, 0) for i in range(20_001)}))
     with pytest.raises(ValueError, match="it has 20001 tensors"):
         read_header(path)
+
+
+def test_a_header_without_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the library reads it, which takes seconds."""
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(packed({f"{i:080}": tensor(0, 0, 0) for i in range(80_000)}))
+    monkeypatch.setattr(safetensors_files, "safe_open", None)
+    with pytest.raises(ValueError, match=r"its header has 1\d{7} bytes") as error:
+        read_header(path)
+    assert str(path) in str(error.value)
 
 
 def test_more_axes_than_an_array_has_are_refused(tmp_path: Path) -> None:

@@ -117,6 +117,14 @@ def test_builtin_functions_are_refused(tmp_path, module, name):
         read_references(path)
 
 
+def test_a_length_that_nothing_has_is_told(tmp_path):
+    path = tmp_path / "refs.p"
+    path.write_bytes(b"\x80\x04" + b"\x8e" + (2**60).to_bytes(8, "little") + b"abc.")
+    with pytest.raises(ValueError, match=r"refs\.p. Received: .*\w") as error:
+        read_references(path)
+    assert not str(error.value).endswith("Received: .")
+
+
 def test_builtin_containers_are_admitted(tmp_path):
     value = [{**ENTRIES[0], "file_names": {"a", "b"}, "other": frozenset([1.5])}]
     assert read_references(write(tmp_path, value))[0].id == 1

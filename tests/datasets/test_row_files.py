@@ -152,6 +152,15 @@ def test_a_list_of_rows_in_one_file(folder):
         read_jsonl(path)
 
 
+def test_lists_in_lists_without_end_are_told_in_plain_words(folder):
+    path = folder / "rows.jsonl"
+    deep = "[" * 100_000 + "]" * 100_000
+    path.write_text(f'{{"image": "a.png", "prefix": {deep}}}\n')
+    with pytest.raises(ValueError, match=r"line 1: .*lists in lists beyond") as error:
+        read_jsonl(path)
+    assert "recursion" not in str(error.value)
+
+
 def test_lines_in_utf16(folder):
     path = folder / "train.jsonl"
     text = line(suffix="zwölf") + "\r\n" + line(image="1.png")

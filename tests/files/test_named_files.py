@@ -138,6 +138,21 @@ def test_links_that_lead_out_are_refused(
         file_inside(directory, name)
 
 
+@pytest.mark.parametrize("letter", ["x", "界"])
+def test_names_without_end_are_shortened(letter: str, directory: Path) -> None:
+    """Where the file system would say `[Errno 36] File name too long`."""
+    index = directory / "index.json"
+    name = letter * 5000
+    for content in ({"a": name}, {name: 1}):
+        index.write_text(json.dumps({"weight_map": content}))
+        with pytest.raises(ValueError, match=letter * 5) as error:
+            indexed_files(index)
+        assert str(index) in str(error.value)
+        assert len(str(error.value)) < 800
+    with pytest.raises(ValueError, match="the name of a file in"):
+        file_inside(directory, letter * 256)
+
+
 def test_what_is_no_file_is_refused(directory: Path) -> None:
     os.mkfifo(directory / "pipe")
     for name in ("pipe", "part"):

@@ -26,7 +26,7 @@ from keras_pg2.conversion.huggingface.weights import weight_rows
 from keras_pg2.conversion.keras import keras_hub, weight_files
 from keras_pg2.deploy.runners.files import VOCABULARY
 from keras_pg2.deploy.runners.onnx import GRAPHS
-from keras_pg2.preprocessing.preset_files import CALIBRATION_FILE
+from keras_pg2.preprocessing.preset_files import CALIBRATION_FILE, DECISION_FILE
 from tests.support import drawn_layouts
 from tests.support.tiny_vocabulary import gemma_like_proto
 
@@ -130,7 +130,7 @@ def write_converted(to: str, name: str, words: bool = False) -> Write:
 
 
 def write_preset(folder: Path) -> None:
-    """A preset of ours, with a preprocessor, a note and a calibration."""
+    """A preset of ours, with a preprocessor, a note and calibrations."""
     source = folder.parent / f"{folder.name}-source"
     write_huggingface(source, words=True)
     folder.rmdir()
@@ -138,6 +138,7 @@ def write_preset(folder: Path) -> None:
     metadata = json.loads((folder / "metadata.json").read_text())
     (folder / "metadata.json").write_text(json.dumps({**metadata, "note": "A note."}))
     write_calibration(folder)
+    write_decisions(folder)
 
 
 def write_keras_shards(folder: Path) -> None:
@@ -263,6 +264,12 @@ def write_lora_h5(folder: Path) -> None:
 def write_calibration(folder: Path) -> None:
     content = {"bias": 0.5, "weights": [1.0, 2.0, 3.0], "fitted_on": "scenes"}
     (folder / CALIBRATION_FILE).write_text(json.dumps(content))
+
+
+def write_decisions(folder: Path) -> None:
+    content = {"boolean": 1.5, "yes_bias": -0.25, "choice": 2.0, "number": 0.5}
+    content |= {"fitted_on": "scenes"}
+    (folder / DECISION_FILE).write_text(json.dumps(content))
 
 
 def write_mask_codec(folder: Path) -> None:

@@ -29,6 +29,7 @@ from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
 from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
 from keras_pg2.tasks.answering.record_file import RecordFile
+from keras_pg2.tasks.deciding.calibration import DecisionCalibration
 from tests.fuzz import bases, oracles
 from tests.fuzz.containers import (
     change_hdf5,
@@ -154,6 +155,11 @@ def _lora(folder: Path) -> Any:
     return lora_files._read(folder / "factors.lora.h5")
 
 
+def _decisions(folder: Path) -> Any:
+    path = folder / bases.DECISION_FILE
+    return DecisionCalibration.from_bytes(path.read_bytes(), path)
+
+
 def _refs(ending: str, folder: Path) -> Any:
     return read_references(folder / f"refs{ending}")
 
@@ -171,7 +177,8 @@ _CONFIGS = dict.fromkeys(("config.json", "preprocessor_config.json"), change_jso
 _PRESET = ("config.json", "metadata.json")
 _PARTS = (
     *("config.json", "metadata.json", "task.json", "preprocessor.json"),
-    *("tokenizer.json", "image_converter.json", "detection_scores.json"),
+    *("tokenizer.json", "image_converter.json"),
+    *("detection_scores.json", "decisions.json"),
 )
 _VQA = "v2_OpenEnded_mscoco_train2014_questions.json"
 
@@ -289,6 +296,13 @@ FORMATS: dict[str, Format] = {
         bases.write_calibration,
         ScoreCalibration.from_directory,
         {bases.CALIBRATION_FILE: change_json},
+        None,
+        2,
+    ),
+    "decisions": Format(
+        bases.write_decisions,
+        _decisions,
+        {bases.DECISION_FILE: change_json},
         None,
         2,
     ),

@@ -19,7 +19,11 @@ from safetensors.numpy import save_file
 
 from keras_pg2.checks.texts import printable
 from keras_pg2.conversion.adapters.files import PICKLED, Adapter, Base, pair_up
-from keras_pg2.conversion.adapters.peft_config import CONFIG_FILE, read_peft_config
+from keras_pg2.conversion.adapters.peft_config import (
+    CONFIG_FILE,
+    PeftConfig,
+    read_peft_config,
+)
 from keras_pg2.conversion.adapters.peft_targets import PeftTargets, module_name
 from keras_pg2.conversion.adapters.tensors import check_finite, float_blocks
 from keras_pg2.conversion.huggingface.weights import hub_key, weight_rows
@@ -40,8 +44,8 @@ def read_peft(directory: Path, architecture: Architecture) -> Adapter:
     Raises:
         FileNotFoundError: if one of the two files is missing.
         ValueError: if it is no plain LoRA, is for other modules, lacks factors of a
-            layer that its configuration names or has others than it says, or is cut
-            off. Names the file and the field.
+            layer that its configuration names, has some of another layer or others
+            than it says, or is cut off. Names the file and the field.
     """
     _check_files(directory)
     config = read_peft_config(directory)
@@ -78,6 +82,14 @@ def read_peft(directory: Path, architecture: Architecture) -> Adapter:
             f"Received none of: {', '.join(missing[:6])} ({len(missing)} such). Save "
             "the adapter again, or narrow target_modules to what was trained."
         )
+    more = targets.modules_without_a_name(modules.values(), layers)
+    if more:
+        raise ValueError(
+            f"Expected factors of the layers alone that {_choosing(config)} of "
+            f"{config.source} choose. Received in {path}, too: "
+            f"{printable(', '.join(more[:6]))} ({len(more)} such), which peft leaves "
+            "out. Save the adapter again, or mend the configuration."
+        )
     tensors = {place: blocks[key].read() for place, key in keys.items()}
     check_finite(
         {key: tensors[place] for place, key in keys.items()},
@@ -103,6 +115,12 @@ def read_peft(directory: Path, architecture: Architecture) -> Adapter:
                 f"in {path}. They are of two adapters: save it again."
             )
     return adapter
+
+
+def _choosing(config: PeftConfig) -> str:
+    """Return the fields that choose layers, those that say something."""
+    fields = ("target_modules", "exclude_modules", "layers_to_transform")
+    return " and ".join(name for name in fields if getattr(config, name) is not None)
 
 
 def _as_tuple(targets: str | tuple[str, ...] | None) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ transformers that was installed, which the names in the file tell.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TypeVar
 
 from keras_pg2.conversion.adapters.name_patterns import NamePatterns
@@ -33,6 +33,16 @@ def _before(key: str) -> str:
 
 
 _STYLES = (module_name, _since_4_52, _before)
+
+
+def _fitting(
+    modules: Collection[str], layers: Mapping[str, str]
+) -> Iterator[dict[str, str]]:
+    """Yield the layers by the names of each version that names all these modules."""
+    for style in _STYLES:
+        names = {style(key): layer for key, layer in layers.items()}
+        if all(module in names for module in modules):
+            yield names
 
 
 class PeftTargets:
@@ -74,15 +84,35 @@ class PeftTargets:
         Raises:
             ValueError: as `rank`.
         """
-        missing: list[set[str]] = []
-        for style in _STYLES:
-            names = {style(key): layer for key, layer in layers.items()}
-            if not all(module in names for module in modules):
-                continue  # Another version of transformers.
-            named = {name for name in names if self._is_named(name)}
-            missing.append({names[name] for name in named.difference(modules)})
+        missing = [
+            {names[name] for name in self._named(names).difference(modules)}
+            for names in _fitting(modules, layers)
+        ]
         # A file may fit several versions, of which only one was there.
         return sorted(set.intersection(*missing)) if missing else []
+
+    def modules_without_a_name(
+        self, modules: Collection[str], layers: Mapping[str, str]
+    ) -> list[str]:
+        """Return modules in a file that the configuration leaves out, as PEFT does.
+
+        Args:
+            modules: Names of the modules whose factors are in the file.
+            layers: All dense layers, by the hub's keys of their kernels.
+
+        Raises:
+            ValueError: as `rank`.
+        """
+        if not self._config.target_modules:
+            return []
+        more = [
+            set(modules).difference(self._named(names))
+            for names in _fitting(modules, layers)
+        ]
+        return sorted(set.intersection(*more)) if more else []
+
+    def _named(self, names: Collection[str]) -> set[str]:
+        return {name for name in names if self._is_named(name)}
 
     def _of_module(self, patterns: Mapping[str, T], module: str, other: T) -> T:
         """Return the number of the first pattern that ends the name of a module."""

@@ -40,6 +40,7 @@ _BFLOAT16_IN_FILE = np.dtype("V2")
 _MAX_MEMBERS = 10_000
 """Arrays of a file; a model and the state of its optimizer have some two hundred."""
 _LOCAL_HEADER_BYTES = 30
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
 
 
@@ -154,7 +155,8 @@ def _content_starts(archive: zipfile.ZipFile, file: OpenedFile) -> dict[str, int
     """Return where the content of each member of an archive begins, by its name.
 
     Raises:
-        ValueError: if members are too many, overlap, are encrypted, two have one name,
+        ValueError: if members are too many, overlap, are encrypted or packed by a method
+            that NumPy does not write, two have one name,
             or a stored one has two sizes.
     """
     members = archive.infolist()
@@ -172,6 +174,11 @@ def _content_starts(archive: zipfile.ZipFile, file: OpenedFile) -> dict[str, int
         lengths = np.frombuffer(header, "<u2", count=2, offset=26)
         start = info.header_offset + _LOCAL_HEADER_BYTES + int(lengths.sum(dtype=int))
         is_stored = info.compress_type == zipfile.ZIP_STORED
+        if info.compress_type not in _METHODS:
+            raise ValueError(
+                f"{_key(info)!r} is packed by another method than np.savez_compressed "
+                "has"
+            )
         if info.flag_bits & _ENCRYPTED:
             raise ValueError(f"{_key(info)!r} is encrypted")
         if is_stored and info.compress_size != info.file_size:

@@ -139,9 +139,7 @@ def read_architecture(
     text = _given(fields, "text_config", _ABSENT_TEXT)
     for part in (fields, text):
         _check_not_quantized(part)
-    # Both names are of one field, and the newer one wins.
-    token = fields.integer("image_token_index", _IMAGE_TOKEN)
-    token = fields.integer("image_token_id", token)
+    token = image_token_id(fields)
     architecture = {
         "vision_encoder": _vision_architecture(vision),
         "text_decoder": _text_architecture(text, token, tokens),
@@ -152,6 +150,18 @@ def read_architecture(
             "projection_dim", f"that of text_config.hidden_size, {width}"
         )
     return architecture
+
+
+def image_token_id(config: Fields) -> int:
+    """Return the id of `<image>` that a `config.json` tells.
+
+    Raises:
+        ValueError: if it is no such number.
+    """
+    # Both names are of one field, and the newer one wins.
+    token = config.integer("image_token_index", _IMAGE_TOKEN)
+    newer: int = config.integer("image_token_id", token)
+    return newer
 
 
 def _given(fields: Fields, part: str, absent: Config) -> Fields:

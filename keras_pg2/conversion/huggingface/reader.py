@@ -77,7 +77,7 @@ def open_huggingface(
     content = read_json(path)
     config = Fields(content, path)
     _check_class(config, directory)
-    tokenizer = tokenizer or read_tokenizer(directory)
+    tokenizer = tokenizer or read_tokenizer(directory, config)
     tokens = [] if tokenizer is None else piece_texts(tokenizer)
     architecture = read_architecture(content, path, tokens)
     checkpoint = Checkpoint(

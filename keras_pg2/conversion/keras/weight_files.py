@@ -24,6 +24,7 @@ from keras_pg2.conversion.tables.outgoing import Outgoing, in_shards
 from keras_pg2.conversion.tables.weight_table import Part
 from keras_pg2.files.hdf5_datasets import opened_hdf5, read_dataset
 from keras_pg2.files.hdf5_files import new_hdf5
+from keras_pg2.files.json_fields import shown
 from keras_pg2.files.named_files import file_inside, indexed_files
 from keras_pg2.files.opened_files import OpenedFile
 from keras_pg2.typing import Advance
@@ -110,7 +111,8 @@ def _number_type(key: str, dataset: h5py.Dataset, path: Path) -> np.dtype:
         return DTYPES["bfloat16"]
     if is_raw or noted != str(dataset.dtype):
         raise ValueError(
-            f"Expected {key} in {path} of the type that it is noted as, {noted!r}. "
+            f"Expected {shown(key)} in {path} of the type that it is noted as, "
+            f"{shown(noted)}. "
             f"Received: {dataset.dtype}. Save the model again."
         )
     return dataset.dtype

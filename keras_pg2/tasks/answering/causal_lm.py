@@ -36,6 +36,7 @@ from keras_pg2.tasks.answering.answering import (
     stream,
 )
 from keras_pg2.tasks.answering.answers import Answers, Arrays, ScoredAnswer
+from keras_pg2.tasks.answering.detecting_model import DetectingModel
 from keras_pg2.tasks.answering.given_answers import score_given
 from keras_pg2.tasks.answering.requests import (
     Batch,
@@ -51,10 +52,9 @@ from keras_pg2.tasks.answering.requests import (
     prepare,
 )
 from keras_pg2.tasks.answering.warming import warming_request
-from keras_pg2.tasks.deciding.deciding_model import DecidingModel
 
 
-class CausalLM(DecidingModel):
+class CausalLM(DetectingModel):
     """What a causal model answers; it goes before the class that trains.
 
     A plain class, as Keras changes the bases of a functional model's classes, and

@@ -32,6 +32,7 @@ from keras_pg2.preprocessing.images import (
 )
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.answering.answering import answer_with_scores
+from keras_pg2.tasks.answering.detection_files import DetectionFiles
 from keras_pg2.tasks.answering.detection_scores import (
     RATHER_RIGHT,
     geometric_mean,
@@ -43,7 +44,6 @@ from keras_pg2.tasks.answering.requests import (
     Images,
     Options,
 )
-from keras_pg2.tasks.model_files import ModelFiles
 
 DetectionTask = Literal["detect", "segment"]
 Labels: TypeAlias = Sequence[str] | Sequence[Sequence[str]]
@@ -95,7 +95,7 @@ class DetectionOptions:
 
 def find_detections(
     model: AnsweringModel,
-    files: ModelFiles,
+    files: DetectionFiles,
     images: Images,
     labels: Labels,
     options: DetectionOptions,
@@ -130,7 +130,7 @@ class _Search:
     """
 
     model: AnsweringModel
-    files: ModelFiles
+    files: DetectionFiles
     options: DetectionOptions
 
     def one_by_one(

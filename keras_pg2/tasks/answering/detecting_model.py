@@ -19,9 +19,9 @@ from keras_pg2.tasks.answering.detecting import (
     Thresholds,
     find_detections,
 )
+from keras_pg2.tasks.answering.detection_files import DetectionFiles
 from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
 from keras_pg2.tasks.answering.requests import Images, Pictures
-from keras_pg2.tasks.model_files import ModelFiles
 
 
 class DetectingModel:
@@ -30,25 +30,15 @@ class DetectingModel:
     backbone: PaliGemma2Backbone
     preprocessor: PaliGemma2CausalLMPreprocessor | None
     sampler: Sampler | BeamSearch
-    _own_files: ModelFiles | None = None
 
     @property
-    def _model_files(self) -> ModelFiles:
-        """Those that were loaded or set, otherwise those of the preprocessor's preset.
+    def _model_files(self) -> DetectionFiles:
+        """Those that were loaded or set, otherwise those of the preset."""
+        raise NotImplementedError
 
-        KerasHub's loader tells the preprocessor alone what preset it loads.
-        """
-        if self._own_files is None:
-            files = getattr(self.preprocessor, "preset_files", None)
-            if files is None:
-                return ModelFiles()
-            self._own_files = ModelFiles(files)
-        return self._own_files
-
-    def _keep_files(self) -> ModelFiles:
+    def _keep_files(self) -> DetectionFiles:
         """Return those files after making them the model's own."""
-        self._own_files = self._model_files
-        return self._own_files
+        raise NotImplementedError
 
     def make_generate_function(
         self, with_scores: bool = False

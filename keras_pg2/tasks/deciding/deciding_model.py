@@ -21,6 +21,7 @@ from keras_pg2.tasks.deciding.calibration import DecisionCalibration
 from keras_pg2.tasks.deciding.captions import CheckedCaption, CheckedThing
 from keras_pg2.tasks.deciding.deciding import PROMPT, Decider, check_one, decide
 from keras_pg2.tasks.deciding.decisions import Decision
+from keras_pg2.tasks.deciding.model_files import ModelFiles
 from keras_pg2.tasks.deciding.named_things import find_things, find_words, with_article
 from keras_pg2.tasks.deciding.questions import Question, QuestionLike
 
@@ -32,6 +33,25 @@ class DecidingModel(DetectingModel):
     """A model that decides; a plain class, as `causal_lm.CausalLM` is."""
 
     _functions: CompiledFunctions
+    _own_files: ModelFiles | None = None
+
+    @property
+    def _model_files(self) -> ModelFiles:
+        """Those that were loaded or set, otherwise those of the preprocessor's preset.
+
+        KerasHub's loader tells the preprocessor alone what preset it loads.
+        """
+        if self._own_files is None:
+            files = getattr(self.preprocessor, "preset_files", None)
+            if files is None:
+                return ModelFiles()
+            self._own_files = ModelFiles(files)
+        return self._own_files
+
+    def _keep_files(self) -> ModelFiles:
+        """Return those files after making them the model's own."""
+        self._own_files = self._model_files
+        return self._own_files
 
     @property
     def decision_calibration(self) -> DecisionCalibration | None:

@@ -247,6 +247,37 @@ def test_a_layer_without_factors_is_named(
     assert named == set(layers)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layers_to_transform": [0]},
+        {"layers_to_transform": 0, "layers_pattern": "layers"},
+        {"exclude_modules": ".*q_proj"},
+        {"exclude_modules": ["q_proj"]},
+        {"target_modules": ["v_proj"]},
+    ],
+    ids=str,
+)
+def test_factors_that_peft_leaves_out_are_refused(
+    change: dict, architecture: Architecture, tmp_path: Path
+) -> None:
+    path = tmp_path / "adapter"
+    make_adapter(path, target_modules=["q_proj", "v_proj"])
+    whole = load_file(path / "adapter_model.safetensors")
+    config = json.loads((path / "adapter_config.json").read_text())
+    (path / "adapter_config.json").write_text(json.dumps({**config, **change}))
+    built = peft.PeftModel.from_pretrained(theirs(), path)
+    kept = {key.replace(".default", "") for key, _ in built.named_parameters()}
+    modules = {key.rpartition(".lora_")[0] for key in whole.keys() - kept}
+    assert 0 < len(modules) < len(whole) / 2
+    with pytest.raises(ValueError, match=next(iter(change))) as caught:
+        read_peft(path, architecture)
+    assert f"({len(modules)} such), which peft leaves out" in str(caught.value)
+    rest = {key: value for key, value in whole.items() if key in kept}
+    save_file(rest, path / "adapter_model.safetensors")
+    assert len(read_peft(path, architecture).layers) == len(rest) / 2
+
+
 HONEST = [
     "q_proj",
     "self_attn.q_proj",

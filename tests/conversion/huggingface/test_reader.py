@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from keras_pg2.checks.vocabularies import parse_sentencepiece
 from keras_pg2.conversion.huggingface.reader import is_huggingface_directory
 from keras_pg2.conversion.huggingface.tokenizer.to_json import to_tokenizer_json
 from keras_pg2.tasks.loading.loading import load_parts
@@ -290,6 +291,17 @@ def test_tokenizer_of_another_model(tmp_path: Path) -> None:
     write_with_tokenizer(tmp_path, 1536, 1500)
     with pytest.raises(ValueError, match="tokenizer of at most 1500 pieces"):
         load_parts(str(tmp_path), load_weights=False)
+
+
+def test_a_vocabulary_that_sentencepiece_refuses_is_named(tmp_path: Path) -> None:
+    write_with_tokenizer(tmp_path, 1616, 1552)
+    path = tmp_path / "tokenizer.model"
+    model = parse_sentencepiece(path.read_bytes())
+    model.pieces[400].piece = model.pieces[401].piece
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match=r"is already defined|cannot be read") as error:
+        load_parts(str(tmp_path), load_weights=False)
+    assert str(tmp_path) in str(error.value)
 
 
 def test_tokenizer_json_alone_is_the_same_tokenizer(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ import h5py
 import ml_dtypes
 import numpy as np
 import pytest
-from h5py import h5d, h5p, h5s, h5t
+from h5py import h5d, h5g, h5p, h5s, h5t
 
 from keras_pg2.conversion.keras.weight_files import KerasWeightsSource
 from keras_pg2.conversion.tables.weight_table import Part, Row, check_types
@@ -268,6 +270,94 @@ def test_what_is_wrong_is_refused(kind: str, directory: Path) -> None:
     with pytest.raises(ValueError, match=message) as error:
         KerasWeightsSource(directory)
     assert str(path) in str(error.value)
+
+
+def nest(path: Path, depth: int, name: bytes = b"a") -> None:
+    """Put groups into groups of a file, and a dataset into the innermost."""
+    with h5py.File(path, "a") as file:
+        group = file.id
+        for _ in range(depth):
+            group = h5g.create(group, name)
+        h5py.Group(group)["x"] = STACK
+
+
+def test_groups_in_groups_without_end_are_refused(directory: Path) -> None:
+    """HDF5 itself ends the process when it visits them, so another one looks."""
+    path = directory / "model.weights.h5"
+    nest(path, 12_000)
+    reading = (
+        "import sys; from pathlib import Path\n"
+        "from keras_pg2.files.hdf5_datasets import check_saved_weights\n"
+        "check_saved_weights(Path(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", reading, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1, done.returncode
+    message = done.stderr.splitlines()[-1]
+    assert "groups in groups, more than 64" in message
+    assert str(path) in message
+
+
+def test_groups_in_groups_are_read(directory: Path) -> None:
+    path = directory / "model.weights.h5"
+    nest(path, 63)
+    assert check_saved_weights(path) == {"a/" * 63 + "x": STACK.shape}
+    nest(path, 64, b"b")
+    with pytest.raises(ValueError, match="groups in groups, more than 64"):
+        check_saved_weights(path)
+
+
+def test_a_group_in_itself_is_refused(directory: Path) -> None:
+    path = directory / "model.weights.h5"
+    with h5py.File(path, "w") as file:
+        file["a/x"] = STACK
+        file["a/again"] = file["a"]
+    with pytest.raises(ValueError, match="groups in groups, more than 64"):
+        check_saved_weights(path)
+
+
+def test_groups_that_are_shared_at_every_level_are_refused(directory: Path) -> None:
+    """2^20 paths of 21 groups."""
+    path = directory / "model.weights.h5"
+    with h5py.File(path, "w") as file:
+        group = file
+        for _ in range(20):
+            inner = group.create_group("a")
+            group["b"] = inner
+            group = inner
+    with pytest.raises(ValueError, match="more than 20000 groups and datasets"):
+        check_saved_weights(path)
+
+
+def test_paths_without_end_are_refused(directory: Path) -> None:
+    path = directory / "model.weights.h5"
+    with h5py.File(path, "w") as file:
+        file["layers/" + "x" * 5000] = STACK
+    with pytest.raises(ValueError, match="a path of more than 4096 bytes") as error:
+        check_saved_weights(path)
+    assert len(str(error.value)) < 500
+
+
+def test_many_chunks_of_few_bytes_are_refused(directory: Path) -> None:
+    path = directory / "model.weights.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset(KEY, data=np.zeros((40, 30), "f4"), chunks=(1, 1))
+    with pytest.raises(ValueError, match="1200 chunks of few bytes, 1200 of them of"):
+        check_saved_weights(path)
+
+
+def test_chunks_that_h5py_chooses_are_read(directory: Path) -> None:
+    path, values = directory / "model.weights.h5", np.ones((1500, 2000), "f2")
+    with h5py.File(path, "w") as file:
+        file.create_dataset(KEY, data=values, chunks=True, compression="gzip")
+    assert check_saved_weights(path) == {KEY: values.shape}
+
+
+def test_a_long_type_is_shortened(directory: Path) -> None:
+    write(directory, noted_as("x" * 60_000, STACK))
+    with pytest.raises(ValueError, match="noted as, 'xxx") as error:
+        KerasWeightsSource(directory)
+    assert len(str(error.value)) < 500
 
 
 def test_names_without_end_are_refused(

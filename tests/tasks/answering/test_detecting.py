@@ -16,7 +16,7 @@ from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
 from keras_pg2.generation.recording.recording import set_recording
 from keras_pg2.tasks.answering import detecting
 from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
-from keras_pg2.tasks.model_files import ModelFiles
+from keras_pg2.tasks.deciding.model_files import ModelFiles
 from tests.support.tiny_models import random_task
 
 LABELS = ["red circle", "star"]

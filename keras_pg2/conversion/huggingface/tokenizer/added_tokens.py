@@ -6,7 +6,8 @@ version 5 in `tokenizer.json` alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ from keras_pg2.conversion.huggingface.tokenizer.form import (
     is_space_run,
 )
 from keras_pg2.files.json_fields import Fields
+
+
+_MOST_TOKENS = 32_768
+"""Bound of the tokens that a file adds; the released vocabulary has 1,500 such."""
 
 
 @dataclass(frozen=True)
@@ -80,27 +85,43 @@ def read_added_tokens(directory: Path, content: Fields | None = None) -> Added:
 
 def _listed(content: Fields) -> list[AddedToken]:
     """Return what `tokenizer.json` lists."""
+    _check_number(content, content.value("added_tokens", []))
     tokens: list[Fields] = content.items("added_tokens", Fields.fields, [])
     return [_added_token(token, token.integer("id")) for token in tokens]
 
 
 def _by_id(config: Fields) -> list[AddedToken]:
     """Return what `tokenizer_config.json` lists."""
+    _check_number(config, config.value("added_tokens_decoder", {}))
     tokens: dict[str, Fields] = (
         config.table("added_tokens_decoder", Fields.fields, None) or {}
     )
-    wrong = [key for key in tokens if not (key.isascii() and key.isdigit())]
-    if wrong:
+    # Python reads no more than 4300 digits, and no vocabulary has 2^31 tokens.
+    if not all(re.fullmatch(r"[0-9]{1,10}", key) for key in tokens):
         raise config.error("added_tokens_decoder", "a table with whole numbers as keys")
     return [_added_token(token, int(key)) for key, token in tokens.items()]
 
 
 def _by_text(tokens: Fields) -> list[AddedToken]:
     """Return what `added_tokens.json` lists."""
+    _check_number(tokens, tokens)
     return [
         AddedToken(tokens.integer(t), t.replace(" ", SPACE), False, True, tokens.source)
         for t in tokens
     ]
+
+
+def _check_number(fields: Fields, tokens: Any) -> None:
+    """Check that tokens, which are read one by one, are no more than anyone adds.
+
+    Raises:
+        ValueError: if they are.
+    """
+    if isinstance(tokens, Sized) and len(tokens) > _MOST_TOKENS:
+        raise ValueError(
+            f"Expected at most {_MOST_TOKENS} added tokens in {fields.source}. "
+            f"Received: {len(tokens)}."
+        )
 
 
 def _added_token(token: Fields, token_id: int) -> AddedToken:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from keras_pg2.checks.vocabularies import Piece, parse_sentencepiece, read_vocabulary
+from keras_pg2.conversion.huggingface.config import image_token_id
 from keras_pg2.conversion.huggingface.tokenizer.added_tokens import (
     Added,
     piece_type,
     read_added_tokens,
     without_last_image,
 )
-from keras_pg2.conversion.huggingface.tokenizer.form import TAB, TAB_BYTE
+from keras_pg2.conversion.huggingface.tokenizer.form import IMAGE_TOKEN, TAB, TAB_BYTE
 from keras_pg2.conversion.huggingface.tokenizer.from_json import (
     read_vocabulary_table,
     to_sentencepiece,
@@ -21,7 +22,7 @@ from keras_pg2.conversion.huggingface.tokenizer.from_json import (
 from keras_pg2.files.json_fields import Fields
 
 
-def read_tokenizer(directory: Path) -> bytes | None:
+def read_tokenizer(directory: Path, config: Fields | None = None) -> bytes | None:
     """Return the SentencePiece model of a directory, or None if it has no tokenizer.
 
     `tokenizer.model` is taken as it is, with the tokens that were added. If no other
@@ -29,10 +30,14 @@ def read_tokenizer(directory: Path) -> bytes | None:
     as transformers does. An `<image>` after all others is left out, one before added
     tokens is a piece.
 
+    Args:
+        directory: The directory.
+        config: Content of its `config.json`; None if the network does not matter.
+
     Raises:
         OSError: if a file cannot be read.
-        ValueError: if a file is damaged, or its tokens cannot be those of a
-            SentencePiece model.
+        ValueError: if a file is damaged, its tokens cannot be those of a SentencePiece
+            model, or `<image>` is another token than `config.json` says.
     """
     model, json = directory / "tokenizer.model", directory / "tokenizer.json"
     added = read_added_tokens(directory)
@@ -41,12 +46,32 @@ def read_tokenizer(directory: Path) -> bytes | None:
     if json.is_file() and not (has_model and added):
         content = Fields.read(json)
         added = read_added_tokens(directory, content)
+    if config is not None:
+        _check_image_token(added, config)
     if has_model:
         proto = read_vocabulary(model)
         pieces = parse_sentencepiece(proto, model).pieces
         if content is None or _has_these(content, pieces):
             return _with_added_tokens(proto, added, model)
     return None if content is None else to_sentencepiece(content, added)
+
+
+def _check_image_token(added: Added, config: Fields) -> None:
+    """Check that a network has its pictures where the processor writes `<image>`.
+
+    transformers fails on every picture where they differ.
+
+    Raises:
+        ValueError: if they differ.
+    """
+    expected = image_token_id(config)
+    for token in added.values():
+        if token.text == IMAGE_TOKEN and token.id != expected:
+            raise ValueError(
+                f"Expected image_token_index of {config.source} as {token.id}, the id "
+                f"of {IMAGE_TOKEN} in {token.source}. Received: {expected}. Set it to "
+                "the id of the tokenizer that the model was trained with."
+            )
 
 
 def _has_these(content: Fields, pieces: Any) -> bool:

@@ -210,6 +210,57 @@ def test_ids_that_are_none(key: str, plain: Path, tmp_path: Path) -> None:
         read_tokenizer(tmp_path)
 
 
+def test_an_id_of_five_thousand_digits(plain: Path, tmp_path: Path) -> None:
+    shutil.copy(plain / "tokenizer.model", tmp_path)
+    content = {"added_tokens_decoder": {"9" * 5000: {"content": "a"}}}
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="whole numbers as keys") as error:
+        read_tokenizer(tmp_path)
+    assert str(path) in str(error.value)
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("name", [*LISTS, "tokenizer.json"])
+def test_more_tokens_than_anyone_adds(name: str, plain: Path, tmp_path: Path) -> None:
+    """Refused before they are read one by one."""
+    tokens = {NUM_PIECES + i: f"<{i}>" for i in range(40_000)}
+    if name == "tokenizer.json":
+        content = json.loads((plain / name).read_text())
+        added = content["added_tokens"]
+        added += [{"id": i, "content": text} for i, text in tokens.items()]
+        count = len(added)
+    else:
+        shutil.copy(plain / "tokenizer.model", tmp_path)
+        content, count = LISTS[name](tokens), 40_000
+    (tmp_path / name).write_text(json.dumps(content))
+    message = f"at most 32768 added tokens in .*{name}. Received: {count}"
+    with pytest.raises(ValueError, match=message):
+        read_tokenizer(tmp_path)
+
+
+def test_a_picture_in_the_place_of_another_token(plain: Path, tmp_path: Path) -> None:
+    """transformers fails on every picture, as its processor writes `<image>`."""
+    path = tmp_path / "model"
+    shutil.copytree(plain, path)
+    config = json.loads((path / "config.json").read_text())
+    config["image_token_index"] = 5
+    (path / "config.json").write_text(json.dumps(config))
+    model = AutoModelForImageTextToText.from_pretrained(path)
+    pixels = np.zeros((28, 28, 3), "uint8")
+    processor = AutoProcessor.from_pretrained(path)
+    theirs = processor(images=pixels, text="<image>a ball", return_tensors="pt")
+    with pytest.raises(ValueError, match="image tokens do not match"):
+        model(**theirs)
+    with pytest.raises(ValueError, match="image_token_index") as error:
+        open_checkpoint(path, with_weights=False)
+    for words in ("config.json as 1552", "tokenizer", "Received: 5"):
+        assert words in str(error.value)
+    (path / "tokenizer.model").unlink(missing_ok=True)
+    with pytest.raises(ValueError, match=r"<image> in .*tokenizer\S*\.json"):
+        open_checkpoint(path, with_weights=False)
+
+
 def test_files_that_contradict_each_other(plain: Path, tmp_path: Path) -> None:
     shutil.copy(plain / "tokenizer.json", tmp_path)
     content = LISTS["tokenizer_config.json"]({NUM_PIECES: "<picture>"})
