@@ -155,9 +155,9 @@ def _content_starts(archive: zipfile.ZipFile, file: OpenedFile) -> dict[str, int
     """Return where the content of each member of an archive begins, by its name.
 
     Raises:
-        ValueError: if members are too many, overlap, are encrypted or packed by a method
-            that NumPy does not write, two have one name,
-            or a stored one has two sizes.
+        ValueError: if members are too many, overlap, are encrypted or packed by a
+            method that NumPy does not write, two have one name, or a stored one has
+            two sizes.
     """
     members = archive.infolist()
     if len(members) > _MAX_MEMBERS:

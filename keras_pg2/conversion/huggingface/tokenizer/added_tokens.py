@@ -23,7 +23,6 @@ from keras_pg2.conversion.huggingface.tokenizer.form import (
 )
 from keras_pg2.files.json_fields import Fields
 
-
 _MOST_TOKENS = 32_768
 """Bound of the tokens that a file adds; the released vocabulary has 1,500 such."""
 
