@@ -153,6 +153,8 @@ def fails(data, tmp_path, monkeypatch) -> Callable[..., None]:
         (["--recipe", "vqav2"], ["'q0': expected the answers of at least 4 people"]),
         (["--recipe", "msvd_qa"], ["8 frames", "msvd_qa", "'q0'"]),
         (["--prompt", "{word}"], ["'q0'", "'word'"]),
+        (["--mode", "detect"], ["'q0': Expected a prompt as 'detect cat", "--mode"]),
+        (["--metric", "vqa_accuracy"], ["'q0'", "received 2", "exact_match_lower"]),
         (["--mode", "guess"], ["auto, answer, detect"]),
         (["--shard", "2/2"], ["--shard as 0/2 or 1/2", "'2/2'"]),
         (["--shard", "5/9"], ["examples in shard"]),
@@ -174,6 +176,9 @@ def test_lines_that_cannot_be_used(data, fails):
     fails(["--data", write_lines(data / "double.jsonl", [line] * 2)], "twice")
     missing = {**line, "image": "none.png"}
     fails(["--data", write_lines(data / "missing.jsonl", [missing])], "none.png")
+    number = {**line, "answers": ["3", " "]}
+    del number["answer"]
+    fails(["--data", write_lines(data / "blank.jsonl", [number])], "'answers.1'")
 
 
 def test_a_damaged_picture_is_told_in_the_end(data, preset, tmp_path):

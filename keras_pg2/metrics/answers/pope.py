@@ -38,9 +38,10 @@ class Pope(PreparedMetric):
     """Accuracy, precision, recall and F1 of yes, and how often it is said.
 
     An answer that is neither yes nor no is wrong and no yes. Precision is 0.0 where yes
-    is never said, recall where it is never true, and F1 is NaN where it is neither. `yes_share` and `valid_percent` (the
-    name is big_vision's) are shares of answers, in [0, 1]. Kinds are random, popular
-    and adversarial; each has its accuracy, and its F1 as "random f1".
+    is never said, recall where it is never true, and F1 is NaN where it is neither.
+    `yes_share` and `valid_percent` (the name is big_vision's) are shares of answers, in
+    [0, 1]. Kinds are random, popular and adversarial; each has its accuracy, and its F1
+    as "random f1".
 
     Attributes:
         name: As for `Metric`.
