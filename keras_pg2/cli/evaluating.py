@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from keras_pg2.cli import options
+from keras_pg2.cli.evaluating_data import Asking
 from keras_pg2.cli.evaluating_start import (
-    Asking,
     Examined,
     evaluate_model,
     merge_reports,
@@ -56,8 +56,9 @@ def evaluate(
         str | None,
         _option(
             DATA,
-            "Name of the public data set in --data, as docvqa. Default: that of the "
-            "recipe, if --data is a directory.",
+            "Name of the public data set in --data, as docvqa; of rows of your own, "
+            "what they are: jsonl, table, coco, yolo, labelme. Default: that of the "
+            "recipe, if --data is a directory; or what the file says.",
         ),
     ] = None,
     split: Annotated[
@@ -176,7 +177,8 @@ def evaluate(
         if data is None:
             raise ValueError(
                 "Expected a data set or a file of rows (--data), or parts to merge "
-                "(--merge), received neither."
+                "(--merge), received neither. Scenes (--data-set scenes) are drawn "
+                "into the directory that --data names."
             )
         asking = Asking(
             data=expand_user(data),
