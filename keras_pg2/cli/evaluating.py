@@ -32,6 +32,7 @@ def _option(panel: str, help: str, *names: str, **kwargs: Any) -> Any:
 
 @with_options
 def evaluate(
+    context: typer.Context,
     *,
     output: Annotated[
         Path,
@@ -85,7 +86,9 @@ def evaluate(
         Path | None,
         _option(
             options.MODEL,
-            "Score a file of answers instead of a model: JSON lines of id and text.",
+            "Score a file of answers instead of a model: JSON lines of id and text. "
+            "--preset beside it names whose codec decodes masks (default: the released "
+            "one).",
             metavar="FILE.jsonl",
         ),
     ] = None,
@@ -202,11 +205,17 @@ def evaluate(
             output,
             adapter=adapter,
             predictions=predictions,
+            is_preset_given=_is_given(context, "preset"),
             batch_size=batch_size,
             num_draws=num_draws,
             seed=seed,
         )
     _print(examined, output, as_json)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _print(examined: Examined, output: Path, as_json: bool) -> None:

@@ -87,6 +87,7 @@ def evaluate_model(
     *,
     adapter: Path | None,
     predictions: Path | None,
+    is_preset_given: bool,
     batch_size: int,
     num_draws: int,
     seed: int,
@@ -114,6 +115,8 @@ def evaluate_model(
         raise OSError(
             f"Expected --output as a directory, received the file {str(output)!r}."
         )
+    if predictions is not None:
+        plan = _with_codec(plan, choice.preset if is_preset_given else None)
     model, name = _load(choice, adapter, predictions)
     found = evaluate_plan(
         model,
@@ -152,6 +155,26 @@ def _make_plan(asking: Asking, read: DataRead) -> Plan:
         if str(error).startswith("Example "):  # Which tells no file.
             raise ValueError(f"{data}: {error}") from error
         raise
+
+
+def _with_codec(plan: Plan, preset: str | None) -> Plan:
+    """Return a plan that decodes masks of a file of answers, and say by which codec.
+
+    A file does not say who answered: without a preset that was given it is the codec of
+    the released checkpoints.
+    """
+    from keras_pg2.codecs.mask_codec import MaskCodec
+    from keras_pg2.evaluation.mask_decoding import needs_decoder, with_codec
+    from keras_pg2.tasks.model_files import ModelFiles
+
+    if not needs_decoder(plan):
+        return plan
+    codec = None if preset is None else ModelFiles.of_preset(preset).mask_codec
+    if codec is not None:
+        notice(f"Masks are decoded by the codec of {preset}")
+        return with_codec(plan, codec)
+    notice("Masks are decoded by the released codec; --preset takes another model's")
+    return with_codec(plan, MaskCodec.released())
 
 
 def _check_model(choice: ModelChoice, adapter: Path | None) -> None:

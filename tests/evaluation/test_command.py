@@ -183,6 +183,24 @@ def test_lines_that_cannot_be_used(data, fails):
     fails(["--data", write_lines(data / "blank.jsonl", [number])], "'answers.1'")
 
 
+def test_predictions_of_another_form_are_told(data, fails):
+    results = data / "vqa_results.json"
+    results.write_text(json.dumps([{"question_id": "q0", "answer": "cat"}]))
+    given = ["--metric", "exact_match", "--predictions"]
+    expected = '{"id": question_id, "text": answer}'
+    fails([*given, results], "received a JSON list", expected)
+    # Named before the three ids that are missing.
+    nothing = write_lines(data / "null.jsonl", [{"id": "q0", "text": None}])
+    fails([*given, nothing], "null.jsonl, line 1", "text", "null")
+
+
+def test_scenes_need_a_directory_to_be_drawn_into():
+    result = run("--data-set", "scenes", "--output", "report")
+    assert result.exit_code == 2
+    text = " ".join(result.output.split())
+    assert "drawn into the directory that --data names" in text
+
+
 def test_files_of_no_known_kind_are_told_in_the_commands_own_options(data, fails):
     odd = data / "odd.json"
     odd.write_text('{"rows": []}')
