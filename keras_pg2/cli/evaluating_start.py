@@ -87,12 +87,15 @@ def evaluate_model(
     *,
     adapter: Path | None,
     predictions: Path | None,
-    is_preset_given: bool,
     batch_size: int,
     num_draws: int,
     seed: int,
+    is_preset_given: bool = False,
 ) -> Examined:
     """Check everything that can be checked, then load the model and ask it.
+
+    With predictions, masks are decoded by the preset's codec if it was given, otherwise
+    by the released one.
 
     Raises:
         ValueError, OSError, ImportError: as `evaluation.evaluate`, most of it before
