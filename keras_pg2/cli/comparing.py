@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from keras_pg2.cli import options
-from keras_pg2.cli.evaluating_start import Asking, evaluate_model
+from keras_pg2.cli.evaluating_data import Asking
+from keras_pg2.cli.evaluating_start import evaluate_model
 from keras_pg2.cli.messages import notice, print_json, print_result, progress
 from keras_pg2.cli.outputs import expand_user
 from keras_pg2.start.backends import use_backend

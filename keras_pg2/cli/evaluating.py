@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from keras_pg2.cli import options
+from keras_pg2.cli.evaluating_data import Asking
 from keras_pg2.cli.evaluating_start import (
-    Asking,
     Examined,
     evaluate_model,
     merge_reports,
@@ -32,6 +32,7 @@ def _option(panel: str, help: str, *names: str, **kwargs: Any) -> Any:
 
 @with_options
 def evaluate(
+    context: typer.Context,
     *,
     output: Annotated[
         Path,
@@ -56,8 +57,9 @@ def evaluate(
         str | None,
         _option(
             DATA,
-            "Name of the public data set in --data, as docvqa. Default: that of the "
-            "recipe, if --data is a directory.",
+            "Name of the public data set in --data, as docvqa; of rows of your own, "
+            "what they are: jsonl, table, coco, yolo, labelme. Default: that of the "
+            "recipe, if --data is a directory; or what the file says.",
         ),
     ] = None,
     split: Annotated[
@@ -84,7 +86,9 @@ def evaluate(
         Path | None,
         _option(
             options.MODEL,
-            "Score a file of answers instead of a model: JSON lines of id and text.",
+            "Score a file of answers instead of a model: JSON lines of id and text. "
+            "--preset beside it names whose codec decodes masks (default: the released "
+            "one).",
             metavar="FILE.jsonl",
         ),
     ] = None,
@@ -195,7 +199,8 @@ def evaluate(
         if data is None:
             raise ValueError(
                 "Expected a data set or a file of rows (--data), or parts to merge "
-                "(--merge), received neither."
+                "(--merge), received neither. Scenes (--data-set scenes) are drawn "
+                "into the directory that --data names."
             )
         asking = Asking(
             data=expand_user(data),
@@ -219,11 +224,17 @@ def evaluate(
             output,
             adapter=adapter,
             predictions=predictions,
+            is_preset_given=_is_given(context, "preset"),
             batch_size=batch_size,
             num_draws=num_draws,
             seed=seed,
         )
     _print(examined, output, as_json)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _print(examined: Examined, output: Path, as_json: bool) -> None:

@@ -5,47 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
-from string import Formatter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from keras_pg2.catalogue.names import resolve
+from keras_pg2.cli.evaluating_data import Asking, DataRead, read_data
 from keras_pg2.cli.loading import load_model
 from keras_pg2.cli.messages import notice, progress
 from keras_pg2.cli.options import ModelChoice
 from keras_pg2.cli.outputs import expand_user
 
 if TYPE_CHECKING:
-    from keras_pg2.datasets.public.examples import Examples
     from keras_pg2.evaluation import Evaluation
     from keras_pg2.evaluation.answering import Source
     from keras_pg2.evaluation.asking import Plan, Shard
-    from keras_pg2.recipes import Recipe
 
 _NUM_TOLD = 5
-_LINES = (".jsonl", ".ndjson")
-"""Endings of files of one's own examples, with all their answers."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asking:
-    """What is asked; the options of the command."""
-
-    data: Path
-    data_set: str | None
-    split: str | None
-    limit: int | None
-    skip_bad: bool
-    recipe: str | None
-    prompt: str | None
-    metric: str | None
-    mode: Any
-    num_beams: int | None
-    max_new_tokens: int | None
-    antialias: bool | None
-    max_detections: int
-    shard: Shard | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,23 +36,6 @@ class Examined:
     evaluation: Evaluation
     skipped: Sequence[str] = ()
     may_skip: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Read:
-    """Examples, and what is settled with them.
-
-    Attributes:
-        examples: The examples.
-        name: Name or path of the data set.
-        split: Name of the split; "" where there are none.
-        asked: Prompt, metric and recipe.
-    """
-
-    examples: Examples
-    name: str
-    split: str
-    asked: dict[str, str | None]
 
 
 def read_shard(text: str) -> Shard:
@@ -132,15 +90,18 @@ def evaluate_model(
     batch_size: int,
     num_draws: int,
     seed: int,
+    is_preset_given: bool = False,
 ) -> Examined:
     """Check everything that can be checked, then load the model and ask it.
+
+    With predictions, masks are decoded by the preset's codec if it was given, otherwise
+    by the released one.
 
     Raises:
         ValueError, OSError, ImportError: as `evaluation.evaluate`, most of it before
             the model is loaded.
     """
     from keras_pg2 import evaluation
-    from keras_pg2.evaluation.asking import make_plan
     from keras_pg2.evaluation.evaluating import evaluate_plan
 
     if predictions is None:
@@ -150,22 +111,15 @@ def evaluate_model(
             "Expected either --adapter, of a model, or --predictions, received both."
         )
     with progress(f"Reading {asking.data}"):
-        read = _read(asking)
-        plan = make_plan(
-            read.examples,
-            **read.asked,
-            mode=asking.mode,
-            max_new_tokens=asking.max_new_tokens,
-            num_beams=asking.num_beams,
-            antialias=asking.antialias,
-            max_detections=asking.max_detections,
-            shard=asking.shard,
-        )
+        read = read_data(asking)
+        plan = _make_plan(asking, read)
     _tell(plan, read)
     if output.exists() and not output.is_dir():
         raise OSError(
             f"Expected --output as a directory, received the file {str(output)!r}."
         )
+    if predictions is not None:
+        plan = _with_codec(plan, choice.preset if is_preset_given else None)
     model, name = _load(choice, adapter, predictions)
     found = evaluate_plan(
         model,
@@ -183,6 +137,47 @@ def evaluate_model(
     return Examined(
         evaluation=found, skipped=read.examples.skipped, may_skip=asking.skip_bad
     )
+
+
+def _make_plan(asking: Asking, read: DataRead) -> Plan:
+    from keras_pg2.evaluation.asking import make_plan
+
+    data = asking.data
+    try:
+        return make_plan(
+            read.examples,
+            **read.asked,
+            mode=asking.mode,
+            max_new_tokens=asking.max_new_tokens,
+            num_beams=asking.num_beams,
+            antialias=asking.antialias,
+            max_detections=asking.max_detections,
+            shard=asking.shard,
+        )
+    except ValueError as error:
+        if str(error).startswith("Example "):  # Which tells no file.
+            raise ValueError(f"{data}: {error}") from error
+        raise
+
+
+def _with_codec(plan: Plan, preset: str | None) -> Plan:
+    """Return a plan that decodes masks of a file of answers, and say by which codec.
+
+    A file does not say who answered: without a preset that was given it is the codec of
+    the released checkpoints.
+    """
+    from keras_pg2.codecs.mask_codec import MaskCodec
+    from keras_pg2.evaluation.mask_decoding import needs_decoder, with_codec
+    from keras_pg2.tasks.model_files import ModelFiles
+
+    if not needs_decoder(plan):
+        return plan
+    codec = None if preset is None else ModelFiles.of_preset(preset).mask_codec
+    if codec is not None:
+        notice(f"Masks are decoded by the codec of {preset}")
+        return with_codec(plan, codec)
+    notice("Masks are decoded by the released codec; --preset takes another model's")
+    return with_codec(plan, MaskCodec.released())
 
 
 def _check_model(choice: ModelChoice, adapter: Path | None) -> None:
@@ -227,76 +222,10 @@ def _load(
     return model, f"{choice.preset} with {adapter}"
 
 
-def _read(asking: Asking) -> _Read:
-    """Return the examples, with prompt, metric and recipe as far as they are settled.
-
-    Raises:
-        ValueError, OSError: if they cannot be read; names file and entry.
-    """
-    from keras_pg2 import recipes
-    from keras_pg2.datasets.public import registry
-    from keras_pg2.evaluation.rows import examples_of
-    from keras_pg2.finetuning import read_rows
-
-    recipe = None if asking.recipe is None else recipes.get(asking.recipe)
-    on_bad: Any = "skip" if asking.skip_bad else "raise"
-    asked = {
-        "prompt": asking.prompt,
-        "metric": asking.metric,
-        "recipe": None if recipe is None else recipe.task,
-    }
-    name = asking.data_set
-    if name is None and recipe is not None and asking.data.is_dir():
-        name = recipe.task if recipe.task in registry.DATA_SETS else None
-    if name is None and asking.data.suffix.lower() in _LINES:
-        name = "jsonl"
-    if name is None:
-        if asking.split is not None:
-            raise ValueError(
-                "Expected --split with a public data set (--data-set), received it "
-                f"with {str(asking.data)!r}. Leave it out."
-            )
-        rows = read_rows(
-            asking.data, prompt=asking.prompt, recipe=recipe, on_bad=on_bad
-        )
-        # Rows have their prompts filled in.
-        asked |= {"prompt": "{prompt}"}
-        return _Read(
-            examples=examples_of(rows)[: asking.limit],
-            name=str(asking.data),
-            split="",
-            asked=asked,
-        )
-    found = registry.find(name)
-    split = found.splits[0] if asking.split is None else asking.split
-    if recipe is None or recipe.task == found.recipe:
-        asked = {
-            "prompt": asking.prompt or found.prompt,
-            "metric": asking.metric or found.metric,
-            "recipe": found.recipe,
-        }
-    options: dict[str, Any] = {}
-    if asking.limit and "count" in signature(found.read).parameters:
-        options["count"] = asking.limit  # No more than these is drawn.
-    examples = registry.read(name, asking.data, split, on_bad=on_bad, **options)
-    examples = examples[: asking.limit]
-    if asking.data.is_file():
-        asked["prompt"] = asking.prompt or _prompt_of(examples, recipe)
-        return _Read(examples=examples, name=str(asking.data), split="", asked=asked)
-    return _Read(examples=examples, name=name, split=split, asked=asked)
-
-
-def _prompt_of(examples: Examples, recipe: Recipe | None) -> str:
-    """Return the recipe's prompt if all lines have what it names, or their own."""
-    if recipe is not None:
-        names = {name for _, name, _, _ in Formatter().parse(recipe.prompt) if name}
-        if names and all(names <= example.fields.keys() for example in examples):
-            return recipe.prompt
-    return "{prompt}"
-
-
-def _tell(plan: Plan, read: _Read) -> None:
+def _tell(plan: Plan, read: DataRead) -> None:
     """Say what will be done, and what was left out."""
+    for text in read.notes:
+        notice(text)
     for text in read.examples.skipped[:_NUM_TOLD]:
         notice(f"Left out: {text}")
     more = len(read.examples.skipped) - _NUM_TOLD

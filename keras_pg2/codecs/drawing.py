@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -29,7 +30,10 @@ PALETTE = (
 
 
 def draw_detections(
-    image: ImageInput, detections: Detections, font: FontChoice = None
+    image: ImageInput,
+    detections: Detections,
+    font: FontChoice = None,
+    labels: Sequence[str] = (),
 ) -> Image.Image:
     """A copy of the picture with all that was found drawn into it.
 
@@ -47,6 +51,8 @@ def draw_detections(
             scaled to the picture. None takes Pillow's own, which has ASCII alone, or
             for other letters one of this machine's that has them. What no font has is
             warned of.
+        labels: take the first colours, in this order, so that a label has the same
+            colour in several pictures.
 
     Returns:
         An RGB picture of the upright picture's size, transparency over white.
@@ -59,7 +65,7 @@ def draw_detections(
     picture = open_image(image)
     scale = min(picture.size)
     line_width = max(1, round(scale / 200))
-    colors_of_labels = label_colors(detections.labels)
+    colors_of_labels = label_colors((*labels, *detections.labels))
     colors = [colors_of_labels[label] for label in detections.labels]
     if detections.masks is not None:
         paint_masks(picture, detections.masks, colors, line_width)

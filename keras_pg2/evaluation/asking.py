@@ -18,6 +18,7 @@ from keras_pg2.datasets.rows import check_picture_files
 from keras_pg2.metrics.metric import Answer, Id, Metric, Truth
 from keras_pg2.metrics.things.referring import MaskIou
 from keras_pg2.recipes import Recipe
+from keras_pg2.tasks.answering.thing_predictions import labels_of
 
 Mode: TypeAlias = Literal["answer", "detect", "segment", "likelihood"]
 Shard: TypeAlias = tuple[int, int]
@@ -228,6 +229,15 @@ def _choose_mode(
             f"{', '.join(LIKELIHOOD_METRICS)}, and with no other; received {mode!r} "
             f"and {metric.name}."
         )
+    if mode in ("detect", "segment"):
+        for one in asked:
+            try:
+                labels_of(one.prompt, mode)
+            except ValueError as error:
+                raise ValueError(
+                    f"Example {one.id!r}: {error} Pass another prompt (--prompt), or "
+                    f"another mode than {mode!r} (--mode)."
+                ) from error
     return mode
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 from keras_pg2.codecs.mask_codec import MaskCodec
@@ -11,25 +12,40 @@ from keras_pg2.metrics.things.referring import MaskIou
 from keras_pg2.tasks import PaliGemma2CausalLM
 
 
+def needs_decoder(plan: Plan) -> bool:
+    """Return whether a plan's metric has still to be given a decoder of masks."""
+    metric = plan.metric
+    is_undecided = isinstance(metric, MaskIou) and metric.decode_crops is None
+    return is_undecided and plan.mode != "segment"  # Which decodes the masks itself.
+
+
+def with_codec(plan: Plan, codec: MaskCodec) -> Plan:
+    """Return a plan whose metric decodes masks with a codec, if it has to."""
+    if not (needs_decoder(plan) and isinstance(plan.metric, MaskIou)):
+        return plan
+    return replace(plan, metric=replace(plan.metric, decode_crops=codec.decode_crops))
+
+
 def with_mask_decoder(plan: Plan, model: Source) -> Plan:
     """Return a plan whose metric decodes masks with the model's codec, if it has to.
 
-    As in `segment`, a model without a codec of its own has the released one.
+    As in `segment`, a model without a codec of its own has the released one, and so has
+    a file of answers.
 
     Raises:
-        ValueError: if the metric has to decode masks and the model has no codec.
+        ValueError: if the metric has to decode masks and the model is an exported one,
+            whose codec is not known.
         ConnectionError: if the released codec cannot be downloaded.
     """
-    metric = plan.metric
-    if not isinstance(metric, MaskIou) or metric.decode_crops is not None:
+    if not needs_decoder(plan):
         return plan
-    if plan.mode == "segment":  # Which decodes the masks itself.
-        return plan
-    if not isinstance(model, PaliGemma2CausalLM):
-        raise ValueError(
-            f"Expected a model with a codec for masks for the metric {metric.name}, "
-            f"received {type(model).__name__}. Pass the metric with one: "
-            "MaskIou(decode_crops=codec.decode_crops)."
-        )
-    codec = model.mask_codec or MaskCodec.released()
-    return replace(plan, metric=replace(metric, decode_crops=codec.decode_crops))
+    if isinstance(model, PaliGemma2CausalLM):
+        return with_codec(plan, model.mask_codec or MaskCodec.released())
+    if isinstance(model, str | os.PathLike):
+        return with_codec(plan, MaskCodec.released())
+    raise ValueError(
+        f"Expected a model with a codec for masks for the metric {plan.metric.name}, "
+        f"received {type(model).__name__}, which is exported without one. Take the "
+        "checkpoint (--preset), or in Python pass the metric with a codec: "
+        "MaskIou(decode_crops=codec.decode_crops)."
+    )

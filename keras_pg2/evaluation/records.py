@@ -24,10 +24,16 @@ def read_lines(path: Path) -> Iterator[Fields]:
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: if a line is no JSON object; names it.
+        ValueError: if a line is no JSON object (names it), or the file is a JSON list.
     """
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
+            if number == 1 and line.lstrip()[:1] == b"[":  # As VQA's results are.
+                raise ValueError(
+                    f"Expected JSON lines of id and text in {str(path)!r}, received a "
+                    "JSON list. Of VQA's results write each entry as a line: "
+                    '{"id": question_id, "text": answer}.'
+                )
             if line.strip():
                 yield Fields.parse(line, f"{path}, line {number}")
 
@@ -37,7 +43,8 @@ def read_records(path: str | os.PathLike[str]) -> dict[tuple[str, str | None], F
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: if a line is no record, or there are two of one id and prompt.
+        ValueError: if a line is no record, has no text and no error, or there are two
+            of one id and prompt.
     """
     found: dict[tuple[str, str | None], Fields] = {}
     for record in read_lines(Path(path).expanduser()):
@@ -50,6 +57,8 @@ def read_records(path: str | os.PathLike[str]) -> dict[tuple[str, str | None], F
                 f"{record.source}: expected every id once, received "
                 f"{printable(repr(key))} twice."
             )
+        if "error" not in record:
+            record.text("text")  # What is no answer is told before what is missing.
         found[place] = record
     return found
 

@@ -45,15 +45,19 @@ MASKS = "-masks"
 """Ending of formats that have masks beside boxes."""
 
 
-def find_format(path: Path) -> str:
+def find_format(path: Path, option: str = "--format") -> str:
     """The kind of a data file, by its ending, and what is in a .json file or a folder.
+
+    Args:
+        path: the file or folder.
+        option: what the command calls its format, for errors.
 
     Raises:
         FileNotFoundError: when there is no such file.
         ValueError: when it is of no known kind.
     """
     if path.is_dir():
-        return _find_format_of_folder(path)
+        return _find_format_of_folder(path, option)
     if not path.is_file():
         raise FileNotFoundError(
             f"Expected a data file, but there is no {str(path)!r}. Check its path."
@@ -78,12 +82,12 @@ def find_format(path: Path) -> str:
         raise ValueError(
             f"Expected a data file that tells what it is ({', '.join(_BY_ENDING)}, or "
             "a .json of rows, COCO, LabelMe, VQAv2 or TextVQA), received "
-            f"{str(path)!r}. Pass its format (--format): {', '.join(FORMATS)}."
+            f"{str(path)!r}. Pass its format ({option}): {', '.join(FORMATS)}."
         )
     return found
 
 
-def _find_format_of_folder(folder: Path) -> str:
+def _find_format_of_folder(folder: Path, option: str) -> str:
     """YOLO's has a data.yaml, LabelMe's a JSON file of shapes; others have a table."""
     try:
         if find_data_yaml(folder).suffix:
@@ -101,7 +105,7 @@ def _find_format_of_folder(folder: Path) -> str:
             "Expected a folder of YOLO (with data.yaml) or LabelMe (with its JSON "
             f"files), or with one table (.csv, .tsv), received {str(folder)!r} with "
             f"{', '.join(others[:5]) or 'nothing in it'}. Pass the path of the file, "
-            "or what is missing; or name the public data set (--format docvqa)."
+            f"or what is missing; or name the public data set ({option} docvqa)."
         )
     return "table"
 

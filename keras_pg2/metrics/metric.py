@@ -152,10 +152,17 @@ class State:
         """Add examples.
 
         Raises:
-            ValueError: if an id is there already, or an example lacks a truth that the
-                metric needs; names the id.
+            ValueError: if an id is there already, an example lacks a truth that the
+                metric needs (names the id), or there are not as many ids, answers and
+                truths, where none is added.
         """
-        for key, answer, truth in zip(ids, answers, truths, strict=True):
+        names, said, true = list(ids), list(answers), list(truths)
+        if not len(names) == len(said) == len(true):
+            raise ValueError(
+                "Expected an id, an answer and a truth of every example, received "
+                f"{len(names)} ids, {len(said)} answers and {len(true)} truths."
+            )
+        for key, answer, truth in zip(names, said, true, strict=True):
             try:
                 row = self.metric.statistics(answer, truth)
             except ValueError as error:

@@ -134,3 +134,18 @@ def test_nothing_found_leaves_the_picture_as_it_is():
         Detections((), np.zeros((0, 4)), np.zeros((0, 40, 50), bool), np.zeros(0)),
     ):
         assert (np.asarray(draw_detections(noise, found)) == noise).all()
+
+
+def test_a_label_has_the_same_color_in_two_pictures():
+    labels = ("cat", "dog")
+    dog = Detections(("dog",), np.array([[20, 20, 80, 80]], np.float32))
+    picture = np.zeros((100, 100, 3), np.uint8)
+    alone, beside_a_cat = (
+        np.asarray(draw_detections(picture, dog, labels=known)).reshape(-1, 3)
+        for known in ((), labels)
+    )
+    first, second = label_colors(labels).values()
+    assert (alone == first).all(1).any()
+    assert not (alone == second).all(1).any()
+    assert (beside_a_cat == second).all(1).any()
+    assert not (beside_a_cat == first).all(1).any()

@@ -147,12 +147,16 @@ def fails(data, tmp_path, monkeypatch) -> Callable[..., None]:
 @pytest.mark.parametrize(
     ("arguments", "messages"),
     [
-        (["--data", "/no/such.jsonl"], ["/no/such.jsonl"]),
+        (["--data", "/no/such.jsonl"], ["there is no '/no/such.jsonl'"]),
+        (["--data-set", "docvqa", "--data", "/no/such"], ["there is no '/no/such'"]),
+        (["--data-set", "yolo-masks"], ["--data-set yolo,", "'yolo-masks'"]),
         (["--recipe", "docvqb"], ["Did you mean 'docvqa'"]),
         (["--metric", "exact_matsch"], ["Did you mean exact_match"]),
         (["--recipe", "vqav2"], ["'q0': expected the answers of at least 4 people"]),
         (["--recipe", "msvd_qa"], ["8 frames", "msvd_qa", "'q0'"]),
         (["--prompt", "{word}"], ["'q0'", "'word'"]),
+        (["--mode", "detect"], ["'q0': Expected a prompt as 'detect cat", "--mode"]),
+        (["--metric", "vqa_accuracy"], ["'q0'", "received 2", "exact_match_lower"]),
         (["--mode", "guess"], ["auto, answer, detect"]),
         (["--shard", "2/2"], ["--shard as 0/2 or 1/2", "'2/2'"]),
         (["--shard", "5/9"], ["examples in shard"]),
@@ -174,6 +178,95 @@ def test_lines_that_cannot_be_used(data, fails):
     fails(["--data", write_lines(data / "double.jsonl", [line] * 2)], "twice")
     missing = {**line, "image": "none.png"}
     fails(["--data", write_lines(data / "missing.jsonl", [missing])], "none.png")
+    number = {**line, "answers": ["3", " "]}
+    del number["answer"]
+    fails(["--data", write_lines(data / "blank.jsonl", [number])], "'answers.1'")
+
+
+def test_predictions_of_another_form_are_told(data, fails):
+    results = data / "vqa_results.json"
+    results.write_text(json.dumps([{"question_id": "q0", "answer": "cat"}]))
+    given = ["--metric", "exact_match", "--predictions"]
+    expected = '{"id": question_id, "text": answer}'
+    fails([*given, results], "received a JSON list", expected)
+    # Named before the three ids that are missing.
+    nothing = write_lines(data / "null.jsonl", [{"id": "q0", "text": None}])
+    fails([*given, nothing], "null.jsonl, line 1", "text", "null")
+
+
+def test_scenes_need_a_directory_to_be_drawn_into():
+    result = run("--data-set", "scenes", "--output", "report")
+    assert result.exit_code == 2
+    text = " ".join(result.output.split())
+    assert "drawn into the directory that --data names" in text
+
+
+def test_files_of_no_known_kind_are_told_in_the_commands_own_options(data, fails):
+    odd = data / "odd.json"
+    odd.write_text('{"rows": []}')
+    fails(["--data", odd], "Pass its format (--data-set)", "yolo")
+    fails(["--data", data], "name the public data set (--data-set docvqa)")
+
+
+def test_lines_of_boxes_are_scored_as_such(data, tmp_path):
+    line = {
+        "image": "a.png",
+        "prompt": "detect cat",
+        "boxes": [{"label": "cat", "box": [0, 0, 15, 10]}],
+    }
+    lines = write_lines(data / "boxes.jsonl", [line])
+    # Half of 1024 places, as y1 x1 y2 x2.
+    text = "<loc0000><loc0000><loc0512><loc0512> cat"
+    answers = write_lines(
+        data / "found.jsonl", [{"id": 0, "text": text, "scores": [0.9]}]
+    )
+    arguments = ["--data", lines, "--predictions", answers, "--num-draws", "0"]
+    result = succeeds(*arguments, "--output", tmp_path / "report")
+    assert "All examples have boxes and none an answer" in result.output
+    found = read_report(tmp_path / "report")
+    assert found.metric == "coco_ap"
+    assert found.figures["coco_ap"] == pytest.approx(1)
+    arguments += ["--metric", "exact_match", "--output", tmp_path / "other"]
+    refused = " ".join(run(*arguments).output.split())
+    assert "boxes.jsonl: Example 0: expected a right answer" in refused
+    assert "found.jsonl" not in refused
+
+
+@pytest.mark.parametrize("kind", ["coco", "table", "yolo"])
+def test_files_of_ones_own_are_read_by_what_they_are(kind, tmp_path):
+    text = "<loc0000><loc0000><loc0512><loc0512> cat"
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    path, name, metric = tmp_path / "data.yaml", 0, "coco_ap"
+    if kind == "table":
+        path, metric = tmp_path / "rows.csv", "exact_match"
+        path.write_text(f"image,prefix,suffix\na.png,detect cat,{text}\n")
+    elif kind == "coco":
+        path, name = tmp_path / "own.json", 7
+        box = {"id": 1, "image_id": 7, "category_id": 1, "bbox": [0, 0, 15, 10]}
+        picture = {"id": 7, "file_name": "a.png", "width": 30, "height": 20}
+        content = {
+            "images": [picture],
+            "annotations": [{**box, "area": 150, "iscrowd": 0}],
+            "categories": [{"id": 1, "name": "cat"}],
+        }
+        path.write_text(json.dumps(content))
+    else:
+        for folder in ("images", "labels"):
+            (tmp_path / "val" / folder).mkdir(parents=True)
+        (tmp_path / "a.png").rename(tmp_path / "val" / "images" / "a.png")
+        (tmp_path / "val" / "labels" / "a.txt").write_text("0 0.25 0.25 0.5 0.5\n")
+        path.write_text("val: val/images\nnames: ['cat']\n")
+    answers = write_lines(
+        tmp_path / "found.jsonl", [{"id": name, "text": text, "scores": [0.9]}]
+    )
+    arguments = ["--data", path, "--predictions", answers, "--num-draws", "0"]
+    given = ["--metric", metric] if kind == "table" else []
+    for index, option in enumerate(([], ["--data-set", kind])):
+        output = tmp_path / f"report{index}"
+        succeeds(*arguments, *given, *option, "--output", output)
+        found = read_report(output)
+        assert found.metric == metric
+        assert found.figures[metric] == pytest.approx(1)
 
 
 def test_a_damaged_picture_is_told_in_the_end(data, preset, tmp_path):

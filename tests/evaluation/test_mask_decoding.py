@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from keras_pg2.cli import app, evaluating_start
 from keras_pg2.codecs import Detections, MaskCodec
 from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
 from keras_pg2.datasets.public.examples import Example
-from keras_pg2.evaluation import evaluate
+from keras_pg2.evaluation import evaluate, mask_decoding
+from keras_pg2.evaluation.asking import make_plan
+from keras_pg2.evaluation.mask_decoding import with_mask_decoder
 from keras_pg2.metrics import Answer, Truth
 from keras_pg2.metrics.things.referring import MaskIou
 from tests.support.tiny_models import random_task
@@ -61,14 +67,56 @@ def test_the_models_codec_reads_masks(example):
     assert found.figures["valid"] == 0
 
 
-def test_a_file_of_answers_needs_a_codec_of_ones_own(example, tmp_path):
+def test_a_file_of_answers_has_the_released_codec_or_ones_own(
+    example, tmp_path, monkeypatch
+):
     file = tmp_path / "answers.jsonl"
     file.write_text(f'{{"id": 0, "text": "{RESPONSE}"}}\n')
-    with pytest.raises(ValueError, match=r"MaskIou\(decode_crops=codec.decode_crops\)"):
-        run(str(file), example)
     codec = random_codec()
-    found = run(str(file), example, MaskIou(decode_crops=codec.decode_crops))
     metric = MaskIou(decode_crops=codec.decode_crops)
     row = metric.statistics(Answer(RESPONSE), example.truth)
     assert row["is_valid"]
-    assert found.figures["mask_iou"] == pytest.approx(row["shared"] / row["united"])
+    expected = pytest.approx(row["shared"] / row["united"])
+    assert run(str(file), example, metric).figures["mask_iou"] == expected
+    monkeypatch.setattr(MaskCodec, "released", lambda: codec)
+    assert run(file, example).figures["mask_iou"] == expected
+
+
+def test_an_exported_model_brings_no_codec(example):
+    plan = make_plan([example], "mask_iou", "{sentence}")
+    with pytest.raises(ValueError, match=r"Take the checkpoint \(--preset\)"):
+        with_mask_decoder(plan, SimpleNamespace(manifest={}, generate=None))
+
+
+@pytest.mark.parametrize("preset", [(), ("--preset", "pali_gemma2_nano")])
+def test_the_command_decodes_masks_of_a_file(preset, example, tmp_path, monkeypatch):
+    """Without --preset by the released codec, with it by that of the preset."""
+    used = []
+
+    def plan_with(plan, codec):
+        used.append(codec)
+        raise ValueError("Expected no more.")
+
+    plan = make_plan([example], "mask_iou", "{sentence}")
+    monkeypatch.setattr(evaluating_start, "_make_plan", lambda asking, read: plan)
+    released = random_codec()
+    monkeypatch.setattr(MaskCodec, "released", lambda: released)
+    monkeypatch.setattr(mask_decoding, "with_codec", plan_with)
+    file = tmp_path / "answers.jsonl"
+    file.write_text(f'{{"id": 0, "text": "{RESPONSE}"}}\n')
+    arguments = [
+        *("evaluate", "--data-set", "scenes_segment", "--data", str(tmp_path)),
+        *(
+            "--limit",
+            "1",
+            "--predictions",
+            str(file),
+            "--output",
+            str(tmp_path / "report"),
+            *preset,
+        ),
+    ]
+    result = CliRunner().invoke(app, arguments)
+    assert "Expected no more." in result.output
+    [codec] = used
+    assert (codec is released) == (not preset)

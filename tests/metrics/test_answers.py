@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_pg2 import metrics
+from keras_pg2.evaluation import bootstrap
 from keras_pg2.metrics.answers.vqa_cleaning import clean
 from keras_pg2.metrics.metric import Answer, Truth
 
@@ -92,6 +93,13 @@ def test_vqa_accuracy_is_a_third_for_each_person(matches, expected):
 def test_vqa_accuracy_is_whole_for_the_only_answer():
     assert score("vqa_accuracy", " True\n", "True") == 1
     assert score("vqa_accuracy", "true", "True") == 0
+
+
+def test_vqa_accuracy_takes_people_who_do_not_agree():
+    # As some examples of OK-VQA: nobody can be right for sure.
+    everybody = tuple("abcdefghij")
+    assert score("vqa_accuracy", "a", *everybody) == pytest.approx(1 / 3)
+    assert score("vqa_accuracy", "a", "a", "b", "c") == pytest.approx(1 / 3)
 
 
 def test_exact_match_knows_upper_and_lower_case_apart():
@@ -240,6 +248,28 @@ def test_pope_counts_other_answers_as_wrong():
     )
 
 
+def test_pope_without_any_yes_has_no_f1():
+    # Nothing is wrong here, and nothing is divided by nothing.
+    cases = ("no", "no", "random"), ("yes", "yes", "popular")
+    found = figures("pope", *cases)
+    assert np.isnan(found["random f1"])
+    assert (found["f1"], found["popular f1"]) == (1.0, 1.0)
+    assert np.isnan(figures("pope", cases[0])["f1"])
+    # Yes is said, or true, alone: all of it is wrong.
+    assert figures("pope", ("yes", "no", ""))["f1"] == 0
+    assert figures("pope", ("no", "yes", ""))["f1"] == 0
+
+
+def test_pope_draws_without_any_yes_are_no_draws_of_f1():
+    metric = metrics.get("pope")
+    rows = [
+        metric.statistics(Answer(said), Truth(answers=(said,), kind="random"))
+        for said in ("yes", "no", "no", "no")
+    ]
+    found = bootstrap(metric, rows, num_draws=100)
+    assert found["random f1"] == found["f1"] == (1.0, 1.0)
+
+
 def test_pope_words_takes_all_but_denials_as_yes():
     assert score("pope_words", "There is a dog", "yes") == 1
     assert score("pope_words", "No, there is not", "no") == 1
@@ -254,6 +284,7 @@ def test_pope_words_takes_all_but_denials_as_yes():
         ("anls_rrc", (), "expected a right answer, received none"),
         ("vqav2_accuracy", ("a", "b", "c"), "at least 4 people .* vqa_accuracy"),
         ("science_qa_accuracy", ("B",), "'The answer is A.', received"),
+        ("vqa_accuracy", ("3", "three"), "received 2, .* exact_match_lower"),
         ("pope", ("maybe",), "expected yes or no .* 'maybe'"),
         ("perplexity", ("another",), "expected the probability of a right answer"),
         ("perplexity", ("said",), "expected the log probability and the number"),

@@ -73,6 +73,14 @@ def test_answers_in_batches_are_the_rows(name):
     assert state.rows == dict(enumerate(rows[:6]))
 
 
+def test_each_example_needs_an_id_an_answer_and_a_truth():
+    state = metrics.State(metrics.get("exact_match"))
+    answer, truth = metrics.Answer("a"), metrics.Truth(answers=("a",))
+    with pytest.raises(ValueError, match="received 2 ids, 1 answers and 2 truths"):
+        state.update([0, 1], [answer], [truth, truth])
+    assert len(state) == 0
+
+
 @pytest.mark.parametrize("name", COMPUTED)
 @pytest.mark.parametrize("seed", range(3))
 def test_states_in_any_order_give_the_same(name, seed):

@@ -80,7 +80,7 @@ def read_text(entry: Fields, name: str, default: Any = REQUIRED) -> str:
     Raises:
         ValueError: if it is no text, is empty, or has a control token in it.
     """
-    return check_text(entry.text(name, default), name).strip()
+    return check_text(entry.text(name, default), entry.at(name)).strip()
 
 
 def read_answers(

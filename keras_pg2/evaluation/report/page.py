@@ -277,8 +277,11 @@ def _pictures(outcome: Outcome) -> list[str]:
     else:
         drawn = [(name, None, "") for name in names[:_MOST_PICTURES]]
     figures = []
+    # A label has the same colour in answer and truth.
+    of_truth_first = outcome.truth.things, outcome.answer.things
+    labels = [label for one in of_truth_first if one for label in one.labels]
     for name, things, caption in drawn:
-        address = thumbnail(name, things)
+        address = thumbnail(name, things, labels)
         below = f"<figcaption>{caption}</figcaption>" if caption else ""
         if address is None:
             figures.append(f'<div class="missing">no picture: {_text(name, 200)}</div>')

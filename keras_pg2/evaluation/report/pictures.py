@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+from collections.abc import Sequence
 
 from PIL import Image
 
@@ -25,12 +26,15 @@ def picture_names(outcome: Outcome) -> tuple[str, ...]:
     return (outcome.image,) if isinstance(outcome.image, str) else outcome.image
 
 
-def thumbnail(name: str, things: Detections | None = None) -> str | None:
+def thumbnail(
+    name: str, things: Detections | None = None, labels: Sequence[str] = ()
+) -> str | None:
     """Return a picture as an address that has the whole of it (`data:`), a JPEG.
 
     Args:
         name: Path of the picture. Addresses are not opened.
         things: Boxes and masks to draw, in pixels of the picture.
+        labels: As for `draw_detections`, the same for all pictures of an example.
 
     Returns:
         None if the picture cannot be opened or drawn on.
@@ -42,7 +46,7 @@ def thumbnail(name: str, things: Detections | None = None) -> str | None:
     try:
         picture = open_image(path)
         if things is not None:
-            picture = _drawn(picture, things)
+            picture = _drawn(picture, things, labels)
     except (OSError, ValueError, TypeError):
         return None
     scale = _LARGEST_SIDE / max(picture.size)
@@ -54,7 +58,9 @@ def thumbnail(name: str, things: Detections | None = None) -> str | None:
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _drawn(picture: Image.Image, things: Detections) -> Image.Image:
+def _drawn(
+    picture: Image.Image, things: Detections, labels: Sequence[str]
+) -> Image.Image:
     factor = -(-_SMALLEST_SIDE // max(picture.size))
     if factor > 1 and things.masks is None:
         size = picture.size[0] * factor, picture.size[1] * factor
@@ -62,4 +68,4 @@ def _drawn(picture: Image.Image, things: Detections) -> Image.Image:
         things = Detections(
             things.labels, things.boxes_xyxy * factor, None, things.scores
         )
-    return draw_detections(picture, things)
+    return draw_detections(picture, things, labels=labels)

@@ -37,10 +37,11 @@ def read_words(text: str) -> str:
 class Pope(PreparedMetric):
     """Accuracy, precision, recall and F1 of yes, and how often it is said.
 
-    An answer that is neither yes nor no is wrong and no yes. Precision, recall and F1
-    are 0.0 where nothing is divided by nothing. `yes_share` and `valid_percent` (the
-    name is big_vision's) are shares of answers, in [0, 1]. Kinds are random, popular
-    and adversarial; each has its accuracy, and its F1 as "random f1".
+    An answer that is neither yes nor no is wrong and no yes. Precision is 0.0 where yes
+    is never said, recall where it is never true, and F1 is NaN where it is neither.
+    `yes_share` and `valid_percent` (the name is big_vision's) are shares of answers, in
+    [0, 1]. Kinds are random, popular and adversarial; each has its accuracy, and its F1
+    as "random f1".
 
     Attributes:
         name: As for `Metric`.
@@ -93,8 +94,8 @@ class Pope(PreparedMetric):
             }
             return {
                 self.name: mean(scores, counts),
-                "precision": _divided(hits, yes),
-                "recall": _divided(hits, truly),
+                "precision": hits / yes if yes else 0.0,
+                "recall": hits / truly if truly else 0.0,
                 "f1": _f1(hits, yes, truly),
                 "yes_share": yes,
                 "valid_percent": mean(valid, counts),
@@ -105,13 +106,13 @@ class Pope(PreparedMetric):
         return figures
 
 
-def _divided(part: float, whole: float) -> float:
-    return part / whole if whole else 0.0
-
-
 def _f1(hits: float, said: float, true: float) -> float:
-    """Return the harmonic mean of precision and recall, from shares of examples."""
-    return _divided(2 * hits, said + true)
+    """Return the harmonic mean of precision and recall, from shares of examples.
+
+    NaN where yes is neither said nor true, as in draws of few examples: 0.0 would say
+    that all was wrong.
+    """
+    return 2 * hits / (said + true) if said + true else float("nan")
 
 
 METRICS = (

@@ -16,9 +16,18 @@ def vqa_accuracy(answer: Answer, truth: Truth) -> float:
     Upper and lower case differ, and nothing is cleaned but blanks around answers.
 
     Raises:
-        ValueError: if the truth has no answer.
+        ValueError: if the truth has no answer, or two, of which none can be right.
     """
     right = right_answers(truth)
+    # Of three and more people none may agree, as in some examples of ten; two answers
+    # are of no data set with people's answers, but ways of writing one.
+    if 1 < len(right) < _ENOUGH:
+        raise ValueError(
+            f"expected one right answer, or those of at least {_ENOUGH} people (OK-VQA "
+            f"has 10), received {len(right)}, with which no answer can score 1. Take "
+            "the metric exact_match or exact_match_lower, for which any of several "
+            "right answers is right."
+        )
     matches = right.count(answer.text.strip())
     return float(matches) if len(right) == 1 else min(1.0, matches / _ENOUGH)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -73,7 +74,10 @@ def people(
 
 def vqa(random: np.random.Generator) -> tuple[Answer, Truth]:
     """Return an answer beside those of ten people, or a single one."""
-    return people(random) if random.integers(4) else texts(random)
+    if random.integers(4):
+        return people(random)
+    answer, truth = texts(random)
+    return answer, replace(truth, answers=truth.answers[:1])
 
 
 def _number(random: np.random.Generator, value: float) -> str:

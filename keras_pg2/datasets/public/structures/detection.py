@@ -79,11 +79,14 @@ def read_coco_file(
 
     The file is `_annotations.coco.json`, `annotations.json` or `instances.json` of a
     folder named as the split, or of the directory itself, with the pictures beside it
-    or in `images`.
+    or in `images`; the path of a file may stand in the place of a directory.
     """
-    root = directory / split if (directory / split).is_dir() else directory
-    names = ("_annotations.coco.json", "annotations.json", "instances.json")
-    path = find_file(root, *names)
+    if directory.is_file():
+        path, root = directory, directory.parent
+    else:
+        root = directory / split if (directory / split).is_dir() else directory
+        names = ("_annotations.coco.json", "annotations.json", "instances.json")
+        path = find_file(root, *names)
     folder = root / "images" if (root / "images").is_dir() else root
     return things(path, folder, on_bad, asked)
 
