@@ -168,7 +168,7 @@ def _with_codec(plan: Plan, preset: str | None) -> Plan:
     """
     from keras_pg2.codecs.mask_codec import MaskCodec
     from keras_pg2.evaluation.mask_decoding import needs_decoder, with_codec
-    from keras_pg2.tasks.model_files import ModelFiles
+    from keras_pg2.tasks.deciding.model_files import ModelFiles
 
     if not needs_decoder(plan):
         return plan
