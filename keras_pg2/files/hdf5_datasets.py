@@ -120,6 +120,7 @@ def _find_datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
     found: dict[str, h5py.Dataset] = {}
     num_links = 0
     groups = [(file.id, b"", 1)]
+    h5o.get_info(file.id)  # Reads all of an index, as HDF5's own visit does.
     while groups:
         group, path, depth = groups.pop()
         num_links += group.get_num_objs()
@@ -132,6 +133,7 @@ def _find_datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
             if link_type != h5l.TYPE_HARD:
                 raise _RefusedError(f"{_shown(inside)}, a link to somewhere else")
             thing = h5o.open(group, name)
+            h5o.get_info(thing)
             if isinstance(thing, h5g.GroupID):
                 if depth == _MAX_DEPTH:
                     raise _RefusedError(f"groups in groups, more than {_MAX_DEPTH}")

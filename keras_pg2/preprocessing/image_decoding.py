@@ -9,6 +9,7 @@ Axes: H and W of the upright picture, unless said otherwise.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple, NoReturn
 
 import numpy as np
@@ -57,8 +58,10 @@ def open_encoded(file: BinaryIO, name: str) -> Image.Image:
     """
     try:
         return _open(file)
-    except (PermissionError, MemoryError, Warning):
+    except (PermissionError, Warning):
         raise
+    except MemoryError as error:
+        raise ValueError(_too_much_memory(name)) from error
     except Image.DecompressionBombError as error:
         raise ValueError(_too_large(name, str(error))) from error
     except Image.UnidentifiedImageError as error:
@@ -122,10 +125,22 @@ def load(image: Image.Image, name: str, num_bytes: int | None = None) -> None:
     Raises:
         ValueError: if that fails; names the picture.
     """
-    try:
+    with _decoding(image, name, num_bytes):
         image.load()
-    except (MemoryError, Warning):
+
+
+@contextmanager
+def _decoding(
+    image: Image.Image, name: str, num_bytes: int | None = None
+) -> Iterator[None]:
+    """Name the picture in whatever is raised."""
+    try:
+        yield
+    except Warning:
         raise
+    except MemoryError as error:
+        size = f" of {image.width} x {image.height} pixels"
+        raise ValueError(_too_much_memory(name, size)) from error
     except Image.DecompressionBombError as error:
         raise ValueError(_too_large(name, str(error))) from error
     except Exception as error:  # As when it is opened.
@@ -165,7 +180,8 @@ def decode_image(
             max(1, image.width // (REDUCING_GAP * needed_width)),
             max(1, image.height // (REDUCING_GAP * needed_height)),
         )
-    array = _join(_strips(image, factors), -(-image.height // factors[1]))
+    with _decoding(image, name):
+        array = _join(_strips(image, factors), -(-image.height // factors[1]))
     extent = extent or image.size
     array = _cut(array, extent[0] / factors[0], extent[1] / factors[1])
     if image.mode.startswith("I;16"):
@@ -280,6 +296,13 @@ def _too_large(name: str, limits: str) -> str:
         f"{limits}. Make it smaller; or, if you trust the file and have the memory, "
         "raise the limit: PIL.Image.MAX_IMAGE_PIXELS = 400_000_000 (a picture that "
         "is only shown to the model may have twice as many)."
+    )
+
+
+def _too_much_memory(name: str, size: str = "") -> str:
+    return (
+        f"Expected a picture that fits into memory, but {name}{size} does not: it is "
+        "damaged or too large. Open it in a viewer, and save it smaller."
     )
 
 

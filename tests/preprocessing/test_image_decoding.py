@@ -321,3 +321,34 @@ def test_the_callers_image_is_left_as_it_is():
     load_rgb(image, size=SIZE)
     after = (image.mode, image.size, image.tobytes(), dict(image.info), dict(exif))
     assert after == before
+
+
+def test_a_palette_shorter_than_its_transparency_is_refused(tmp_path):
+    path = tmp_path / "a.png"
+    picture = Image.new("P", (4, 4))
+    picture.putpalette([0, 0, 0, 255, 255, 255])
+    picture.save(path, transparency=bytes(2))
+    chunk = b"tRNS" + bytes(300)
+    old = b"\0\0\0\2tRNS" + bytes(2)
+    content = path.read_bytes()
+    start = content.index(old)
+    new = struct.pack(">I", 300) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    path.write_bytes(content[:start] + new + content[start + len(old) + 4 :])
+    with pytest.raises(ValueError, match=r"a\.png.* is damaged: palette index"):
+        load_rgb(path)
+
+
+@pytest.mark.parametrize("place", ["load", "crop"])
+def test_a_picture_that_memory_is_too_small_for_names_itself(
+    place, tmp_path, monkeypatch
+):
+    path = tmp_path / "a.png"
+    Image.new("I;16", (40, 30)).save(path)
+
+    def fail(*_):
+        raise MemoryError
+
+    owner = ImageFile.ImageFile if place == "load" else Image.Image
+    monkeypatch.setattr(owner, place, fail)
+    with pytest.raises(ValueError, match=r"a\.png.* of 40 x 30 pixels does not"):
+        load_rgb(path)

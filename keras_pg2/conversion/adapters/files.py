@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 from safetensors.numpy import save_file
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.conversion.adapters.tensors import (
     check_finite,
     parse_metadata,
@@ -247,7 +248,8 @@ def pair_up(
     if wrong or not layers:
         raise ValueError(
             f"Expected {' and '.join(names)} and an alpha for every layer in {path}. "
-            f"Received: {', '.join(wrong[:8]) or 'nothing'}. Save the adapter again."
+            f"Received: {printable(', '.join(wrong[:8]) or 'nothing')}. "
+            "Save the adapter again."
         )
     pairs = {}
     for layer in layers:
@@ -259,8 +261,8 @@ def pair_up(
             or not min(*a.shape, *b.shape)
         ):
             raise ValueError(
-                f"Expected factors [inputs, rank] and [rank, outputs] of {layer} in "
-                f"{path}. Received: {a.shape} and {b.shape}."
+                "Expected factors [inputs, rank] and [rank, outputs] of "
+                f"{printable(layer)} in {path}. Received: {a.shape} and {b.shape}."
             )
         pairs[layer] = Factors(a, b, alphas[layer])
     return pairs

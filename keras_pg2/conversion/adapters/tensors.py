@@ -9,6 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from keras_pg2.checks.numbers import MAX_LORA_ALPHA
+from keras_pg2.checks.texts import printable
 from keras_pg2.conversion.safetensors_files import FLOAT_TYPES, read_header
 from keras_pg2.conversion.tables.blocks import Block
 from keras_pg2.conversion.tables.number_types import is_finite
@@ -98,5 +99,6 @@ def check_finite(tensors: Mapping[str, np.ndarray], advice: str) -> None:
     for key, value in tensors.items():
         if not is_finite(value):
             raise ValueError(
-                f"Expected finite numbers. Received: NaN or infinity in {key}. {advice}"
+                f"Expected finite numbers. Received: NaN or infinity in "
+                f"{printable(key)}. {advice}"
             )

@@ -303,7 +303,9 @@ def _read_vision(words: _Words) -> dict[str, Any]:
     }
 
 
-def read_contents(data: bytes) -> list[tuple[str, int, tuple[int, int], float]]:
+def read_contents(
+    data: bytes, path: Path
+) -> list[tuple[str, int, tuple[int, int], float]]:
     """Reads the table of contents: name, type, (rows, columns) and scale of each.
 
     Raises:
@@ -323,6 +325,6 @@ def read_contents(data: bytes) -> list[tuple[str, int, tuple[int, int], float]]:
             entries.append(words.structure(read_entry))
     except (ValueError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"Expected the table of contents of a .sbs file: {error}."
+            f"Expected the table of contents of a .sbs file in {path}: {error}."
         ) from error
     return entries

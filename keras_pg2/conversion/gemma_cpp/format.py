@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from keras_pg2.catalogue.released import text_length
+from keras_pg2.checks.texts import printable
 from keras_pg2.conversion.gemma_cpp.blob_store import (
     ByteRange,
     read_directory,
@@ -120,35 +121,37 @@ class GemmaCppSource(BlockSource):
         self._scales: dict[str, float] = {}
         path = file.path
         for name, type_number, shape, scale in read_contents(
-            _read_blob(file, blobs, "toc")
+            _read_blob(file, blobs, "toc"), path
         ):
+            shown = printable(name)
             if type_number not in _IN_FILE:
                 raise ValueError(
                     f"Expected matrices of types {', '.join(WEIGHT_TYPES)} in {path}. "
-                    f"Received: type {type_number} for {name}. Write bf16 or sfp."
+                    f"Received: type {type_number} for {shown}. Write bf16 or sfp."
                 )
             dtype = _IN_FILE[type_number]
             size = shape[0] * shape[1] * dtype.itemsize
             if name not in blobs or blobs[name].num_bytes != size:
                 raise ValueError(
-                    f"Expected {size} bytes of {name} in {path}, as its table of "
+                    f"Expected {size} bytes of {shown} in {path}, as its table of "
                     "contents says. Received: "
                     f"{blobs[name].num_bytes if name in blobs else 'none'}."
                 )
             if not (math.isfinite(scale) and scale > 0):
                 raise ValueError(
-                    f"Expected a scale above 0 of {name} in {path}. Received: {scale}."
+                    f"Expected a scale above 0 of {shown} in {path}. Received: {scale}."
                 )
             block = Block(file, blobs[name].offset, shape, dtype)
             for part, cut in self._cut(name, block).items():
                 if part in self._blocks:
                     raise ValueError(
-                        f"Expected each matrix once in {path}. Received: {part} twice."
+                        f"Expected each matrix once in {path}. "
+                        f"Received: {printable(part)} twice."
                     )
                 if not cut.offset <= cut.end <= block.end or min(cut.shape) < 1:
                     raise ValueError(
-                        f"Expected {name} in {path} of the rows that the configuration "
-                        f"says. Received: {shape}."
+                        f"Expected {shown} in {path} of the rows that the "
+                        f"configuration says. Received: {shape}."
                     )
                 self._blocks[part] = cut
                 self._scales[part] = scale

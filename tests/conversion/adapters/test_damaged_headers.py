@@ -20,9 +20,11 @@ from keras_pg2.conversion.adapters.archive import (
     write_kept,
 )
 from keras_pg2.conversion.adapters.files import (
+    KERNELS,
     Adapter,
     Base,
     Factors,
+    pair_up,
     read_adapter,
     write_adapter,
 )
@@ -260,3 +262,13 @@ def test_what_is_no_adapter_is_named_for_what_it_is(tmp_path: Path) -> None:
             file["lora/rank"] = 1
         with pytest.raises(ValueError, match=rf"{name}, .*{words}"):
             read_adapter(path)
+
+
+def test_names_of_control_characters_are_shown_escaped(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    tensors = {("layer\x1b[2J", "lora_kernel_a"): np.ones((2, 1), np.float32)}
+    with pytest.raises(ValueError, match=r"Received: layer\\x1b\[2J without"):
+        pair_up(tensors, KERNELS, {}, path)
+    tensors["layer\x1b[2J", "lora_kernel_b"] = np.ones((2, 1), np.float32)
+    with pytest.raises(ValueError, match=r"of layer\\x1b\[2J in"):
+        pair_up(tensors, KERNELS, {"layer\x1b[2J": 1.0}, path)

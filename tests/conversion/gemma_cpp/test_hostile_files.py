@@ -194,6 +194,14 @@ WRONG: dict[str, tuple[Change, str]] = {
         "fit the network",
     ),
     "a matrix that is not there": (toc(("nothing", (4, 4))), "Received: none"),
+    "a name of control characters": (
+        toc(("post\0\x1b0", (4, 4))),
+        r"bytes of post\\x00\\x1b0 in .*\.sbs, as",
+    ),
+    "a table that is cut off": (
+        replaced("toc", b"\xff\xff\0\0"),
+        r"table of contents of a \.sbs file in .*\.sbs: .* is cut off",
+    ),
     "no table": (replaced("toc", b"\0"), "missing from the file"),
     "an endless table": (replaced("toc", bytes(10_000_004)), "at most 10,000,000"),
     "an endless configuration": (replaced("config", bytes(10**6 + 4)), "1,000,004"),

@@ -520,3 +520,24 @@ def test_a_checksum_that_is_wrong_is_told(directory: Path) -> None:
     source = KerasWeightsSource(directory)
     with pytest.raises(OSError, match=r"model\.weights\.h5, which is truncated or dam"):
         source.read(KEY)
+
+
+def test_what_hdf5_cannot_visit_is_refused(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.h5"
+    with h5py.File(whole, "w") as file:
+        file.create_dataset("group/vars/0", data=np.ones(3, np.float32))
+    content = whole.read_bytes()
+    path = tmp_path / "damaged.h5"
+    num_refused = 0
+    for index in (i for i, byte in enumerate(content) if byte):
+        path.write_bytes(
+            content[:index] + bytes([content[index] ^ 0xFF]) + content[index + 1 :]
+        )
+        try:
+            with h5py.File(path, "r") as file:
+                file.visititems(lambda name, item: None)
+        except Exception:  # h5py raises a dozen kinds.
+            num_refused += 1
+            with pytest.raises((OSError, ValueError), match=r"damaged\.h5"):
+                check_saved_weights(path)
+    assert num_refused > 50
