@@ -66,7 +66,7 @@ def test_what_an_annotation_file_names_elsewhere_is_read_as_a_picture_alone(
     tmp_path: Path,
 ) -> None:
     secret = tmp_path / "passwords"
-    secret.write_text("root:x:0:0")
+    secret.write_text("hidden:x:0:0")
     (tmp_path / "pictures").mkdir()
     finder = ImageFinder(tmp_path / "pictures")
     path = finder.find(str(secret), "file_name")
@@ -74,4 +74,4 @@ def test_what_an_annotation_file_names_elsewhere_is_read_as_a_picture_alone(
     with pytest.raises(ValueError, match="is not one or is damaged") as caught:
         picture_size(Path(path))
     assert str(secret) in str(caught.value)
-    assert "root" not in str(caught.value)
+    assert "hidden" not in str(caught.value)

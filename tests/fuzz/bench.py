@@ -97,7 +97,8 @@ class Bench:
             outcome = judge_error(error, self.folder, file)
             if outcome is Outcome.UNNAMED and not self.format.names_file:
                 outcome = Outcome.REFUSED
-            if outcome is Outcome.ELSEWHERE and self.format.opens_pictures:
+            is_regular = outcome is Outcome.ELSEWHERE and Path(str(error)).is_file()
+            if is_regular and self.format.opens_pictures:
                 outcome = Outcome.REFUSED  # It would be, as it is no picture.
             words = f"{type(error).__name__}: {error!s:.300}"
             return Report(outcome, seconds, words, _place(error))
