@@ -24,7 +24,8 @@ def find_images(
 
     Args:
         coco: an annotation file.
-        image_folder: the folder that its file names are in.
+        image_folder: the folder that its file names are relative to; absolute ones stay
+            as they are, as in all data files (`ImageFinder`).
         wanted: ids of the pictures to find; None for all.
         problems: collects what is wrong with pictures that are left out; None stops at
             the first.

@@ -109,6 +109,21 @@ class PaliGemma2Tokenizer(keras_hub.tokenizers.SentencePieceTokenizer):
                 f"or its content as bytes. ({printable(error)})"
             ) from error
 
+    def load_preset_assets(self, preset: str) -> None:
+        """Read the vocabulary of a preset; see KerasHub.
+
+        Raises:
+            FileNotFoundError: if it is not where the configuration has it.
+        """
+        try:
+            super().load_preset_assets(preset)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"Expected the vocabulary in {preset} where the config_file of its "
+                f"tokenizer, {printable(self.config_file)}, says. Received: "
+                f"{printable(error)} Save the preset again."
+            ) from error
+
     def load_assets(self, dir_path: str) -> None:
         """Read `vocabulary.spm` in this folder."""
         self.set_proto(Path(dir_path) / "vocabulary.spm")

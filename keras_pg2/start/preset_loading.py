@@ -58,9 +58,20 @@ class PresetLoading:
             from_directory: Reads the part from a directory of ours.
             from_other: Builds it from files of another format.
             needs_vocabulary: Whether the part has one.
+
+        Raises:
+            ValueError: if a configuration of ours does not name its class.
         """
         directory = self.find_own_files(preset, needs_vocabulary)
-        return from_other() if directory is None else from_directory(directory)
+        if directory is None:
+            return from_other()
+        part = from_directory(directory)
+        if isinstance(part, dict):  # As Keras gives it back.
+            raise ValueError(
+                "Expected the class_name of each part in the configurations of "
+                f"{directory}. Received one without. Save the preset again."
+            )
+        return part
 
 
 _provided: list[PresetLoading] = []

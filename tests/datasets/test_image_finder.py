@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from keras_pg2.datasets.coco_pictures import picture_size
 from keras_pg2.datasets.image_finder import ImageFinder
 
 
@@ -59,3 +60,18 @@ def test_nothing_is_near(folder: Path):
     assert "Did you mean" not in str(error.value)
     with pytest.raises(FileNotFoundError, match="--image-folder"):
         ImageFinder(folder / "none")
+
+
+def test_what_an_annotation_file_names_elsewhere_is_read_as_a_picture_alone(
+    tmp_path: Path,
+) -> None:
+    secret = tmp_path / "passwords"
+    secret.write_text("hidden:x:0:0")
+    (tmp_path / "pictures").mkdir()
+    finder = ImageFinder(tmp_path / "pictures")
+    path = finder.find(str(secret), "file_name")
+    assert path == str(secret)
+    with pytest.raises(ValueError, match="is not one or is damaged") as caught:
+        picture_size(Path(path))
+    assert str(secret) in str(caught.value)
+    assert "hidden" not in str(caught.value)

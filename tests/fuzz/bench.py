@@ -97,6 +97,9 @@ class Bench:
             outcome = judge_error(error, self.folder, file)
             if outcome is Outcome.UNNAMED and not self.format.names_file:
                 outcome = Outcome.REFUSED
+            is_regular = outcome is Outcome.ELSEWHERE and Path(str(error)).is_file()
+            if is_regular and self.format.opens_pictures:
+                outcome = Outcome.REFUSED  # It would be, as it is no picture.
             words = f"{type(error).__name__}: {error!s:.300}"
             return Report(outcome, seconds, words, _place(error))
         seconds = os.times().elapsed - start

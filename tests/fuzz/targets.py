@@ -58,6 +58,8 @@ class Format(NamedTuple):
         compare: Returns what its own library reads otherwise; None without one.
         share: Part of all inputs, among those of the other formats.
         names_file: Whether its reader knows the path of the file.
+        opens_pictures: Whether its reader opens the pictures that it names, which may
+            be anywhere: it is the user's own list of pictures.
     """
 
     write: Callable[[Path], Any]
@@ -66,6 +68,7 @@ class Format(NamedTuple):
     compare: Callable[[Path, Any], str | None] | None = None
     share: float = 1.0
     names_file: bool = True
+    opens_pictures: bool = False
 
 
 def _open(path: Path, with_weights: bool = True) -> dict[str, Any]:
@@ -318,6 +321,7 @@ FORMATS: dict[str, Format] = {
         {"annotations/instances_train2017.json": change_json},
         None,
         2,
+        opens_pictures=True,
     ),
     "coco-dataset": Format(
         drawn_layouts.write_coco,
