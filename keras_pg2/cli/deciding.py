@@ -147,7 +147,7 @@ def _read(
     """Return all questions, with the names that those of a file have.
 
     Raises:
-        ValueError, TypeError: if there is none, or one is wrong.
+        ValueError, TypeError: if there is no question, or one is invalid.
         OSError: if the file cannot be read.
     """
     from keras_pg2.files.json_files import read_json

@@ -47,7 +47,7 @@ class DataRead:
     Attributes:
         examples: The examples.
         name: Name or path of the data set.
-        split: Name of the split; "" where there are none.
+        split: Name of the split; "" for data without splits.
         asked: Prompt, metric and recipe.
         notes: What else was decided.
     """

@@ -183,7 +183,7 @@ def _with_codec(plan: Plan, preset: str | None) -> Plan:
 def _check_model(choice: ModelChoice, adapter: Path | None) -> None:
     if adapter is not None and not expand_user(adapter).exists():
         raise FileNotFoundError(
-            f"Expected an adapter. Received: {adapter}, where there is none."
+            f"Expected an adapter. Received: {adapter}, which does not exist."
         )
     if _exported_manifest(choice.preset) is None:
         resolve(choice.preset)

@@ -53,7 +53,7 @@ def export(
     found = check_export(to, quantize, output, used.value)
     if adapter is not None and not adapter.exists():
         raise FileNotFoundError(
-            f"Expected an adapter. Received: {adapter}, where there is none."
+            f"Expected an adapter. Received: {adapter}, which does not exist."
         )
     from keras_pg2.tasks import PaliGemma2CausalLM
 

@@ -20,7 +20,7 @@ def check_directory(target: Path, is_checkpoint: Callable[[Path], bool]) -> None
         is_checkpoint: Says whether a directory has the configuration of one.
 
     Raises:
-        FileExistsError: if it is none, or has other files too.
+        FileExistsError: if it is not a checkpoint, or has other files too.
     """
     try:
         is_one = is_checkpoint(target)
@@ -90,8 +90,8 @@ def check_kind(target: Path, title: str, is_directory: bool) -> None:
         return
     if is_directory and not target.is_dir():
         raise FileExistsError(
-            f"Expected a directory for a {title}. Received: {target}, which is there "
-            "and is none. Choose another name."
+            f"Expected a directory for a {title}. Received: {target}, which is not "
+            "one. Choose another name."
         )
     if not is_directory and not target.is_dir() and not target.is_file():
         raise FileExistsError(

@@ -92,7 +92,7 @@ def versions_of(model: Source) -> dict[str, str]:
 
 
 def fingerprint(model: Source) -> str:
-    """Return a checksum of the beginning of every weight; "" where there are none."""
+    """Return a checksum of the beginning of every weight; "" without weights."""
     if not isinstance(model, PaliGemma2CausalLM):
         return ""
     checksum = 0

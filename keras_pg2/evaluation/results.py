@@ -75,7 +75,7 @@ class Evaluation:
     Attributes:
         model: Name, directory or file of the model, its adapter named too.
         data_set: Name of the data set, or its path.
-        split: Name of the split; "" where there are none.
+        split: Name of the split; "" for data without splits.
         recipe: Name of the recipe; None without one.
         metric: Name of the metric, which is also that of the first figure.
         figures: Figures of all examples by name, the metric's own first.

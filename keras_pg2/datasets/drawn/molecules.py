@@ -64,7 +64,7 @@ def _hosts(molecule: Any) -> list[Any]:
 
 
 def _add_atom(molecule: Any, rng: np.random.Generator) -> None:
-    """Bond a new atom to one that has hydrogens, to carbon only if it is none."""
+    """Bond a new atom to one that has hydrogens; to a heteroatom only carbon."""
     chem = _rdkit()
     hosts = _hosts(molecule)
     host = hosts[int(rng.integers(len(hosts)))]

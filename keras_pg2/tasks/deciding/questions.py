@@ -186,7 +186,7 @@ def read_questions(questions: Any) -> tuple[list[str] | None, list[Question]]:
 
     Raises:
         TypeError: if they are something else; says where.
-        ValueError: if there is none, or one is wrong; says which.
+        ValueError: if there is no question, or one is invalid; says which.
     """
     if isinstance(questions, str | Question) or not isinstance(
         questions, Mapping | Sequence
