@@ -14,8 +14,16 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_pg2.metrics.answers.exact import is_exact_in_lower_case
-from keras_pg2.metrics.metric import Answer, Figures, Statistics, Truth, mean
-from keras_pg2.metrics.prepared import PreparedMetric, column
+from keras_pg2.metrics.metric import (
+    Answer,
+    Figures,
+    PreparedMetric,
+    Statistics,
+    Truth,
+    column,
+    mean,
+    weights,
+)
 
 NUM_BINS = 15
 """As in the paper's tables."""
@@ -125,10 +133,10 @@ def _fill(
     counts: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return float64[B] counts, and float64[2, B] mean probabilities and scores."""
-    weights = np.ones(len(scores)) if counts is None else counts
+    drawn = weights(counts, len(scores))
     bins, num = np.searchsorted(edges[1:-1], probabilities), len(edges) - 1
-    totals = np.bincount(bins, weights, num)
-    sums = [np.bincount(bins, weights * x, num) for x in (probabilities, scores)]
+    totals = np.bincount(bins, drawn, num)
+    sums = [np.bincount(bins, drawn * x, num) for x in (probabilities, scores)]
     means = np.full((2, num), np.nan)
     np.divide(sums, totals, out=means, where=totals > 0)
     return totals, means

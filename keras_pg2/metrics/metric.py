@@ -15,6 +15,7 @@ interval, and be compared with another example by example, whatever the metric:
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -127,6 +128,20 @@ class Prepared(Protocol):
         """Return `result` of the rows as a function of counts alone."""
 
 
+class PreparedMetric:
+    """A metric whose figures come from what it prepares of rows."""
+
+    @abstractmethod
+    def prepare(self, rows: Sequence[Statistics]) -> Figures:
+        """Return `result` of the rows as a function of counts alone."""
+
+    def result(
+        self, rows: Sequence[Statistics], counts: np.ndarray | None = None
+    ) -> dict[str, float]:
+        """Return the figures of all examples; see `prepare`."""
+        return self.prepare(rows)(counts)
+
+
 class State:
     """Statistics of the examples so far, by their ids.
 
@@ -210,7 +225,7 @@ class State:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeanMetric:
+class MeanMetric(PreparedMetric):
     """A metric whose figures are means of examples' scores, over all and by kind.
 
     Attributes:
@@ -236,7 +251,7 @@ class MeanMetric:
 
     def scores(self, rows: Sequence[Statistics]) -> np.ndarray:
         """Return float64[N] scores."""
-        return np.array([row["score"] for row in rows], np.float64)
+        return column(rows, "score")
 
     def prepare(self, rows: Sequence[Statistics]) -> Figures:
         """Return a function of counts to the mean, and that of each kind."""
@@ -244,12 +259,6 @@ class MeanMetric:
         return lambda counts=None: (
             {self.name: mean(scores, counts)} | kinds.means(scores, counts)
         )
-
-    def result(
-        self, rows: Sequence[Statistics], counts: np.ndarray | None = None
-    ) -> dict[str, float]:
-        """Return the mean, then that of each kind."""
-        return self.prepare(rows)(counts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,10 +309,9 @@ class Kinds:
             counts: int[N], how often each counts; None for once. A kind that none is of
                 has NaN.
         """
-        weights = np.ones(len(scores)) if counts is None else counts
-        num = len(self.names) + 1
-        totals = np.bincount(self._index, weights, num)
-        sums = np.bincount(self._index, weights * scores, num)
+        drawn, num = weights(counts, len(scores)), len(self.names) + 1
+        totals = np.bincount(self._index, drawn, num)
+        sums = np.bincount(self._index, drawn * scores, num)
         return {
             name: float(sums[i] / totals[i]) if totals[i] else float("nan")
             for i, name in enumerate(self.names)
@@ -324,8 +332,11 @@ def mean(scores: np.ndarray, counts: np.ndarray | None = None) -> float:
     return float(np.dot(scores, counts)) / total if total else float("nan")
 
 
-def means_by_kind(
-    scores: np.ndarray, kinds: Sequence[str], counts: np.ndarray | None = None
-) -> dict[str, float]:
-    """Return the mean of the scores of each kind, in alphabetical order."""
-    return Kinds(kinds).means(scores, counts)
+def column(rows: Sequence[Statistics], key: str) -> np.ndarray:
+    """Return float64[N], a statistic of each example."""
+    return np.array([row[key] for row in rows], np.float64)
+
+
+def weights(counts: np.ndarray | None, num_rows: int) -> np.ndarray:
+    """Return float64[N], how often each example counts."""
+    return np.ones(num_rows) if counts is None else np.asarray(counts, np.float64)

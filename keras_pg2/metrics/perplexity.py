@@ -7,8 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_pg2.metrics.metric import Answer, Figures, Kinds, Statistics, Truth, mean
-from keras_pg2.metrics.prepared import PreparedMetric, column
+from keras_pg2.metrics.metric import (
+    Answer,
+    Figures,
+    Kinds,
+    PreparedMetric,
+    Statistics,
+    Truth,
+    column,
+    mean,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,15 @@ import numpy as np
 
 from keras_pg2.checks.texts import printable
 from keras_pg2.metrics.answers.exact import right_answers
-from keras_pg2.metrics.metric import Answer, Figures, Kinds, Statistics, Truth, mean
-from keras_pg2.metrics.prepared import PreparedMetric
+from keras_pg2.metrics.metric import (
+    Answer,
+    Figures,
+    Kinds,
+    PreparedMetric,
+    Statistics,
+    Truth,
+    mean,
+)
 
 YES, NO = "yes", "no"
 _NO_WORDS = {"No", "no", "not"}

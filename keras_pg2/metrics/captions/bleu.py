@@ -14,7 +14,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_pg2.metrics.captions.texts import tokenized_case
-from keras_pg2.metrics.metric import Answer, Statistics, Truth
+from keras_pg2.metrics.metric import (
+    Answer,
+    Figures,
+    PreparedMetric,
+    Statistics,
+    Truth,
+    column,
+    weights,
+)
 
 ORDERS = 4
 _SMALL = 1e-9
@@ -65,17 +73,22 @@ def bleu(counts: np.ndarray) -> np.ndarray:
     return np.asarray(scores * np.exp(np.minimum(1 - 1 / ratio, 0)))
 
 
-def corpus_bleu(
-    rows: Sequence[Statistics], counts: np.ndarray | None = None
-) -> dict[str, float]:
-    """Return BLEU-1 to BLEU-4 of rows that have `bleu_counts` under "bleu"."""
-    found = np.array([row["bleu"] for row in rows], np.float64)
-    weights = np.ones(len(rows)) if counts is None else counts
-    scores = bleu(weights @ found)[0].tolist()
-    return {f"bleu_{order}": scores[order - 1] for order in range(1, ORDERS + 1)}
+def corpus_bleu(rows: Sequence[Statistics]) -> Figures:
+    """Return a function of counts to BLEU-1 to BLEU-4.
+
+    Args:
+        rows: Statistics with `bleu_counts` under "bleu".
+    """
+    found = column(rows, "bleu")
+
+    def figures(counts: np.ndarray | None = None) -> dict[str, float]:
+        scores = bleu(weights(counts, len(found)) @ found)[0].tolist()
+        return {f"bleu_{order}": scores[order - 1] for order in range(1, ORDERS + 1)}
+
+    return figures
 
 
-class Bleu:
+class Bleu(PreparedMetric):
     """BLEU-4 of all answers together, and the lower orders beside it."""
 
     name = "bleu"
@@ -96,14 +109,17 @@ class Bleu:
 
     def scores(self, rows: Sequence[Statistics]) -> np.ndarray:
         """Return float64[N], each answer's own BLEU-4."""
-        return bleu(np.array([row["bleu"] for row in rows]))[:, -1]
+        return bleu(column(rows, "bleu"))[:, -1]
 
-    def result(
-        self, rows: Sequence[Statistics], counts: np.ndarray | None = None
-    ) -> dict[str, float]:
-        """Return BLEU-4 as "bleu", then BLEU-1 to BLEU-4."""
-        figures = corpus_bleu(rows, counts)
-        return {self.name: figures[f"bleu_{ORDERS}"]} | figures
+    def prepare(self, rows: Sequence[Statistics]) -> Figures:
+        """Return a function of counts to BLEU-4 as "bleu", then BLEU-1 to BLEU-4."""
+        of_orders = corpus_bleu(rows)
+
+        def figures(counts: np.ndarray | None = None) -> dict[str, float]:
+            found = of_orders(counts)
+            return {self.name: found[f"bleu_{ORDERS}"]} | found
+
+        return figures
 
 
 METRICS = (Bleu(),)

@@ -29,7 +29,15 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.metrics.metric import Answer, Statistics, Truth
+from keras_pg2.metrics.metric import (
+    Answer,
+    Figures,
+    PreparedMetric,
+    Statistics,
+    Truth,
+    column,
+    weights,
+)
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 _IRREGULAR = {
@@ -159,7 +167,7 @@ def _vocabulary(key: tuple[Any, ...]) -> Vocabulary:
     return Vocabulary(dict(key) if key and isinstance(key[0], tuple) else key)
 
 
-class Chair:
+class Chair(PreparedMetric):
     """Share of named objects that are not there; of captions with any; and recall."""
 
     name = "chair"
@@ -204,24 +212,28 @@ class Chair:
         """Return float64[N], each caption's share; 0 where it names nothing."""
         return np.array([len(row["wrong"]) / max(row["num_named"], 1) for row in rows])
 
-    def result(
-        self, rows: Sequence[Statistics], counts: np.ndarray | None = None
-    ) -> dict[str, float]:
-        """Return CHAIRi as "chair", then "chair_s" and "recall"; NaN of nothing."""
-        weights = np.ones(len(rows)) if counts is None else counts
+    def prepare(self, rows: Sequence[Statistics]) -> Figures:
+        """Return a function of counts to CHAIRi as "chair", "chair_s" and "recall".
 
-        def total(numbers: Sequence[float]) -> float:
-            return float(np.sum(np.array(numbers, np.float64) * weights))
+        NaN of nothing.
+        """
+        wrong = np.array([len(row["wrong"]) for row in rows], np.float64)
+        named, found = column(rows, "num_named"), column(rows, "num_found")
+        there = column(rows, "num_there")
 
-        wrong = [len(row["wrong"]) for row in rows]
-        return {
-            self.name: _share(total(wrong), total([r["num_named"] for r in rows])),
-            "chair_s": _share(total([bool(n) for n in wrong]), float(np.sum(weights))),
-            "recall": _share(
-                total([row["num_found"] for row in rows]),
-                total([row["num_there"] for row in rows]),
-            ),
-        }
+        def figures(counts: np.ndarray | None = None) -> dict[str, float]:
+            drawn = weights(counts, len(rows))
+
+            def share(part: np.ndarray, whole: np.ndarray) -> float:
+                return _share(float(part @ drawn), float(whole @ drawn))
+
+            return {
+                self.name: share(wrong, named),
+                "chair_s": share(wrong > 0, np.ones(len(rows))),
+                "recall": share(found, there),
+            }
+
+        return figures
 
 
 def _share(part: float, whole: float) -> float:

@@ -21,10 +21,12 @@ from keras_pg2.metrics.captions.texts import tokenized_case
 from keras_pg2.metrics.metric import (
     Answer,
     Figures,
+    Kinds,
+    PreparedMetric,
     Statistics,
     Truth,
+    column,
     mean,
-    means_by_kind,
 )
 
 _ORDERS = 4
@@ -139,7 +141,7 @@ def _similarities(terms: _Terms, owners: np.ndarray, num_examples: int) -> np.nd
     return np.divide(sums, lengths, out=np.zeros(len(owners)), where=lengths > 0)
 
 
-class Cider:
+class Cider(PreparedMetric):
     """CIDEr-D of all examples; BLEU and ROUGE-L beside it, and CIDEr-D by kind."""
 
     name = "cider"
@@ -171,24 +173,20 @@ class Cider:
             [row["answer"] for row in rows], [row["references"] for row in rows]
         )
 
-    def result(
-        self, rows: Sequence[Statistics], counts: np.ndarray | None = None
-    ) -> dict[str, float]:
-        """Return CIDEr-D, BLEU-1 to BLEU-4, ROUGE-L, and CIDEr-D of each kind."""
-        return self.prepare(rows)(counts)
-
     def prepare(self, rows: Sequence[Statistics]) -> Figures:
-        """Return `result` of the rows, whose document frequencies stay, of counts."""
-        scores = self.scores(rows)
-        rouge = np.array([row["rouge_l"] for row in rows], np.float64)
-        kinds = [row["kind"] for row in rows]
+        """Return a function of counts to CIDEr-D, BLEU, ROUGE-L, and CIDEr-D of kinds.
 
-        def figures(counts: np.ndarray | None) -> dict[str, float]:
+        Document frequencies are those of the rows, whatever the counts.
+        """
+        scores, rouge = self.scores(rows), column(rows, "rouge_l")
+        bleu_of, kinds = corpus_bleu(rows), Kinds(row["kind"] for row in rows)
+
+        def figures(counts: np.ndarray | None = None) -> dict[str, float]:
             return (
                 {self.name: mean(scores, counts)}
-                | corpus_bleu(rows, counts)
+                | bleu_of(counts)
                 | {"rouge_l": mean(rouge, counts)}
-                | means_by_kind(scores, kinds, counts)
+                | kinds.means(scores, counts)
             )
 
         return figures

@@ -18,7 +18,15 @@ import numpy as np
 
 from keras_pg2.checks.packages import import_packages
 from keras_pg2.metrics.captions.texts import tokenized_case
-from keras_pg2.metrics.metric import Answer, Figures, Statistics, Truth, mean
+from keras_pg2.metrics.metric import (
+    Answer,
+    Figures,
+    PreparedMetric,
+    Statistics,
+    Truth,
+    mean,
+    weights,
+)
 
 _ADVICE = "Run: pip install pycocoevalcap (104 MB), and install Java 8 or newer."
 _SEPARATOR = " ||| "
@@ -43,7 +51,7 @@ def _directory(name: str) -> Path:
     return Path(next(iter(locations)))
 
 
-class _Texts:
+class _Texts(PreparedMetric):
     """What both keep of an example: tokens of the answer and the references."""
 
     is_higher_better = True
@@ -121,19 +129,13 @@ class Meteor(_Texts):
         program, statistics = _read_meteor(rows)
         return np.array([program.score(row) for row in statistics], np.float64)
 
-    def result(
-        self, rows: Sequence[Statistics], counts: np.ndarray | None = None
-    ) -> dict[str, float]:
-        """Return METEOR of the corpus."""
-        return self.prepare(rows)(counts)
-
     def prepare(self, rows: Sequence[Statistics]) -> Figures:
-        """Return `result` of the rows as a function of counts alone."""
+        """Return a function of counts to METEOR of the corpus."""
         program, statistics = _read_meteor(rows)
 
-        def figures(counts: np.ndarray | None) -> dict[str, float]:
-            weights = np.ones(len(statistics)) if counts is None else counts
-            return {self.name: program.score(weights @ statistics)}
+        def figures(counts: np.ndarray | None = None) -> dict[str, float]:
+            drawn = weights(counts, len(statistics))
+            return {self.name: program.score(drawn @ statistics)}
 
         return figures
 
@@ -165,16 +167,10 @@ class Spice(_Texts):
         """Return float64[N], each answer's F-score."""
         return _spice_scores(rows)
 
-    def result(
-        self, rows: Sequence[Statistics], counts: np.ndarray | None = None
-    ) -> dict[str, float]:
-        """Return the mean."""
-        return self.prepare(rows)(counts)
-
     def prepare(self, rows: Sequence[Statistics]) -> Figures:
-        """Return `result` of the rows as a function of counts alone."""
+        """Return a function of counts to the mean."""
         scores = self.scores(rows)
-        return lambda counts: {self.name: mean(scores, counts)}
+        return lambda counts=None: {self.name: mean(scores, counts)}
 
 
 def _spice_scores(rows: Sequence[Statistics]) -> np.ndarray:

@@ -20,8 +20,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_pg2.checks.packages import import_packages
-from keras_pg2.metrics.metric import Answer, Figures, Kinds, Statistics, Truth, mean
-from keras_pg2.metrics.prepared import PreparedMetric, column, weights
+from keras_pg2.metrics.metric import (
+    Answer,
+    Figures,
+    Kinds,
+    PreparedMetric,
+    Statistics,
+    Truth,
+    column,
+    mean,
+    weights,
+)
 
 _ADVICE = "Run: pip install 'keras-pg2[evaluation]'"
 

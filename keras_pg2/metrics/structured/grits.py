@@ -17,12 +17,22 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.metrics.metric import Answer, Figures, Kinds, Statistics, Truth, mean
-from keras_pg2.metrics.prepared import PreparedMetric, column, weights
+from keras_pg2.metrics.metric import (
+    Answer,
+    Figures,
+    Kinds,
+    PreparedMetric,
+    Statistics,
+    Truth,
+    column,
+    mean,
+    weights,
+)
 from keras_pg2.metrics.structured.html_tables import (
     cell_boxes,
     check_packages,
     read_table,
+    read_true_table,
 )
 
 MOST_CELLS = 2_000
@@ -99,9 +109,7 @@ class Grits(PreparedMetric):
         Raises:
             ValueError: if the truth is not one table as HTML.
         """
-        table = read_table(truth.answers[0]) if len(truth.answers) == 1 else None
-        if table is None:
-            raise ValueError("expected one table as HTML as truth, received none.")
+        table = read_true_table(truth)
         there = read_cells(table)
         most = max(MOST_CELLS, 2 * num_grid_cells(there))
         found = read_table(answer.text)

@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from keras_pg2.checks.packages import import_packages
+from keras_pg2.metrics.metric import Truth
 
 _ADVICE = "Run: pip install 'keras-pg2[evaluation]'"
 _BIN = re.compile(r"<loc([0-9]{4})>")
@@ -28,6 +29,18 @@ def read_table(text: str) -> Any:
     except (etree.LxmlError, ValueError):
         return None
     return next(document.iter("table"), None)
+
+
+def read_true_table(truth: Truth) -> Any:
+    """Return the table that is true.
+
+    Raises:
+        ValueError: if the truth is not one table as HTML.
+    """
+    table = read_table(truth.answers[0]) if len(truth.answers) == 1 else None
+    if table is None:
+        raise ValueError("expected one table as HTML as truth, received none.")
+    return table
 
 
 def num_tags(table: Any) -> int:

@@ -15,8 +15,16 @@ from typing import Any
 import numpy as np
 
 from keras_pg2.checks.packages import import_packages
-from keras_pg2.metrics.metric import Answer, Figures, Kinds, Statistics, Truth, mean
-from keras_pg2.metrics.prepared import PreparedMetric, column
+from keras_pg2.metrics.metric import (
+    Answer,
+    Figures,
+    Kinds,
+    PreparedMetric,
+    Statistics,
+    Truth,
+    column,
+    mean,
+)
 
 _ADVICE = "Run: pip install 'keras-pg2[molecules]'"
 _MOST_CHARACTERS = 10_000

@@ -10,8 +10,15 @@ from typing import Any
 import numpy as np
 
 from keras_pg2.checks.packages import import_packages
-from keras_pg2.metrics.metric import Answer, Figures, Statistics, Truth, mean
-from keras_pg2.metrics.prepared import PreparedMetric, column
+from keras_pg2.metrics.metric import (
+    Answer,
+    Figures,
+    PreparedMetric,
+    Statistics,
+    Truth,
+    column,
+    mean,
+)
 
 _ADVICE = (
     "Run: pip install radgraph. It downloads a model of its own when it is first used."

@@ -22,12 +22,21 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.metrics.metric import Answer, Figures, Kinds, Statistics, Truth, mean
-from keras_pg2.metrics.prepared import PreparedMetric, column
+from keras_pg2.metrics.metric import (
+    Answer,
+    Figures,
+    Kinds,
+    PreparedMetric,
+    Statistics,
+    Truth,
+    column,
+    mean,
+)
 from keras_pg2.metrics.structured.html_tables import (
     check_packages,
     num_tags,
     read_table,
+    read_true_table,
 )
 
 MOST_TAGS = 2_000
@@ -143,9 +152,7 @@ class Teds(PreparedMetric):
         Raises:
             ValueError: if the truth is not one table as HTML.
         """
-        table = read_table(truth.answers[0]) if len(truth.answers) == 1 else None
-        if table is None:
-            raise ValueError("expected one table as HTML as truth, received none.")
+        table = read_true_table(truth)
         wanted = table_tree(table)
         found = read_table(answer.text)
         given = None

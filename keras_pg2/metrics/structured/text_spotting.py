@@ -18,8 +18,15 @@ import numpy as np
 
 from keras_pg2.checks.packages import import_packages
 from keras_pg2.codecs.detections import Detections
-from keras_pg2.metrics.metric import Answer, Figures, Statistics, Truth
-from keras_pg2.metrics.prepared import PreparedMetric, column, weights
+from keras_pg2.metrics.metric import (
+    Answer,
+    Figures,
+    PreparedMetric,
+    Statistics,
+    Truth,
+    column,
+    weights,
+)
 from keras_pg2.metrics.things.reading import read_answer, read_truth
 
 _ADVICE = "Run: pip install 'keras-pg2[evaluation]'"

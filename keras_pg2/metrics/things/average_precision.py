@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_pg2.metrics.detection import Kind, import_evaluator
-from keras_pg2.metrics.metric import Answer, Figures, Statistics, Truth
-from keras_pg2.metrics.prepared import PreparedMetric
+from keras_pg2.metrics.metric import Answer, Figures, PreparedMetric, Statistics, Truth
 from keras_pg2.metrics.things import accumulation
 from keras_pg2.metrics.things.matching import match_picture, unpack
 from keras_pg2.metrics.things.reading import read_scored_answer, read_truth

@@ -11,8 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_pg2.codecs.detections import Detections, box_iou
-from keras_pg2.metrics.metric import Answer, Figures, Kinds, Statistics, Truth, mean
-from keras_pg2.metrics.prepared import PreparedMetric, column, weights
+from keras_pg2.metrics.metric import (
+    Answer,
+    Figures,
+    Kinds,
+    PreparedMetric,
+    Statistics,
+    Truth,
+    column,
+    mean,
+    weights,
+)
 from keras_pg2.metrics.segmentation import (
     DecodeCrops,
     read_referring_answers,
