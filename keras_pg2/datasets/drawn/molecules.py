@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from keras_pg2.checks.packages import import_packages
-from keras_pg2.datasets.drawn.splitting import Split, split_of
+from keras_pg2.datasets.drawn.splitting import Split, draw_of_split
 from keras_pg2.datasets.public.examples import Example, Examples
 from keras_pg2.metrics.metric import Truth
 
@@ -133,13 +133,12 @@ def examples(split: Split, count: int, seed: int = 0, size: int = SIZE) -> Examp
     split alone, whatever the seed. `truth.kind` is the number of atoms.
     """
     rng = np.random.default_rng([seed, 1])
-    found: dict[str, int] = {}
-    while len(found) < count:
+
+    def draw() -> tuple[str, int]:
         # There are few small molecules: they would otherwise be drawn again and again.
         num_atoms = int(rng.integers(2, MAX_ATOMS + 1))
-        smiles = sample_smiles(rng, num_atoms)
-        if split_of(smiles) == split:
-            found.setdefault(smiles, num_atoms)
+        return sample_smiles(rng, num_atoms), num_atoms
+
     return Examples(
         Example(
             id=smiles,
@@ -148,7 +147,7 @@ def examples(split: Split, count: int, seed: int = 0, size: int = SIZE) -> Examp
             truth=Truth(answers=(smiles,), kind=f"{num_atoms} atoms"),
             response=reading_order(smiles),
         )
-        for smiles, num_atoms in found.items()
+        for smiles, num_atoms in draw_of_split(split, count, draw).items()
     )
 
 

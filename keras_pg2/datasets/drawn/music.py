@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from keras_pg2.datasets.drawn.splitting import Split, split_of
+from keras_pg2.datasets.drawn.splitting import Split, draw_of_split
 from keras_pg2.datasets.public.examples import Example, Examples
 from keras_pg2.metrics.metric import Truth
 
@@ -249,12 +249,11 @@ class _Pen:
 def examples(split: Split, count: int, seed: int = 0, size: int = SIZE) -> Examples:
     """Return `count` lines, no two the same; a line is in one split alone."""
     rng = np.random.default_rng([seed, 2])
-    found: dict[str, Line] = {}
-    while len(found) < count:
+
+    def draw() -> tuple[str, Line]:
         line = sample_line(rng)
-        text = kern(line)
-        if split_of(text) == split:
-            found[text] = line
+        return kern(line), line
+
     return Examples(
         Example(
             id=index,
@@ -262,5 +261,5 @@ def examples(split: Split, count: int, seed: int = 0, size: int = SIZE) -> Examp
             fields={"prompt": PROMPT},
             truth=Truth(answers=(text,), kind=f"{line.clef} {line.metre}"),
         )
-        for index, (text, line) in enumerate(found.items())
+        for index, (text, line) in enumerate(draw_of_split(split, count, draw).items())
     )

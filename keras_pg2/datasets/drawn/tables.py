@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from keras_pg2.datasets.drawn.splitting import Split, split_of
+from keras_pg2.datasets.drawn.splitting import Split, draw_of_split
 from keras_pg2.datasets.public.examples import Example, Examples
 from keras_pg2.metrics.metric import Truth
 
@@ -172,12 +172,11 @@ def examples(
     boxes, the answer to train on has them if asked for.
     """
     rng = np.random.default_rng([seed, 3])
-    found: dict[str, Table] = {}
-    while len(found) < count:
+
+    def draw() -> tuple[str, Table]:
         table = sample_table(rng)
-        text = html(table)
-        if split_of(text) == split:
-            found[text] = table
+        return html(table), table
+
     return Examples(
         Example(
             id=index,
@@ -188,5 +187,5 @@ def examples(
             ),
             response=html(table, has_boxes),
         )
-        for index, (text, table) in enumerate(found.items())
+        for index, (text, table) in enumerate(draw_of_split(split, count, draw).items())
     )
