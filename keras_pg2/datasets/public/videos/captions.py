@@ -39,8 +39,12 @@ from keras_pg2.datasets.public.published_files import (
     read_table,
 )
 from keras_pg2.datasets.public.transfers import transfer
-from keras_pg2.datasets.public.videos.folders import Frames, Videos
-from keras_pg2.datasets.videos import Window
+from keras_pg2.datasets.public.videos.folders import (
+    Videos,
+    activitynet_folders,
+    msrvtt_folders,
+    reader_of,
+)
 from keras_pg2.files.json_fields import Fields, shown
 
 _MSRVTT = ("test", "validate", "train")
@@ -52,16 +56,9 @@ _VATEX = {
 
 
 def read_msrvtt_captions(
-    directory: Path,
-    split: str,
-    on_bad: OnBad = "raise",
-    num_frames: int | None = None,
-    frame_stride: int | None = None,
-    window: Window = "first",
+    directory: Path, split: str, on_bad: OnBad, videos: Videos
 ) -> Examples:
     """Return MSR-VTT's videos with their captions."""
-    frames = Frames.of_recipe("msrvtt_cap", num_frames, frame_stride, window)
-    videos = Videos(frames, directory, *msrvtt_folders(split))
     part = "test" if split == "test" else "train_val"
     path = find_file(directory, f"{part}_videodatainfo.json", "videodatainfo_2016.json")
     problems = Problems(on_bad)
@@ -81,23 +78,12 @@ def read_msrvtt_captions(
     return collect(entries, read, problems, path)
 
 
-def msrvtt_folders(split: str) -> tuple[str, ...]:
-    """Return where MSR-VTT's videos of a split are, as versions have them."""
-    own = "TestVideo" if split == "test" else "TrainValVideo"
-    return (own, "videos", "videos/all", "")
+def _vatex_folders(split: str) -> tuple[str, ...]:
+    return (f"videos/{split}", "videos", split, "")
 
 
-def read_vatex(
-    directory: Path,
-    split: str,
-    on_bad: OnBad = "raise",
-    num_frames: int | None = None,
-    frame_stride: int | None = None,
-    window: Window = "first",
-) -> Examples:
+def read_vatex(directory: Path, split: str, on_bad: OnBad, videos: Videos) -> Examples:
     """Return VATEX' videos with their English captions."""
-    frames = Frames.of_recipe("vatex_cap", num_frames, frame_stride, window)
-    videos = Videos(frames, directory, f"videos/{split}", "videos", split, "")
     path = find_file(directory, _VATEX[split], f"annotations/{_VATEX[split]}")
 
     def read(entry: Fields) -> Example:
@@ -107,17 +93,10 @@ def read_vatex(
     return collect(read_entries(path), read, Problems(on_bad), path)
 
 
-def read_activitynet_captions(
-    directory: Path,
-    split: str,
-    on_bad: OnBad = "raise",
-    num_frames: int | None = None,
-    frame_stride: int | None = None,
-    window: Window = "first",
+def read_activitynet(
+    directory: Path, split: str, on_bad: OnBad, videos: Videos
 ) -> Examples:
     """Return parts of ActivityNet's videos with a caption each."""
-    frames = Frames.of_recipe("activitynet_cap", num_frames, frame_stride, window)
-    videos = Videos(frames, directory, "videos", f"videos/{split}", split, "")
     path = find_file(directory, f"{split}.json", f"captions/{split}.json")
     problems = Problems(on_bad)
 
@@ -159,7 +138,7 @@ DATA_SETS = (
         source="ms-multimedia-challenge.com/2016/dataset",
         files="test_videodatainfo.json, TestVideo/",
         splits=_MSRVTT,
-        read=read_msrvtt_captions,
+        read=reader_of("msrvtt_cap", msrvtt_folders, read_msrvtt_captions),
     ),
     transfer(
         "vatex_cap",
@@ -167,7 +146,7 @@ DATA_SETS = (
         source="eric-xw.github.io/vatex-website",
         files="vatex_public_test_english_v1.1.json, videos/",
         splits=tuple(_VATEX),
-        read=read_vatex,
+        read=reader_of("vatex_cap", _vatex_folders, read_vatex),
     ),
     transfer(
         "activitynet_cap",
@@ -175,6 +154,6 @@ DATA_SETS = (
         source="cs.stanford.edu/people/ranjaykrishna/densevid",
         files="val_2.json, videos/",
         splits=("val_2", "val_1", "train"),
-        read=read_activitynet_captions,
+        read=reader_of("activitynet_cap", activitynet_folders, read_activitynet),
     ),
 )

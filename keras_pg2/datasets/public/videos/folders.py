@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
+from keras_pg2.datasets.checks import OnBad
+from keras_pg2.datasets.public.examples import Examples
 from keras_pg2.datasets.public.published_files import Pictures
 from keras_pg2.datasets.videos import ENDINGS, Clip, VideoFrame, Window, import_av
 from keras_pg2.recipes.transfers import TASKS
@@ -98,3 +102,44 @@ class Videos:
             f"expected a video {' or '.join(stems)} ({', '.join(ENDINGS)}) in "
             f"{' or '.join(self._folders)}, which does not exist."
         )
+
+
+ReadVideos: TypeAlias = Callable[[Path, str, OnBad, Videos], Examples]
+"""Reads a split of a directory whose videos are found already."""
+
+
+def reader_of(
+    recipe: str, folders_of: Callable[[str], tuple[str, ...]], read: ReadVideos
+) -> Callable[..., Examples]:
+    """Return a reader with the options of all data sets of videos.
+
+    Args:
+        recipe: The recipe whose frames are taken where no options are given.
+        folders_of: Returns the folders of a split's videos.
+        read: Reads the files beside the videos.
+    """
+
+    def read_split(
+        directory: Path,
+        split: str,
+        on_bad: OnBad = "raise",
+        num_frames: int | None = None,
+        frame_stride: int | None = None,
+        window: Window = "first",
+    ) -> Examples:
+        frames = Frames.of_recipe(recipe, num_frames, frame_stride, window)
+        videos = Videos(frames, directory, *folders_of(split))
+        return read(directory, split, on_bad, videos)
+
+    return read_split
+
+
+def msrvtt_folders(split: str) -> tuple[str, ...]:
+    """Return where MSR-VTT's videos of a split are, as versions have them."""
+    own = "TestVideo" if split == "test" else "TrainValVideo"
+    return (own, "videos", "videos/all", "")
+
+
+def activitynet_folders(split: str) -> tuple[str, ...]:
+    """Return where ActivityNet's videos of a split are, as versions have them."""
+    return ("videos", f"videos/{split}", split, "")

@@ -24,9 +24,12 @@ from keras_pg2.datasets.public.examples import Example, Examples
 from keras_pg2.datasets.public.packed_files import stream_lines
 from keras_pg2.datasets.public.published_files import find_file, read_entries
 from keras_pg2.datasets.public.transfers import transfer
-from keras_pg2.datasets.public.videos.captions import msrvtt_folders
-from keras_pg2.datasets.public.videos.folders import Frames, Videos
-from keras_pg2.datasets.videos import Window
+from keras_pg2.datasets.public.videos.folders import (
+    Videos,
+    activitynet_folders,
+    msrvtt_folders,
+    reader_of,
+)
 from keras_pg2.files.json_fields import Fields
 from keras_pg2.metrics.metric import Truth
 
@@ -37,41 +40,35 @@ _TYPES = (
 
 
 def read_msrvtt_questions(
-    directory: Path,
-    split: str,
-    on_bad: OnBad = "raise",
-    num_frames: int | None = None,
-    frame_stride: int | None = None,
-    window: Window = "first",
+    directory: Path, split: str, on_bad: OnBad, videos: Videos
 ) -> Examples:
     """Return MSRVTT-QA's questions about videos."""
-    frames = Frames.of_recipe("msrvtt_qa", num_frames, frame_stride, window)
-    videos = Videos(frames, directory, *msrvtt_folders(split))
     path = find_file(directory, f"{split}_qa.json")
 
     def read(entry: Fields) -> Example:
-        name = f"video{entry.integer('video_id')}"
-        return Example(
-            id=read_id(entry, "id"),
-            images=videos.find(name),
-            truth=Truth(answers=(read_text(entry, "answer"),)),
-            fields={"question": read_text(entry, "question")},
-        )
+        return _asked(entry, videos, f"video{entry.integer('video_id')}")
 
     return collect(read_entries(path), read, Problems(on_bad), path)
 
 
+def _asked(entry: Fields, videos: Videos, *stems: str) -> Example:
+    """Return an entry of MSRVTT-QA or MSVD-QA, which have the same fields."""
+    return Example(
+        id=read_id(entry, "id"),
+        images=videos.find(*stems),
+        truth=Truth(answers=(read_text(entry, "answer"),)),
+        fields={"question": read_text(entry, "question")},
+    )
+
+
+def _msvd_folders(split: str) -> tuple[str, ...]:
+    return ("video", "videos", "YouTubeClips", "")
+
+
 def read_msvd_questions(
-    directory: Path,
-    split: str,
-    on_bad: OnBad = "raise",
-    num_frames: int | None = None,
-    frame_stride: int | None = None,
-    window: Window = "first",
+    directory: Path, split: str, on_bad: OnBad, videos: Videos
 ) -> Examples:
     """Return MSVD-QA's questions about videos."""
-    frames = Frames.of_recipe("msvd_qa", num_frames, frame_stride, window)
-    videos = Videos(frames, directory, "video", "videos", "YouTubeClips", "")
     path = find_file(directory, f"{split}_qa.json")
     problems = Problems(on_bad)
     mapping = directory / "youtube_mapping.txt"
@@ -79,12 +76,7 @@ def read_msvd_questions(
 
     def read(entry: Fields) -> Example:
         name = f"vid{entry.integer('video_id')}"
-        return Example(
-            id=read_id(entry, "id"),
-            images=videos.find(*dict.fromkeys([names.get(name, name), name])),
-            truth=Truth(answers=(read_text(entry, "answer"),)),
-            fields={"question": read_text(entry, "question")},
-        )
+        return _asked(entry, videos, *dict.fromkeys([names.get(name, name), name]))
 
     return collect(read_entries(path), read, problems, path)
 
@@ -103,17 +95,10 @@ def _read_mapping(path: Path, problems: Problems) -> dict[str, str]:
     return names
 
 
-def read_activitynet_questions(
-    directory: Path,
-    split: str,
-    on_bad: OnBad = "raise",
-    num_frames: int | None = None,
-    frame_stride: int | None = None,
-    window: Window = "first",
+def read_activitynet(
+    directory: Path, split: str, on_bad: OnBad, videos: Videos
 ) -> Examples:
     """Return ActivityNet-QA's questions about videos, by type."""
-    frames = Frames.of_recipe("activitynet_qa", num_frames, frame_stride, window)
-    videos = Videos(frames, directory, "videos", f"videos/{split}", split, "")
     path = find_file(directory, f"{split}_q.json", f"dataset/{split}_q.json")
     problems = Problems(on_bad)
     answers = group(
@@ -162,7 +147,7 @@ DATA_SETS = (
         source="github.com/xudejing/video-question-answering",
         files="test_qa.json, TestVideo/",
         splits=("test", "val", "train"),
-        read=read_msrvtt_questions,
+        read=reader_of("msrvtt_qa", msrvtt_folders, read_msrvtt_questions),
     ),
     transfer(
         "msvd_qa",
@@ -170,7 +155,7 @@ DATA_SETS = (
         source="github.com/xudejing/video-question-answering",
         files="test_qa.json, youtube_mapping.txt, video/",
         splits=("test", "val", "train"),
-        read=read_msvd_questions,
+        read=reader_of("msvd_qa", _msvd_folders, read_msvd_questions),
     ),
     transfer(
         "activitynet_qa",
@@ -178,6 +163,6 @@ DATA_SETS = (
         source="github.com/MILVLG/activitynet-qa",
         files="test_q.json, test_a.json, videos/",
         splits=("test", "val", "train"),
-        read=read_activitynet_questions,
+        read=reader_of("activitynet_qa", activitynet_folders, read_activitynet),
     ),
 )
