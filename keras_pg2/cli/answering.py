@@ -29,6 +29,7 @@ from keras_pg2.cli.messages import (
 )
 from keras_pg2.cli.options import ModelChoice, Sampling, with_options
 from keras_pg2.cli.outputs import expand_user
+from keras_pg2.cli.record_files import check_record_file, print_written
 from keras_pg2.start.backends import use_backend
 
 if TYPE_CHECKING:
@@ -261,11 +262,10 @@ def write_answers(
         OSError: if it cannot be written.
     """
     from keras_pg2.tasks.answering.predictions import predict
-    from keras_pg2.tasks.answering.record_file import RecordFile
 
     if not images:
         raise ValueError("Expected picture files or folders together with --output.")
-    RecordFile(output).done()
+    check_record_file(output)
     done = predict(
         load_model(choice, sampling),
         images,
@@ -275,17 +275,7 @@ def write_answers(
         max_new_tokens=sampling.max_new_tokens,
         seed=sampling.seed,
     )
-    if destination.as_json:
-        record = {"output": str(output), **done._asdict()}
-        del record["records"]
-        print_json(record)
-        return
-    counts = [f"{done.num_answered} answered"]
-    if done.num_kept:
-        counts.append(f"{done.num_kept} were there before")
-    if done.num_failed:
-        counts.append(f'{done.num_failed} not readable (see "error")')
-    print_result(f"{', '.join(counts)}: {output}")
+    print_written(done, output, "answered", destination.as_json)
 
 
 def ask_model(

@@ -17,6 +17,7 @@ from keras_pg2.cli.loading import load_model
 from keras_pg2.cli.messages import fail_in_part, print_json, print_result, progress
 from keras_pg2.cli.options import ModelChoice, with_options
 from keras_pg2.cli.outputs import expand_user
+from keras_pg2.cli.record_files import check_record_file, print_written
 from keras_pg2.start.backends import use_backend
 
 if TYPE_CHECKING:
@@ -109,11 +110,9 @@ def _write(
     output: Path,
 ) -> None:
     """Write JSON lines, and say how many."""
-    from keras_pg2.tasks.answering.record_file import RecordFile
     from keras_pg2.tasks.deciding.predictions import predict_decisions
 
-    with RecordFile(output):
-        pass  # A file that cannot be written is told before the model is loaded.
+    check_record_file(output)
     done = predict_decisions(
         load_model(choice),
         paths,
@@ -122,20 +121,7 @@ def _write(
         prompt=prompt,
         batch_size=destination.batch_size,
     )
-    counts = {
-        "num_answered": done.num_answered,
-        "num_kept": done.num_kept,
-        "num_failed": done.num_failed,
-    }
-    if destination.as_json:
-        print_json({"output": str(output), **counts})
-        return
-    words = [f"{done.num_answered} decided"]
-    if done.num_kept:
-        words.append(f"{done.num_kept} were there before")
-    if done.num_failed:
-        words.append(f'{done.num_failed} not readable (see "error")')
-    print_result(f"{', '.join(words)}: {output}")
+    print_written(done, output, "decided", destination.as_json)
 
 
 def _read(
