@@ -15,6 +15,7 @@ import numpy as np
 from keras_pg2.checks.texts import printable
 from keras_pg2.codecs.grammars import LocationGrammar
 from keras_pg2.codecs.parsing import has_only_whole_boxes, parse_detections
+from keras_pg2.codecs.thing_records import things_record
 from keras_pg2.evaluation.asking import Asked, Plan
 from keras_pg2.evaluation.records import read_records
 from keras_pg2.files.json_fields import Fields
@@ -22,6 +23,7 @@ from keras_pg2.generation.samplers import BeamSearch, Sampler
 from keras_pg2.preprocessing.image_sources import source_name
 from keras_pg2.preprocessing.images import load_sized, to_picture
 from keras_pg2.tasks import PaliGemma2CausalLM
+from keras_pg2.tasks.answering.detection_prompts import labels_of
 from keras_pg2.tasks.answering.detection_scores import geometric_mean, token_features
 from keras_pg2.tasks.answering.given_answers import apart, predict_given
 from keras_pg2.tasks.answering.prediction_rows import Row, read_rows
@@ -32,11 +34,7 @@ from keras_pg2.tasks.answering.recorded_answers import (
     describe,
     record_answers,
 )
-from keras_pg2.tasks.answering.thing_predictions import (
-    labels_of,
-    predict_things,
-    things_record,
-)
+from keras_pg2.tasks.answering.thing_predictions import predict_things
 
 
 class Runner(Protocol):

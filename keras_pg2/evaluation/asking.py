@@ -18,7 +18,7 @@ from keras_pg2.datasets.rows import check_picture_files
 from keras_pg2.metrics.metric import Answer, Id, Metric, Truth
 from keras_pg2.metrics.things.referring import MaskIou
 from keras_pg2.recipes import Recipe
-from keras_pg2.tasks.answering.thing_predictions import labels_of
+from keras_pg2.tasks.answering.detection_prompts import labels_of
 
 Mode: TypeAlias = Literal["answer", "detect", "segment", "likelihood"]
 Shard: TypeAlias = tuple[int, int]

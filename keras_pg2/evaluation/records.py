@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_pg2.checks.texts import printable
 from keras_pg2.codecs.parsing import parse_detections
-from keras_pg2.evaluation.things import read_things, things_record
+from keras_pg2.codecs.thing_records import read_things, things_record
 from keras_pg2.files.json_fields import Fields
 from keras_pg2.metrics.metric import Answer, Truth
 from keras_pg2.metrics.things.reading import width_and_height

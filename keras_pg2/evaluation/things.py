@@ -6,53 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.codecs.annotations import mask_from_coco
 from keras_pg2.codecs.detections import Detections
+from keras_pg2.codecs.thing_records import read_things, things_record
 from keras_pg2.files.json_fields import Fields
 from keras_pg2.metrics.metric import Truth
-from keras_pg2.tasks.answering.thing_predictions import things_record
 
 THINGS = "things"
 """Key of an object that stands for `Detections`."""
-
-
-def read_things(fields: Fields, name: str) -> Detections:
-    """Return the things that a field lists; see `predict_things` for its form.
-
-    Raises:
-        ValueError: if an entry is none of these.
-    """
-    things = fields.items(name, Fields.fields)
-    labels, boxes, scores, masks = [], [], [], []
-    for thing in things:
-        labels.append(thing.text("label"))
-        box = thing.items("box", lambda f, i: f.number(i, at_least=-1e9, at_most=1e9))
-        if len(box) != 4 or not (box[0] <= box[2] and box[1] <= box[3]):
-            raise thing.error("box", "x1, y1, x2, y2 with x1 <= x2 and y1 <= y2")
-        boxes.append(box)
-        scores.append(thing.number("score", None, at_least=0, at_most=1))
-        mask = thing.fields("mask", None)
-        masks.append(None if mask is None else _read_mask(thing, mask))
-    for values, key in ((scores, "score"), (masks, "mask")):
-        if len({value is None for value in values}) > 1:
-            raise fields.error(name, f"things that all have {key}, or none of them")
-    has_scores = bool(scores) and scores[0] is not None
-    planes = [mask for mask in masks if mask is not None]
-    return Detections(
-        tuple(labels),
-        np.array(boxes, np.float32).reshape(-1, 4),
-        np.stack(planes) if planes else None,
-        np.array(scores, np.float32) if has_scores else None,
-    )
-
-
-def _read_mask(thing: Fields, mask: Fields) -> np.ndarray:
-    size = mask.items("size", lambda f, i: f.integer(i, at_least=1))
-    if len(size) != 2:
-        raise thing.error("mask", "run lengths of COCO, with size and counts")
-    height, width = size
-    counts = mask.value("counts")
-    return mask_from_coco({"size": size, "counts": counts}, width, height)
 
 
 def truth_record(truth: Truth) -> dict[str, Any]:

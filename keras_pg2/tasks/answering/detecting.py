@@ -33,6 +33,7 @@ from keras_pg2.preprocessing.images import (
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.answering.answering import answer_with_scores
 from keras_pg2.tasks.answering.detection_files import DetectionFiles
+from keras_pg2.tasks.answering.detection_prompts import DetectionTask
 from keras_pg2.tasks.answering.detection_scores import (
     RATHER_RIGHT,
     geometric_mean,
@@ -45,7 +46,6 @@ from keras_pg2.tasks.answering.requests import (
     Options,
 )
 
-DetectionTask = Literal["detect", "segment"]
 Labels: TypeAlias = Sequence[str] | Sequence[Sequence[str]]
 """The names to look for in all pictures, or a list of them for each picture."""
 Asked = Literal["together", "each", "both"]

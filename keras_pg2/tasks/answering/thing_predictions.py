@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_pg2.checks.numbers import check_at_least_one
-from keras_pg2.codecs.annotations import mask_to_counts
-from keras_pg2.codecs.detections import Detections
-from keras_pg2.preprocessing import prompts
-from keras_pg2.tasks.answering.detecting import DetectionTask, check_can_detect
+from keras_pg2.codecs.thing_records import things_record
+from keras_pg2.tasks.answering.detecting import check_can_detect
 from keras_pg2.tasks.answering.detecting_model import DetectingModel
+from keras_pg2.tasks.answering.detection_prompts import DetectionTask, labels_of
 from keras_pg2.tasks.answering.given_answers import apart
 from keras_pg2.tasks.answering.prediction_rows import Row, read_rows
 from keras_pg2.tasks.answering.predictions import count_images
@@ -60,38 +59,6 @@ def predict_things(
     rows, total = read_rows(source, None)
     answerer = _ThingAnswerer(model, task, batch_size, max_detections)
     return record_answers(answerer, rows, total, output, show_progress)
-
-
-def labels_of(prompt: str, task: DetectionTask) -> tuple[str, ...]:
-    """Return the names that a prompt asks for.
-
-    Raises:
-        ValueError: if it is no prompt of the task.
-    """
-    word, _, names = prompt.partition(" ")
-    labels = tuple(name.strip() for name in names.split(";"))
-    if word != task or not all(labels):
-        raise ValueError(
-            f"Expected a prompt as '{task} cat ; dog', received {prompt!r}."
-        )
-    getattr(prompts, task)(labels)
-    return labels
-
-
-def things_record(found: Detections) -> list[dict[str, Any]]:
-    """Return things found as JSON has them; see `predict_things`."""
-    things = []
-    for i, label in enumerate(found.labels):
-        thing: dict[str, Any] = {
-            "label": label,
-            "box": [round(float(side), 4) for side in found.boxes_xyxy[i]],
-        }
-        if found.scores is not None:
-            thing["score"] = round(float(found.scores[i]), 6)
-        if found.masks is not None:
-            thing["mask"] = mask_to_counts(found.masks[i])
-        things.append(thing)
-    return things
 
 
 @dataclass(frozen=True)
