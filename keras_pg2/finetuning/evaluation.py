@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_pg2 import metrics
 from keras_pg2.datasets.loading import RowBatches
 from keras_pg2.datasets.rows import Row, columns
 from keras_pg2.evaluation import evaluate as evaluate_examples
@@ -101,11 +100,6 @@ def evaluate(
         figures=dict(found.figures),
         samples=samples,
     )
-
-
-def is_higher_better(metric: str) -> bool:
-    """Return whether a higher figure of a metric is a better one."""
-    return metrics.get(metric).is_higher_better
 
 
 def _room(model: PaliGemma2CausalLM, rows: Sequence[Row]) -> int:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_pg2 import metrics
 from keras_pg2.conversion.adapters.files import ADAPTER_FILE
 from keras_pg2.datasets.augmentations import Augmentation, JpegJitter, LightCrop
 from keras_pg2.datasets.loading import RowReader
@@ -33,7 +34,7 @@ from keras_pg2.finetuning.checkpoints import (
     write_checkpoint,
 )
 from keras_pg2.finetuning.description import SETTINGS_FILE, find_progress, plan_lines
-from keras_pg2.finetuning.evaluation import evaluate, is_higher_better
+from keras_pg2.finetuning.evaluation import evaluate
 from keras_pg2.finetuning.features import describe_features, kept_features
 from keras_pg2.finetuning.logs import (
     CURVES_FILE,
@@ -341,6 +342,6 @@ class Run:
 def _rank(evaluation: dict[str, Any]) -> tuple[float, float]:
     """By the metric, among equals by the loss; NaN is the worst."""
     score = evaluation["score"]
-    if not is_higher_better(evaluation["metric"]):
+    if not metrics.get(evaluation["metric"]).is_higher_better:
         score = -score
     return (-math.inf if math.isnan(score) else score, -evaluation["loss"])
