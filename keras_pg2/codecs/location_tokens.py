@@ -1,6 +1,7 @@
 """Boxes to `<loc....>` tokens and back; see `preprocessing.location_tokens`."""
 
 from keras_pg2.preprocessing.location_tokens import NUM_BINS as NUM_BINS
+from keras_pg2.preprocessing.location_tokens import bins_to_text as bins_to_text
 from keras_pg2.preprocessing.location_tokens import (
     boxes_yxyx_to_text as boxes_yxyx_to_text,
 )

@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from keras_pg2.codecs.detections import Detections
-from keras_pg2.codecs.location_tokens import NUM_BINS, decode_boxes_yxyx, to_pixels_xyxy
+from keras_pg2.codecs.location_tokens import (
+    NUM_BINS,
+    bins_to_text,
+    decode_boxes_yxyx,
+    to_pixels_xyxy,
+)
 from keras_pg2.codecs.segment_tokens import NUM_CODES, NUM_TOKENS
 
 if TYPE_CHECKING:
@@ -40,8 +45,7 @@ class _Instance(NamedTuple):
 
     @property
     def tokens(self) -> str:
-        locations = "".join(f"<loc{b:04d}>" for b in self.bins)
-        return locations + "".join(f"<seg{c:03d}>" for c in self.codes)
+        return bins_to_text(self.bins) + "".join(f"<seg{c:03d}>" for c in self.codes)
 
 
 def parse_detections(
@@ -145,7 +149,7 @@ def _group_bins(run: str) -> tuple[list[list[int]], str]:
             found.append(box)
         else:
             surplus += box
-    return found, "".join(f"<loc{b:04d}>" for b in surplus)
+    return found, bins_to_text(surplus)
 
 
 def _collect_words(text: str, unread: list[str]) -> None:

@@ -14,7 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_pg2.codecs.location_tokens import boxes_yxyx_to_text, decode_boxes_yxyx
+from keras_pg2.codecs.location_tokens import (
+    bins_to_text,
+    boxes_yxyx_to_text,
+    decode_boxes_yxyx,
+)
 
 JOINT = " ; "
 _BOX = re.compile(r"((?:<loc[0-9]{4}>){4})((?:<seg[0-9]{3}>){16})?([^<>]*(?:<noise>)?)")
@@ -71,8 +75,7 @@ def read_instances(text: str) -> list[Instance]:
 def write_instances(instances: list[Instance]) -> str:
     """The text of instances."""
     return JOINT.join(
-        "".join(f"<loc{b:04d}>" for b in one.bins) + one.mask_tokens + one.label
-        for one in instances
+        bins_to_text(one.bins) + one.mask_tokens + one.label for one in instances
     )
 
 

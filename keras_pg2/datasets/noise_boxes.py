@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_pg2.codecs.location_tokens import NUM_BINS
+from keras_pg2.codecs.location_tokens import NUM_BINS, bins_to_text
 from keras_pg2.datasets.moving_boxes import JOINT
 
 NOISE_LABEL = "<noise>"
@@ -43,7 +43,7 @@ def with_noise(
         (y1, y2), (x1, x2) = (
             np.sort(rng.choice(NUM_BINS, 2, replace=False)) for _ in range(2)
         )
-        corners = "".join(f"<loc{b:04d}>" for b in (y1, x1, y2, x2))
+        corners = bins_to_text((y1, x1, y2, x2))
         parts.append(ResponsePart(corners, False))
         end = JOINT if i < count - 1 else ""
         parts.append(ResponsePart(f" {NOISE_LABEL}{end}", True))

@@ -9,6 +9,8 @@ parser divides by 1024, which shrinks boxes by a thousandth.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 NUM_BINS = 1024
@@ -65,7 +67,12 @@ def boxes_yxyx_to_text(boxes_yxyx: np.ndarray) -> list[str]:
         ValueError: as `encode_boxes_yxyx`.
     """
     bins = encode_boxes_yxyx(boxes_yxyx)
-    return ["".join(f"<loc{b:04d}>" for b in row) for row in bins.tolist()]
+    return [bins_to_text(row) for row in bins.tolist()]
+
+
+def bins_to_text(bins: Iterable[int]) -> str:
+    """Return the location tokens of bins, as `<loc0393><loc0109>`."""
+    return "".join(f"<loc{b:04d}>" for b in bins)
 
 
 def to_pixels_xyxy(boxes_yxyx: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from keras_pg2.codecs.location_tokens import bins_to_text
 from keras_pg2.datasets.drawn.splitting import Split, draw_of_split
 from keras_pg2.datasets.public.examples import Example, Examples
 from keras_pg2.metrics.metric import Truth
@@ -129,7 +130,7 @@ def _attributes(table: Table, cell: Cell, has_boxes: bool) -> str:
     text += f" rowspan={cell.num_rows}" if cell.num_rows > 1 else ""
     if has_boxes:
         bins = (round(1023 * edge) for edge in cell_box(table, cell))
-        text += ' coords="' + "".join(f"<loc{value:04d}>" for value in bins) + '"'
+        text += f' coords="{bins_to_text(bins)}"'
     return text
 
 

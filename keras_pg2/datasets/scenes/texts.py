@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from keras_pg2.codecs.location_tokens import bins_to_text
 from keras_pg2.datasets.scenes.scene import (
     CANVAS_SIZE,
     COLORS,
@@ -204,7 +205,7 @@ def _is_name(name: str) -> bool:
 def _location_tokens(item: SceneObject) -> str:
     x0, y0, x1, y1 = item.box_xyxy
     bins = (round(v / CANVAS_SIZE * _MAX_LOCATION_BIN) for v in (y0, x0, y1, x1))
-    return "".join(f"<loc{b:04d}>" for b in bins)
+    return bins_to_text(bins)
 
 
 def _article(name: str) -> str:

@@ -395,7 +395,7 @@ def _vizwiz(split: str = "val") -> list[dict[str, Any]]:
             "image": f"VizWiz_{split}_00000000.jpg",
             "question": "Ok. There is another picture I hope it is a better one.",
             "answers": [
-                {"answer": "unanswerable", "answer_confidence": "yes"},
+                *[{"answer": "unanswerable", "answer_confidence": "yes"}] * 9,
                 {"answer": "", "answer_confidence": "no"},
             ],
             "answer_type": "unanswerable",

@@ -146,7 +146,7 @@ EXPECTED: dict[str, list[tuple[Any, str, tuple[str, ...], str]]] = {
         (
             "VizWiz_val_00000000.jpg",
             "answer en Ok. There is another picture I hope it is a better one.",
-            ("unanswerable", ""),
+            (*("unanswerable",) * 9, ""),
             "unanswerable",
         ),
         (

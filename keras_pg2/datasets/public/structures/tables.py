@@ -30,7 +30,7 @@ from typing import TypeAlias
 
 from PIL import Image
 
-from keras_pg2.codecs.location_tokens import NUM_BINS
+from keras_pg2.codecs.location_tokens import NUM_BINS, bins_to_text
 from keras_pg2.datasets.checks import OnBad, Problems, check_text
 from keras_pg2.datasets.coco_pictures import picture_size
 from keras_pg2.datasets.public.captions.grouping import check_split, of_split
@@ -197,7 +197,7 @@ def _assemble(tags: list[str], texts: list[str], boxes: list[Box | None]) -> str
 
 def _locations(box: Box) -> str:
     bins = (round(min(max(part, 0.0), 1.0) * (NUM_BINS - 1)) for part in box)
-    return "".join(f"<loc{number:04d}>" for number in bins)
+    return bins_to_text(bins)
 
 
 DATA_SETS = (
