@@ -40,6 +40,8 @@ _BFLOAT16_IN_FILE = np.dtype("V2")
 _MAX_MEMBERS = 10_000
 """Arrays of a file; a model and the state of its optimizer have some two hundred."""
 _LOCAL_HEADER_BYTES = 30
+_LOCAL_SIGNATURE, _END_SIGNATURE = b"PK\3\4", b"PK\5\6"
+"""What a member's header and the end of the directory of a zip begin with."""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
 
@@ -155,11 +157,14 @@ def _content_starts(archive: zipfile.ZipFile, file: OpenedFile) -> dict[str, int
     """Return where the content of each member of an archive begins, by its name.
 
     Raises:
-        ValueError: if members are too many, overlap, are encrypted or packed by a
-            method that NumPy does not write, two have one name, or a stored one has
-            two sizes.
+        ValueError: if the file does not begin as `numpy.load` expects, members are too
+            many, have no header where the directory says, overlap, are encrypted or
+            packed by a method that NumPy does not write, two have one name, or a
+            stored one has two sizes.
     """
     members = archive.infolist()
+    if file.read(0, 4) not in (_LOCAL_SIGNATURE, _END_SIGNATURE):
+        raise ValueError("something stands before its first array")
     if len(members) > _MAX_MEMBERS:
         raise ValueError(f"it has {len(members)} arrays")
     name, count = Counter(map(_key, members)).most_common(1)[0] if members else ("", 0)
@@ -171,6 +176,8 @@ def _content_starts(archive: zipfile.ZipFile, file: OpenedFile) -> dict[str, int
             raise ValueError(f"{_key(info)!r} is outside of the file")
         # The local header repeats the name and may have more extra fields.
         header = file.read(info.header_offset, _LOCAL_HEADER_BYTES)
+        if not header.startswith(_LOCAL_SIGNATURE):
+            raise ValueError(f"{_key(info)!r} does not begin as a member of a zip")
         lengths = np.frombuffer(header, "<u2", count=2, offset=26)
         start = info.header_offset + _LOCAL_HEADER_BYTES + int(lengths.sum(dtype=int))
         is_stored = info.compress_type == zipfile.ZIP_STORED
