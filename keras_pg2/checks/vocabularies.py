@@ -10,6 +10,8 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2
 
+from keras_pg2.checks.texts import printable
+
 # Made at run time, so type checkers do not see it.
 _MODEL: Any = sentencepiece_model_pb2.ModelProto  # type: ignore[attr-defined]
 Piece = _MODEL.SentencePiece
@@ -57,7 +59,9 @@ def parse_sentencepiece(proto: bytes, source: str | Path = "the given bytes") ->
     try:
         model = _MODEL.FromString(proto)
     except DecodeError as error:
-        raise _error(source, f"bytes that cannot be parsed ({error})") from error
+        raise _error(
+            source, f"bytes that cannot be parsed ({printable(error)})"
+        ) from error
     pieces = model.pieces
     if not pieces:
         raise _error(source, "a file without pieces")

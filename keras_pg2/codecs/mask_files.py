@@ -19,6 +19,7 @@ import numpy as np
 from keras import ops
 from numpy.lib import format as npy_format
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.codecs.mask_network import (
     MaskNetwork,
     MaskNetworkConfig,
@@ -67,7 +68,7 @@ def parse_network(content: bytes, path: str | Path) -> MaskNetwork:
     except (KeyError, ValueError, IndexError) as error:
         raise ValueError(
             f"Expected the arrays of a mask codec (as in {RELEASED}). Received: {path} "
-            f"with {', '.join(map(shown, sorted(arrays)[:6]))}...: {error}."
+            f"with {', '.join(map(shown, sorted(arrays)[:6]))}...: {printable(error)}."
         ) from error
     for key, shape in _kernel_shapes(configuration).items():
         found = arrays[key].shape if key in arrays else "nothing"
@@ -199,7 +200,7 @@ def _read_arrays(content: bytes, path: str | Path) -> dict[str, np.ndarray]:
     except Exception as error:
         raise ValueError(
             f"Expected a whole .npz of plain arrays. Received: {path} "
-            f"({len(content)} bytes): {error}. Download it again."
+            f"({len(content)} bytes): {printable(error)}. Download it again."
         ) from error
 
 
@@ -242,7 +243,8 @@ def _local_file(source: str | Path) -> Path:
             )
         except Exception as error:
             raise ConnectionError(
-                f"Could not download {address}: {error}. Download it another way and "
+                f"Could not download {address}: "
+                f"{printable(error)}. Download it another way and "
                 "pass its path."
             ) from error
     path = Path(address)

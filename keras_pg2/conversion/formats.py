@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from sentencepiece import SentencePieceProcessor
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.checks.vocabularies import parse_sentencepiece, read_vocabulary
 from keras_pg2.conversion.big_vision.format import open_big_vision, write_big_vision
 from keras_pg2.conversion.checkpoint_files import check_files
@@ -144,7 +145,8 @@ def count_pieces(proto: bytes, source: Path) -> int:
     except RuntimeError as error:
         raise ValueError(
             f"Expected a SentencePiece model as the tokenizer, in {source}. Received: "
-            f"{len(proto):,} bytes that cannot be read as one ({error}). Pass "
+            f"{len(proto):,} bytes that cannot be read as one ("
+            f"{printable(error)}). Pass "
             "tokenizer=, PaliGemma's own file."
         ) from error
 

@@ -121,7 +121,7 @@ def read_table(
         except csv.Error as error:
             raise ValueError(
                 f"{path}, line {lines.line_num}: expected a table with columns between "
-                f"{form.delimiter!r}: {error}. Is a quote not closed?"
+                f"{form.delimiter!r}: {printable(error)}. Is a quote not closed?"
             ) from error
 
 

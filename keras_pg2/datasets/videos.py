@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 
 from keras_pg2.checks.packages import import_packages
+from keras_pg2.checks.texts import printable
 
 Window = Literal["first", "centre"]
 ENDINGS = (".mp4", ".avi", ".webm", ".mkv", ".mov")
@@ -104,7 +105,7 @@ class Clip:
         except (av.error.FFmpegError, IndexError) as error:
             raise ValueError(
                 f"Expected a video that PyAV can decode, but {self.path!r} is not one "
-                f"or is damaged: {error}."
+                f"or is damaged: {printable(error)}."
             ) from error
         if not found:
             raise ValueError(

@@ -19,6 +19,7 @@ from typing import Any
 import h5py
 from h5py import h5d, h5g, h5l, h5o, h5z
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.files.json_fields import shown
 from keras_pg2.files.named_files import check_is_file, indexed_files
 from keras_pg2.files.unpacking import check_expansion
@@ -101,13 +102,14 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except _RefusedError as error:
         raise ValueError(
-            f"Expected weights in {path}, and all of them there. Received: {error}. "
+            f"Expected weights in {path}, and all of them there. Received: "
+            f"{printable(error)}. "
             "Save the model again."
         ) from error
     except Exception as error:  # h5py raises a dozen kinds, by the damage.
         raise OSError(
             f"Expected a whole HDF5 file at {path}, which is truncated or damaged "
-            f"({error!s:.200}). Copy or download it again."
+            f"({printable(error):.200}). Copy or download it again."
         ) from error
 
 

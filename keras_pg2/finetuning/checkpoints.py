@@ -19,6 +19,7 @@ from keras import ops
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.conversion.adapters.files import ADAPTER_FILE
 from keras_pg2.conversion.tables.number_types import is_finite
 from keras_pg2.files.json_fields import Fields
@@ -76,7 +77,8 @@ def write_checkpoint(
         before = "there is none yet" if kept is None else f"step {kept['step']} stays"
         raise OSError(
             f"Expected to write a checkpoint of {num_bytes / 1e6:.1f} MB to "
-            f"{directory}, but: {error}. The checkpoint before it is whole: {before}. "
+            f"{directory}, but: "
+            f"{printable(error)}. The checkpoint before it is whole: {before}. "
             "Make room on the disk, then go on with --resume (resume=True)."
         ) from error
 
@@ -187,8 +189,9 @@ def _read_arrays(directory: Path) -> dict[str, np.ndarray]:
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"Expected a whole checkpoint in {directory}, but {path} cannot be read: "
-            f"{error}. Put a copy of the directory back if there is one (the adapter "
-            "of the best evaluation is in best/ beside it), or start a new run."
+            f"{printable(error)}. Put a copy of the directory back if there is one "
+            "(the adapter of the best evaluation is in best/ beside it), or start a "
+            "new run."
         ) from error
 
 

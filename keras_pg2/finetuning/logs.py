@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.files.whole_files import replaced
 from keras_pg2.finetuning.steps import Step
 
@@ -86,7 +87,8 @@ def read_log(path: Path) -> list[Step]:
 
 def _damaged(name: str | Path, error: Exception) -> ValueError:
     return ValueError(
-        f"Expected {', '.join(Step._fields)} of a step in {name}. Received: {error}. "
+        f"Expected {', '.join(Step._fields)} of a step in {name}. Received: "
+        f"{printable(error)}. "
         "Remove the file, which is only to look at."
     )
 

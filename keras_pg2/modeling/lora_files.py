@@ -18,6 +18,7 @@ import keras
 from keras.src.saving.saving_lib import H5IOStore
 
 from keras_pg2.checks.numbers import MAX_LORA_ALPHA
+from keras_pg2.checks.texts import printable
 from keras_pg2.files.hdf5_datasets import check_saved_weights
 from keras_pg2.files.hdf5_files import disk_file
 from keras_pg2.files.whole_files import replaced
@@ -143,7 +144,7 @@ def _read(filepath: str | Path) -> dict[int, _Entry]:
     except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
         raise ValueError(
             f"Expected a file of save_lora_weights at {filepath}. Received: one whose "
-            f"{_GROUP}/{key} cannot be read ({error}). Save it again."
+            f"{_GROUP}/{key} cannot be read ({printable(error)}). Save it again."
         ) from error
     return entries
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from keras_pg2.checks.dtypes import check_dtype
+from keras_pg2.checks.texts import printable
 from keras_pg2.files.whole_files import replaced
 from keras_pg2.preprocessing.image_files import check_image_file, is_path
 
@@ -136,7 +137,7 @@ class ImageFeatures:
         except Exception as error:
             raise ValueError(
                 f"Expected features {self.dtype}{list(self.shape)} of a picture in "
-                f"{file}. Received: {error}. Remove the file, and call "
+                f"{file}. Received: {printable(error)}. Remove the file, and call "
                 "keras_pg2.cache_image_features again, which makes it anew."
             ) from error
 

@@ -344,6 +344,7 @@ FORMATS: dict[str, Format] = {
         {"a.json": change_json},
         None,
         2,
+        opens_pictures=True,
     ),
     "yolo": Format(
         drawn_layouts.write_yolo,

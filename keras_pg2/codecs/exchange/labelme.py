@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.codecs.annotations import as_floats, check_mask_size
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.exchange.class_ids import fill_scores
@@ -271,7 +272,7 @@ def _decode_mask(picture: Image.Image, label: str) -> Image.Image:
 def _no_mask(label: str, error: Exception) -> ValueError:
     return ValueError(
         "Expected a picture in base64 under mask, a PNG, in the shape of the label "
-        f"{shown(label)}. Received: {error}."
+        f"{shown(label)}. Received: {printable(error)}."
     )
 
 
@@ -281,7 +282,8 @@ def _size(content: Mapping[str, Any]) -> tuple[int, int]:
         return check_mask_size(content.get("imageWidth"), content.get("imageHeight"))
     except ValueError as error:
         raise ValueError(
-            f"Expected imageWidth and imageHeight of a LabelMe file. Received: {error}"
+            f"Expected imageWidth and imageHeight of a LabelMe file. Received: "
+            f"{printable(error)}"
         ) from error
 
 

@@ -29,7 +29,8 @@ def read_metadata(path: Path) -> Fields:
             return Fields(file.metadata() or {}, path, "__metadata__")
     except SafetensorError as error:
         raise ValueError(
-            f"Expected a safetensors file at {path}, but it cannot be read: {error}. "
+            f"Expected a safetensors file at {path}, but it cannot be read: "
+            f"{printable(error)}. "
             "Download it again."
         ) from error
 

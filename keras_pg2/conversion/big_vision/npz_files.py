@@ -41,7 +41,7 @@ _MAX_MEMBERS = 10_000
 """Arrays of a file; a model and the state of its optimizer have some two hundred."""
 _LOCAL_HEADER_BYTES = 30
 _LOCAL_SIGNATURE, _END_SIGNATURE = b"PK\3\4", b"PK\5\6"
-"""What a member's header and the end of the directory of a zip begin with."""
+"""What a zip begins with: a member, or the end of the directory where it is empty."""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
 
@@ -80,6 +80,8 @@ class NpzSource(BlockSource):
                 if is_wanted(key):
                     self._add(key, archive, info, starts[info.filename])
                 else:
+                    # zipfile compares what stands there with the directory.
+                    archive.open(info).close()
                     self.others.append(key)
             sizes = {key: info.file_size for key, info in self._packed.items()}
             check_expansion(sizes, self._file.size)
@@ -158,9 +160,8 @@ def _content_starts(archive: zipfile.ZipFile, file: OpenedFile) -> dict[str, int
 
     Raises:
         ValueError: if the file does not begin as `numpy.load` expects, members are too
-            many, have no header where the directory says, overlap, are encrypted or
-            packed by a method that NumPy does not write, two have one name, or a
-            stored one has two sizes.
+            many, overlap, are encrypted or packed by a method that NumPy does not
+            write, two have one name, or a stored one has two sizes.
     """
     members = archive.infolist()
     if file.read(0, 4) not in (_LOCAL_SIGNATURE, _END_SIGNATURE):
@@ -176,8 +177,6 @@ def _content_starts(archive: zipfile.ZipFile, file: OpenedFile) -> dict[str, int
             raise ValueError(f"{_key(info)!r} is outside of the file")
         # The local header repeats the name and may have more extra fields.
         header = file.read(info.header_offset, _LOCAL_HEADER_BYTES)
-        if not header.startswith(_LOCAL_SIGNATURE):
-            raise ValueError(f"{_key(info)!r} does not begin as a member of a zip")
         lengths = np.frombuffer(header, "<u2", count=2, offset=26)
         start = info.header_offset + _LOCAL_HEADER_BYTES + int(lengths.sum(dtype=int))
         is_stored = info.compress_type == zipfile.ZIP_STORED

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from sentencepiece import SentencePieceProcessor
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.conversion.tables.transforms import mean_row
 from keras_pg2.typing import Architecture
 
@@ -47,7 +48,8 @@ def read_vocabulary(proto: bytes, source: str) -> SentencePieceProcessor:
         return SentencePieceProcessor(model_proto=proto)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ValueError(
-            f"Expected a SentencePiece vocabulary as {source}. Received: {error}."
+            f"Expected a SentencePiece vocabulary as {source}. Received: "
+            f"{printable(error)}."
         ) from error
 
 

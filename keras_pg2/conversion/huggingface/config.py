@@ -250,7 +250,9 @@ def _sliding_window(text: Fields, num_layers: Any) -> Any:
     if types is None:
         return window
     if len(types) != num_layers:
-        raise text.error("layer_types", f"a list of num_hidden_layers ({num_layers})")
+        raise text.error(
+            "layer_types", f"a list of num_hidden_layers ({shown(num_layers)})"
+        )
     if window is None or set(types) == {"full_attention"}:
         return None
     if types != [_LAYER_TYPES[i % 2] for i in range(len(types))]:

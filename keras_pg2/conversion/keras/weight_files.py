@@ -13,6 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.conversion.tables.blocks import (
     Block,
     BlockSource,
@@ -95,7 +96,8 @@ class KerasWeightsSource(BlockSource):
             check_apart({key: (b.offset, b.end) for key, b in blocks.items()})
         except ValueError as error:
             raise ValueError(
-                f"Expected a whole HDF5 file at {file.path}, but {error}. Copy or "
+                f"Expected a whole HDF5 file at {file.path}, but "
+                f"{printable(error)}. Copy or "
                 "download it again."
             ) from error
 

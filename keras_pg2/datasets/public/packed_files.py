@@ -50,7 +50,7 @@ def stream_lines(path: Path) -> Iterator[tuple[str, bytes]]:
 def _not_packed(path: Path, error: Exception) -> ValueError:
     return ValueError(
         f"Expected a whole file packed as the end of its name says at {path}. "
-        f"Received: {error}."
+        f"Received: {printable(error)}."
     )
 
 
@@ -110,6 +110,6 @@ def read_csv(path: Path, *columns: str, delimiter: str = ",") -> Entries:
     except csv.Error as error:
         raise ValueError(
             f"{path}, line {lines.line_num}: expected a table with columns between "
-            f"{delimiter!r}: {error}."
+            f"{delimiter!r}: {printable(error)}."
         ) from error
     return entries

@@ -127,6 +127,25 @@ def _check_form(content: Fields, model: Fields) -> None:
         raise content.error("pre_tokenizer", "null or a split at ' '")
     if content.value("decoder", None) != DECODER:
         raise content.error("decoder", f"that of PaliGemma, {DECODER}")
+    if not _has_text_once(content.value("post_processor", None)):
+        raise content.error(
+            "post_processor", "null or a template with the text ('A') once"
+        )
+
+
+def _has_text_once(post_processor: Any) -> bool:
+    """Return whether it adds special tokens at most, which the preprocessor does."""
+    if post_processor is None:
+        return True
+    if not isinstance(post_processor, dict):
+        return False
+    parts = post_processor.get("single")
+    if post_processor.get("type") != "TemplateProcessing" or not isinstance(
+        parts, list
+    ):
+        return False
+    texts = [part for part in parts if not isinstance(part, dict) or "Sequence" in part]
+    return len(texts) == 1 and isinstance(texts[0], dict)
 
 
 def _texts(vocabulary: Mapping[str, int], added: Added, content: Fields) -> list[str]:

@@ -15,6 +15,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.datasets.checks import OnBad, Problems
 from keras_pg2.datasets.public.entries import OPTION_SEPARATOR, collect, read_text
 from keras_pg2.datasets.public.examples import DataSet, Example, Examples
@@ -74,7 +75,7 @@ def _rows(path: Path) -> list[tuple[str, Any]]:
         ]
     except csv.Error as error:
         raise ValueError(
-            f"{path}, line {reader.line_num}: expected a table ({error})."
+            f"{path}, line {reader.line_num}: expected a table ({printable(error)})."
         ) from error
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from PIL import Image
 
 from keras_pg2.checks.packages import import_packages
+from keras_pg2.checks.texts import printable
 from keras_pg2.datasets.checks import OnBad, Problems
 from keras_pg2.datasets.public.entries import collect, read_id, read_text
 from keras_pg2.datasets.public.examples import DataSet, Example, Examples
@@ -98,7 +99,9 @@ def read_parquet(path: Path) -> list[dict[str, Any]]:
     try:
         rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
     except arrow.ArrowException as error:
-        raise ValueError(f"{path}: expected a parquet file ({error}).") from error
+        raise ValueError(
+            f"{path}: expected a parquet file ({printable(error)})."
+        ) from error
     return rows
 
 

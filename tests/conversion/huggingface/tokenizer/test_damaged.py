@@ -83,6 +83,13 @@ def two_of_one_id(content: Content) -> None:
 
 
 SPLIT = {"type": "Split", "pattern": {"String": " "}, "invert": False}
+TEXT = {"Sequence": {"id": "A", "type_id": 0}}
+WITH_BOS = {
+    "type": "TemplateProcessing",
+    "single": [{"SpecialToken": {"id": "<bos>", "type_id": 0}}, TEXT],
+    "pair": [TEXT, {"Sequence": {"id": "B", "type_id": 1}}],
+    "special_tokens": {"<bos>": {"id": "<bos>", "ids": [2], "tokens": ["<bos>"]}},
+}
 REPLACE = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
 
 JSON_CASES: dict[str, tuple[Callable[[Content], None], str]] = {
@@ -184,6 +191,20 @@ JSON_CASES: dict[str, tuple[Callable[[Content], None], str]] = {
     ),
     "no decoder": (at("decoder", value=None), "Expected decoder"),
     "byte level": (at("decoder", value={"type": "ByteLevel"}), "Expected decoder"),
+    "no post-processor": (at("post_processor", value=None), LOADS),
+    "<bos> before the text": (at("post_processor", value=WITH_BOS), LOADS),
+    "the text twice": (
+        at("post_processor", "single", value=[TEXT, TEXT]),
+        "Expected post_processor",
+    ),
+    "a template of a text": (
+        at("post_processor", "single", value="$A"),
+        "Expected post_processor",
+    ),
+    "byte level after": (
+        at("post_processor", value={"type": "ByteLevel"}),
+        "Expected post_processor",
+    ),
     # Added tokens.
     "added a table": (at("added_tokens", value={}), "Expected added_tokens"),
     "added null": (at("added_tokens", 0, value=None), "Expected added_tokens.0"),
