@@ -20,6 +20,7 @@ from keras_pg2.evaluation.asking import Asked, Plan
 from keras_pg2.evaluation.records import read_records
 from keras_pg2.files.json_fields import Fields
 from keras_pg2.generation.samplers import BeamSearch, Sampler
+from keras_pg2.preprocessing.image_converter import resized_with
 from keras_pg2.preprocessing.image_sources import source_name
 from keras_pg2.preprocessing.images import load_sized, to_picture
 from keras_pg2.tasks import PaliGemma2CausalLM
@@ -230,22 +231,12 @@ def asked_as_planned(model: PaliGemma2CausalLM, plan: Plan) -> Iterator[None]:
     """Give a model the plan's search and antialias for a while."""
     sampler = model.sampler
     assert model.preprocessor is not None
-    converter = model.preprocessor.image_converter
-    if plan.antialias is not None and converter is None:
-        raise ValueError(
-            "Expected a model with an image converter together with antialias, "
-            "received one without."
-        )
-    antialias = None if converter is None else converter.antialias
     try:
         model.sampler = Sampler() if plan.num_beams == 1 else BeamSearch(plan.num_beams)
-        if converter is not None and plan.antialias is not None:
-            converter.antialias = plan.antialias
-        yield
+        with resized_with(model.preprocessor.image_converter, plan.antialias):
+            yield
     finally:
         model.sampler = sampler
-        if converter is not None:
-            converter.antialias = antialias
 
 
 def _ask_runner(

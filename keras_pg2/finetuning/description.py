@@ -147,7 +147,7 @@ def plan_lines(
     update = (settings.batch_size or 1) * (settings.accumulate or 1)
     evaluated = (
         f"{min(settings.eval_rows, data['num_eval_rows']):,} rows by "
-        f"{settings.metric}, every {plan.eval_steps:,} steps"
+        f"{settings.metric}, every {plan.eval_steps:,} steps{_beams(plan)}"
         if data["num_eval_rows"]
         else "none: no evaluation rows (--eval-data, --eval-share)"
     )
@@ -169,8 +169,27 @@ def plan_lines(
         f"{settings.weight_decay:.3g}, label smoothing {settings.label_smoothing:g}, "
         f"dropout {settings.dropout:g}",
         "text length": f"{settings.text_length} tokens",
+        **_resizing(plan),
         "memory": _describe_memory(model, settings),
         "output": str(output),
+    }
+
+
+def _beams(plan: Plan) -> str:
+    count = plan.recipe.num_beams
+    return f", with {count} beams as in the recipe" if count > 1 else ""
+
+
+def _resizing(plan: Plan) -> dict[str, str]:
+    """Return a line of how pictures are resized, where the recipe says so."""
+    if plan.recipe.antialias is None:
+        return {}
+    in_training, at_evaluation = (
+        f"{'with' if antialias else 'without'} antialias"
+        for antialias in plan.recipe.antialias
+    )
+    return {
+        "pictures": f"resized {in_training} in training, {at_evaluation} at evaluation"
     }
 
 

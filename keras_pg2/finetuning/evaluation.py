@@ -12,6 +12,7 @@ from keras_pg2.datasets.rows import Row, columns
 from keras_pg2.evaluation import evaluate as evaluate_examples
 from keras_pg2.evaluation.asking import LIKELIHOOD_METRICS
 from keras_pg2.evaluation.rows import examples_of
+from keras_pg2.preprocessing.image_converter import resized_with
 from keras_pg2.tasks import PaliGemma2CausalLM
 from keras_pg2.tasks.answering.requests import Batch
 
@@ -51,8 +52,10 @@ def evaluate(
     metric: str,
     batch_size: int,
     num_samples: int = 3,
+    num_beams: int = 1,
+    antialias: bool | None = None,
 ) -> Evaluation:
-    """Evaluates a compiled model; it answers greedily.
+    """Evaluates a compiled model.
 
     Args:
         model: a `PaliGemma2CausalLM` with a preprocessor.
@@ -60,12 +63,16 @@ def evaluate(
         metric: a name of `metrics.get`.
         batch_size: rows at a time.
         num_samples: answers to keep; spread over the rows.
+        num_beams: beams of the search; 1 takes the likeliest tokens.
+        antialias: whether pictures are resized with it; None for as the model does.
 
     Raises:
         OSError: if a picture cannot be read any more.
     """
     batches = RowBatches(rows, batch_size, shuffle=False)
-    losses = model.evaluate(batches, verbose=0, return_dict=True)
+    assert model.preprocessor is not None
+    with resized_with(model.preprocessor.image_converter, antialias):
+        losses = model.evaluate(batches, verbose=0, return_dict=True)
     assert isinstance(losses, dict)
     room = _room(model, rows)
     found = evaluate_examples(
@@ -74,6 +81,8 @@ def evaluate(
         metric,
         batch_size=batch_size,
         max_new_tokens=room,
+        num_beams=num_beams,
+        antialias=antialias,
         num_draws=0,
         show_progress=False,
     )

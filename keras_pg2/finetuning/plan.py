@@ -60,6 +60,14 @@ class Plan:
         return round(_WARMUP * self.num_steps)
 
     @property
+    def antialias(self) -> tuple[bool | None, bool | None]:
+        """Whether pictures are resized with it, in training and at evaluation.
+
+        None for as the model does.
+        """
+        return self.recipe.antialias or (None, None)
+
+    @property
     def eval_steps(self) -> int:
         """Steps from one evaluation to the next."""
         return self.settings.eval_steps or self.steps_per_epoch

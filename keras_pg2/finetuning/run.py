@@ -50,6 +50,7 @@ from keras_pg2.finetuning.objective import compile_for
 from keras_pg2.finetuning.plan import Plan
 from keras_pg2.finetuning.reporting import Report
 from keras_pg2.finetuning.steps import Interruption, Step, StepBatches, StepRecorder
+from keras_pg2.preprocessing.image_converter import resized_with
 from keras_pg2.tasks import PaliGemma2CausalLM
 
 LAST, BEST, PRESET = "last", "best", "preset"
@@ -259,6 +260,8 @@ class Run:
             metric,
             settings.batch_size or 1,
             settings.num_samples,
+            num_beams=self.plan.recipe.num_beams,
+            antialias=self.plan.antialias[1],
         )
         found = {
             "step": self.step,
@@ -331,7 +334,12 @@ class Run:
             # They were fitted on the answers of the base, which is gone.
             self.model.score_calibration = None
             self.model.decision_calibration = None
-            with replaced(self.folder / PRESET) as part:
+            assert self.model.preprocessor is not None
+            converter = self.model.preprocessor.image_converter
+            with (
+                replaced(self.folder / PRESET) as part,
+                resized_with(converter, self.plan.antialias[1]),
+            ):
                 self.model.save_to_preset(part)
         steps = read_log(self.folder / LOG_FILE)
         draw_curves(self.folder / CURVES_FILE, steps, self.evaluations)

@@ -26,6 +26,7 @@ from keras_pg2.finetuning.plan import Plan, make_plan
 from keras_pg2.finetuning.reporting import Report
 from keras_pg2.finetuning.run import LAST, Result, Run
 from keras_pg2.finetuning.settings import Settings
+from keras_pg2.preprocessing.image_converter import resized_with
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks import PaliGemma2CausalLM
 from keras_pg2.tasks.adapters.base import open_adapter
@@ -145,6 +146,7 @@ class PreparedRun:
         with (
             _only_run(self.folder, self.before),
             _text_length(model.preprocessor, settings.text_length),
+            resized_with(model.preprocessor.image_converter, self.plan.antialias[0]),
             Report(show_progress) as report,
         ):
             return run.do(self.before, report)
@@ -181,6 +183,14 @@ def prepare_run(
         ImportError: if a metric needs a package that is not installed.
     """
     plan = make_plan(settings, architecture, preprocessor, rows, eval_rows, is_lora)
+    in_training, at_evaluation = plan.antialias
+    if plan.settings.cache_features and in_training != at_evaluation:
+        raise ValueError(
+            f"Expected a recipe together with cache_features (--cache-features) that "
+            f"resizes pictures in one way, received {plan.recipe.task!r}: "
+            f"{_in_words(in_training)} antialias in training, "
+            f"{_in_words(at_evaluation)} at evaluation. Train without it."
+        )
     if eval_rows:
         metrics.get(plan.settings.metric).check()
     record = {
@@ -203,6 +213,10 @@ def prepare_run(
         eval_rows=eval_rows,
         record=record,
     )
+
+
+def _in_words(antialias: bool | None) -> str:
+    return "with" if antialias else "without"
 
 
 def _choose(eval_rows: Sequence[Row], settings: Settings) -> Sequence[Row]:

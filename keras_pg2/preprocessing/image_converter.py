@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -282,6 +283,35 @@ class PaliGemma2ImageConverter(keras_hub.layers.ImageConverter):
             own = tf.where(tf.reduce_max(alpha, **axes) < 2, 255.0, 1.0)
             factor = tf.concat([factor, factor, factor, own], axis=-1)
         return tf.clip_by_value(levels * factor, 0, 255)
+
+
+@contextmanager
+def resized_with(
+    converter: PaliGemma2ImageConverter | None, antialias: bool | None
+) -> Iterator[None]:
+    """Resize pictures with or without antialias for a while.
+
+    Args:
+        converter: The image converter of a preprocessor.
+        antialias: Whether shrinking averages; None for what the converter has.
+
+    Raises:
+        ValueError: if there is no converter to tell.
+    """
+    if antialias is None:
+        yield
+        return
+    if converter is None:
+        raise ValueError(
+            "Expected a model with an image converter together with antialias, "
+            "received one without."
+        )
+    before = converter.antialias
+    converter.antialias = antialias
+    try:
+        yield
+    finally:
+        converter.antialias = before
 
 
 def _stack(images: list[np.ndarray], image_size: tuple[int, int]) -> np.ndarray:

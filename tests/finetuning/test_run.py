@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2 import PaliGemma2CausalLM, recipes
 from keras_pg2.conversion.adapters.files import read_adapter
 from keras_pg2.finetuning import DivergedError, Settings, finetune
 from keras_pg2.finetuning.logs import StepLog, read_log
 from keras_pg2.finetuning.steps import Step
+from keras_pg2.preprocessing import image_converter, resizing
 from keras_pg2.tasks.answering.detection_scores import (
     CALIBRATION_FILE,
     ScoreCalibration,
@@ -213,6 +214,37 @@ def test_whole_weights_without_lora(rows, tmp_path):
     assert model.score_calibration is None
     assert loaded.score_calibration is None
     assert not list(output.rglob(CALIBRATION_FILE))
+
+
+@pytest.mark.one_backend("how pictures are resized, before the network")
+def test_pictures_are_resized_as_the_recipe_says(rows, tmp_path, monkeypatch):
+    seen = []
+
+    def watched(image, size, interpolation, antialias):
+        seen.append(antialias)
+        return resizing.stretch(image, size, interpolation, antialias)
+
+    monkeypatch.setattr(image_converter, "stretch", watched)
+    model = make_model(rank=None)
+    converter = model.preprocessor.image_converter
+    converter.antialias = True
+    recipe = recipes.get("vizwizvqa")
+    assert recipe.antialias == (True, False)
+    options = Settings(
+        recipe="vizwizvqa", metric="exact_match", epochs=1, batch_size=6, eval_rows=4
+    )
+    output = tmp_path / "run"
+    finetune(model, rows[:6], rows[6:], options, output, show_progress=False)
+    # A batch to train on; then the same four for the loss and for answers.
+    assert seen[:6] == [True] * 6
+    assert len(seen) >= 6 + 2 * 4
+    assert not any(seen[6:])
+    assert converter.antialias is True
+    loaded = PaliGemma2CausalLM.from_preset(str(output / "preset"))
+    assert loaded.preprocessor.image_converter.antialias is False
+    cached = dataclasses.replace(options, cache_features=True)
+    with pytest.raises(ValueError, match=r"'vizwizvqa': with antialias in training"):
+        finetune(model, rows, (), cached, tmp_path / "other", show_progress=False)
 
 
 @pytest.mark.one_backend("settings and folders, before anything is computed")
