@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,11 @@ from keras_pg2.cli.outputs import expand_user
 from keras_pg2.start.backends import use_backend
 
 DATA, ASKED, RUN = "Data", "What is asked, and scored", "Run"
+_OF_A_MODEL = (
+    *("adapter", "dtype", "batch_size", "num_beams"),
+    *("max_new_tokens", "antialias", "max_detections"),
+)
+"""Parameters that say which model answers and how it is asked."""
 
 
 def _option(panel: str, help: str, *names: str, **kwargs: Any) -> Any:
@@ -174,28 +180,14 @@ def evaluate(
     """
     use_backend(choice.backend)
     output = expand_user(output)
+    given = _given(context)
     if merge:
-        given = {
-            "--data": data,
-            "--data-set": data_set,
-            "--split": split,
-            "--limit": limit,
-            "--skip-bad": skip_bad or None,
-            "--adapter": adapter,
-            "--predictions": predictions,
-            "--recipe": recipe,
-            "--prompt": prompt,
-            "--metric": metric,
-            "--mode": None if mode == "auto" else mode,
-            "--num-beams": num_beams,
-            "--max-new-tokens": max_new_tokens,
-            "--antialias": antialias,
-            "--shard": shard,
-        }
-        examined = merge_reports(
-            merge, output, [name for name, value in given.items() if value is not None]
-        )
+        own = ("merge", "output", "as_json", "backend")
+        others = [flag for name, flag in given.items() if name not in own]
+        examined = merge_reports(merge, output, others)
     else:
+        if predictions is not None:
+            _check_asks_nothing(given)
         if data is None:
             raise ValueError(
                 "Expected a data set or a file of rows (--data), or parts to merge "
@@ -224,7 +216,7 @@ def evaluate(
             output,
             adapter=adapter,
             predictions=predictions,
-            is_preset_given=_is_given(context, "preset"),
+            is_preset_given="preset" in given,
             batch_size=batch_size,
             num_draws=num_draws,
             seed=seed,
@@ -232,9 +224,29 @@ def evaluate(
     _print(examined, output, as_json)
 
 
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name != "DEFAULT"
+def _given(context: typer.Context) -> dict[str, str]:
+    """Return the options on the command line, by the names of their parameters."""
+    return {
+        parameter.name: parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name is not None
+        and (source := context.get_parameter_source(parameter.name)) is not None
+        and source.name != "DEFAULT"
+    }
+
+
+def _check_asks_nothing(given: Mapping[str, str]) -> None:
+    """Refuse options of asking a model beside a file of answers.
+
+    Raises:
+        ValueError: naming them.
+    """
+    found = [flag for name, flag in given.items() if name in _OF_A_MODEL]
+    if found:
+        raise ValueError(
+            "Expected --predictions without options of asking a model, whose answers "
+            f"they would be; received {', '.join(found)} too. Leave them out."
+        )
 
 
 def _print(examined: Examined, output: Path, as_json: bool) -> None:

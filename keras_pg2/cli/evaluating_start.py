@@ -106,10 +106,6 @@ def evaluate_model(
 
     if predictions is None:
         _check_model(choice, adapter)
-    elif adapter is not None:
-        raise ValueError(
-            "Expected either --adapter, of a model, or --predictions, received both."
-        )
     with progress(f"Reading {asking.data}"):
         read = read_data(asking)
         plan = _make_plan(asking, read)
@@ -140,9 +136,8 @@ def evaluate_model(
 
 
 def _make_plan(asking: Asking, read: DataRead) -> Plan:
-    from keras_pg2.evaluation.asking import make_plan
+    from keras_pg2.evaluation.asking import ExampleError, make_plan
 
-    data = asking.data
     try:
         return make_plan(
             read.examples,
@@ -154,10 +149,8 @@ def _make_plan(asking: Asking, read: DataRead) -> Plan:
             max_detections=asking.max_detections,
             shard=asking.shard,
         )
-    except ValueError as error:
-        if str(error).startswith("Example "):  # Which tells no file.
-            raise ValueError(f"{data}: {error}") from error
-        raise
+    except ExampleError as error:
+        raise ValueError(f"{asking.data}: {error}") from error
 
 
 def _with_codec(plan: Plan, preset: str | None) -> Plan:
@@ -171,6 +164,11 @@ def _with_codec(plan: Plan, preset: str | None) -> Plan:
     from keras_pg2.tasks.deciding.model_files import ModelFiles
 
     if not needs_decoder(plan):
+        if preset is not None:
+            raise ValueError(
+                "Expected --preset beside --predictions where masks are decoded, which "
+                f"{plan.metric.name} does not need. Leave it out."
+            )
         return plan
     codec = None if preset is None else ModelFiles.of_preset(preset).mask_codec
     if codec is not None:

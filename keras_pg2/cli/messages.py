@@ -143,7 +143,7 @@ def _describe(error: Exception) -> str:
     if text.startswith("Expected"):
         return text
     file = _file_in_hand(error)
-    read = "" if file is None or str(file) in text else f" While reading {str(file)!r}."
+    read = "" if file is None else f" While reading {str(file)!r}."
     if isinstance(error, _TOLD):
         return f"{(text or type(error).__name__).removesuffix('.')}.{read}"
     return (
@@ -163,11 +163,14 @@ def _file_in_hand(error: Exception) -> Path | None:
     ):
         return None
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    for frame in reversed(frames):
-        for value in frame.f_locals.values():
-            if isinstance(value, Path) and os.path.exists(value):
-                return value
-    return None
+    found = [
+        value
+        for frame in reversed(frames)
+        for value in frame.f_locals.values()
+        if isinstance(value, Path) and os.path.exists(value)
+    ]
+    named = any(str(path) in str(error) for path in found)
+    return None if named or not found else found[0]
 
 
 def silence_libraries() -> None:

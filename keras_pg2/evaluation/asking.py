@@ -30,6 +30,10 @@ LIKELIHOOD_METRICS = ("perplexity",)
 """Metrics of how probable the right answers are; the model says none of its own."""
 
 
+class ExampleError(ValueError):
+    """Says what is wrong with one example, but not which file it is of."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """An example with its prompt.
@@ -144,7 +148,7 @@ def make_plan(
         try:
             check_truth(chosen, one.truth, one.response, kind)
         except ValueError as error:
-            raise ValueError(f"Example {one.id!r}: {error}") from error
+            raise ExampleError(f"Example {one.id!r}: {error}") from error
     # What is wrong is told of all examples, not only of those of a part.
     own = part_of(asked, shard)
     check_picture_files((one.images for one in own), partial(_name, own))
@@ -234,7 +238,7 @@ def _choose_mode(
             try:
                 labels_of(one.prompt, mode)
             except ValueError as error:
-                raise ValueError(
+                raise ExampleError(
                     f"Example {one.id!r}: {error} Pass another prompt (--prompt), or "
                     f"another mode than {mode!r} (--mode)."
                 ) from error
@@ -253,7 +257,7 @@ def _ask(example: Example, template: str, index: int) -> Asked:
         else:
             text = fill_prompt(template, example.fields)
     except ValueError as error:
-        raise ValueError(f"Example {example.id!r} ({index}): {error}") from error
+        raise ExampleError(f"Example {example.id!r} ({index}): {error}") from error
     answers, response = example.truth.answers, example.response
     if response not in answers:  # What is trained on may be written otherwise.
         response = answers[0] if answers else ""

@@ -167,10 +167,25 @@ def fails(data, tmp_path, monkeypatch) -> Callable[..., None]:
         (["--data-set", "docvqb"], ["docvqa"]),
         (["--merge", "/no/such"], ["report.json", "/no/such"]),
         (["--merge", "a", "--shard", "0/2", "--limit", "3"], ["--limit, --shard too"]),
+        (
+            ["--merge", "a", "--batch-size", "4", "--seed", "1"],
+            ["--batch-size, --seed"],
+        ),
+        (["--merge", "a", "--preset", "pali_gemma2_nano"], ["--preset too"]),
+        (["--predictions", "a", "--num-beams", "2"], ["--num-beams too"]),
+        (
+            ["--predictions", "a", "--adapter", "b", "--dtype", "float32"],
+            ["--dtype, --adapter"],
+        ),
     ],
 )
 def test_wrong_inputs_are_told_before_the_model_loads(fails, arguments, messages):
     fails(arguments, *messages)
+
+
+def test_answers_that_decode_no_masks_need_no_preset(data, fails):
+    answers = ["--predictions", data / "answers.jsonl", "--metric", "exact_match"]
+    fails([*answers, "--preset", "pali_gemma2_nano"], "--preset", "exact_match")
 
 
 def test_lines_that_cannot_be_used(data, fails):
