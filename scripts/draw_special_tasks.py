@@ -27,12 +27,13 @@ def main(
     validation: Annotated[int, typer.Option(help="Pictures to validate on.")] = 200,
     test: Annotated[int, typer.Option(help="Pictures to test on.")] = 500,
     seed: Annotated[int, typer.Option(help="Of what is drawn by lot.")] = 0,
+    size: Annotated[int, typer.Option(help="Height and width in pixels.")] = 84,
 ) -> None:
     """Write pictures and JSON lines."""
     world = WORLDS[task]
     counts = dict(zip(get_args(Split), (train, validation, test), strict=True))
     for split, count in counts.items():
-        path = write_folder(world.examples(split, count, seed), directory, split)
+        path = write_folder(world.examples(split, count, seed, size), directory, split)
         print(f"{path}: {count} rows")
 
 

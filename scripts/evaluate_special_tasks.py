@@ -63,8 +63,9 @@ def main(
     picture: Annotated[Path | None, typer.Option(help="Of answers, to write.")] = None,
 ) -> None:
     """Print figures as rows of a table."""
-    examples = WORLDS[task].examples("test", count, seed)
     model = PaliGemma2CausalLM.from_preset(preset)
+    size = model.preprocessor.image_converter.image_size[0]
+    examples = WORLDS[task].examples("test", count, seed, size)
     answers = directory / f"answers_{Path(preset).parent.name or preset}"
     for metric in METRICS[task]:
         found = evaluation.evaluate(
