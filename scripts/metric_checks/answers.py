@@ -152,9 +152,9 @@ def _first_only(answer: Answer, truth: Truth) -> tuple[Answer, Truth]:
 
 
 def _many(answer: Answer, truth: Truth) -> tuple[Answer, Truth]:
-    """Return a case with at least two right answers."""
+    """Return a case with the right answers of at least three people."""
     answer, truth = stripped(answer, truth)
-    return answer, Truth(answers=truth.answers + truth.answers[:1], kind=truth.kind)
+    return answer, Truth(answers=truth.answers + 2 * truth.answers[:1], kind=truth.kind)
 
 
 def _relaxed(cases: Cases, figures: Callable[[Cases], float]) -> dict[str, float]:
