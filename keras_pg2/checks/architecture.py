@@ -22,6 +22,8 @@ MAX_LAYERS = 1024
 MAX_WIDTH = 2**20
 """Bound of hidden states, heads, and whatever else is wide."""
 MAX_PIXELS = 2**16
+MAX_TOKENS = 2**16
+"""Bound of a text, eight times what Gemma 2 was trained on, where a file sets it."""
 MAX_PIECES = 2**24
 """Bound of a vocabulary."""
 

@@ -68,13 +68,21 @@ def merge_reports(
             belong together.
     """
     from keras_pg2 import evaluation
+    from keras_pg2.evaluation.files import check_no_answers
 
     if given:
         raise ValueError(
             "Expected --merge without other options, as it asks and scores nothing "
             f"anew, received {', '.join(given)} too. Leave them out."
         )
-    parts = [evaluation.read_report(expand_user(path)) for path in directories]
+    inputs = [expand_user(path) for path in directories]
+    if any(path.resolve() == output.resolve() for path in inputs):
+        raise ValueError(
+            f"Expected --output as another directory than those of the parts, received "
+            f"{str(output)!r}."
+        )
+    check_no_answers(output)
+    parts = [evaluation.read_report(path) for path in inputs]
     found = evaluation.merge(parts)
     evaluation.write_report(found, output)
     return Examined(evaluation=found, may_skip=True)

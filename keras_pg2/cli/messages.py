@@ -31,6 +31,8 @@ DONE_IN_PART = 1
 """Exit status where some of several pictures could not be read."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as of a process that the signal ended."""
+_OUT_OF_MEMORY = ("out of memory", "resource_exhausted", "can't allocate memory")
+"""How PyTorch says it of an accelerator, XLA, and PyTorch of a CPU."""
 _TOLD = (
     ValueError,
     TypeError,
@@ -132,9 +134,8 @@ def reported_errors() -> Iterator[None]:
 
 def _describe(error: Exception) -> str:
     text = str(error)
-    # How PyTorch ("out of memory") and XLA ("RESOURCE_EXHAUSTED") say it.
-    if isinstance(error, RuntimeError) and (
-        "out of memory" in text.lower() or "RESOURCE_EXHAUSTED" in text
+    if isinstance(error, RuntimeError) and any(
+        words in text.lower() for words in _OUT_OF_MEMORY
     ):
         return (
             "The device has too little memory for this model. Try --dtype bfloat16, a "

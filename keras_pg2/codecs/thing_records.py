@@ -6,7 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.codecs.annotations import mask_from_coco, mask_to_counts
+from keras_pg2.codecs.annotations import (
+    check_mask_size,
+    mask_from_coco,
+    mask_to_counts,
+)
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.files.json_fields import Fields
 
@@ -34,7 +38,8 @@ def read_things(fields: Fields, name: str) -> Detections:
         ValueError: if an entry is none of these.
     """
     things = fields.items(name, Fields.fields)
-    labels, boxes, scores, masks = [], [], [], []
+    labels, boxes, scores = [], [], []
+    masks: list[np.ndarray | None] = []
     for thing in things:
         labels.append(thing.text("label"))
         box = thing.items("box", lambda f, i: f.number(i, at_least=-1e9, at_most=1e9))
@@ -43,7 +48,7 @@ def read_things(fields: Fields, name: str) -> Detections:
         boxes.append(box)
         scores.append(thing.number("score", None, at_least=0, at_most=1))
         mask = thing.fields("mask", None)
-        masks.append(None if mask is None else _read_mask(thing, mask))
+        masks.append(None if mask is None else _read_mask(mask, len(things)))
     for values, key in ((scores, "score"), (masks, "mask")):
         if len({value is None for value in values}) > 1:
             raise fields.error(name, f"things that all have {key}, or none of them")
@@ -57,10 +62,15 @@ def read_things(fields: Fields, name: str) -> Detections:
     )
 
 
-def _read_mask(thing: Fields, mask: Fields) -> np.ndarray:
+def _read_mask(mask: Fields, count: int) -> np.ndarray:
+    """Return bool[height, width], one of `count` masks of a picture."""
     size = mask.items("size", lambda f, i: f.integer(i, at_least=1))
     if len(size) != 2:
-        raise thing.error("mask", "run lengths of COCO, with size and counts")
+        raise mask.error("size", "height and width")
     height, width = size
     counts = mask.value("counts")
-    return mask_from_coco({"size": size, "counts": counts}, width, height)
+    try:
+        check_mask_size(width, height, count)
+        return mask_from_coco({"size": size, "counts": counts}, width, height)
+    except ValueError as error:
+        raise ValueError(f"{mask.source}: {error}") from error

@@ -26,6 +26,13 @@ Shard: TypeAlias = tuple[int, int]
 OWN_FIELD = "prompt"
 OWN_PROMPT = "{prompt}"
 """The prompt where nothing else is said: examples have it as a field."""
+USES: dict[Mode, str] = {
+    "answer": "to answer",
+    "detect": "to detect things",
+    "segment": "to segment things",
+    "likelihood": "to compute likelihoods",
+}
+"""What a mode is for, in the words of errors."""
 LIKELIHOOD_METRICS = ("perplexity",)
 """Metrics of how probable the right answers are; the model says none of its own."""
 
@@ -124,12 +131,9 @@ def make_plan(
     chosen.check()
     if max_new_tokens is not None:
         check_at_least_one("max_new_tokens", max_new_tokens, ", or None")
-    elif known is not None:
-        max_new_tokens = known.text_length
     check_at_least_one("max_detections", max_detections)
-    if num_beams is None:
-        num_beams = 1 if known is None else known.num_beams
-    check_at_least_one("num_beams", num_beams)
+    if num_beams is not None:
+        check_at_least_one("num_beams", num_beams)
     if antialias is None and known is not None and known.antialias is not None:
         antialias = known.antialias[1]
     template = prompt or (OWN_PROMPT if known is None else known.prompt)
@@ -138,10 +142,13 @@ def make_plan(
     asked = [_ask(example, template, index) for index, example in enumerate(examples)]
     _check_ids(asked)
     kind = _choose_mode(mode, chosen, asked)
-    if kind in ("detect", "segment") and num_beams > 1:
+    if kind != "answer" and num_beams not in (None, 1):
         raise ValueError(
-            f"Expected one beam to {kind} things, received num_beams={num_beams}."
+            f"Expected one beam (--num-beams) {USES[kind]}, received {num_beams}."
         )
+    if known is not None and kind == "answer":
+        num_beams = num_beams or known.num_beams
+        max_new_tokens = max_new_tokens or known.text_length
     if known is not None and known.task != "default":
         _check_num_images(asked, known)
     for one in asked:
@@ -159,7 +166,7 @@ def make_plan(
         mode=kind,
         prompt=template,
         recipe=None if known is None else known.task,
-        num_beams=num_beams,
+        num_beams=num_beams or 1,
         antialias=antialias,
         max_new_tokens=max_new_tokens,
         max_detections=max_detections,

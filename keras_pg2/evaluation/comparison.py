@@ -260,8 +260,8 @@ def _common_examples(
 def _check_truth(a: Outcome, b: Outcome, of: tuple[Evaluation, Evaluation]) -> None:
     if truth_record(a.truth) != truth_record(b.truth):
         raise ValueError(
-            f"Expected two evaluations of the same examples, received another truth of "
-            f"{printable(repr(a.id))} in each, of {_both(*of)}: "
+            "Expected two evaluations of the same examples, received another truth of "
+            f"the example {printable(repr(a.id))} in each, of {_both(*of)}: "
             f"{printable(repr(a.truth.answers))[:80]} and "
             f"{printable(repr(b.truth.answers))[:80]}. Evaluate both on the same files."
         )

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.datasets.public.examples import Example
 from keras_pg2.evaluation.answering import (
     Source,
@@ -16,6 +17,7 @@ from keras_pg2.evaluation.answering import (
     check_source,
 )
 from keras_pg2.evaluation.asking import Mode, Plan, Shard, make_plan
+from keras_pg2.evaluation.files import ANSWERS, ANSWERS_OF, check_no_answers
 from keras_pg2.evaluation.mask_decoding import with_mask_decoder
 from keras_pg2.evaluation.model_settings import (
     fingerprint,
@@ -33,11 +35,6 @@ from keras_pg2.files.json_files import read_json, write_json
 from keras_pg2.metrics.metric import Metric
 from keras_pg2.preprocessing.image_sources import source_name
 from keras_pg2.recipes import Recipe
-
-ANSWERS = "answers.jsonl"
-"""Answers as they come; see `predict`."""
-ANSWERS_OF = "answers.json"
-"""What those answers are of, so that no others are gone on with."""
 
 
 def evaluate(
@@ -175,7 +172,9 @@ def evaluate_plan(
     if output is not None:
         folder = Path(output).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
-        if not isinstance(model, str | os.PathLike):
+        if isinstance(model, str | os.PathLike):
+            check_no_answers(folder)
+        else:
             answers = folder / ANSWERS
             seconds = _claim_answers(folder, {"model": called, **settings}, model)
     try:
@@ -196,7 +195,7 @@ def evaluate_plan(
     if not outcomes:
         raise ValueError(
             f"Expected an answer to score, received none: all {len(failures)} examples "
-            f"failed, the first with: {failures[0].error}"
+            f"failed, the first, {_called(failures[0])}, with: {failures[0].error}"
         )
     found = score_outcomes(plan.metric, outcomes, num_draws, level, seed)
     return Evaluation(
@@ -226,6 +225,11 @@ def evaluate_plan(
         ),
         seconds=round(seconds + time.monotonic() - scored, 3),
     )
+
+
+def _called(failure: Failure) -> str:
+    image = "" if failure.image is None else f" ({failure.image})"
+    return printable(f"{failure.id!r}{image}")
 
 
 def _outcomes(
@@ -266,9 +270,10 @@ def _claim_answers(folder: Path, settings: Mapping[str, Any], model: Source) -> 
     if not (folder / ANSWERS).exists():
         write_json({**own, "seconds": 0.0}, path)
         return 0.0
-    before = read_json(path) if path.exists() else {}
-    seconds = before.pop("seconds", 0.0)
-    changed = sorted(key for key in {*before, *own} if before.get(key) != own.get(key))
+    before = Fields.read(path) if path.exists() else Fields({}, path)
+    seconds = before.number("seconds", 0.0, at_least=0)
+    names = {*before, *own} - {"seconds"}
+    changed = sorted(k for k in names if before.value(k, None) != own.get(k))
     if changed:
         raise ValueError(
             f"Expected answers of the same model and settings in {str(folder)!r}, "

@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from keras_pg2.evaluation.intervals import MAX_DRAWS
 from keras_pg2.evaluation.records import (
     answer_record,
     line_of,
@@ -26,6 +28,10 @@ from keras_pg2.files.whole_files import replaced
 
 REPORT = "report.json"
 PREDICTIONS = "predictions.jsonl"
+ANSWERS = "answers.jsonl"
+"""Answers as they come; see `predict`."""
+ANSWERS_OF = "answers.json"
+"""What those answers are of, so that no others are gone on with."""
 
 
 def write_evaluation(evaluation: Evaluation, directory: str | os.PathLike[str]) -> None:
@@ -44,6 +50,20 @@ def write_evaluation(evaluation: Evaluation, directory: str | os.PathLike[str]) 
     ):
         file.writelines(_lines(evaluation))
     write_json(report_record(evaluation), folder / REPORT)
+
+
+def check_no_answers(folder: Path) -> None:
+    """Check that a report of other answers may be written to a directory.
+
+    Raises:
+        ValueError: if the directory has a model's answers, which would be left beside
+            a report that is not of them.
+    """
+    if (folder / ANSWERS_OF).exists():
+        raise ValueError(
+            f"Expected an output without a model's answers, received {str(folder)!r}, "
+            f"which has them ({ANSWERS}). Choose another output (--output)."
+        )
 
 
 def report_record(evaluation: Evaluation) -> dict[str, Any]:
@@ -128,10 +148,24 @@ def read_report(directory: str | os.PathLike[str]) -> Evaluation:
         intervals=report.table("intervals", _read_interval),
         outcomes=tuple(outcomes),
         failures=tuple(failures),
-        settings=report.table("settings", Fields.value),
+        settings=_read_settings(report.fields("settings")),
         published=None if published is None else _read_published(published),
         seconds=report.number("seconds", at_least=0),
     )
+
+
+def _read_settings(fields: Fields) -> dict[str, Any]:
+    """Return settings; those that another evaluation is computed by are checked."""
+    fields.integer("num_draws", None, at_least=0, at_most=MAX_DRAWS)
+    fields.integer("seed", None, at_least=0)
+    level = fields.number("level", None)
+    if level is not None and not 0 < level < 1:
+        raise fields.error("level", "a number between 0 and 1")
+    fields.integer("num_images", None, at_least=0)
+    shard = fields.items("shard", partial(Fields.integer, at_least=0), None)
+    if shard is not None and not (len(shard) == 2 and shard[0] < shard[1]):
+        raise fields.error("shard", "the index of a part and the number of parts")
+    return {name: fields.value(name) for name in fields}
 
 
 def _lines(evaluation: Evaluation) -> Iterator[str]:

@@ -14,6 +14,9 @@ import numpy as np
 from keras_pg2.checks.numbers import check_at_least_one, check_seed
 from keras_pg2.metrics.metric import Metric, Prepared, Statistics
 
+MAX_DRAWS = 1_000_000
+"""Draws that are kept at once, and say no more than a tenth of them do."""
+
 
 def bootstrap(
     metric: Metric,
@@ -59,6 +62,11 @@ def draw_figures(
         ValueError: if there are no rows, or an argument is not as above.
     """
     check_at_least_one("num_draws", num_draws)
+    if num_draws > MAX_DRAWS:
+        raise ValueError(
+            f"Expected num_draws (--num-draws) of at most {MAX_DRAWS:,}, received "
+            f"{num_draws:,}."
+        )
     check_seed(seed)
     if not len(rows):
         raise ValueError("Expected at least one example to draw, received none.")

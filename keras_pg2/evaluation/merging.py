@@ -30,7 +30,7 @@ def merge(parts: Sequence[Evaluation], metric: Metric | None = None) -> Evaluati
     ordered = sorted(parts, key=_index)
     counts = {_shard(part)[1] for part in parts}
     indices = [_index(part) for part in ordered]
-    if len(counts) != 1 or indices != list(range(*counts)):
+    if counts != {len(parts)} or indices != list(range(len(parts))):
         found = ", ".join("{}/{}".format(*_shard(part)) for part in ordered)
         raise ValueError(
             f"Expected every part of a data set once, as 0/2 and 1/2; received {found}."
@@ -43,6 +43,12 @@ def merge(parts: Sequence[Evaluation], metric: Metric | None = None) -> Evaluati
     del settings["shard"]
     if settings["num_images"] is None:
         del settings["num_images"]
+    missing = [name for name in ("num_draws", "level", "seed") if name not in settings]
+    if missing:
+        raise ValueError(
+            f"Expected settings of intervals in every part, received none of "
+            f"{', '.join(missing)}. Evaluate the parts again."
+        )
     scored = score_outcomes(
         metric or metrics.get(first.metric),
         outcomes,

@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.codecs.detections import Detections
 
 Id: TypeAlias = int | str
@@ -48,6 +49,16 @@ class Truth:
     size: tuple[int, int] | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Raise TypeError if the answers are no texts; one text is none of several."""
+        if isinstance(self.answers, str) or not all(
+            isinstance(one, str) for one in self.answers
+        ):
+            raise TypeError(
+                "Expected answers as a tuple of texts, as ('cat', 'a cat'), received "
+                f"{printable(repr(self.answers))[:80]}."
+            )
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -67,6 +78,14 @@ class Answer:
     num_tokens: int | None = None
     things: Detections | None = None
     probability: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raise TypeError if the text is none."""
+        if not isinstance(self.text, str):
+            raise TypeError(
+                "Expected an answer as text, received "
+                f"{printable(repr(self.text))[:80]}."
+            )
 
 
 class Metric(Protocol):
@@ -256,8 +275,8 @@ class MeanMetric(PreparedMetric):
     def prepare(self, rows: Sequence[Statistics]) -> Figures:
         """Return a function of counts to the mean, and that of each kind."""
         scores, kinds = self.scores(rows), Kinds(row["kind"] for row in rows)
-        return lambda counts=None: (
-            {self.name: mean(scores, counts)} | kinds.means(scores, counts)
+        return lambda counts=None: with_kinds(
+            {self.name: mean(scores, counts)}, kinds.means(scores, counts)
         )
 
 
@@ -284,7 +303,8 @@ class MeanOfKinds(MeanMetric):
                 for name, chosen in self.parts.items()
                 if (kinds := [kind for kind in chosen if kind in of_kinds])
             }
-            return {self.name: own, "overall": overall} | of_parts | of_kinds
+            first = {self.name: own, "overall": overall} | of_parts
+            return with_kinds(first, of_kinds)
 
         return figures
 
@@ -316,6 +336,20 @@ class Kinds:
             name: float(sums[i] / totals[i]) if totals[i] else float("nan")
             for i, name in enumerate(self.names)
         }
+
+
+def with_kinds(
+    figures: Mapping[str, float], of_kinds: Mapping[str, float]
+) -> dict[str, float]:
+    """Return figures, and then those of kinds by the kinds' names.
+
+    A kind whose name is that of a figure is called kind/NAME.
+    """
+    named = {
+        f"kind/{kind}" if kind in figures else kind: figure
+        for kind, figure in of_kinds.items()
+    }
+    return {**figures, **named}
 
 
 def _mean_of_numbers(values: Iterable[float]) -> float:

@@ -16,6 +16,7 @@ from keras_pg2.metrics.metric import (
     Truth,
     column,
     mean,
+    with_kinds,
 )
 
 
@@ -81,14 +82,22 @@ class Perplexity(PreparedMetric):
         def figures(counts: np.ndarray | None = None) -> dict[str, float]:
             of_tokens = mean(nll, counts) / mean(tokens, counts)
             nll_of, tokens_of = kinds.means(nll, counts), kinds.means(tokens, counts)
-            return {
+            own = {
                 self.name: of_tokens,
                 "perplexity_of_examples": mean(scores, counts),
                 "nll_of_examples": mean(nll, counts),
-                "exp_perplexity": float(np.exp(of_tokens)),
-            } | {kind: nll_of[kind] / tokens_of[kind] for kind in kinds.names}
+                "exp_perplexity": _exp(of_tokens),
+            }
+            of_kinds = {kind: nll_of[kind] / tokens_of[kind] for kind in kinds.names}
+            return with_kinds(own, of_kinds)
 
         return figures
+
+
+def _exp(value: float) -> float:
+    """Return e to the power of a value, infinity where it is too large for a float."""
+    with np.errstate(over="ignore"):
+        return float(np.exp(value))
 
 
 METRICS = (

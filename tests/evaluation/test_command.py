@@ -183,6 +183,20 @@ def test_wrong_inputs_are_told_before_the_model_loads(fails, arguments, messages
     fails(arguments, *messages)
 
 
+def test_reports_do_not_take_the_place_of_a_models_answers(data, preset, tmp_path):
+    own, common = tmp_path / "own", ("--data", data / "test.jsonl", "--num-draws", "0")
+    succeeds(*common, "--preset", preset, "--shard", "0/2", "--output", own)
+    before = {path.name: path.read_bytes() for path in own.iterdir()}
+    for others in (
+        [*common, "--predictions", data / "answers.jsonl"],
+        ["--merge", own, "--merge", tmp_path / "other"],
+    ):
+        result = run(*others, "--output", own)
+        assert result.exit_code == 2
+        assert "--output" in result.output
+    assert {path.name: path.read_bytes() for path in own.iterdir()} == before
+
+
 def test_answers_that_decode_no_masks_need_no_preset(data, fails):
     answers = ["--predictions", data / "answers.jsonl", "--metric", "exact_match"]
     fails([*answers, "--preset", "pali_gemma2_nano"], "--preset", "exact_match")

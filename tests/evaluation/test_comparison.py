@@ -172,7 +172,7 @@ OTHER_TRUTH = evaluate(dict.fromkeys(RIGHT, "x"), right=RIGHT | {"q3": ("eight",
             "received exact_match of a and anls of b.*--metric",
         ),
         (OTHER_IDS, "none that both have: questions val .first. and questions val"),
-        (OTHER_TRUTH, r"another truth of 'q3'.*\('7',\) and \('eight',\)"),
+        (OTHER_TRUTH, r"another truth of the example 'q3'.*\('7',\) and \('eight',\)"),
     ],
 )
 def test_what_does_not_belong_together_is_refused(other, expected):

@@ -18,7 +18,8 @@ from keras_pg2.evaluation import Evaluation, evaluate
 from keras_pg2.metrics import Truth
 from tests.support.tiny_models import random_task
 
-QUIET = {"show_progress": False, "max_new_tokens": 4, "num_draws": 20}
+OF_ANY_LENGTH = {"show_progress": False, "num_draws": 20}
+QUIET = {**OF_ANY_LENGTH, "max_new_tokens": 4}
 PROMPT = "answer en {question}"
 
 
@@ -234,7 +235,9 @@ def test_beams_and_antialias_are_the_recipes_for_a_while(task, examples):
 @pytest.mark.eager
 def test_perplexity_is_the_loss_of_the_right_answers(examples):
     task = random_task()
-    found = evaluate(task, examples[:5], "perplexity", PROMPT, batch_size=2, **QUIET)
+    found = evaluate(
+        task, examples[:5], "perplexity", PROMPT, batch_size=2, **OF_ANY_LENGTH
+    )
     task.compile(loss=ResponseLoss(), weighted_metrics=[])
     rows = {
         "images": [str(one.images) for one in examples[:5]],
@@ -282,8 +285,9 @@ def test_things_are_found_as_detect_finds_them(task, examples):
             one.answer.things.boxes_xyxy, things.boxes_xyxy, atol=1e-3
         )
         np.testing.assert_allclose(one.answer.things.scores, things.scores, atol=1e-5)
-    with pytest.raises(ValueError, match="one beam to detect"):
-        evaluate(task, asked, "ap50", num_beams=2, **QUIET)
+    for other, told in (({"num_beams": 2}, "beam"), ({"max_new_tokens": 3}, "length")):
+        with pytest.raises(ValueError, match=f"{told}.* to detect things"):
+            evaluate(task, asked, "ap50", **other, **OF_ANY_LENGTH)
 
 
 @pytest.fixture(scope="module")

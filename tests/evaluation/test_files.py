@@ -15,6 +15,7 @@ from keras_pg2.evaluation import (
     Failure,
     Outcome,
     Published,
+    merge,
     read_report,
     write_evaluation,
 )
@@ -64,7 +65,10 @@ def made() -> Evaluation:
         intervals={"coco_ap": (0.25, 0.75)},
         outcomes=outcomes,
         failures=(Failure(id="bad", image=None, error="no picture"),),
-        settings={"prompt": "{prompt}", "shard": [0, 2], "versions": {"numpy": "2"}},
+        settings={
+            **{"prompt": "{prompt}", "shard": [0, 2], "versions": {"numpy": "2"}},
+            **{"num_draws": 20, "level": 0.9, "seed": 3},
+        },
         published=Published(
             model="PaliGemma 2 3B, 448 px",
             figures={"anls": 0.736},
@@ -112,6 +116,10 @@ def test_what_is_written_is_read(tmp_path):
     [
         ("report.json", '"num_examples": 2', '"num_examples": 3', "Expected 3 answers"),
         ("report.json", '"metric": "coco_ap"', '"metric": 3', "metric in .*a text"),
+        ("report.json", '"num_draws": 20', '"num_draws": 1e9', "num_draws in .*report"),
+        ("report.json", '"level": 0.9', '"level": 5', "level in .*report"),
+        ("report.json", '"seed": 3', '"seed": "x"', "seed in .*report"),
+        ("report.json", '"versions"', '"num_images": [1], "versions"', "num_images"),
         ("predictions.jsonl", '"label": "cat"', '"label": 1', "label in .*line 1"),
         ("predictions.jsonl", '"score": 0.25', '"score": 2', "score in .*line 1"),
         ("predictions.jsonl", '"box": [0.5', '"box": [9.5', "x1 <= x2"),
@@ -126,6 +134,42 @@ def test_damaged_files_are_named(tmp_path, file, old, new, message):
     assert old in text
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(ValueError, match=message):
+        read_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "shard",
+    [["x", 1], [None, 1], [math.nan, 1], [0, math.inf], [1, 1], [0, 1, 2], [-1, 2]],
+)
+def test_a_shard_that_is_none(tmp_path, shard):
+    write_evaluation(made(), tmp_path)
+    path = tmp_path / "report.json"
+    report = json.loads(path.read_text())
+    report["settings"]["shard"] = shard
+    path.write_text(json.dumps(report))
+    with pytest.raises(ValueError, match=r"settings.shard.* in .*report\.json|JSON"):
+        read_report(tmp_path)
+
+
+def test_one_of_countless_shards(tmp_path):
+    part = made()
+    part = dataclasses.replace(part, settings={**part.settings, "shard": [0, 10**9]})
+    with pytest.raises(ValueError, match="received 0/1000000000"):
+        merge([part])
+    own = {"shard": [0, 1], "prompt": "{prompt}"}
+    with pytest.raises(ValueError, match="received none of num_draws"):
+        merge([dataclasses.replace(part, settings=own)])
+
+
+def test_masks_of_a_picture_that_fill_the_memory(tmp_path):
+    mask = {"size": [10_000, 10_000], "counts": [10**8]}
+    thing = {"label": "a", "box": [0, 0, 1, 1], "mask": mask}
+    write_evaluation(made(), tmp_path)
+    path = tmp_path / "predictions.jsonl"
+    first, *others = map(json.loads, path.read_text().splitlines())
+    first["truth"]["things"] = [thing] * 100
+    path.write_text("".join(json.dumps(one) + "\n" for one in (first, *others)))
+    with pytest.raises(ValueError, match=r"line 1.*(GB|together|masks)"):
         read_report(tmp_path)
 
 

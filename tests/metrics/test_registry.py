@@ -1,5 +1,6 @@
 """What holds for every registered metric, whatever it measures."""
 
+import itertools
 import json
 from functools import cache
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_pg2 import metrics, recipes
+from keras_pg2.metrics.metric import Answer, MeanOfKinds, Truth
 from keras_pg2.metrics.registry import METRICS
 from tests.support.metric_cases import OUTSIDE, all_cases, draw_cases
 
@@ -53,6 +55,21 @@ def test_figures_begin_with_the_metrics_own(name):
     assert next(iter(figures)) == name
     assert all(isinstance(value, float) for value in figures.values())
     assert np.isfinite(figures[name])
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_kinds_that_are_called_as_figures_change_none(name):
+    metric, rows = draw_rows(name)
+    expected = metric.result([{**row, "kind": ""} for row in rows])
+    kinds = list(itertools.islice(itertools.cycle(expected), len(rows)))
+    found = metric.result(
+        [{**row, "kind": kind} for row, kind in zip(rows, kinds, strict=True)]
+    )
+    # The mean of kinds is by what they are, its `overall` is not.
+    own = ["overall"] if isinstance(metric, MeanOfKinds) else expected
+    assert_same({key: found[key] for key in own}, {key: expected[key] for key in own})
+    if "kind" in rows[0]:
+        assert f"kind/{name}" in found
 
 
 @pytest.mark.parametrize("name", COMPUTED)
@@ -128,3 +145,17 @@ def test_scores_are_one_for_each_example(name):
     scores = metric.scores(rows)
     assert scores.shape == (len(rows),)
     assert scores.dtype == np.float64
+
+
+@pytest.mark.parametrize("wrong", ["cat", (None,), ("cat", 3)])
+def test_answers_that_are_no_texts_are_refused(wrong):
+    with pytest.raises(TypeError, match="Expected answers as a tuple of texts"):
+        Truth(answers=wrong)
+    with pytest.raises(TypeError, match="Expected an answer as text, received 5"):
+        Answer(5)
+
+
+@pytest.mark.parametrize("name", ["coco_ap", "ap50", "text_spotting"])
+def test_a_text_without_boxes_is_no_truth_of_boxes(name):
+    with pytest.raises(ValueError, match="received the text 'two', which has none"):
+        metrics.get(name).statistics(Answer("two"), Truth(answers=("two",)))

@@ -14,7 +14,7 @@ from typing import Any
 
 from keras_pg2.catalogue.architecture import check_known, read_part
 from keras_pg2.catalogue.released import text_length
-from keras_pg2.checks.architecture import check_part
+from keras_pg2.checks.architecture import MAX_TOKENS, check_part
 from keras_pg2.conversion.keras.preset import read_vocabulary
 from keras_pg2.conversion.keras.weight_files import KerasWeightsSource
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
@@ -210,7 +210,10 @@ def _read_preprocessing(
     preprocessor = directory / "preprocessor.json"
     if preprocessor.is_file():
         given = read_config(preprocessor).fields("config")
-        length = given.integer("sequence_length", None, at_least=1) or length
+        length = (
+            given.integer("sequence_length", None, at_least=1, at_most=MAX_TOKENS)
+            or length
+        )
     return Preprocessing(
         tokenizer=read_vocabulary(directory), sequence_length=length
     ), notes

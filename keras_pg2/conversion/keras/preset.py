@@ -20,6 +20,7 @@ from keras_pg2.catalogue.architecture import (
     read_architecture,
     variable_shapes,
 )
+from keras_pg2.checks.architecture import MAX_TOKENS
 from keras_pg2.conversion.keras.weight_files import (
     KerasWeightsSource,
     write_keras_weights,
@@ -151,7 +152,7 @@ def _read_preprocessing(directory: Path) -> Preprocessing:
     length, pictures = 512, {}
     if preprocessor.is_file():
         given = read_config(preprocessor).fields("config")
-        length = given.integer("sequence_length", at_least=1)
+        length = given.integer("sequence_length", at_least=1, at_most=MAX_TOKENS)
     if converter.is_file():
         given = read_config(converter).fields("config")
         pictures = {

@@ -22,6 +22,7 @@ from keras_pg2.metrics.metric import (
     Statistics,
     Truth,
     mean,
+    with_kinds,
 )
 
 YES, NO = "yes", "no"
@@ -99,16 +100,15 @@ class Pope(PreparedMetric):
                 f"{kind} f1": _f1(*(means[kind] for means in of_kinds))
                 for kind in kinds.names
             }
-            return {
+            own = {
                 self.name: mean(scores, counts),
                 "precision": hits / yes if yes else 0.0,
                 "recall": hits / truly if truly else 0.0,
                 "f1": _f1(hits, yes, truly),
                 "yes_share": yes,
                 "valid_percent": mean(valid, counts),
-                **kinds.means(scores, counts),
-                **f1_of_kinds,
             }
+            return with_kinds(own, {**kinds.means(scores, counts), **f1_of_kinds})
 
         return figures
 

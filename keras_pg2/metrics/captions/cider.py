@@ -27,6 +27,7 @@ from keras_pg2.metrics.metric import (
     Truth,
     column,
     mean,
+    with_kinds,
 )
 
 _ORDERS = 4
@@ -182,12 +183,9 @@ class Cider(PreparedMetric):
         bleu_of, kinds = corpus_bleu(rows), Kinds(row["kind"] for row in rows)
 
         def figures(counts: np.ndarray | None = None) -> dict[str, float]:
-            return (
-                {self.name: mean(scores, counts)}
-                | bleu_of(counts)
-                | {"rouge_l": mean(rouge, counts)}
-                | kinds.means(scores, counts)
-            )
+            means = {self.name: mean(scores, counts), **bleu_of(counts)}
+            means["rouge_l"] = mean(rouge, counts)
+            return with_kinds(means, kinds.means(scores, counts))
 
         return figures
 

@@ -30,6 +30,7 @@ from keras_pg2.metrics.metric import (
     column,
     mean,
     weights,
+    with_kinds,
 )
 
 _ADVICE = "Run: pip install 'keras-pg2[evaluation]'"
@@ -111,13 +112,15 @@ class EditRate(PreparedMetric):
             drawn = weights(counts, len(rows))
             by_kind = (kinds.means(part, counts) for part in (edits, lengths))
             edits_by_kind, lengths_by_kind = by_kind
-            return {
+            own = {
                 self.name: _rate(float(drawn @ edits), float(drawn @ lengths)),
                 f"{self.name}_mean": mean(rates, counts),
-            } | {
+            }
+            of_kinds = {
                 kind: edits_by_kind[kind] / length if length else float("nan")
                 for kind, length in lengths_by_kind.items()
             }
+            return with_kinds(own, of_kinds)
 
         return figures
 

@@ -27,6 +27,7 @@ from keras_pg2.metrics.metric import (
     column,
     mean,
     weights,
+    with_kinds,
 )
 from keras_pg2.metrics.structured.html_tables import (
     cell_boxes,
@@ -171,8 +172,8 @@ class Grits(PreparedMetric):
             for part, (own, part_scores, sums) in columns.items():
                 means[f"grits_{part}"] = mean(part_scores, drawn[own])
                 over_cells[f"grits_{part}_over_cells"] = _f1(*(sums @ drawn[own]))
-            by_kind = kinds.means(scores, counts)
-            return {**means, "valid": mean(is_valid, counts), **over_cells, **by_kind}
+            first = {**means, "valid": mean(is_valid, counts), **over_cells}
+            return with_kinds(first, kinds.means(scores, counts))
 
         return figures
 

@@ -24,6 +24,7 @@ from keras_pg2.metrics.metric import (
     Truth,
     column,
     mean,
+    with_kinds,
 )
 
 _ADVICE = "Run: pip install 'keras-pg2[molecules]'"
@@ -83,11 +84,10 @@ class SmilesExactMatch(PreparedMetric):
 
         is_same = len(set(canonical(True))) == 1
         similarity = 0.0
-        if is_same:
-            similarity = 1.0
-        elif given is not None and wanted is not None:
+        if given is not None and wanted is not None:
             prints = [Chem.RDKFingerprint(one) for one in (given, wanted)]
-            similarity = float(DataStructs.TanimotoSimilarity(*prints))
+            alike = float(DataStructs.TanimotoSimilarity(*prints))
+            similarity = 1.0 if is_same else alike
         return {
             "is_same": is_same,
             "is_graph": is_same or len(set(canonical(False))) == 1,
@@ -119,7 +119,7 @@ class SmilesExactMatch(PreparedMetric):
 
         def figures(counts: np.ndarray | None = None) -> dict[str, float]:
             means = {name: mean(own, counts) for name, own in columns.items()}
-            return means | kinds.means(columns[self.name], counts)
+            return with_kinds(means, kinds.means(columns[self.name], counts))
 
         return figures
 

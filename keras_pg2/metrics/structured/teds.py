@@ -31,6 +31,7 @@ from keras_pg2.metrics.metric import (
     Truth,
     column,
     mean,
+    with_kinds,
 )
 from keras_pg2.metrics.structured.html_tables import (
     check_packages,
@@ -192,7 +193,7 @@ class Teds(PreparedMetric):
 
         def figures(counts: np.ndarray | None = None) -> dict[str, float]:
             means = {name: mean(own, counts) for name, own in columns.items()}
-            return means | kinds.means(columns[self.name], counts)
+            return with_kinds(means, kinds.means(columns[self.name], counts))
 
         return figures
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_pg2.codecs.detections import Detections
 from keras_pg2.metrics.detection import Kind, import_evaluator
 from keras_pg2.metrics.metric import Answer, Figures, PreparedMetric, Statistics, Truth
 from keras_pg2.metrics.things import accumulation
@@ -55,6 +56,10 @@ class CocoAveragePrecision(PreparedMetric):
         """
         there = read_truth(truth)
         crowds = truth.details.get("crowds", there.take([]))
+        if not isinstance(crowds, Detections):
+            raise ValueError(
+                f"expected crowds as things, received {type(crowds).__name__}."
+            )
         labels = match_picture(
             read_scored_answer(answer, truth),
             there,

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from keras_pg2.checks.texts import printable
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.parsing import parse_detections
 from keras_pg2.metrics.metric import Answer, Truth
@@ -21,7 +22,8 @@ def read_truth(truth: Truth) -> Detections:
     """Return the things of a truth, read from its only text where it has none.
 
     Raises:
-        ValueError: if it has neither things nor one text.
+        ValueError: if it has neither things nor one text of them; an empty text says
+            that nothing is there.
     """
     if truth.things is not None:
         return truth.things
@@ -30,7 +32,14 @@ def read_truth(truth: Truth) -> Detections:
             "expected boxes as truth, as things or as one text of <loc....> tokens, "
             f"received {len(truth.answers)} texts."
         )
-    return parse_detections(truth.answers[0], *width_and_height(truth))
+    [text] = truth.answers
+    found = parse_detections(text, *width_and_height(truth))
+    if text.strip() and not len(found):
+        raise ValueError(
+            "expected boxes as truth, as things or as one text of <loc....> tokens, "
+            f"received the text {printable(repr(text))[:80]}, which has none."
+        )
+    return found
 
 
 def read_answer(answer: Answer, truth: Truth) -> Detections:

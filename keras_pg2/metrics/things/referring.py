@@ -21,6 +21,7 @@ from keras_pg2.metrics.metric import (
     column,
     mean,
     weights,
+    with_kinds,
 )
 from keras_pg2.metrics.segmentation import (
     DecodeCrops,
@@ -106,13 +107,14 @@ class MaskIou(PreparedMetric):
 
         def figures(counts: np.ndarray | None = None) -> dict[str, float]:
             drawn = weights(counts, len(rows))
-            return {
+            means = {
                 self.name: mean(ious, counts),
                 "overall_iou": float(drawn @ shared / (drawn @ united)),
                 "box_accuracy_50": mean(box_ious >= 0.5, counts),
                 "box_accuracy_75": mean(box_ious >= 0.75, counts),
                 "valid": mean(is_valid, counts),
-            } | kinds.means(ious, counts)
+            }
+            return with_kinds(means, kinds.means(ious, counts))
 
         return figures
 
@@ -164,12 +166,13 @@ class BoxAccuracy(PreparedMetric):
         kinds = Kinds(row["kind"] for row in rows)
 
         def figures(counts: np.ndarray | None = None) -> dict[str, float]:
-            return {
+            means = {
                 self.name: mean(is_right, counts),
                 "box_accuracy_75": mean(ious >= 0.75, counts),
                 "box_iou": mean(ious, counts),
                 "valid": mean(is_valid, counts),
-            } | kinds.means(is_right, counts)
+            }
+            return with_kinds(means, kinds.means(is_right, counts))
 
         return figures
 

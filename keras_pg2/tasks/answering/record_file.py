@@ -6,12 +6,13 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from keras_pg2.checks.texts import printable
-from keras_pg2.files.whole_files import try_lock
+from keras_pg2.files.whole_files import replaced, try_lock
 
 BEGINNING = b'{"id": '
 """How every record begins."""
@@ -20,7 +21,9 @@ BEGINNING = b'{"id": '
 class RecordFile:
     """A file of JSON lines that grows by whole lines, written by one process at a time.
 
-    It is locked until it is closed, or the process ends in whatever way.
+    It is locked until it is closed, or the process ends in whatever way. Rows that
+    failed, as their pictures could not be read, are not done: their records make way
+    for new ones.
 
     Args:
         path: File to write; made, with its folder, if it is not there.
@@ -43,23 +46,23 @@ class RecordFile:
                 "Expected output as a file that can be read and gone on with, received "
                 f"{str(path)!r}, which is a device or a pipe. Choose a file."
             )
+        if _is_printed_to(self.path):
+            raise ValueError(
+                "Expected output as a file of its own, received "
+                f"{str(path)!r}, which the program prints to. Choose another name."
+            )
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Nothing is left in a buffer that a full disk would refuse again.
-        self._file = self.path.open("ab+", buffering=0)
         self._end = 0
         self._needs_newline = False
         self._has_half_line = False
+        self._has_failures = False
         self._pictures: dict[tuple[str, str], set[str | None]] = {}
+        self._opened = ExitStack()
+        self._file = self._open()
         try:
-            if not try_lock(self._file.fileno()):
-                raise BlockingIOError(
-                    "Expected an output that nothing else writes. Received "
-                    f"{str(path)!r}, which another prediction is writing. Wait until "
-                    "it has ended, or choose another output."
-                )
             self._done = self._read()
         except BaseException:
-            self._file.close()
+            self.close()
             raise
 
     def __enter__(self) -> RecordFile:
@@ -75,10 +78,23 @@ class RecordFile:
 
     def close(self) -> None:
         """Close the file, and let others write it."""
-        self._file.close()
+        self._opened.close()
+
+    def _open(self) -> BinaryIO:
+        # Nothing is left in a buffer that a full disk would refuse again.
+        file = self.path.open("ab+", buffering=0)
+        self._opened.enter_context(file)
+        if not try_lock(file.fileno()):
+            self.close()
+            raise BlockingIOError(
+                f"Expected an output that nothing else writes. Received "
+                f"{str(self.path)!r}, which another prediction is writing. Wait until "
+                "it has ended, or choose another output."
+            )
+        return file
 
     def done(self) -> Counter[tuple[str, str]]:
-        """Return the keys of the rows that were in the file when it was opened.
+        """Return the keys of the rows that were answered when the file was opened.
 
         Half a record at its end, as a killed process or a loss of power leaves it, does
         not count; it is removed when the next records are written. A whole one without
@@ -114,6 +130,8 @@ class RecordFile:
         Raises:
             OSError: if they cannot be written.
         """
+        if self._has_failures:
+            self._leave_out_failures()
         text = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records)
         # Lone surrogates of file names that are not UTF-8 are written as escapes.
         data = text.encode("utf-8", errors="backslashreplace")
@@ -123,11 +141,33 @@ class RecordFile:
             data = b"\n" + data
         self._has_half_line = True
         rest = memoryview(data)
-        while rest:  # A disk that fills takes a part, and then says so.
-            rest = rest[self._file.write(rest) :]
-        os.fsync(self._file.fileno())
+        try:
+            while rest:  # A disk that fills takes a part, and then says so.
+                rest = rest[self._file.write(rest) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
         self._end += len(data)
         self._needs_newline = self._has_half_line = False
+
+    def _leave_out_failures(self) -> None:
+        """Write the file anew without what failed, whole or not at all."""
+        with (
+            open(self._file.fileno(), "rb", closefd=False) as file,
+            replaced(self.path) as part,
+            part.open("wb") as kept,
+        ):
+            file.seek(0)
+            rest = self._end
+            while rest:
+                line = file.readline()
+                rest -= len(line)
+                if "error" not in (_parsed(line) or ()):
+                    kept.write(line if line.endswith(b"\n") else line + b"\n")
+        # The old one stays open, and locked for who has opened it before.
+        self._file = self._open()
+        self._end = self.path.stat().st_size
+        self._has_failures = self._needs_newline = self._has_half_line = False
 
     def _read(self) -> Counter[tuple[str, str]]:
         keys = Counter[tuple[str, str]]()
@@ -136,20 +176,26 @@ class RecordFile:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     try:
-                        key, picture = self._key(line, number)
-                        keys[key] += 1
-                        self._pictures.setdefault(key, set()).add(picture)
+                        record = self._record(line, number)
                     except ValueError:
-                        if not _is_half_record(line):
+                        if not _is_half_record(line, is_first=not self._end):
                             raise
                         self._has_half_line = True
                         break
+                    key = (str(record["id"]), record["prompt"])
+                    if "error" in record:
+                        self._has_failures = True
+                    else:
+                        keys[key] += 1
+                        image = record["image"]
+                        known = image if isinstance(image, str) else None
+                        self._pictures.setdefault(key, set()).add(known)
                 self._end += len(line)
                 self._needs_newline = not line.endswith(b"\n")
         return keys
 
-    def _key(self, line: bytes, number: int) -> tuple[tuple[str, str], str | None]:
-        """Return what a record is found again by, and its picture."""
+    def _record(self, line: bytes, number: int) -> dict[str, Any]:
+        """Return the record of a line."""
         record = _parsed(line)
         if not (
             isinstance(record, dict)
@@ -160,17 +206,29 @@ class RecordFile:
                 f"Expected {str(self.path)!r} to be new, or a file of records to go on "
                 f"with. Line {number} is no record. Choose another output."
             )
-        image = record["image"]
-        key = (str(record["id"]), record["prompt"])
-        return key, image if isinstance(image, str) else None
+        return record
 
 
-def _is_half_record(line: bytes) -> bool:
+def _is_half_record(line: bytes, is_first: bool) -> bool:
     """Return whether a line is what an interrupted write leaves at a file's end."""
     # A loss of power leaves zeros where bytes had not reached the disk.
     start = line.rstrip(b"\0")
+    if is_first and not start:  # Zeros alone may be anything.
+        return False
     is_cut_off = not line.endswith(b"\n") and _parsed(line) is None
     return is_cut_off and start.startswith(BEGINNING[: len(start)])
+
+
+def _is_printed_to(path: Path) -> bool:
+    """Return whether a file is the program's standard output or standard error."""
+    if not path.exists():
+        return False
+    found = path.stat()
+    for stream in (1, 2):
+        with suppress(OSError):  # It may be closed.
+            if os.path.samestat(found, os.fstat(stream)):
+                return True
+    return False
 
 
 def _parsed(line: bytes) -> Any:

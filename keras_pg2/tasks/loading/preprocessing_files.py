@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 
 from keras_pg2.catalogue.architecture import check_known
-from keras_pg2.checks.architecture import MAX_PIXELS
+from keras_pg2.checks.architecture import MAX_PIXELS, MAX_TOKENS
 from keras_pg2.files.json_fields import Fields, read_config
 from keras_pg2.preprocessing.image_converter import PaliGemma2ImageConverter
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
@@ -80,7 +80,7 @@ def _check_preprocessor(layer: Fields) -> None:
     converter = config.fields("image_converter", None)
     if converter is not None:
         _check_converter(converter)
-    config.integer("sequence_length", at_least=1)
+    config.integer("sequence_length", at_least=1, at_most=MAX_TOKENS)
     config.flag("add_start_token", True)
     config.flag("add_end_token", True)
     config.text("separator", "\n")
@@ -93,7 +93,7 @@ def _check_tokenizer(layer: Fields) -> None:
         raise config.error("proto", "null, as the vocabulary is a file of the preset")
     if "dtype" in config and not _policy_name(config).startswith(("int", "string")):
         raise config.error("dtype", "int32 or string")
-    config.integer("sequence_length", None, at_least=1)
+    config.integer("sequence_length", None, at_least=1, at_most=MAX_TOKENS)
     config.flag("add_bos", False)
     config.flag("add_eos", False)
 

@@ -592,7 +592,7 @@ def _vsr() -> Lines:
 
 
 MMVP = """\
-Index,Question,Options,Correct Answer
+lndex,Question,Options,Correct Answer
 1,Are the butterfly's wings open?,(a) Open (b) Closed,(a)
 2,Are the butterfly's wings open?,(a) Open (b) Closed,(b)
 """

@@ -153,7 +153,7 @@ def test_a_full_disk_is_told_and_loses_no_row(tmp_path):
     with (
         RecordFile(output) as file,
         small_disk(300),
-        pytest.raises(OSError, match="large"),
+        pytest.raises(OSError, match=r"large.*answers\.jsonl"),
     ):
         file.append(rows)
     assert output.stat().st_size == 300
@@ -193,6 +193,34 @@ def test_a_torn_line_alone_is_done_again(kept: int, lost: bytes, tmp_path):
     assert [row["id"] for row in read_records(output)] == [0, 1, 2, 9]
 
 
+@pytest.mark.parametrize("content", [bytes(4000), b"\0", b"\0\n"])
+def test_a_file_of_zeros_is_no_record_that_was_cut(content: bytes, tmp_path):
+    output = tmp_path / "disk.img"
+    output.write_bytes(content)
+    with pytest.raises(ValueError, match="Line 1 is no record"):
+        RecordFile(output)
+    assert output.read_bytes() == content
+
+
+def test_output_that_the_program_prints_to(tmp_path):
+    printed = tmp_path / "printed.txt"
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from keras_pg2.tasks.answering.record_file import RecordFile\n"
+        "try:\n    RecordFile(Path(sys.argv[1]))\n"
+        "except ValueError as error:\n    sys.exit(str(error))"
+    )
+    with printed.open("w") as file:
+        found = subprocess.run(
+            [sys.executable, "-c", script, "/dev/stdout"],
+            stdout=file,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert "which the program prints to" in found.stderr
+    assert printed.read_text() == ""
+
+
 def test_what_was_read_before_a_failure_is_answered(task, tmp_path):
     output = tmp_path / "answers.jsonl"
 
@@ -220,7 +248,34 @@ def test_pictures_that_cannot_be_read_are_told_and_passed_over(task, tmp_path):
     assert predict(task, rows, "ocr", output, **OPTIONS) == ([], 2, 0, 2)
     errors = [record for record in read_records(output) if "error" in record]
     assert {record["image"] for record in errors} == {str(paths[1]), str(rows[3])}
-    assert predict(task, rows, "ocr", output, **OPTIONS) == ([], 0, 4, 0)
+    # They are asked again, and have one record each, whatever became of them.
+    assert predict(task, rows, "ocr", output, **OPTIONS) == ([], 0, 2, 2)
+    assert len(read_records(output)) == 4
+    Image.new("RGB", (20, 20)).save(paths[1])
+    assert predict(task, rows, "ocr", output, **OPTIONS) == ([], 1, 2, 1)
+    found = {record["image"]: "text" in record for record in read_records(output)}
+    assert found == {str(path): path != rows[3] for path in rows}
+    assert len(read_records(output)) == 4
+
+
+def test_failures_make_way_with_half_a_line(tmp_path):
+    output = tmp_path / "answers.jsonl"
+    lines = [
+        {"id": 0, "image": "a.png", "prompt": "ocr", "text": "one"},
+        {"id": 1, "image": "b.png", "prompt": "ocr", "error": "damaged"},
+        {"id": 2, "image": "c.png", "prompt": "ocr", "text": "two"},
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    output.write_text(text + '{"id": 3, "ima')
+    with RecordFile(output) as file:
+        assert sorted(file.done()) == [("0", "ocr"), ("2", "ocr")]
+        assert output.read_text().startswith(text)
+        file.append([{**lines[1], "error": "still"}])
+        with pytest.raises(BlockingIOError):
+            RecordFile(output)
+        file.append([{**lines[1], "id": 3}])
+    found = [(record["id"], record.get("error")) for record in read_records(output)]
+    assert found == [(0, None), (2, None), (1, "still"), (3, "damaged")]
 
 
 def test_constrained_answers(task, tmp_path):

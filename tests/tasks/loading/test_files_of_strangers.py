@@ -21,6 +21,7 @@ from keras_pg2 import (
     PaliGemma2ImageConverter,
     PaliGemma2Tokenizer,
 )
+from keras_pg2.conversion import open_checkpoint
 from tests.support.damages import VALUES, all_cases, damaged, read_all
 from tests.support.tiny_models import random_task
 
@@ -303,6 +304,17 @@ def test_policies_of_quantized_weights(quantized: Path, tmp_path: Path) -> None:
     assert "dtype_policy" not in vars(PaliGemma2Backbone)
     file.write_text(json.dumps(content))
     assert isinstance(PaliGemma2Backbone.from_preset(preset), PaliGemma2Backbone)
+
+
+@pytest.mark.parametrize("length", [2**16 + 1, 10**9])
+def test_a_text_of_any_length_is_not_padded_for(preset: Path, length: int) -> None:
+    file = preset / "preprocessor.json"
+    content = json.loads(file.read_text())
+    content["config"]["sequence_length"] = length
+    file.write_text(json.dumps(content))
+    for load in (PaliGemma2CausalLM.from_preset, open_checkpoint):
+        with pytest.raises(ValueError, match=r"sequence_length in .*preprocessor"):
+            load(str(preset))
 
 
 def test_numbers_that_a_caller_passes() -> None:

@@ -1,10 +1,11 @@
 """MMVP: 150 pairs of pictures that look alike to CLIP, and a question about each pair.
 
-`Questions.csv` (huggingface.co/datasets/MMVP/MMVP) has columns Index, Question, Options
-("(a) Open (b) Closed") and Correct Answer ("(a)"); the pictures are
-`MMVP Images/<index>.jpg`. Two rows that follow each other are a pair. The official
-figure counts pairs with two right answers; `Truth.details["pair"]` has the number of
-the pair, and the question is to be answered by the words of an option.
+`Questions.csv` (huggingface.co/datasets/MMVP/MMVP) has columns Index (published as
+"lndex", with a small L), Question, Options ("(a) Open (b) Closed") and Correct Answer
+("(a)"); the pictures are `MMVP Images/<index>.jpg`. Two rows that follow each other are
+a pair. The official figure counts pairs with two right answers; `Truth.details["pair"]`
+has the number of the pair, and the question is to be answered by the words of an
+option.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from keras_pg2.files.json_files import read_file
 from keras_pg2.metrics.metric import Truth
 
 _COLUMNS = ("Index", "Question", "Options", "Correct Answer")
+_AS_PUBLISHED = {"lndex": "Index"}
 _OPTIONS = re.compile(r"\(a\)\s*(\S.*?)\s*\(b\)\s*(\S.*?)\s*")
 
 
@@ -62,7 +64,12 @@ def _read(directory: Path, split: str, on_bad: OnBad) -> Examples:
 def _rows(path: Path) -> list[tuple[str, Any]]:
     text = decode(read_file(path), path)
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    missing = [name for name in _COLUMNS if name not in (reader.fieldnames or [])]
+    try:
+        header = reader.fieldnames or []
+    except csv.Error as error:
+        raise _no_table(path, reader, error) from error
+    reader.fieldnames = [_AS_PUBLISHED.get(name, name) for name in header]
+    missing = [name for name in _COLUMNS if name not in reader.fieldnames]
     if missing:
         raise ValueError(
             f"{path}: expected the columns {', '.join(_COLUMNS)}, received none called "
@@ -74,9 +81,13 @@ def _rows(path: Path) -> list[tuple[str, Any]]:
             for row in reader
         ]
     except csv.Error as error:
-        raise ValueError(
-            f"{path}, line {reader.line_num}: expected a table ({printable(error)})."
-        ) from error
+        raise _no_table(path, reader, error) from error
+
+
+def _no_table(path: Path, reader: csv.DictReader, error: csv.Error) -> ValueError:
+    return ValueError(
+        f"{path}, line {reader.line_num}: expected a table ({printable(error)})."
+    )
 
 
 DATA_SETS: tuple[DataSet, ...] = (

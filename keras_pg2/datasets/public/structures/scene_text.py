@@ -130,6 +130,11 @@ def _read_pairs(
         )
 
     names = sorted(files.keys() | stems, key=_number)
+    if not names:
+        raise FileNotFoundError(
+            f"Expected pictures {name}1.jpg, {name}2.jpg, ... in {str(images)!r} and "
+            f"their texts {prefix}{name}1.txt, ... in {str(texts)!r}, received none."
+        )
     entries = [(str(texts / f"{prefix}{stem}.txt"), {"name": stem}) for stem in names]
     return collect(entries, read, problems, texts)
 
