@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from keras_pg2.datasets.loading import RowBatches
 from keras_pg2.datasets.rows import Row, columns
-from keras_pg2.evaluation import evaluate as evaluate_examples
-from keras_pg2.evaluation.asking import LIKELIHOOD_METRICS
+from keras_pg2.evaluation.asking import LIKELIHOOD_METRICS, make_plan
+from keras_pg2.evaluation.evaluating import evaluate_plan
 from keras_pg2.evaluation.rows import examples_of
 from keras_pg2.preprocessing.image_converter import resized_with
 from keras_pg2.tasks import PaliGemma2CausalLM
@@ -75,16 +76,11 @@ def evaluate(
         losses = model.evaluate(batches, verbose=0, return_dict=True)
     assert isinstance(losses, dict)
     room = _room(model, rows)
-    found = evaluate_examples(
-        model,
-        examples_of(rows),
-        metric,
-        batch_size=batch_size,
-        max_new_tokens=room,
-        num_beams=num_beams,
-        antialias=antialias,
-        num_draws=0,
-        show_progress=False,
+    plan = make_plan(examples_of(rows), metric, antialias=antialias)
+    if plan.mode == "answer":  # Other answers have the form and length they need.
+        plan = replace(plan, num_beams=num_beams, max_new_tokens=room)
+    found = evaluate_plan(
+        model, plan, batch_size=batch_size, num_draws=0, show_progress=False
     )
     if found.failures:
         failure = found.failures[0]
