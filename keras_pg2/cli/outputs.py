@@ -128,7 +128,7 @@ def save_picture(picture: Image.Image, target: Path) -> None:
     except (OSError, ValueError) as error:
         raise OSError(
             f"Expected to write a picture of {picture.width} x {picture.height} pixels "
-            f"to {str(target)!r}, but: {error}. Pass another --output."
+            f"to {str(target)!r}, but: {error}. Choose another place for it."
         ) from error
 
 
@@ -163,7 +163,7 @@ def _make_folder(folder: Path) -> None:
     if os.path.lexists(folder) and not folder.is_dir():
         raise OSError(
             f"Expected a folder to write pictures to, but {str(folder)!r} is none. "
-            "Pass another --output."
+            "Choose another place for it."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -172,7 +172,7 @@ def _make_folder(folder: Path) -> None:
     except OSError as error:
         raise OSError(
             "Expected a folder that can be made and written to, received "
-            f"{str(folder)!r} ({error.strerror}). Pass another --output."
+            f"{str(folder)!r} ({error.strerror}). Choose another place for it."
         ) from error
 
 
@@ -183,10 +183,10 @@ def _check_place(target: Path) -> None:
     except OSError as error:
         raise OSError(
             f"Expected a file name to write a picture to, received {str(target)!r} "
-            f"({error.strerror}). Pass another --output."
+            f"({error.strerror}). Choose another place for it."
         ) from error
     if is_folder:
         raise OSError(
             f"Expected to write the picture {str(target)!r}, but a folder of that name "
-            "is there. Pass another --output, or move the folder."
+            "is there. Choose another place, or move the folder."
         )

@@ -7,9 +7,10 @@ import json
 import numpy as np
 
 from keras_pg2 import read_jsonl
-from keras_pg2.datasets.drawn import music
+from keras_pg2.datasets.drawn import molecules, music
 from keras_pg2.datasets.drawn.folder import write_folder
 from keras_pg2.datasets.drawn.splitting import split_of
+from keras_pg2.datasets.public import registry
 from keras_pg2.preprocessing.images import open_image
 
 
@@ -24,6 +25,20 @@ def test_rows_are_what_was_drawn(tmp_path) -> None:
     first = json.loads(path.read_text().splitlines()[0])
     assert first["image"] == "validation/000000.png"
     assert first["kind"] == examples[0].truth.kind
+
+
+def test_lines_are_what_evaluate_reads(tmp_path) -> None:
+    drawn = molecules.examples("validation", 12)
+    path = write_folder(drawn, tmp_path, "validation")
+    read = registry.read("jsonl", path)
+    assert any(one.response not in one.truth.answers for one in drawn)
+    for one, example in zip(read, drawn, strict=True):
+        assert (one.truth.answers, one.truth.kind) == (
+            example.truth.answers,
+            example.truth.kind,
+        )
+        assert one.response == example.response
+        assert one.fields["prompt"] == "smiles"
 
 
 def test_a_tenth_is_for_the_test_and_half_as_much_for_validation() -> None:

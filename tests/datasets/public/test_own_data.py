@@ -54,7 +54,8 @@ BOX = {"label": "cat", "box": [1, 1, 4, 3]}
     [
         ({"images": ["a.png"]}, "image or images, received both"),
         ({"question": "What?"}, "one of .*, received prompt and question"),
-        ({"suffix": "y"}, "one of answers, .*, received answer and suffix"),
+        ({"answers": ["y"]}, "one of answers and .*, received answers and answer"),
+        ({"suffix": "y", "response": "z"}, "response or suffix, .*, received both"),
         ({"answer": None}, "'answer' as text, received NoneType"),
         ({"answer": "<eos>"}, "without '<eos>'"),
         ({"kind": 3}, "kind in the entry as a text"),

@@ -9,10 +9,11 @@ Keys of a line:
 
 - image, a path, or images, a list of paths, relative to the folder of the file;
 - prompt (or prefix), or question, which is asked as `answer en ...`;
-- answers, a list of all that are right, or answer (or suffix);
+- answers, a list of all that are right, or answer;
 - boxes, [x1, y1, x2, y2] in pixels with a label, what is to be found;
 - id, of its own, the number of the line if left out; kind, by which results are split;
-- response, to train on, where it is none of the answers;
+- response (or suffix), to train on, where it is none of the answers; a suffix without
+  answers is the right one;
 - any other text is a field that a prompt can name, as "{language}".
 
 The file is `<split>.jsonl`, `_annotations.<split>.jsonl`, or `annotations.jsonl` of the
@@ -54,7 +55,7 @@ def read_own_lines(directory: Path, split: str, on_bad: OnBad = "raise") -> Exam
     def read(entry: Fields) -> Example:
         images = _images(entry, pictures)
         truth = _truth(entry, images)
-        response = read_text(entry, "response") if "response" in entry else None
+        response = _response(entry)
         if response is None and truth.things is not None and truth.size is not None:
             response = things_text(truth.things, truth.size[1], truth.size[0])
         return Example(
@@ -101,11 +102,20 @@ def _fields(entry: Fields) -> dict[str, str]:
     return {**texts, "prompt": text}
 
 
+def _response(entry: Fields) -> str | None:
+    names = [name for name in ("response", "suffix") if name in entry]
+    if len(names) == 2:
+        raise ValueError("expected response or suffix, to train on, received both.")
+    return read_text(entry, names[0]) if names else None
+
+
 def _truth(entry: Fields, images: tuple[str, ...]) -> Truth:
-    names = [name for name in ("answers", "answer", "suffix") if name in entry]
+    names = [name for name in ("answers", "answer") if name in entry]
+    if not names and "suffix" in entry:
+        names = ["suffix"]
     if len(names) > 1 or not (names or "boxes" in entry):
         raise ValueError(
-            "expected one of answers, answer and suffix, or boxes, received "
+            "expected one of answers and answer, or suffix, or boxes, received "
             f"{' and '.join(names) or 'none'}."
         )
     answers: tuple[str, ...] = ()
