@@ -2,16 +2,19 @@
 
 HDF5 buffers what it writes. Where it cannot write a buffer as it closes a dataset or a
 file, it may lose data in silence, keeps the file open, tries again when the interpreter
-ends, and crashes it.
+ends, and crashes it. So nothing may fail in the midst of it, and a signal waits.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import h5py
@@ -25,14 +28,16 @@ class DiskFile(io.BytesIO):
 
     Args:
         path: File to write.
+        signals: Those that wait; nothing is written after the first.
 
     Attributes:
         error: What the disk said; None if all was written until now.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, signals: list[int]) -> None:
         super().__init__()
         self._path = path
+        self._signals = signals
         self._file = path.open("wb+", buffering=0)
         self.error: OSError | None = None
 
@@ -93,26 +98,60 @@ class DiskFile(io.BytesIO):
 
     @property
     def _is_good(self) -> bool:
-        return self.error is None and not self._file.closed
+        return not (self.error or self._signals or self._file.closed)
 
 
 @contextmanager
 def disk_file(path: Path) -> Iterator[DiskFile]:
     """Yield a file for h5py or Keras to write, which they close themselves.
 
+    Signals whose handlers are of Python wait until it is closed.
+
     Raises:
         OSError: if it cannot be written, also if that made HDF5 fail in its own way.
     """
-    file = DiskFile(path)
-    try:
-        yield file
-    except Exception:
-        if file.error is None:
-            raise
-    finally:
-        file.finish()
+    with _waiting_signals() as signals:
+        file = DiskFile(path, signals)
+        try:
+            yield file
+        except Exception:
+            if file.error is None and not signals:
+                raise
+        finally:
+            file.finish()
     if file.error is not None:
         raise file.error
+
+
+@contextmanager
+def _waiting_signals() -> Iterator[list[int]]:
+    """Yield the signals that have come, and have them handled in the end.
+
+    A second one ends the process on the spot.
+    """
+    come: list[int] = []
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        if come:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        come.append(number)
+
+    handlers = {}
+    if (
+        threading.current_thread() is threading.main_thread()
+    ):  # The one that they go to.
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP.
+            if number is not None and callable(signal.getsignal(number)):
+                handlers[number] = signal.signal(number, wait)
+    try:
+        yield come
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in come:
+            signal.raise_signal(number)
 
 
 @contextmanager
