@@ -25,6 +25,10 @@ from keras_pg2.files.whole_files import write_text
 _ENDINGS = (".csv", ".tsv")
 _DELIMITERS = (",", ";", "\t", "|")
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")
+_ENCODING_ADVICE = (
+    'Save the table as UTF-8 (Excel: "CSV UTF-8"), or pass the encoding that it has, '
+    "as encoding='cp1252' (--encoding cp1252)."
+)
 _FIELD_LIMIT = threading.Lock()
 
 
@@ -88,7 +92,7 @@ def read_table(
     """
     path = _find_table(Path(path).expanduser())
     finder = ImageFinder(path.parent if image_folder is None else image_folder)
-    text = decode(read_file(path), path, encoding)
+    text = decode(read_file(path), path, encoding, _ENCODING_ADVICE)
     separator = _SEPARATOR_LINE.match(text)
     if separator:  # A line by which Excel tells the delimiter to itself.
         text, delimiter = text[separator.end() :], delimiter or separator.group(1)

@@ -160,6 +160,16 @@ def test_a_data_yaml_larger_than_any(yolo: Path):
         read_yolo(yolo)
 
 
+def test_a_label_file_that_is_no_utf_8(yolo: Path):
+    file = yolo.parent / "train" / "labels" / "a.txt"
+    file.write_bytes(b"0 .5 .5 .2 .2 \xe4")
+    with pytest.raises(
+        ValueError, match=r"a\.txt: .*Save the file as UTF-8\."
+    ) as error:
+        read_yolo(yolo)
+    assert "cp1252" not in str(error.value)
+
+
 def test_no_label_file_at_all(yolo: Path):
     shutil.rmtree(yolo.parent / "train" / "labels")
     with pytest.raises(FileNotFoundError, match=r"labels/a\.txt'.*none for 3 pictures"):
