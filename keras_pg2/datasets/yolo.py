@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
-from keras_pg2.checks.texts import check_unicode, printable
+from keras_pg2.checks.texts import check_unicode, first_names, printable
 from keras_pg2.codecs.exchange.yolo import from_yolo
 from keras_pg2.datasets.checks import OnBad, Problems
 from keras_pg2.datasets.coco import CocoFile
@@ -125,7 +125,7 @@ def find_data_yaml(path: Path) -> Path:
             return files[0]
     raise FileNotFoundError(
         f"Expected data.yaml in {str(path)!r}, received "
-        f"{', '.join(p.name for p in found) or 'none'}. Pass its path."
+        f"{first_names([p.name for p in found])}. Pass its path."
     )
 
 
