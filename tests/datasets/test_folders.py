@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from keras_pg2.datasets import read_labelme, read_yolo
 from keras_pg2.datasets import yolo as yolo_module
@@ -201,6 +202,12 @@ def test_bad_pictures_of_yolo(yolo: Path):
         read_yolo(yolo.parent / "x.yaml")
     with pytest.raises(ValueError, match="a split of train, val, test"):
         read_yolo(yolo, split="valid")
+
+
+def test_a_picture_of_too_many_pixels_for_pillow(yolo: Path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match=r"a\.png'.*attack\. Correct it"):
+        read_yolo(yolo)
 
 
 @pytest.mark.parametrize(
