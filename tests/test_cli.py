@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -624,6 +625,16 @@ def test_text_that_stdout_cannot_hold_is_escaped(encoding, shown, monkeypatch) -
     line, *document = written.getvalue().decode(encoding).splitlines()
     assert line.startswith(shown)
     assert json.loads("".join(document)) == {"text": text}
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [("no row", "no row."), ("No row.", "No row."), ("Is it open?", "Is it open?")],
+)
+def test_an_error_ends_with_one_mark(said, shown, capsys) -> None:
+    with pytest.raises(typer.Exit), messages.reported_errors():
+        raise ValueError(said)
+    assert capsys.readouterr().err == f"Error: {shown}\n"
 
 
 def test_a_defect_is_told_and_has_its_traceback_on_demand(run, monkeypatch) -> None:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection
+from itertools import islice
 
 LINES_AND_JOINERS = "\n\t\u200c\u200d"
 """What an answer may have: lines, and the joiners of Persian and of emoji."""
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode's categories of controls, formatting, surrogates and separators of lines."""
+_MOST_NAMES = 10
+"""How many names a message lists."""
+_LONGEST_NAME = 80
+"""Characters of each that it shows."""
 _MARKUP = re.compile(r"[\\`*_\[\]<>&|~#$]")
 
 
@@ -51,6 +57,22 @@ def printable(text: object, kept: str = "") -> str:
         else character.encode("unicode_escape").decode()
         for character in text
     )
+
+
+def first_names(names: Collection[object]) -> str:
+    """Return the first names of a file or folder, for an error, or "none".
+
+    Args:
+        names: All of them. How many are left out is said.
+    """
+    texts = map(str, islice(names, _MOST_NAMES))
+    first = ", ".join(
+        text if len(text) <= _LONGEST_NAME else text[:_LONGEST_NAME] + "..."
+        for text in texts
+    )
+    num_more = len(names) - _MOST_NAMES
+    more = f" and {num_more:,} more" if num_more > 0 else ""
+    return printable(first + more) or "none"
 
 
 def printable_json(text: str) -> str:

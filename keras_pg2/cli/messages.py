@@ -146,7 +146,8 @@ def _describe(error: Exception) -> str:
     file = _file_in_hand(error)
     read = "" if file is None else f" While reading {str(file)!r}."
     if isinstance(error, _TOLD):
-        return f"{(text or type(error).__name__).removesuffix('.')}.{read}"
+        said = text or type(error).__name__
+        return f"{said}{'' if said.endswith(('.', '?', '!')) else '.'}{read}"
     return (
         f"{type(error).__name__}: {text or 'no message'}.{read} This is a fault of the "
         "file or of keras_pg2. Run the command again with KERAS_PG2_DEBUG=1 for the "

@@ -73,7 +73,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(
             f"expected an image that Pillow can read, but {str(path)!r} is not one or "
-            f"is damaged: {printable(error)}."
+            f"is damaged: {printable(error).removesuffix('.')}."
         ) from error
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from keras_pg2.checks.texts import first_names
 from keras_pg2.datasets.checks import Problems, check_text
 from keras_pg2.datasets.image_finder import ImageFinder
 from keras_pg2.datasets.rows import Row, Rows
@@ -120,8 +121,9 @@ class EntryReader:
         if key in entry:
             return entry[key]
         advice = missing_key_advice(key, argument, list(entry))
-        received = ", ".join(entry) or "none"
-        raise ValueError(f"expected the key {key!r}, received {received}. {advice}")
+        raise ValueError(
+            f"expected the key {key!r}, received {first_names(entry)}. {advice}"
+        )
 
 
 def missing_key_advice(key: str, argument: str, keys: list[str]) -> str:
@@ -170,8 +172,8 @@ def fill_prompt(template: str, entry: Mapping[str, Any]) -> str:
         if form or conversion or name not in entry:
             raise ValueError(
                 f"expected fields of the row in braces, received {name!r} in the "
-                f"prompt {template!r}, while the row has {', '.join(entry)}. Name one "
-                "of these, or write {{ and }} for braces."
+                f"prompt {template!r}, while the row has {first_names(entry)}. Name "
+                "one of these, or write {{ and }} for braces."
             )
         text += _as_text(entry[name], name, is_empty_allowed=False)
     return check_text(text, "prompt", is_empty_allowed=True)

@@ -87,5 +87,5 @@ def _decode(content: bytes, key: str) -> Image.Image:
     ) as error:
         raise ValueError(
             f"expected a picture under {key!r} that Pillow can read, received bytes "
-            f"that are not one or are damaged: {printable(error)}."
+            f"that are not one or are damaged: {printable(error).removesuffix('.')}."
         ) from error

@@ -6,25 +6,31 @@ import csv
 import io
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import first_names, printable
 from keras_pg2.datasets.checks import OnBad, Problems
 from keras_pg2.datasets.entries import EntryReader, missing_key_advice
 from keras_pg2.datasets.image_finder import ImageFinder
 from keras_pg2.datasets.jsonl import to_entry
 from keras_pg2.datasets.rows import Row, Rows
 from keras_pg2.datasets.text_files import decode
+from keras_pg2.files.json_fields import shown
 from keras_pg2.files.json_files import read_file
 from keras_pg2.files.whole_files import write_text
 
 _ENDINGS = (".csv", ".tsv")
 _DELIMITERS = (",", ";", "\t", "|")
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")
+_ENCODING_ADVICE = (
+    'Save the table as UTF-8 (Excel: "CSV UTF-8"), or pass the encoding that it has, '
+    "as encoding='cp1252' (--encoding cp1252)."
+)
 _FIELD_LIMIT = threading.Lock()
 
 
@@ -88,7 +94,7 @@ def read_table(
     """
     path = _find_table(Path(path).expanduser())
     finder = ImageFinder(path.parent if image_folder is None else image_folder)
-    text = decode(read_file(path), path, encoding)
+    text = decode(read_file(path), path, encoding, _ENCODING_ADVICE)
     separator = _SEPARATOR_LINE.match(text)
     if separator:  # A line by which Excel tells the delimiter to itself.
         text, delimiter = text[separator.end() :], delimiter or separator.group(1)
@@ -177,7 +183,7 @@ def _find_table(path: Path) -> Path:
         if p.suffix.lower() in _ENDINGS and not p.name.startswith(".")
     )
     if len(found) != 1:
-        names = ", ".join(p.name for p in found) or "none"
+        names = first_names([p.name for p in found])
         raise ValueError(
             f"{path}: expected one file of {' or '.join(_ENDINGS)} in the folder, "
             f"received {names}. Pass the path of the table."
@@ -206,19 +212,20 @@ def _form_with(text: str, delimiter: str) -> _Form:
 
 
 def _check_columns(path: Path, columns: list[str], needed: dict[str, str]) -> None:
-    named = [name for name in columns if name]
-    if len(set(named)) < len(named):
+    counts = Counter(name for name in columns if name)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
         raise ValueError(
             f"{path}, line 1: expected every column once, received "
-            f"{', '.join(columns)}."
+            f"{shown(twice[0])} {counts[twice[0]]} times. Give each a name of its own."
         )
     for argument, name in needed.items():
         if name not in columns:
             advice = missing_key_advice(name, argument, columns)
             raise ValueError(
                 f"{path}, line 1: expected a column {name!r}, received "
-                f"{printable(', '.join(columns)) or 'none'}. Are there commas, "
-                f"semicolons or tabs between columns? {advice}"
+                f"{first_names(columns)}. Are there commas, semicolons or tabs "
+                f"between columns? {advice}"
             )
 
 

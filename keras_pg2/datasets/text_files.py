@@ -35,14 +35,20 @@ def to_utf8(content: bytes, source: str | Path) -> bytes:
         ) from error
 
 
-def decode(content: bytes, source: str | Path, encoding: str | None = None) -> str:
-    """Return the text of a table.
+def decode(
+    content: bytes,
+    source: str | Path,
+    encoding: str | None = None,
+    advice: str = "Save the file as UTF-8.",
+) -> str:
+    """Return the text of a file.
 
     Args:
         content: Content of a file.
         source: The file, for errors.
         encoding: Encoding of the file; None for UTF-8, or UTF-16 with a byte order
             mark.
+        advice: What to do about a file in another encoding, for errors.
 
     Raises:
         ValueError: if the content is in another encoding, or there is no such one.
@@ -58,8 +64,7 @@ def decode(content: bytes, source: str | Path, encoding: str | None = None) -> s
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{source}: expected {encoding or 'UTF-8'}, received another encoding at "
-            f'byte {error.start}. Save the table as UTF-8 (Excel: "CSV UTF-8"), or '
-            "pass the encoding that it has, as encoding='cp1252' (--encoding cp1252)."
+            f"byte {error.start}. {advice}"
         ) from error
 
 

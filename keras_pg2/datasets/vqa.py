@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import first_names
 from keras_pg2.datasets.answer_turns import answer_of_epoch
 from keras_pg2.datasets.checks import OnBad, Problems, as_integer, check_text
 from keras_pg2.datasets.entries import fill_prompt
@@ -271,7 +271,7 @@ def _list(content: Mapping[str, Any], key: str, path: Path) -> list[Any]:
         raise ValueError(
             f"{path}: expected a list under {key!r}, received "
             f"{type(value).__name__ if key in content else 'none'}. The file has "
-            f"{printable(', '.join(content)) or 'nothing'}."
+            f"{first_names(content)}."
         )
     return value
 

@@ -79,7 +79,8 @@ def staged(
     Raises:
         FileExistsError: if the target exists and is not to be replaced.
         NotADirectoryError: if a folder on the way to the target is a file.
-        OSError: if the disk has too little space, before anything is written.
+        OSError: if the disk has too little space, or the target is a link that leads
+            to itself, before anything is written.
         TimeoutError: if another process is writing the target.
         ValueError: if what lies beside it was not left by a writer.
     """
@@ -109,7 +110,7 @@ def replaced(target: Path, sync: bool = True) -> Iterator[Path]:
     Raises:
         FileNotFoundError: if the folder of the target does not exist.
         OSError: if the disk is full, whatever the library that writes makes of it; if
-            the target is a pipe or a device.
+            the target is a pipe, a device or a link that leads to itself.
         TimeoutError: if another process is writing the target.
         ValueError: if what lies beside it was not left by a writer.
     """
@@ -273,7 +274,11 @@ def _size(num_bytes: int) -> str:
 
 
 def check_folders(target: Path) -> None:
-    """Raise NotADirectoryError if a folder on the way to a target is a file."""
+    """Raise NotADirectoryError if a folder on the way to a target is a file.
+
+    And OSError if the target, or a folder on the way, is a link that leads to itself.
+    """
+    _check_links(target)
     for parent in target.parents:
         if os.path.lexists(parent) and not parent.is_dir():
             raise NotADirectoryError(
@@ -282,7 +287,18 @@ def check_folders(target: Path) -> None:
             )
 
 
+def _check_links(target: Path) -> None:
+    followed = _follow_links(target)
+    links = list(filter(os.path.islink, (followed, *followed.parents)))
+    if links:
+        raise OSError(
+            f"Expected a file or directory to write to. Received: {links[0]}, a link "
+            "that leads to itself. Remove it, or choose another name."
+        )
+
+
 def _check_replaceable(target: Path) -> None:
+    _check_links(target)
     if target.exists() and not target.is_dir() and not target.is_file():
         raise OSError(
             f"Expected a file or directory to write to. Received: {target}, a pipe or "

@@ -8,6 +8,7 @@ It is written beside the one before, and then takes its name (`files.whole_files
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from keras_pg2.conversion.adapters.files import ADAPTER_FILE
 from keras_pg2.conversion.tables.number_types import is_finite
 from keras_pg2.files.json_fields import Fields
 from keras_pg2.files.whole_files import replaced
+from keras_pg2.finetuning.logs import LARGEST
 from keras_pg2.metrics.registry import METRICS
 from keras_pg2.tasks import PaliGemma2CausalLM
 
@@ -109,16 +111,18 @@ def read_progress(directory: Path) -> dict[str, Any] | None:
 def _read_evaluation(fields: Fields) -> dict[str, Any]:
     return {
         "step": fields.integer("step"),
-        "epoch": fields.number("epoch", at_least=0),
+        "epoch": fields.number("epoch", at_least=0, at_most=2**31 - 1),
         "metric": fields.text("metric", choices=tuple(METRICS)),
         **{name: _read_score(fields, name) for name in ("loss", "accuracy", "score")},
     }
 
 
 def _read_score(fields: Fields, name: str) -> float:
-    """Return a number, which may be NaN, as the score of nothing is."""
+    """Return a number, which may be NaN, as the score of nothing is, or infinite."""
     value = fields.value(name)
-    return value if isinstance(value, float) else fields.number(name)
+    if isinstance(value, float) and not math.isfinite(value):
+        return value
+    return fields.number(name, at_least=-LARGEST, at_most=LARGEST)
 
 
 def restore_state(directory: Path, model: PaliGemma2CausalLM) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
@@ -10,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from keras_pg2.checks.texts import printable
+from keras_pg2.files.json_fields import shown
 from keras_pg2.files.whole_files import replaced
 from keras_pg2.finetuning.steps import Step
 
 LOG_FILE = "log.csv"
 CURVES_FILE = "curves.png"
 TENSORBOARD_FOLDER = "tensorboard"
+LARGEST = 3.5e38
+"""Bound of finite figures, which come from float32; no curve is drawn of 1e308."""
+_LARGEST_STEP = 2**31 - 1
 _SMOOTHED_OVER = 0.9
 
 
@@ -93,7 +98,21 @@ def _damaged(name: str | Path, error: Exception) -> ValueError:
     )
 
 
-_KINDS: Sequence[Any] = (int, int, float, float, float, float)
+def _count(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= _LARGEST_STEP:
+        raise ValueError(f"{shown(text)}, no number of a step or an epoch")
+    return value
+
+
+def _figure(text: str) -> float:
+    value = float(text)
+    if LARGEST < abs(value) < math.inf:
+        raise ValueError(f"{shown(text)}, which no figure of a run is")
+    return value
+
+
+_KINDS: Sequence[Any] = (_count, _count, _figure, _figure, _figure, _figure)
 
 
 class TensorBoardLog:

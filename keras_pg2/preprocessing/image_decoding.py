@@ -293,9 +293,9 @@ def _turn(array: np.ndarray, orientation: int) -> np.ndarray:
 def _too_large(name: str, limits: str) -> str:
     return (
         f"Expected a picture within Pillow's limit of pixels, but {name} is too large: "
-        f"{limits}. Make it smaller; or, if you trust the file and have the memory, "
-        "raise the limit: PIL.Image.MAX_IMAGE_PIXELS = 400_000_000 (a picture that "
-        "is only shown to the model may have twice as many)."
+        f"{limits.removesuffix('.')}. Make it smaller; or, if you trust the file and "
+        "have the memory, raise the limit: PIL.Image.MAX_IMAGE_PIXELS = 400_000_000 "
+        "(a picture that is only shown to the model may have twice as many)."
     )
 
 

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -237,15 +238,16 @@ def _join_labels(labels: tuple[str | Iterable[str], ...]) -> str:
             'example detect("cat", "dog").'
         )
     names = [checked_text(label, "label") for label in flat]
+    counts = Counter(names)
     for name in names:
         if ";" in name:
             raise ValueError(
                 f"Expected one thing per label, received {name!r}: ';' separates "
                 "labels. Pass several labels instead."
             )
-        if names.count(name) > 1:
+        if counts[name] > 1:
             raise ValueError(
-                f"Expected each label once, received {name!r} {names.count(name)} "
+                f"Expected each label once, received {name!r} {counts[name]} "
                 "times. One label finds all its instances."
             )
         if "," in name:

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from PIL import Image
 
 from keras_pg2.datasets import read_labelme, read_yolo
+from keras_pg2.datasets import yolo as yolo_module
 from keras_pg2.datasets.detection_rows import annotation_rows
 from keras_pg2.datasets.yolo import label_path
 from tests.support import drawn_layouts as drawn
@@ -77,13 +80,13 @@ def test_where_yolo_has_its_pictures(yolo: Path, text: str, folder: str, split: 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("train: train/images", "names of the classes.*received None"),
-        ("names: [cat, yes]\ntrain: train/images", "Put quotes around names"),
+        ("train: train/images", "names of the classes.*received null"),
+        ("names: [cat, '']\ntrain: train/images", r"names of the.*\['cat', ''\]"),
         ("names: {1: cat}\ntrain: train/images", "by their numbers from 0"),
-        ("names: [cat, dog]\nval: train/images", "under 'train', received None.*val"),
-        ("names: [cat, dog]\ntrain: 3", "under 'train', received 3"),
+        ("names: [cat, dog]\nval: train/images", "under 'train', received null.*val"),
+        ("names: [cat, dog]\ntrain: {a: b}", "under 'train', received {'a': 'b'}"),
         ("names: [cat, dog]\ntrain: nowhere", "no folder|there is none.*image-folder"),
-        ("names: [cat, dog]\nnc: 3\ntrain: train/images", "nc: 3 and 2 names"),
+        ("names: [cat, dog]\nnc: 3\ntrain: train/images", "nc: '3' and 2 names"),
         ("names: [cat, cat]\ntrain: train/images", r"data\.yaml: .*'cat' twice"),
         ("[cat", "Expected YAML in"),
         ("- cat", "expected names and folders, received list"),
@@ -102,6 +105,70 @@ def test_data_yaml_that_is_none(yolo: Path, text: str, message: str):
     with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
         read_yolo(yolo)
     assert str(yolo.parent) in str(error.value)
+
+
+@pytest.mark.parametrize("names", ["[7, yes]", "{0: 7, 1: yes}"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nc: 2",
+        "made: 2020-99-99",
+        "made: !!timestamp x",
+        "made: !!bool x",
+        'made: !!int ""',
+        "made: 0b_",
+        f"made: 1{':59' * 20_000}.5",
+        f"made: {'9' * 5000}",
+    ],
+)
+def test_what_else_is_in_data_yaml_is_not_read(yolo: Path, names: str, line: str):
+    yolo.write_text(f"names: {names}\ntrain: train/images\n{line}")
+    assert list(read_yolo(yolo).labels.values()) == ["7", "yes"]
+
+
+@pytest.mark.parametrize("loader", [yolo_module._LOADER, yaml.BaseLoader])
+@pytest.mark.parametrize(
+    "text",
+    [
+        r'names: ["st\ud800ar"]',
+        r'names: {0: "st\ud800ar"}',
+        r'a: "\UFFFFFFFF"',
+        r'a: "\U00110000"',
+        "- " * 100_000,
+        f"*{'a' * 5000}",
+        f"names: [{', '.join(f'[thing {i}]' for i in range(5000))}]",
+        f"names: [cat]\nnc: {'9' * 5000}",
+        f"names: [{'cat' * 1000}, {'cat' * 1000}]",
+        f"names: [cat]\n{'key' * 40}: [{'x' * 5000}]",
+        f"names: [cat]\ntrain: {{x: {'x' * 5000}}}",
+    ],
+)
+def test_an_error_of_data_yaml_is_short(
+    yolo: Path, text: str, loader: type, monkeypatch
+):
+    monkeypatch.setattr(yolo_module, "_LOADER", loader)
+    yolo.write_text(text)
+    with pytest.raises(ValueError, match=r"data\.yaml") as error:
+        read_yolo(yolo)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 600 + len(str(yolo))
+
+
+def test_a_data_yaml_larger_than_any(yolo: Path):
+    lines = [f"key_of_the_file_{i}: 0" for i in range(50_000)]
+    yolo.write_text("\n".join(["names: [cat, dog]", "train: train/images", *lines]))
+    with pytest.raises(ValueError, match=r"at most 1 MB at .*data\.yaml"):
+        read_yolo(yolo)
+
+
+def test_a_label_file_that_is_no_utf_8(yolo: Path):
+    file = yolo.parent / "train" / "labels" / "a.txt"
+    file.write_bytes(b"0 .5 .5 .2 .2 \xe4")
+    with pytest.raises(
+        ValueError, match=r"a\.txt: .*Save the file as UTF-8\."
+    ) as error:
+        read_yolo(yolo)
+    assert "cp1252" not in str(error.value)
 
 
 def test_no_label_file_at_all(yolo: Path):
@@ -135,6 +202,12 @@ def test_bad_pictures_of_yolo(yolo: Path):
         read_yolo(yolo.parent / "x.yaml")
     with pytest.raises(ValueError, match="a split of train, val, test"):
         read_yolo(yolo, split="valid")
+
+
+def test_a_picture_of_too_many_pixels_for_pillow(yolo: Path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match=r"a\.png'.*attack\. Correct it"):
+        read_yolo(yolo)
 
 
 @pytest.mark.parametrize(

@@ -263,7 +263,7 @@ HEADER = "image,prefix,suffix\n"
         ),
         ("image,prefix\n0.png,a\n", ValueError, "'suffix'.*response_column"),
         ("image,suffix\n0.png,a\n", ValueError, "'prefix'.*prompt_column"),
-        ("image,image,prefix,suffix\n", ValueError, "every column once"),
+        ("image,image,prefix,suffix\n", ValueError, "'image' 2 times"),
         (HEADER, ValueError, "at least one entry"),
         (HEADER + "0.png,a,b\n0.png,a\n", ValueError, "line 3: expected 3.*fewer"),
         (HEADER + "0.png,a,b,c\n", ValueError, "line 2: expected 3 columns.*more"),
@@ -318,6 +318,29 @@ def test_tables_in_other_encodings_and_with_long_fields(folder):
     [row] = read_table(path)
     assert len(row["responses"]) == 200_000
     assert csv.field_size_limit() == limit
+
+
+def test_an_error_names_a_few_of_many_columns_and_keys(folder):
+    names = [f"column_{i}" for i in range(20_000)]
+    keys = r"column_0, .*column_9 and 19,99[01] more\."
+    many, line, rows = folder / "many.csv", folder / "many.jsonl", folder / "rows.jsonl"
+    many.write_text(",".join(names) + "\n")
+    line.write_text(json.dumps(dict.fromkeys(names, 0)))
+    rows.write_text(json.dumps({**dict.fromkeys(names, 0), "image": "0.png"}))
+    for read in (
+        lambda: read_table(many),
+        lambda: read_jsonl(line),
+        lambda: read_jsonl(rows, prompt="answer en {question}"),
+    ):
+        with pytest.raises(ValueError, match=keys) as error:
+            read()
+        assert len(str(error.value)) < 1000
+    many.write_text(",".join([*names, "twice", "twice"]) + "\n")
+    with pytest.raises(ValueError, match=r"received 'twice' 2 times\."):
+        read_table(many)
+    many.write_text("a" * 5000)
+    with pytest.raises(ValueError, match=r"received a{80}\.\.\.\. Are"):
+        read_table(many)
 
 
 def test_near_names_of_columns_and_keys(folder):

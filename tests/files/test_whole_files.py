@@ -301,6 +301,23 @@ def test_a_symbolic_link_stays_one(tmp_path: Path):
     assert names(tmp_path / "disk") == ["a.txt", "run"]
 
 
+def test_a_link_that_leads_to_itself_is_refused_before_the_work(tmp_path: Path):
+    for name, target in (("loop", "loop"), ("a", "b"), ("b", "a"), ("into", "loop/x")):
+        (tmp_path / name).symlink_to(target)
+    for name, link in (("loop",) * 2, ("a",) * 2, ("into", "loop"), ("loop/x", "loop")):
+        path = tmp_path / name
+        for writing in (staged(path, None), staged(path, True), replaced(path)):
+            with pytest.raises(OSError, match=rf"/{link}, a link that leads"), writing:
+                pytest.fail("It was worked for nothing.")
+    with (
+        pytest.raises(OSError, match="loop, a link that leads"),
+        updated(tmp_path / "loop"),
+    ):
+        pytest.fail("It was worked for nothing.")
+    assert names(tmp_path) == ["a", "b", "into", "loop"]
+    assert (tmp_path / "loop").is_symlink()
+
+
 def fill(folder: Path, **texts: str) -> None:
     for name, text in texts.items():
         path = folder / name.replace("__", "/")

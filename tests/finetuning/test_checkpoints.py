@@ -141,7 +141,7 @@ def test_each_field_of_the_progress(tmp_path: Path):
     fields += [("best", name) for name in one]
     count, loaded = loads(read, damaged(content, fields), path)
     assert count == len(DAMAGES) * 18
-    numbers = ["below 0", "0", "half", "2**63", "1e300", "NaN", "infinity"]
+    numbers = ["below 0", "0", "half", "2**63", "NaN", "infinity"]
     steps, parts = ["0"], ["evaluations.0", "best"]
     assert loaded == {
         *named("step", steps),
@@ -150,11 +150,7 @@ def test_each_field_of_the_progress(tmp_path: Path):
         "best: missing",
         *[f"{name}: object" for name in ("model", "data", "settings")],
         *[each for part in parts for each in named(f"{part}.step", steps)],
-        *[
-            each
-            for part in parts
-            for each in named(f"{part}.epoch", ["0", "half", "2**63", "1e300"])
-        ],
+        *[each for part in parts for each in named(f"{part}.epoch", ["0", "half"])],
         *[
             each
             for part in parts
@@ -166,7 +162,17 @@ def test_each_field_of_the_progress(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "line",
-    ["x,1,1,1,1,1", "1,1,1", "1,1,1,1,1,1,1", "", "9" * 5000 + ",1,1,1,1,1", '"1,2\0'],
+    [
+        "x,1,1,1,1,1",
+        "1,1,1e308,1,1,1",
+        f"{2**64},1,1,1,1,1",
+        f"1,{'9' * 400},1,1,1,1",
+        "1,1,1",
+        "1,1,1,1,1,1,1",
+        "",
+        "9" * 5000 + ",1,1,1,1,1",
+        '"1,2\0',
+    ],
     ids=lambda line: line[:9],
 )
 def test_a_log_that_is_damaged_is_named(line: str, tmp_path: Path):

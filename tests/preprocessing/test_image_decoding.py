@@ -90,6 +90,7 @@ class TestLimits:
             with pytest.raises(ValueError, match=r"too large: .*2500 pixels") as caught:
                 load_rgb(picture, size=SIZE)
             assert "damaged" not in str(caught.value)
+            assert ".." not in str(caught.value)
         converter = PaliGemma2ImageConverter(SIZE)
         with pytest.raises(ValueError, match="image 1 is too large"):
             converter.convert([np.zeros((2, 2), np.uint8), path.read_bytes()])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,13 @@ def test_no_label_and_a_label_twice():
         prompts.detect([])
     with pytest.raises(ValueError, match="'cat' 2 times"):
         prompts.detect("cat", "dog", "cat ")
+
+
+def test_many_labels_take_no_time():
+    labels = [f"thing {i}" for i in range(20_000)]
+    start = time.monotonic()
+    assert prompts.detect(labels) == f"detect {' ; '.join(labels)}"
+    assert time.monotonic() - start < 2
 
 
 def test_texts_that_are_no_question():

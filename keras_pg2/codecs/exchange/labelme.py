@@ -272,7 +272,7 @@ def _decode_mask(picture: Image.Image, label: str) -> Image.Image:
 def _no_mask(label: str, error: Exception) -> ValueError:
     return ValueError(
         "Expected a picture in base64 under mask, a PNG, in the shape of the label "
-        f"{shown(label)}. Received: {printable(error)}."
+        f"{shown(label)}. Received: {printable(error).removesuffix('.')}."
     )
 
 

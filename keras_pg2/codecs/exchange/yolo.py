@@ -21,6 +21,7 @@ from keras_pg2.codecs.exchange.polygons import (
     paint_polygon,
     pixel_polygons,
 )
+from keras_pg2.files.json_fields import shown
 
 _OVERHANG = 0.01
 """How far coordinates may be outside, as Ultralytics' own check has it."""
@@ -151,18 +152,18 @@ def _read_line(line: str) -> tuple[int, np.ndarray, float | None]:
         first, *values = (float(word) for word in line.split())
     except ValueError as error:
         raise ValueError(
-            f"Expected numbers in a line of a YOLO label file, received {line!r}."
+            f"Expected numbers in a line of a YOLO label file, received {shown(line)}."
         ) from error
     if len(values) < 4 or not first.is_integer() or not np.isfinite(values).all():
         raise ValueError(
             "Expected a class, and a box of four numbers or a polygon of six or more, "
-            f"in a line of a YOLO label file. Received: {line!r}."
+            f"in a line of a YOLO label file. Received: {shown(line)}."
         )
     score = values.pop() if len(values) % 2 else None
     if not all(-_OVERHANG <= value <= 1 + _OVERHANG for value in values):
         raise ValueError(
             "Expected coordinates in [0, 1], as parts of the picture's width and "
-            f"height, in a line of a YOLO label file. Received: {line!r}. Divide "
+            f"height, in a line of a YOLO label file. Received: {shown(line)}. Divide "
             "pixels by the width and height."
         )
     return int(first), np.array(values), score

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import first_names, printable
 from keras_pg2.datasets.checks import Problems
 from keras_pg2.datasets.public.published_files import Entries
 from keras_pg2.datasets.text_files import decode
@@ -96,8 +96,7 @@ def read_csv(path: Path, *columns: str, delimiter: str = ",") -> Entries:
         if missing:
             raise ValueError(
                 f"{path}: expected a column {missing[0]!r}, received "
-                f"{printable(', '.join(names)) or 'none'}. Is it another version of "
-                "the file?"
+                f"{first_names(names)}. Is it another version of the file?"
             )
         entries: Entries = []
         for cells in lines:

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from keras_pg2.checks.texts import first_names
 from keras_pg2.datasets.checks import OnBad, Problems
 from keras_pg2.datasets.public.captions.grouping import (
     captioned,
@@ -104,7 +105,7 @@ def read_textcaps(directory: Path, split: str, on_bad: OnBad = "raise") -> Examp
         names = {name for name, _ in captions[image_id]}
         if len(names) > 1:
             raise ValueError(
-                f"expected one image_name, received {', '.join(sorted(names))}."
+                f"expected one image_name, received {first_names(sorted(names))}."
             )
         return captioned(
             id=image_id,

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from keras_pg2.checks.texts import first_names
 from keras_pg2.datasets.checks import OnBad, Problems
 from keras_pg2.datasets.coco import CocoFile, read_coco
 from keras_pg2.datasets.coco_pictures import find_images
@@ -124,7 +125,7 @@ def _examples(
         if split not in found_splits:
             raise ValueError(
                 f"{coco.path.parent}: expected references of the split {split}, "
-                f"received those of {', '.join(found_splits) or 'none'}."
+                f"received those of {first_names(found_splits)}."
             )
         pairs = of_split(references, coco, split)
         wanted = {item.image_id for _, item in pairs}
