@@ -4,7 +4,8 @@
 
 All weights stay but the table of positions, a grid that is stretched, as big_vision
 does it (models/vit.py, resample_posemb) where a released checkpoint of 224 pixels goes
-on to 448. It has to be trained on: patches show half of what they have shown.
+on to 448. It has to be trained on: a patch shows more or less than it has shown. The
+mask codec and the calibrations, which are of the old answers, are left out.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def change_resolution(model: PaliGemma2CausalLM, pixels: int) -> PaliGemma2Causa
     config["vision_encoder"] = {**config["vision_encoder"], "image_size": pixels}
     backbone = PaliGemma2Backbone.from_config(config)
     for old, new in zip(model.backbone.weights, backbone.weights, strict=True):
-        new.assign(old if old.shape == new.shape else _stretch(old, new.shape[0]))
+        is_positions = "position_embedding" in new.path
+        new.assign(_stretch(old, new.shape[0]) if is_positions else old)
     converter = model.preprocessor.image_converter.get_config()
     return PaliGemma2CausalLM(
         backbone=backbone,

@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -171,8 +172,12 @@ def _file_in_hand(error: Exception) -> Path | None:
         for value in frame.f_locals.values()
         if isinstance(value, Path) and os.path.exists(value)
     ]
-    named = any(str(path) in str(error) for path in found)
-    return None if named or not found else found[0]
+    text = str(error)
+    is_named = any(
+        path.name and re.search(rf"(?<![\w.-]){re.escape(str(path))}(?![\w-])", text)
+        for path in found
+    )
+    return None if is_named or not found else found[0]
 
 
 def silence_libraries() -> None:

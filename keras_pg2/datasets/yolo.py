@@ -33,6 +33,8 @@ _KEYS = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
 # All scalars are texts to it, as 7, yes and 2020-01-01 may be names. The one in C is
 # six times as fast, and not in every build of PyYAML.
 _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_NULLS = ("", "~", "null", "Null", "NULL")
+"""Values of keys that are left open, by YAML's core schema."""
 
 
 def read_yolo(
@@ -158,7 +160,11 @@ def _read_yaml(file: Path) -> Mapping[str, Any]:
         raise ValueError(
             f"{file}: expected names and folders, received {type(content).__name__}."
         )
-    return content
+    return {
+        key: value
+        for key, value in content.items()
+        if not (isinstance(value, str) and value in _NULLS)
+    }
 
 
 def _names(content: Mapping[str, Any], file: Path) -> list[str]:

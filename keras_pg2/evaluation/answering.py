@@ -16,7 +16,7 @@ from keras_pg2.checks.texts import printable
 from keras_pg2.codecs.grammars import LocationGrammar
 from keras_pg2.codecs.parsing import has_only_whole_boxes, parse_detections
 from keras_pg2.codecs.thing_records import things_record
-from keras_pg2.evaluation.asking import USES, Asked, Plan
+from keras_pg2.evaluation.asking import Asked, Plan, check_length
 from keras_pg2.evaluation.records import read_records
 from keras_pg2.files.json_fields import Fields
 from keras_pg2.generation.samplers import BeamSearch, Sampler
@@ -89,12 +89,7 @@ def check_source(model: Any, plan: Plan) -> None:
             "Expected a model with a preprocessor, to make tokens of the prompts. "
             "Received: preprocessor=None."
         )
-    if plan.mode != "answer" and plan.max_new_tokens is not None:
-        raise ValueError(
-            f"Expected no length of answers (--max-new-tokens) {USES[plan.mode]}, "
-            f"received {plan.max_new_tokens}. Leave it out, or let the model say what "
-            "it likes (--mode answer)."
-        )
+    check_length(plan.mode, plan.max_new_tokens)
 
 
 def _check_runner(plan: Plan) -> None:

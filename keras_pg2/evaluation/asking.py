@@ -146,6 +146,8 @@ def make_plan(
         raise ValueError(
             f"Expected one beam (--num-beams) {USES[kind]}, received {num_beams}."
         )
+    if kind != "detect":  # What runs an exported model cuts what it detects.
+        check_length(kind, max_new_tokens)
     if known is not None and kind == "answer":
         num_beams = num_beams or known.num_beams
         max_new_tokens = max_new_tokens or known.text_length
@@ -173,6 +175,16 @@ def make_plan(
         num_images=counts.pop() if len(counts) == 1 else None,
         shard=shard,
     )
+
+
+def check_length(mode: Mode, max_new_tokens: int | None) -> None:
+    """Raise ValueError for a length of answers that have the length they need."""
+    if mode != "answer" and max_new_tokens is not None:
+        raise ValueError(
+            f"Expected no length of answers (--max-new-tokens) {USES[mode]}, received "
+            f"{max_new_tokens}. Leave it out, or let the model say what it likes "
+            "(--mode answer)."
+        )
 
 
 def part_of(asked: Sequence[Asked], shard: Shard | None) -> Sequence[Asked]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import first_names, printable
 from keras_pg2.datasets.public.examples import Example
 from keras_pg2.evaluation.answering import (
     Source,
@@ -18,6 +18,7 @@ from keras_pg2.evaluation.answering import (
 )
 from keras_pg2.evaluation.asking import Mode, Plan, Shard, make_plan
 from keras_pg2.evaluation.files import ANSWERS, ANSWERS_OF, check_no_answers
+from keras_pg2.evaluation.intervals import check_draws
 from keras_pg2.evaluation.mask_decoding import with_mask_decoder
 from keras_pg2.evaluation.model_settings import (
     fingerprint,
@@ -163,6 +164,8 @@ def evaluate_plan(
 ) -> Evaluation:
     """Ask a model what was planned, and score its answers; see `evaluate`."""
     start = time.monotonic()
+    if num_draws:
+        check_draws(num_draws)
     check_source(model, plan)
     plan = with_mask_decoder(plan, model)
     called = name or name_of(model)
@@ -277,7 +280,7 @@ def _claim_answers(folder: Path, settings: Mapping[str, Any], model: Source) -> 
     if changed:
         raise ValueError(
             f"Expected answers of the same model and settings in {str(folder)!r}, "
-            f"received others: {', '.join(changed)} changed. Choose another output "
+            f"received others: {first_names(changed)} changed. Choose another output "
             "(--output), or remove this one."
         )
     return float(seconds)

@@ -67,7 +67,7 @@ def check_no_answers(folder: Path) -> None:
 
 
 def report_record(evaluation: Evaluation) -> dict[str, Any]:
-    """Return what `report.json` has; NaN is null there."""
+    """Return what `report.json` has; what is not finite is null there."""
     published = evaluation.published
     return {
         "model": evaluation.model,
@@ -157,7 +157,7 @@ def read_report(directory: str | os.PathLike[str]) -> Evaluation:
 def _read_settings(fields: Fields) -> dict[str, Any]:
     """Return settings; those that another evaluation is computed by are checked."""
     fields.integer("num_draws", None, at_least=0, at_most=MAX_DRAWS)
-    fields.integer("seed", None, at_least=0)
+    fields.integer("seed", None, at_least=0, at_most=2**64)
     level = fields.number("level", None)
     if level is not None and not 0 < level < 1:
         raise fields.error("level", "a number between 0 and 1")
@@ -187,7 +187,7 @@ def _lines(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+    return float(value) if math.isfinite(value) else None
 
 
 def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:

@@ -45,6 +45,16 @@ def bootstrap(
     return intervals_of(draws, level)
 
 
+def check_draws(num_draws: int) -> None:
+    """Raise ValueError unless it is a number of draws that are kept at once."""
+    check_at_least_one("num_draws", num_draws)
+    if num_draws > MAX_DRAWS:
+        raise ValueError(
+            f"Expected at most {MAX_DRAWS:,} draws of intervals, received "
+            f"{num_draws:,}."
+        )
+
+
 def draw_figures(
     metric: Metric, rows: Sequence[Statistics], num_draws: int, seed: int
 ) -> dict[str, np.ndarray]:
@@ -61,12 +71,7 @@ def draw_figures(
     Raises:
         ValueError: if there are no rows, or an argument is not as above.
     """
-    check_at_least_one("num_draws", num_draws)
-    if num_draws > MAX_DRAWS:
-        raise ValueError(
-            f"Expected num_draws (--num-draws) of at most {MAX_DRAWS:,}, received "
-            f"{num_draws:,}."
-        )
+    check_draws(num_draws)
     check_seed(seed)
     if not len(rows):
         raise ValueError("Expected at least one example to draw, received none.")

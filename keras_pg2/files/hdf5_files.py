@@ -108,7 +108,8 @@ def disk_file(path: Path) -> Iterator[DiskFile]:
     Signals whose handlers are of Python wait until it is closed.
 
     Raises:
-        OSError: if it cannot be written, also if that made HDF5 fail in its own way.
+        OSError: if it cannot be written, also if that made HDF5 fail in its own way, or
+            a signal came and its handler lets the program go on.
     """
     with _waiting_signals() as signals:
         file = DiskFile(path, signals)
@@ -121,6 +122,11 @@ def disk_file(path: Path) -> Iterator[DiskFile]:
             file.finish()
     if file.error is not None:
         raise file.error
+    if signals:
+        raise InterruptedError(
+            f"Expected to write {str(path)!r} to its end, received the signal "
+            f"{signal.Signals(signals[0]).name}. Write it again."
+        )
 
 
 @contextmanager
@@ -138,14 +144,15 @@ def _waiting_signals() -> Iterator[list[int]]:
         come.append(number)
 
     handlers = {}
-    if (
-        threading.current_thread() is threading.main_thread()
-    ):  # The one that they go to.
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)  # Windows has no SIGHUP.
-            if number is not None and callable(signal.getsignal(number)):
-                handlers[number] = signal.signal(number, wait)
+    # They go to the main thread alone. Windows has no SIGHUP.
+    is_main = threading.current_thread() is threading.main_thread()
     try:
+        for name in ("SIGINT", "SIGTERM", "SIGHUP") if is_main else ():
+            number = getattr(signal, name, None)
+            handler = None if number is None else signal.getsignal(number)
+            if number is not None and callable(handler):
+                handlers[number] = handler
+                signal.signal(number, wait)
         yield come
     finally:
         for number, handler in handlers.items():

@@ -25,7 +25,7 @@ from keras_pg2.conversion.adapters.files import ADAPTER_FILE
 from keras_pg2.conversion.tables.number_types import is_finite
 from keras_pg2.files.json_fields import Fields
 from keras_pg2.files.whole_files import replaced
-from keras_pg2.finetuning.logs import LARGEST
+from keras_pg2.finetuning.logs import LARGEST, LARGEST_STEP
 from keras_pg2.metrics.registry import METRICS
 from keras_pg2.tasks import PaliGemma2CausalLM
 
@@ -111,7 +111,7 @@ def read_progress(directory: Path) -> dict[str, Any] | None:
 def _read_evaluation(fields: Fields) -> dict[str, Any]:
     return {
         "step": fields.integer("step"),
-        "epoch": fields.number("epoch", at_least=0, at_most=2**31 - 1),
+        "epoch": fields.number("epoch", at_least=0, at_most=LARGEST_STEP),
         "metric": fields.text("metric", choices=tuple(METRICS)),
         **{name: _read_score(fields, name) for name in ("loss", "accuracy", "score")},
     }

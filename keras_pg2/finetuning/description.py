@@ -184,13 +184,17 @@ def _resizing(plan: Plan) -> dict[str, str]:
     """Return a line of how pictures are resized, where the recipe says so."""
     if plan.recipe.antialias is None:
         return {}
-    in_training, at_evaluation = (
-        f"{'with' if antialias else 'without'} antialias"
-        for antialias in plan.recipe.antialias
-    )
+    in_training, at_evaluation = map(describe_antialias, plan.recipe.antialias)
     return {
         "pictures": f"resized {in_training} in training, {at_evaluation} at evaluation"
     }
+
+
+def describe_antialias(antialias: bool | None) -> str:
+    """Return how pictures are resized; None for the preset's own way."""
+    if antialias is None:
+        return "as by the preset"
+    return "with antialias" if antialias else "without antialias"
 
 
 def _describe_memory(model: PaliGemma2CausalLM, settings: Settings) -> str:

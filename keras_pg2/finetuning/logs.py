@@ -20,7 +20,7 @@ CURVES_FILE = "curves.png"
 TENSORBOARD_FOLDER = "tensorboard"
 LARGEST = 3.5e38
 """Bound of finite figures, which come from float32; no curve is drawn of 1e308."""
-_LARGEST_STEP = 2**31 - 1
+LARGEST_STEP = 2**31 - 1
 _SMOOTHED_OVER = 0.9
 
 
@@ -100,7 +100,7 @@ def _damaged(name: str | Path, error: Exception) -> ValueError:
 
 def _count(text: str) -> int:
     value = int(text)
-    if not 0 <= value <= _LARGEST_STEP:
+    if not 0 <= value <= LARGEST_STEP:
         raise ValueError(f"{shown(text)}, no number of a step or an epoch")
     return value
 

@@ -18,6 +18,7 @@ from keras_pg2.finetuning.checkpoints import read_progress
 from keras_pg2.finetuning.description import (
     CLAIM,
     check_same,
+    describe_antialias,
     describe_data,
     describe_model,
     find_progress,
@@ -186,10 +187,11 @@ def prepare_run(
     in_training, at_evaluation = plan.antialias
     if plan.settings.cache_features and in_training != at_evaluation:
         raise ValueError(
-            f"Expected a recipe together with cache_features (--cache-features) that "
+            "Expected a recipe together with cache_features (--cache-features) that "
             f"resizes pictures in one way, received {plan.recipe.task!r}: "
-            f"{_in_words(in_training)} antialias in training, "
-            f"{_in_words(at_evaluation)} at evaluation. Train without it."
+            f"{describe_antialias(in_training)} in training, "
+            f"{describe_antialias(at_evaluation)} at evaluation. Leave "
+            "cache_features out, or take another recipe."
         )
     if eval_rows:
         metrics.get(plan.settings.metric).check()
@@ -213,10 +215,6 @@ def prepare_run(
         eval_rows=eval_rows,
         record=record,
     )
-
-
-def _in_words(antialias: bool | None) -> str:
-    return "with" if antialias else "without"
 
 
 def _choose(eval_rows: Sequence[Row], settings: Settings) -> Sequence[Row]:

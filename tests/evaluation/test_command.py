@@ -158,6 +158,11 @@ def fails(data, tmp_path, monkeypatch) -> Callable[..., None]:
         (["--mode", "detect"], ["'q0': Expected a prompt as 'detect cat", "--mode"]),
         (["--metric", "vqa_accuracy"], ["'q0'", "received 2", "exact_match_lower"]),
         (["--mode", "guess"], ["auto, answer, detect"]),
+        (["--metric", "perplexity", "--max-new-tokens", "3"], ["--max-new-tokens"]),
+        (
+            ["--metric", "perplexity", "--num-beams", "2"],
+            ["--num-beams", "likelihoods"],
+        ),
         (["--shard", "2/2"], ["--shard as 0/2 or 1/2", "'2/2'"]),
         (["--shard", "5/9"], ["examples in shard"]),
         (["--preset", "pali_gemma2_nan"], ["pali_gemma2_nano"]),

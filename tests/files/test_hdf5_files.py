@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from keras_pg2.files.hdf5_files import DiskFile, new_hdf5
+from keras_pg2.files.whole_files import replaced
 
 SCRIPT = """
 import signal, sys
@@ -82,6 +83,34 @@ def test_nothing_is_written_after_a_signal_and_the_next_file_is_whole(
     write(tmp_path / "b.h5")
     with h5py.File(tmp_path / "b.h5") as file:
         np.testing.assert_array_equal(file["a"], np.arange(5000))
+
+
+def test_a_handler_that_goes_on_leaves_no_half_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_write, target = DiskFile.write, tmp_path / "a.h5"
+    target.write_bytes(b"old")
+    noted: list[int] = []
+    to_send = [signal.SIGTERM]
+
+    def write_with_a_signal(self: DiskFile, data: object) -> int:
+        if to_send:
+            signal.raise_signal(to_send.pop())
+        return own_write(self, data)
+
+    monkeypatch.setattr(DiskFile, "write", write_with_a_signal)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: noted.append(number))
+    try:
+        with (
+            pytest.raises(InterruptedError, match=r"h5.* the signal SIGTERM"),
+            replaced(target) as part,
+        ):
+            write(part)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert noted == [signal.SIGTERM]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+    assert target.read_bytes() == b"old"
 
 
 def test_other_threads_write_too(tmp_path: Path) -> None:

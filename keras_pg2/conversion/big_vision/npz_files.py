@@ -51,7 +51,8 @@ class NpzSource(BlockSource):
 
     Args:
         path: The file.
-        is_wanted: Whether an array of a name is to be read; others are not looked at.
+        is_wanted: Whether an array of a name is to be read; of others the
+            header alone is compared with the directory of the file.
 
     Attributes:
         others: Names of the arrays that are not wanted.
@@ -80,7 +81,7 @@ class NpzSource(BlockSource):
                 if is_wanted(key):
                     self._add(key, archive, info, starts[info.filename])
                 else:
-                    # zipfile compares what stands there with the directory.
+                    # As it is opened, zipfile compares its header with the directory.
                     archive.open(info).close()
                     self.others.append(key)
             sizes = {key: info.file_size for key, info in self._packed.items()}

@@ -6,14 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import first_names, printable
 from keras_pg2.datasets.checks import Problems
 from keras_pg2.datasets.image_finder import ImageFinder
 from keras_pg2.datasets.text_files import to_utf8
 from keras_pg2.files.json_files import parse_value, read_file
-
-_MOST_LISTED = 5
-"""Names of a folder that an error has."""
 
 Entries = list[tuple[str, Any]]
 """Where each entry of a file stands, and the entry as JSON has it."""
@@ -193,5 +190,4 @@ def _listed(directory: Path) -> str:
     if not directory.is_dir():
         return "no such directory"
     names = sorted(path.name for path in directory.iterdir())
-    more = ", ..." if len(names) > _MOST_LISTED else ""
-    return printable(", ".join(names[:_MOST_LISTED]) + more) or "an empty directory"
+    return first_names(names) if names else "an empty directory"

@@ -84,10 +84,11 @@ class SmilesExactMatch(PreparedMetric):
 
         is_same = len(set(canonical(True))) == 1
         similarity = 0.0
-        if given is not None and wanted is not None:
+        if is_same:
+            similarity = float(given is not None)
+        elif given is not None and wanted is not None:
             prints = [Chem.RDKFingerprint(one) for one in (given, wanted)]
-            alike = float(DataStructs.TanimotoSimilarity(*prints))
-            similarity = 1.0 if is_same else alike
+            similarity = float(DataStructs.TanimotoSimilarity(*prints))
         return {
             "is_same": is_same,
             "is_graph": is_same or len(set(canonical(False))) == 1,

@@ -23,7 +23,7 @@ class RecordFile:
 
     It is locked until it is closed, or the process ends in whatever way. Rows that
     failed, as their pictures could not be read, are not done: their records make way
-    for new ones.
+    for new ones of the same id and prompt.
 
     Args:
         path: File to write; made, with its folder, if it is not there.
@@ -55,7 +55,7 @@ class RecordFile:
         self._end = 0
         self._needs_newline = False
         self._has_half_line = False
-        self._has_failures = False
+        self._failed: set[tuple[str, str]] = set()
         self._pictures: dict[tuple[str, str], set[str | None]] = {}
         self._opened = ExitStack()
         self._file = self._open()
@@ -130,8 +130,8 @@ class RecordFile:
         Raises:
             OSError: if they cannot be written.
         """
-        if self._has_failures:
-            self._leave_out_failures()
+        if failed := self._failed & {_key(record) for record in records}:
+            self._leave_out(failed)
         text = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records)
         # Lone surrogates of file names that are not UTF-8 are written as escapes.
         data = text.encode("utf-8", errors="backslashreplace")
@@ -150,8 +150,8 @@ class RecordFile:
         self._end += len(data)
         self._needs_newline = self._has_half_line = False
 
-    def _leave_out_failures(self) -> None:
-        """Write the file anew without what failed, whole or not at all."""
+    def _leave_out(self, failed: set[tuple[str, str]]) -> None:
+        """Write the file anew without these failures, whole or not at all."""
         with (
             open(self._file.fileno(), "rb", closefd=False) as file,
             replaced(self.path) as part,
@@ -162,12 +162,16 @@ class RecordFile:
             while rest:
                 line = file.readline()
                 rest -= len(line)
-                if "error" not in (_parsed(line) or ()):
+                record = _parsed(line) or {}
+                if "error" not in record or _key(record) not in failed:
                     kept.write(line if line.endswith(b"\n") else line + b"\n")
+            if os.name == "nt":  # Where an open file cannot be replaced.
+                self._file.close()
         # The old one stays open, and locked for who has opened it before.
         self._file = self._open()
         self._end = self.path.stat().st_size
-        self._has_failures = self._needs_newline = self._has_half_line = False
+        self._failed -= failed
+        self._needs_newline = self._has_half_line = False
 
     def _read(self) -> Counter[tuple[str, str]]:
         keys = Counter[tuple[str, str]]()
@@ -182,9 +186,9 @@ class RecordFile:
                             raise
                         self._has_half_line = True
                         break
-                    key = (str(record["id"]), record["prompt"])
+                    key = _key(record)
                     if "error" in record:
-                        self._has_failures = True
+                        self._failed.add(key)
                     else:
                         keys[key] += 1
                         image = record["image"]
@@ -207,6 +211,11 @@ class RecordFile:
                 f"with. Line {number} is no record. Choose another output."
             )
         return record
+
+
+def _key(record: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what a record is found again by: its id and prompt."""
+    return str(record["id"]), record["prompt"]
 
 
 def _is_half_record(line: bytes, is_first: bool) -> bool:

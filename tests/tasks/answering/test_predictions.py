@@ -147,6 +147,17 @@ def records_of(count: int) -> list[dict]:
     ]
 
 
+def test_failures_of_other_rows_stay(tmp_path):
+    output = tmp_path / "answers.jsonl"
+    failed = {"id": "a", "image": "a.png", "prompt": "ocr", "error": "damaged"}
+    output.write_text(json.dumps(failed) + "\n")
+    with RecordFile(output) as file:
+        file.append([])
+        file.append(records_of(1))
+        file.append([{**failed, "error": "still"}])
+    assert read_records(output) == [*records_of(1), {**failed, "error": "still"}]
+
+
 def test_a_full_disk_is_told_and_loses_no_row(tmp_path):
     output = tmp_path / "answers.jsonl"
     rows = records_of(2)

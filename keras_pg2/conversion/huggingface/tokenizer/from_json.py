@@ -145,7 +145,8 @@ def _has_text_once(post_processor: Any) -> bool:
     ):
         return False
     texts = [part for part in parts if not isinstance(part, dict) or "Sequence" in part]
-    return len(texts) == 1 and isinstance(texts[0], dict)
+    text = texts[0].get("Sequence") if [*map(type, texts)] == [dict] else None
+    return isinstance(text, dict) and text.get("id") == "A"
 
 
 def _texts(vocabulary: Mapping[str, int], added: Added, content: Fields) -> list[str]:

@@ -104,7 +104,7 @@ def _fields(entry: Fields) -> dict[str, str]:
 
 def _response(entry: Fields) -> str | None:
     names = [name for name in ("response", "suffix") if name in entry]
-    if len(names) == 2:
+    if len(names) == 2 and ("answer" in entry or "answers" in entry):
         raise ValueError("expected response or suffix, to train on, received both.")
     return read_text(entry, names[0]) if names else None
 
