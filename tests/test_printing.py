@@ -317,6 +317,22 @@ def test_an_error_of_a_library_names_the_file(tmp_path, monkeypatch) -> None:
     assert shown == f"Error: bad magic number. While reading {str(file)!r}.\n"
 
 
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_file_that_is_named_is_named_once(tmp_path, monkeypatch, is_named) -> None:
+    file, inner = tmp_path / "rows.jsonl", tmp_path / "inner"
+    file.write_text("[]")
+    inner.mkdir()
+    # Neither the folder of the command nor a part of a name names a file.
+    text = f"{file}: no rows" if is_named else f"{file}.bak and {inner}side. No rows"
+
+    def describe(*_: object, path: Path = inner, folder=Path(), own=file) -> None:
+        raise ValueError(text)
+
+    monkeypatch.setattr(checkpoints, "describe", describe)
+    shown = run("info", "anything").stderr
+    assert ("While reading" in shown) is not is_named
+
+
 def test_ctrl_c_ends_without_a_word(monkeypatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

@@ -173,8 +173,9 @@ def _file_in_hand(error: Exception) -> Path | None:
         if isinstance(value, Path) and os.path.exists(value)
     ]
     text = str(error)
+    # Not a part of a longer name.
     is_named = any(
-        path.name and re.search(rf"(?<![\w.-]){re.escape(str(path))}(?![\w-])", text)
+        path.name and re.search(rf"(?<![\w.-]){re.escape(str(path))}(?!\.?[\w-])", text)
         for path in found
     )
     return None if is_named or not found else found[0]

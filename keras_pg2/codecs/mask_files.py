@@ -243,9 +243,8 @@ def _local_file(source: str | Path) -> Path:
             )
         except Exception as error:
             raise ConnectionError(
-                f"Could not download {address}: "
-                f"{printable(error)}. Download it another way and "
-                "pass its path."
+                f"Could not download {address}: {printable(error)}. Download it "
+                "another way and pass its path."
             ) from error
     path = Path(address)
     if not path.is_file():

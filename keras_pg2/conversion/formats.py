@@ -145,9 +145,8 @@ def count_pieces(proto: bytes, source: Path) -> int:
     except RuntimeError as error:
         raise ValueError(
             f"Expected a SentencePiece model as the tokenizer, in {source}. Received: "
-            f"{len(proto):,} bytes that cannot be read as one ("
-            f"{printable(error)}). Pass "
-            "tokenizer=, PaliGemma's own file."
+            f"{len(proto):,} bytes that cannot be read as one ({printable(error)}). "
+            "Pass tokenizer=, PaliGemma's own file."
         ) from error
 
 

@@ -103,8 +103,7 @@ def _named(path: Path) -> Iterator[None]:
     except _RefusedError as error:
         raise ValueError(
             f"Expected weights in {path}, and all of them there. Received: "
-            f"{printable(error)}. "
-            "Save the model again."
+            f"{printable(error)}. Save the model again."
         ) from error
     except Exception as error:  # h5py raises a dozen kinds, by the damage.
         raise OSError(

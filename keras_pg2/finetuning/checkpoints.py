@@ -79,9 +79,8 @@ def write_checkpoint(
         before = "there is none yet" if kept is None else f"step {kept['step']} stays"
         raise OSError(
             f"Expected to write a checkpoint of {num_bytes / 1e6:.1f} MB to "
-            f"{directory}, but: "
-            f"{printable(error)}. The checkpoint before it is whole: {before}. "
-            "Make room on the disk, then go on with --resume (resume=True)."
+            f"{directory}, but: {printable(error)}. The checkpoint before it is whole: "
+            f"{before}. Make room on the disk, then go on with --resume (resume=True)."
         ) from error
 
 

@@ -93,8 +93,7 @@ def read_log(path: Path) -> list[Step]:
 def _damaged(name: str | Path, error: Exception) -> ValueError:
     return ValueError(
         f"Expected {', '.join(Step._fields)} of a step in {name}. Received: "
-        f"{printable(error)}. "
-        "Remove the file, which is only to look at."
+        f"{printable(error)}. Remove the file, which is only to look at."
     )
 
 

@@ -282,7 +282,7 @@ def _size(content: Mapping[str, Any]) -> tuple[int, int]:
         return check_mask_size(content.get("imageWidth"), content.get("imageHeight"))
     except ValueError as error:
         raise ValueError(
-            f"Expected imageWidth and imageHeight of a LabelMe file. Received: "
+            "Expected imageWidth and imageHeight of a LabelMe file. Received: "
             f"{printable(error)}"
         ) from error
 

@@ -30,8 +30,7 @@ def read_metadata(path: Path) -> Fields:
     except SafetensorError as error:
         raise ValueError(
             f"Expected a safetensors file at {path}, but it cannot be read: "
-            f"{printable(error)}. "
-            "Download it again."
+            f"{printable(error)}. Download it again."
         ) from error
 
 

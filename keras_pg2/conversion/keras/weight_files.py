@@ -96,9 +96,8 @@ class KerasWeightsSource(BlockSource):
             check_apart({key: (b.offset, b.end) for key, b in blocks.items()})
         except ValueError as error:
             raise ValueError(
-                f"Expected a whole HDF5 file at {file.path}, but "
-                f"{printable(error)}. Copy or "
-                "download it again."
+                f"Expected a whole HDF5 file at {file.path}, but {printable(error)}. "
+                "Copy or download it again."
             ) from error
 
 

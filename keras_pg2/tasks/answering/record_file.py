@@ -87,7 +87,7 @@ class RecordFile:
         if not try_lock(file.fileno()):
             self.close()
             raise BlockingIOError(
-                f"Expected an output that nothing else writes. Received "
+                "Expected an output that nothing else writes. Received "
                 f"{str(self.path)!r}, which another prediction is writing. Wait until "
                 "it has ended, or choose another output."
             )
