@@ -27,6 +27,24 @@ with replaced(pathlib.Path(sys.argv[1])) as part:
 """
 
 
+IN_A_DESTRUCTOR = f"""
+import runpy, signal, sys, time
+runpy.run_path({signals.__file__!r})["end_in_order"]()
+
+class Last:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+        sys.exit("the signal is lost")
+
+last = Last()
+del last
+try:
+    time.sleep(60)
+finally:
+    print("in order")
+"""
+
+
 def start(target: Path, *ignored: str) -> subprocess.Popen:
     command = [sys.executable, "-c", SCRIPT, str(target), *ignored]
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
@@ -47,6 +65,13 @@ def test_what_is_half_written_is_removed(kind: signal.Signals, tmp_path: Path):
     assert time.monotonic() - begin < 30
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert target.read_text() == "old"
+
+
+def test_a_signal_amid_a_destructor_ends_the_process_too():
+    command = [sys.executable, "-c", IN_A_DESTRUCTOR]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert (done.stdout, done.stderr) == ("in order\n", "")
 
 
 def test_a_signal_that_is_ignored_stays_so(tmp_path: Path):
