@@ -16,6 +16,7 @@ import faulthandler
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -106,8 +107,10 @@ def digest(*contents: bytes) -> str:
 def hidden(folder: Path) -> list[str]:
     """Names of what is left: hidden files, and those of temporary names."""
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
-    # What huggingface_hub had not finished, and its locks, stay in its cache.
-    names = [n for n in names if "cache/.locks" not in n and "/blobs/" not in n]
+    # What huggingface_hub had not finished, its locks, and the folder in which it tries
+    # whether there can be links, stay in its cache.
+    theirs = re.compile(r"cache/(\.locks|models--[^/]*/(blobs/|tmp))")
+    names = [name for name in names if not theirs.search(name)]
     marks = ("/.", "tmp")
     return sorted(n for n in names if any(mark in f"/{n}" for mark in marks))
 
