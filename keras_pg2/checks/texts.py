@@ -59,6 +59,11 @@ def printable(text: object, kept: str = "") -> str:
     )
 
 
+def reason(error: Exception) -> str:
+    """Return what another library's error says, as a part of a sentence of ours."""
+    return printable(error).removesuffix(".")
+
+
 def first_names(names: Collection[object]) -> str:
     """Return the first names of a file or folder, for an error, or "none".
 

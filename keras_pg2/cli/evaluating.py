@@ -23,10 +23,15 @@ from keras_pg2.cli.outputs import expand_user
 from keras_pg2.start.backends import use_backend
 
 DATA, ASKED, RUN = "Data", "What is asked, and scored", "Run"
-_OF_A_MODEL = (
-    *("adapter", "dtype", "batch_size", "num_beams"),
-    *("max_new_tokens", "antialias", "max_detections"),
-)
+_OF_A_MODEL = {
+    "adapter",
+    "dtype",
+    "batch_size",
+    "num_beams",
+    "max_new_tokens",
+    "antialias",
+    "max_detections",
+}
 """Parameters that say which model answers and how it is asked."""
 
 

@@ -78,7 +78,7 @@ def merge_reports(
     inputs = [expand_user(path) for path in directories]
     if any(path.resolve() == output.resolve() for path in inputs):
         raise ValueError(
-            f"Expected --output as another directory than those of the parts, received "
+            "Expected --output as another directory than those of the parts, received "
             f"{str(output)!r}."
         )
     check_no_answers(output)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import reason
 from keras_pg2.datasets.checks import Problems
 from keras_pg2.datasets.coco import CocoFile
 from keras_pg2.datasets.coco_entries import CocoId, CocoImage
@@ -73,7 +73,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(
             f"expected an image that Pillow can read, but {str(path)!r} is not one or "
-            f"is damaged: {printable(error).removesuffix('.')}."
+            f"is damaged: {reason(error)}."
         ) from error
 
 

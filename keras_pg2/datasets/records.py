@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import reason
 from keras_pg2.datasets.checks import OnBad, Problems
 from keras_pg2.datasets.entries import EntryReader
 from keras_pg2.datasets.image_finder import ImageFinder
@@ -87,5 +87,5 @@ def _decode(content: bytes, key: str) -> Image.Image:
     ) as error:
         raise ValueError(
             f"expected a picture under {key!r} that Pillow can read, received bytes "
-            f"that are not one or are damaged: {printable(error).removesuffix('.')}."
+            f"that are not one or are damaged: {reason(error)}."
         ) from error

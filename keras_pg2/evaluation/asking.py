@@ -26,7 +26,7 @@ Shard: TypeAlias = tuple[int, int]
 OWN_FIELD = "prompt"
 OWN_PROMPT = "{prompt}"
 """The prompt where nothing else is said: examples have it as a field."""
-USES: dict[Mode, str] = {
+_USES: dict[Mode, str] = {
     "answer": "to answer",
     "detect": "to detect things",
     "segment": "to segment things",
@@ -144,7 +144,7 @@ def make_plan(
     kind = _choose_mode(mode, chosen, asked)
     if kind != "answer" and num_beams not in (None, 1):
         raise ValueError(
-            f"Expected one beam (--num-beams) {USES[kind]}, received {num_beams}."
+            f"Expected one beam (--num-beams) {_USES[kind]}, received {num_beams}."
         )
     if kind != "detect":  # What runs an exported model cuts what it detects.
         check_length(kind, max_new_tokens)
@@ -181,7 +181,7 @@ def check_length(mode: Mode, max_new_tokens: int | None) -> None:
     """Raise ValueError for a length of answers that have the length they need."""
     if mode != "answer" and max_new_tokens is not None:
         raise ValueError(
-            f"Expected no length of answers (--max-new-tokens) {USES[mode]}, received "
+            f"Expected no length of answers (--max-new-tokens) {_USES[mode]}, received "
             f"{max_new_tokens}. Leave it out, or let the model say what it likes "
             "(--mode answer)."
         )

@@ -31,7 +31,7 @@ PREDICTIONS = "predictions.jsonl"
 ANSWERS = "answers.jsonl"
 """Answers as they come; see `predict`."""
 ANSWERS_OF = "answers.json"
-"""What those answers are of, so that no others are gone on with."""
+"""Model and settings of those answers, which a later call has to share."""
 
 
 def write_evaluation(evaluation: Evaluation, directory: str | os.PathLike[str]) -> None:

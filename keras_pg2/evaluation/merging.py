@@ -46,7 +46,7 @@ def merge(parts: Sequence[Evaluation], metric: Metric | None = None) -> Evaluati
     missing = [name for name in ("num_draws", "level", "seed") if name not in settings]
     if missing:
         raise ValueError(
-            f"Expected settings of intervals in every part, received none of "
+            "Expected settings of intervals in every part, received none of "
             f"{', '.join(missing)}. Evaluate the parts again."
         )
     scored = score_outcomes(

@@ -50,7 +50,7 @@ class Truth:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raise TypeError if the answers are no texts; one text is none of several."""
+        """Raise TypeError unless the answers are a tuple of texts, not a text."""
         if isinstance(self.answers, str) or not all(
             isinstance(one, str) for one in self.answers
         ):
@@ -80,7 +80,7 @@ class Answer:
     probability: float | None = None
 
     def __post_init__(self) -> None:
-        """Raise TypeError if the text is none."""
+        """Raise TypeError unless the answer is a text."""
         if not isinstance(self.text, str):
             raise TypeError(
                 "Expected an answer as text, received "

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import printable, reason
 from keras_pg2.codecs.annotations import as_floats, check_mask_size
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.exchange.class_ids import fill_scores
@@ -272,7 +272,7 @@ def _decode_mask(picture: Image.Image, label: str) -> Image.Image:
 def _no_mask(label: str, error: Exception) -> ValueError:
     return ValueError(
         "Expected a picture in base64 under mask, a PNG, in the shape of the label "
-        f"{shown(label)}. Received: {printable(error).removesuffix('.')}."
+        f"{shown(label)}. Received: {reason(error)}."
     )
 
 

@@ -144,9 +144,10 @@ def _has_text_once(post_processor: Any) -> bool:
         parts, list
     ):
         return False
-    texts = [part for part in parts if not isinstance(part, dict) or "Sequence" in part]
-    text = texts[0].get("Sequence") if [*map(type, texts)] == [dict] else None
-    return isinstance(text, dict) and text.get("id") == "A"
+    if not all(isinstance(part, dict) for part in parts):
+        return False
+    [text, *others] = [part["Sequence"] for part in parts if "Sequence" in part] or [{}]
+    return isinstance(text, dict) and text.get("id") == "A" and not others
 
 
 def _texts(vocabulary: Mapping[str, int], added: Added, content: Fields) -> list[str]:

@@ -12,8 +12,8 @@ Keys of a line:
 - answers, a list of all that are right, or answer;
 - boxes, [x1, y1, x2, y2] in pixels with a label, what is to be found;
 - id, of its own, the number of the line if left out; kind, by which results are split;
-- response (or suffix), to train on, where it is none of the answers; a suffix without
-  answers is the right one;
+- response (or suffix), the text to train on where it differs from the answers; a suffix
+  alone is the answer, too;
 - any other text is a field that a prompt can name, as "{language}".
 
 The file is `<split>.jsonl`, `_annotations.<split>.jsonl`, or `annotations.jsonl` of the
