@@ -14,12 +14,14 @@ import numpy as np
 
 from keras_pg2.datasets.rows import Row, paths_of
 from keras_pg2.finetuning.reporting import Report
+from keras_pg2.preprocessing.image_features import SUFFIX
 from keras_pg2.tasks import PaliGemma2CausalLM
 from keras_pg2.tasks.training.feature_caching import cache_image_features
 
 FEATURES_FOLDER = "features"
 _BATCH_SIZE = 8
-_FILE_HEADER = 128  # Of NumPy.
+_HEADER_BYTES = 128
+"""Bound of the header of a file."""
 
 
 def feature_dtype(model: PaliGemma2CausalLM) -> str:
@@ -61,7 +63,7 @@ def kept_features(
     before = preprocessor.image_features
     directory = folder / FEATURES_FOLDER
     directory.mkdir(parents=True, exist_ok=True)
-    num_there = len(list(directory.glob("*.npy")))
+    num_there = len(list(directory.glob(f"*{SUFFIX}")))
     _check_room(directory, (len(_pictures(rows)) - num_there) * _file_size(model))
     try:
         dtype = feature_dtype(model)
@@ -85,7 +87,7 @@ def _pictures(rows: Sequence[Row]) -> set[str]:
 def _file_size(model: PaliGemma2CausalLM) -> int:
     encoder = model.backbone.vision_encoder
     count: int = encoder.num_image_tokens * encoder.hidden_dim
-    return count * np.dtype(feature_dtype(model)).itemsize + _FILE_HEADER
+    return count * np.dtype(feature_dtype(model)).itemsize + _HEADER_BYTES
 
 
 def _check_room(directory: Path, num_bytes: int) -> None:

@@ -1,9 +1,11 @@
 """What a frozen vision tower makes of pictures, kept in files.
 
-A directory has one `.npy` file a picture, [I, D], of the vision encoder's output. Its
-name is a hash of the picture (path, size, time of change) and of what made it (the
+A directory has one safetensors file per picture: the vision encoder's output, [I, D].
+Its name is a hash of the picture (path, size, time of change) and of what made it (the
 tower's weights, the way of stretching): a picture or tower that has changed has no file
-and is computed anew.
+and is computed anew. NumPy's own format would not do: batches are read in threads, and
+its headers are Python's syntax, whose parser fails when two threads of Python 3.12 or
+older are in it (github.com/python/cpython/issues/106905).
 
 Axes: B batch, M images of an example, I image tokens, D width of the vision encoder.
 """
@@ -17,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from keras_pg2.checks.dtypes import check_dtype
 from keras_pg2.checks.texts import printable
@@ -24,6 +28,8 @@ from keras_pg2.files.whole_files import replaced
 from keras_pg2.preprocessing.image_files import check_image_file, is_path
 
 DTYPES = ("float16", "float32")
+SUFFIX = ".safetensors"
+_KEY = "features"
 
 
 class ImageFeatures:
@@ -71,7 +77,7 @@ class ImageFeatures:
         of_picture = (str(path.resolve()), state.st_size, state.st_mtime_ns)
         words = repr((of_picture, self.tower, self.shape, self.dtype))
         name = hashlib.sha256(words.encode()).hexdigest()[:32]
-        return self.directory / f"{name}.npy"
+        return self.directory / f"{name}{SUFFIX}"
 
     def missing(self, pictures: Iterable[Any]) -> list[Any]:
         """Pictures that have no file yet, each once."""
@@ -95,7 +101,7 @@ class ImageFeatures:
             file = self.file_of(picture)
             # Made again if it is lost, and a sync may take longer than the tower.
             with replaced(file, sync=False) as part:
-                np.save(part, value)
+                save_file({_KEY: value}, part)
 
     def read(self, images: Sequence[Any]) -> np.ndarray:
         """Features of examples: float16 or float32 [B, M * I, D].
@@ -128,13 +134,12 @@ class ImageFeatures:
                 "first."
             )
         try:
-            # Mapped, as a damaged header may claim any shape.
-            features = np.load(file, mmap_mode="r", allow_pickle=False)
+            with safe_open(file, "numpy") as tensors:
+                features: np.ndarray = tensors.get_tensor(_KEY)
             if features.shape != self.shape or features.dtype != self.dtype:
                 raise ValueError(f"{features.dtype}{list(features.shape)}")
-            return np.array(features)
-        # Damaged headers raise nearly anything.
-        except Exception as error:
+            return features
+        except (SafetensorError, ValueError) as error:
             raise ValueError(
                 f"Expected features {self.dtype}{list(self.shape)} of a picture in "
                 f"{file}. Received: {printable(error)}. Remove the file, and call "

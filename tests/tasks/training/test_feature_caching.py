@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from keras import ops
 from PIL import Image
+from safetensors.numpy import load_file
 
 from keras_pg2 import PaliGemma2CausalLM, cache_image_features
 from keras_pg2.datasets.loading import RowBatches
@@ -75,7 +76,7 @@ def test_files_are_of_a_picture_and_a_tower(rows: Rows, tmp_path: Path) -> None:
     features = cache_image_features(task, rows[:1], tmp_path)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     [file] = files
-    value = np.load(file)
+    value = load_file(file)["features"]
     assert (value.shape, value.dtype) == ((4, 16), np.float16)
     with pytest.raises(FileNotFoundError, match=r"Call keras_pg2\.cache_image_fe"):
         task.preprocessor(columns(rows))
