@@ -29,6 +29,7 @@ not_on_torch = pytest.mark.skipif(
     BACKEND == "torch", reason="PyTorch writes no SavedModel"
 )
 NUM_TOKENS, PROMPT_LENGTH = 6, 20
+NUM_ROWS = 8
 CLIENT = """
 import json, sys
 import tensorflow as tf
@@ -78,12 +79,18 @@ def encode(picture: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def filled(values: list) -> list:
+    """Return values for eight rows, as each number of rows is compiled anew."""
+    return [*values, *[values[-1]] * (NUM_ROWS - len(values))]
+
+
 def serve(signatures, pictures: list[bytes], prompts: list) -> tuple[list, list]:
     served = signatures["serve"](
-        image_bytes=tf.constant(pictures), prompt=tf.constant(prompts)
+        image_bytes=tf.constant(filled(pictures)), prompt=tf.constant(filled(prompts))
     )
     return tuple(
-        [text.decode() for text in served[key].numpy()] for key in ("text", "error")
+        [text.decode() for text in served[key].numpy()[: len(pictures)]]
+        for key in ("text", "error")
     )
 
 
@@ -168,17 +175,20 @@ def test_longest_prompt_that_fits_is_answered(task, signatures):
     prompt = "a" * 60
     while len(task.preprocessor.generate_preprocess(prompt)["token_ids"][0]) > 20:
         prompt = prompt[:-1]
-    pictures = random_pictures(3)
+    pictures = random_pictures(4)
     files = [encode(picture) for picture in pictures]
-    texts, errors = serve(signatures, files, [prompt, prompt + "a" * 8, "b"])
-    assert [bool(error) for error in errors] == [False, True, False]
-    assert [texts[0], texts[2]] == generate(task, pictures[[0, 2]], [prompt, "b"])
+    texts, errors = serve(signatures, files, [prompt, prompt + "a" * 8, "b", "c"])
+    assert [bool(error) for error in errors] == [False, True, False, False]
+    right = [0, 2, 3]
+    wanted = generate(task, pictures[right], [prompt, "b", "c"])
+    assert [texts[row] for row in right] == wanted
 
 
 def score(signatures, pictures: list[bytes], prompts: list, answers: list) -> dict:
     named = {"image_bytes": pictures, "prompt": prompts, "answer": answers}
-    scored = signatures["score"](**{k: tf.constant(v) for k, v in named.items()})
-    return {name: value.numpy() for name, value in scored.items()}
+    constants = {name: tf.constant(filled(value)) for name, value in named.items()}
+    scored = signatures["score"](**constants)
+    return {name: value.numpy()[: len(pictures)] for name, value in scored.items()}
 
 
 def score_by_one_pass(task, picture: np.ndarray, prompt: str, answer: str) -> tuple:
@@ -269,7 +279,11 @@ def test_answers_that_cannot_be_scored_have_an_error_and_zeros(task, signatures)
     assert found["log_probability"][:5].tolist() == [0.0] * 5
     assert found["num_tokens"][:5].tolist() == [0] * 5
     assert errors[5] == ""
-    alone = score(signatures, [file], ["a"], ["dog"])
+    alone = signatures["score"](
+        image_bytes=tf.constant([file]),
+        prompt=tf.constant(["a"]),
+        answer=tf.constant(["dog"]),
+    )
     assert found["log_probability"][5] == pytest.approx(
         float(alone["log_probability"][0]), rel=1e-5
     )
@@ -297,6 +311,7 @@ def test_an_existing_target_stays(task, tmp_path):
 
 
 @not_on_torch
+@pytest.mark.two_backends("what is compared is of NumPy")
 def test_other_answers_than_the_models_leave_nothing(
     task, directory, tmp_path, monkeypatch
 ):
@@ -315,6 +330,7 @@ def test_other_answers_than_the_models_leave_nothing(
 
 
 @not_on_torch
+@pytest.mark.two_backends("what is compared is of NumPy")
 def test_other_scores_than_the_models_are_told(task, directory, monkeypatch):
     scores = verification.model_scores
     monkeypatch.setattr(

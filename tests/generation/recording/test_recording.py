@@ -70,7 +70,7 @@ def test_the_environment_turns_it_off():
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "KERAS_PG2_RECORDING": "0"},
+        env={**os.environ, "KERAS_PG2_RECORDING": "0", "KERAS_BACKEND": "jax"},
         capture_output=True,
         text=True,
         check=True,

@@ -51,6 +51,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.every_backend
+@pytest.mark.eager
 def test_save_and_load_gives_the_same_logits(tmp_path: Path, file: Path) -> None:
     task = adapted(alpha=5, targets=["query_dense", "mlp/*"])
     expected, answer = logits(task), task.generate(PROMPT, max_new_tokens=6)
@@ -78,6 +79,7 @@ def test_save_and_load_gives_the_same_logits(tmp_path: Path, file: Path) -> None
 
 
 @pytest.mark.every_backend
+@pytest.mark.eager
 def test_a_loaded_adapter_is_trained_further(file: Path) -> None:
     task = random_task(sequence_length=24)
     task.adapters.load(file)
