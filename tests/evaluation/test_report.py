@@ -181,6 +181,8 @@ def test_pictures_are_drawn_on_or_named_if_they_are_gone(tmp_path):
     )
     page, _ = written(found, tmp_path / "report")
     assert len(page.all("img")) == 2 * (2 + 2 + 4)
+    kinds = [each.get("class") for each in page.all("section")]
+    assert kinds.count("examples wide") == 2
     assert "star 0.50" in page.text
     assert page.text.count("no picture: https://example.com/a.png") == 2
     assert page.text.count("gone.png") == 2

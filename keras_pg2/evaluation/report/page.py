@@ -247,11 +247,17 @@ def _examples(title: str, evaluation: Evaluation, shown: Sequence[Outcome]) -> s
     if not shown:
         return ""
     is_higher_better = selection.is_higher_better(evaluation)
-    cards = "".join(_card(outcome, is_higher_better) for outcome in shown)
-    return _section(title, cards, "examples")
+    pictures = [_pictures(outcome) for outcome in shown]
+    cards = "".join(
+        _card(outcome, figures, is_higher_better)
+        for outcome, figures in zip(shown, pictures)
+    )
+    # Pictures beside each other need room; cards of two widths would leave gaps.
+    is_wide = any(len(figures) > 1 for figures in pictures)
+    return _section(title, cards, "examples wide" if is_wide else "examples")
 
 
-def _card(outcome: Outcome, is_higher_better: bool) -> str:
+def _card(outcome: Outcome, figures: Sequence[str], is_higher_better: bool) -> str:
     answers = outcome.truth.answers
     right = "\n".join(answers[:_MOST_ANSWERS])
     if len(answers) > _MOST_ANSWERS:
@@ -274,10 +280,8 @@ def _card(outcome: Outcome, is_higher_better: bool) -> str:
         rows.append(("kind", _text(outcome.truth.kind)))
     rows.append(("id", _text(outcome.id)))
     lines = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)
-    figures = _pictures(outcome)
     pictures = f'<div class="pictures">{"".join(figures)}</div>' if figures else ""
-    wide = ' class="wide"' if len(figures) > 1 else ""
-    return f"<article{wide}>{pictures}<dl>{lines}</dl></article>"
+    return f"<article>{pictures}<dl>{lines}</dl></article>"
 
 
 def _names(things: Detections | None) -> str:

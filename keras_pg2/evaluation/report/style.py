@@ -66,7 +66,8 @@ svg .published { stroke: var(--other); stroke-width: 3; }
 .examples { display: grid; gap: 14px; align-items: start;
   grid-template-columns: repeat(auto-fill, minmax(min(250px, 100%), 1fr)); }
 article { overflow: hidden; font-size: 0.92rem; }
-@media (min-width: 620px) { article.wide { grid-column: span 2; } }
+.examples.wide {
+  grid-template-columns: repeat(auto-fill, minmax(min(380px, 100%), 1fr)); }
 .pictures { display: flex; gap: 2px; background: var(--rule); }
 .pictures > * { flex: 1 1 0; min-width: 0; margin: 0; background: var(--card); }
 .pictures img { display: block; width: 100%; height: auto; max-height: 320px;
