@@ -17,8 +17,8 @@ from keras_pg2.cli.outputs import expand_user
 
 if TYPE_CHECKING:
     from keras_pg2.evaluation import Evaluation
-    from keras_pg2.evaluation.answering import Source
     from keras_pg2.evaluation.asking import Plan, Shard
+    from keras_pg2.evaluation.sources import Source
 
 _NUM_TOLD = 5
 
@@ -167,9 +167,7 @@ def _with_codec(plan: Plan, preset: str | None) -> Plan:
     A file does not say who answered: without a preset that was given it is the codec of
     the released checkpoints.
     """
-    from keras_pg2.codecs.mask_codec import MaskCodec
     from keras_pg2.evaluation.mask_decoding import needs_decoder, with_codec
-    from keras_pg2.tasks.deciding.model_files import ModelFiles
 
     if not needs_decoder(plan):
         if preset is not None:
@@ -178,6 +176,9 @@ def _with_codec(plan: Plan, preset: str | None) -> Plan:
                 f"{plan.metric.name} does not need. Leave it out."
             )
         return plan
+    from keras_pg2.codecs import MaskCodec
+    from keras_pg2.tasks.deciding.model_files import ModelFiles
+
     codec = None if preset is None else ModelFiles.of_preset(preset).mask_codec
     if codec is not None:
         notice(f"Masks are decoded by the codec of {preset}")

@@ -1,27 +1,24 @@
-"""Answers to what is asked: of a model, of an exported one, or of a file."""
+"""Answers to what is asked: of a model, or of an exported one."""
 
 from __future__ import annotations
 
-import os
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from keras_pg2.checks.texts import printable
 from keras_pg2.codecs.grammars import LocationGrammar
 from keras_pg2.codecs.parsing import has_only_whole_boxes, parse_detections
 from keras_pg2.codecs.thing_records import things_record
-from keras_pg2.evaluation.asking import Asked, Plan, check_length
+from keras_pg2.evaluation.asking import Plan
 from keras_pg2.evaluation.records import read_records
+from keras_pg2.evaluation.sources import Runner
 from keras_pg2.files.json_fields import Fields
 from keras_pg2.generation.samplers import BeamSearch, Sampler
 from keras_pg2.preprocessing.image_converter import resized_with
-from keras_pg2.preprocessing.image_sources import source_name
 from keras_pg2.preprocessing.images import load_sized, to_picture
 from keras_pg2.tasks import PaliGemma2CausalLM
 from keras_pg2.tasks.answering.detection_prompts import labels_of
@@ -38,84 +35,8 @@ from keras_pg2.tasks.answering.recorded_answers import (
 from keras_pg2.tasks.answering.thing_predictions import predict_things
 
 
-class Runner(Protocol):
-    """What runs an exported model: `keras_pg2.deploy.LiteRTModel`, `ONNXModel`."""
-
-    manifest: dict[str, Any]
-
-    @property
-    def tokenizer(self) -> Any:
-        """Its vocabulary."""
-
-    @property
-    def generate(self) -> Callable[..., Any]:
-        """The method that answers a prompt about a picture greedily."""
-
-
-Source: TypeAlias = PaliGemma2CausalLM | Runner | str | os.PathLike[str]
-"""What answers: a model, what runs an exported one, or a file of predictions."""
-
-
-def is_runner(model: object) -> bool:
-    """Return whether a value runs an exported model."""
-    return hasattr(model, "manifest") and hasattr(model, "generate")
-
-
-def check_source(model: Any, plan: Plan) -> None:
-    """Check that a model can do what is planned.
-
-    Raises:
-        TypeError: if it is none of `Source`.
-        ValueError: if it has no preprocessor, or cannot do what is planned.
-        FileNotFoundError: if it is a file that is not there.
-    """
-    if isinstance(model, str | os.PathLike):
-        if not Path(model).expanduser().is_file():
-            raise FileNotFoundError(
-                "Expected a model, or a file of predictions (JSON lines of id and "
-                f"text), received {os.fspath(model)!r}, which is no file."
-            )
-        return
-    if is_runner(model):
-        _check_runner(plan)
-        return
-    if not isinstance(model, PaliGemma2CausalLM):
-        raise TypeError(
-            "Expected a PaliGemma2CausalLM, a LiteRTModel, an ONNXModel or the path of "
-            f"a file of predictions, received {type(model).__name__}."
-        )
-    if model.preprocessor is None:
-        raise ValueError(
-            "Expected a model with a preprocessor, to make tokens of the prompts. "
-            "Received: preprocessor=None."
-        )
-    check_length(plan.mode, plan.max_new_tokens)
-
-
-def _check_runner(plan: Plan) -> None:
-    cannot = {
-        "segment": "has no codec for masks",
-        "likelihood": "gives no probabilities of given answers",
-    }
-    if plan.mode in cannot:
-        raise ValueError(
-            f"Expected mode 'answer' or 'detect' for an exported model, which "
-            f"{cannot[plan.mode]}; received {plan.mode!r}. Take the checkpoint."
-        )
-    if plan.num_beams > 1:
-        raise ValueError(
-            "Expected num_beams=1 for an exported model, which takes the likeliest "
-            f"tokens; received {plan.num_beams}. Pass num_beams=1 (--num-beams 1)."
-        )
-    if plan.num_images != 1:
-        raise ValueError(
-            "Expected one picture of each example for an exported model, received "
-            f"{'different numbers' if plan.num_images is None else plan.num_images}."
-        )
-
-
 def answer_plan(
-    model: Source,
+    model: PaliGemma2CausalLM | Runner,
     plan: Plan,
     output: Path | None,
     *,
@@ -134,10 +55,8 @@ def answer_plan(
         show_progress: Whether to show a bar, on a terminal.
 
     Raises:
-        What `predict` raises; ValueError if a file of predictions lacks an example.
+        What `predict` raises.
     """
-    if isinstance(model, str | os.PathLike):
-        return _of_file(model, plan)
     rows = [one.row for one in plan.asked]
     common: dict[str, Any] = {"batch_size": batch_size, "show_progress": show_progress}
     if not isinstance(model, PaliGemma2CausalLM):
@@ -171,60 +90,6 @@ def answer_plan(
         (str(record["id"]), record["prompt"]): Fields(record, "an answer")
         for record in found.records
     }
-
-
-def _of_file(
-    path: str | os.PathLike[str], plan: Plan
-) -> Mapping[tuple[str, str | None], Fields]:
-    """Return what a file of predictions says of the examples."""
-    found = read_records(path)
-    by_id: dict[str, list[Fields]] = {}
-    for (name, _), each in found.items():
-        by_id.setdefault(name, []).append(each)
-    chosen: dict[tuple[str, str | None], Fields] = {}
-    missing: list[str] = []
-    for one in plan.asked:
-        name = str(one.id)
-        record: Fields | None = found.get((name, one.prompt))
-        if record is None and len(by_id.get(name, ())) == 1:
-            # Other programs may have asked in other words.
-            [record] = by_id[name]
-        if record is None:
-            missing.append(name)
-            continue
-        _check_picture(record, one)
-        chosen[name, one.prompt] = record
-    if missing:
-        raise ValueError(
-            f"Expected a prediction for every example in {os.fspath(path)!r}, received "
-            f"none for {len(missing)} of {len(plan.asked)}, as {missing[0]!r}. Are "
-            "they of this data set and split?"
-        )
-    unused = len(by_id) - len({name for name, _ in chosen})
-    if unused and plan.shard is None:
-        warnings.warn(
-            f"Expected predictions for the {len(plan.asked)} examples alone, received "
-            f"{unused} others in {os.fspath(path)!r}, which are left out.",
-            stacklevel=2,
-        )
-    return chosen
-
-
-def _check_picture(record: Fields, one: Asked) -> None:
-    """Raise ValueError if a prediction names another picture than its example has.
-
-    Folders are not compared, which are others on another machine.
-    """
-    image = record.value("image", None)
-    own = [source_name(each) for each in one.images]
-    if not isinstance(image, str) or len(own) != 1 or own[0] is None:
-        return
-    if os.path.basename(image) != os.path.basename(own[0]):
-        raise ValueError(
-            f"{record.source}: expected an answer about {own[0]!r}, the picture of the "
-            f"example {one.id!r}, received one about {printable(repr(image))}. Are "
-            "they of this data set and split?"
-        )
 
 
 @contextmanager

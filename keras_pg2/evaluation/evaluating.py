@@ -7,15 +7,11 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from keras_pg2.checks.texts import first_names, printable
 from keras_pg2.datasets.public.examples import Example
-from keras_pg2.evaluation.answering import (
-    Source,
-    answer_plan,
-    check_source,
-)
+from keras_pg2.evaluation.answers_in_files import answers_of_file
 from keras_pg2.evaluation.asking import Mode, Plan, Shard, make_plan
 from keras_pg2.evaluation.files import ANSWERS, ANSWERS_OF, check_no_answers
 from keras_pg2.evaluation.intervals import check_draws
@@ -31,11 +27,15 @@ from keras_pg2.evaluation.publishing import find_published
 from keras_pg2.evaluation.records import read_answer
 from keras_pg2.evaluation.results import Evaluation, Failure, Outcome
 from keras_pg2.evaluation.scoring import score_outcomes
+from keras_pg2.evaluation.sources import Runner, Source, check_source
 from keras_pg2.files.json_fields import Fields
 from keras_pg2.files.json_files import read_json, write_json
 from keras_pg2.metrics.metric import Metric
 from keras_pg2.preprocessing.image_sources import source_name
 from keras_pg2.recipes import Recipe
+
+if TYPE_CHECKING:
+    from keras_pg2.tasks import PaliGemma2CausalLM
 
 
 def evaluate(
@@ -181,14 +181,20 @@ def evaluate_plan(
             answers = folder / ANSWERS
             seconds = _claim_answers(folder, {"model": called, **settings}, model)
     try:
-        records = answer_plan(
-            model,
-            plan,
-            answers,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            show_progress=show_progress,
-        )
+        if isinstance(model, str | os.PathLike):
+            records = answers_of_file(model, plan)
+        else:
+            # Of what follows this alone needs Keras.
+            from keras_pg2.evaluation.answering import answer_plan
+
+            records = answer_plan(
+                model,
+                plan,
+                answers,
+                batch_size=batch_size,
+                num_workers=num_workers,
+                show_progress=show_progress,
+            )
     finally:
         seconds += time.monotonic() - start
         if answers is not None:
@@ -261,7 +267,9 @@ def _outcomes(
     return outcomes, failures
 
 
-def _claim_answers(folder: Path, settings: Mapping[str, Any], model: Source) -> float:
+def _claim_answers(
+    folder: Path, settings: Mapping[str, Any], model: PaliGemma2CausalLM | Runner
+) -> float:
     """Note what answers are of; return the seconds that those there have taken.
 
     Raises:

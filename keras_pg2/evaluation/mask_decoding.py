@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from keras_pg2.codecs.mask_codec import MaskCodec
-from keras_pg2.evaluation.answering import Source
+from keras_pg2 import codecs, tasks
 from keras_pg2.evaluation.asking import Plan
+from keras_pg2.evaluation.sources import Source
 from keras_pg2.metrics.things.referring import MaskIou
-from keras_pg2.tasks import PaliGemma2CausalLM
 
 
 def needs_decoder(plan: Plan) -> bool:
@@ -19,7 +18,7 @@ def needs_decoder(plan: Plan) -> bool:
     return is_undecided and plan.mode != "segment"  # Which decodes the masks itself.
 
 
-def with_codec(plan: Plan, codec: MaskCodec) -> Plan:
+def with_codec(plan: Plan, codec: codecs.MaskCodec) -> Plan:
     """Return a plan whose metric decodes masks with a codec, if it has to."""
     if not (needs_decoder(plan) and isinstance(plan.metric, MaskIou)):
         return plan
@@ -39,10 +38,10 @@ def with_mask_decoder(plan: Plan, model: Source) -> Plan:
     """
     if not needs_decoder(plan):
         return plan
-    if isinstance(model, PaliGemma2CausalLM):
-        return with_codec(plan, model.mask_codec or MaskCodec.released())
     if isinstance(model, str | os.PathLike):
-        return with_codec(plan, MaskCodec.released())
+        return with_codec(plan, codecs.MaskCodec.released())
+    if isinstance(model, tasks.PaliGemma2CausalLM):
+        return with_codec(plan, model.mask_codec or codecs.MaskCodec.released())
     raise ValueError(
         f"Expected a model with a codec for masks for the metric {plan.metric.name}, "
         f"received {type(model).__name__}, which is exported without one. Take the "

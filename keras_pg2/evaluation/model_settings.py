@@ -6,16 +6,18 @@ import os
 import zlib
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
-from keras import ops
 
-from keras_pg2.evaluation.answering import Source, is_runner
+from keras_pg2 import tasks
 from keras_pg2.evaluation.asking import Plan
 from keras_pg2.evaluation.publishing import ModelKind, kind_of
-from keras_pg2.tasks import PaliGemma2CausalLM
+from keras_pg2.evaluation.sources import Runner, Source, is_runner
+from keras_pg2.start.backends import running_backend
+
+if TYPE_CHECKING:
+    from keras_pg2.tasks import PaliGemma2CausalLM
 
 
 def settings_of(model: Source, plan: Plan) -> dict[str, Any]:
@@ -34,45 +36,53 @@ def settings_of(model: Source, plan: Plan) -> dict[str, Any]:
         }
         if plan.mode in ("detect", "segment"):
             settings["max_detections"] = plan.max_detections
-    if isinstance(model, PaliGemma2CausalLM):
-        assert model.preprocessor is not None
-        converter = model.preprocessor.image_converter
-        if plan.antialias is None and converter is not None:
-            settings["antialias"] = converter.antialias
-        if plan.max_new_tokens is None:
-            settings["text_length"] = model.preprocessor.sequence_length
-        vision = model.backbone.architecture["vision_encoder"]
-        settings |= {
-            "resolution": vision["image_size"],
-            "dtype": str(model.backbone.dtype_policy.name),
-            "backend": keras.config.backend(),
-        }
-    elif is_runner(model):
-        manifest = model.manifest  # type: ignore[union-attr]
+        settings |= _settings_of_network(model, plan)
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+def _settings_of_network(
+    model: PaliGemma2CausalLM | Runner, plan: Plan
+) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    if not isinstance(model, tasks.PaliGemma2CausalLM):
+        manifest = model.manifest
         if plan.antialias is None:
             settings["antialias"] = manifest["antialias"]
-        settings |= {
+        return settings | {
             "resolution": manifest["image_size"],
             "dtype": manifest["quantization"] or "float32",
             "backend": type(model).__name__,
         }
-    return {key: value for key, value in settings.items() if value is not None}
+    assert model.preprocessor is not None
+    converter = model.preprocessor.image_converter
+    if plan.antialias is None and converter is not None:
+        settings["antialias"] = converter.antialias
+    if plan.max_new_tokens is None:
+        settings["text_length"] = model.preprocessor.sequence_length
+    vision = model.backbone.architecture["vision_encoder"]
+    return settings | {
+        "resolution": vision["image_size"],
+        "dtype": str(model.backbone.dtype_policy.name),
+        "backend": str(running_backend()),
+    }
 
 
 def name_of(model: Source) -> str:
     """Return what a model is called: its preset and adapter, or its file."""
     if isinstance(model, str | os.PathLike):
         return os.fspath(model)
-    if isinstance(model, PaliGemma2CausalLM):
-        active = model.adapters.active
-        base = model.adapters.base_name or model.name
-        return base if active is None else f"{base} with {active}"
-    return type(model).__name__
+    if not isinstance(model, tasks.PaliGemma2CausalLM):
+        return type(model).__name__
+    active = model.adapters.active
+    base = model.adapters.base_name or model.name
+    return base if active is None else f"{base} with {active}"
 
 
 def model_kind(model: Source) -> ModelKind | None:
     """Return which of the papers' models it is like; None if that is not known."""
-    if not isinstance(model, PaliGemma2CausalLM):
+    if isinstance(model, str | os.PathLike):
+        return None
+    if not isinstance(model, tasks.PaliGemma2CausalLM):
         return None
     return kind_of(model.backbone.architecture)
 
@@ -80,10 +90,10 @@ def model_kind(model: Source) -> ModelKind | None:
 def versions_of(model: Source) -> dict[str, str]:
     """Return the versions of the packages that compute."""
     packages = ["keras-pg2", "numpy"]
-    if isinstance(model, PaliGemma2CausalLM):
-        packages += ["keras", keras.config.backend()]
-    elif is_runner(model):
+    if is_runner(model):
         packages += ["ai-edge-litert", "onnxruntime"]
+    elif not isinstance(model, str | os.PathLike):
+        packages += ["keras", str(running_backend())]
     found = {}
     for package in packages:
         with suppress(PackageNotFoundError):
@@ -91,10 +101,12 @@ def versions_of(model: Source) -> dict[str, str]:
     return found
 
 
-def fingerprint(model: Source) -> str:
+def fingerprint(model: PaliGemma2CausalLM | Runner) -> str:
     """Return a checksum of the beginning of every weight; "" without weights."""
-    if not isinstance(model, PaliGemma2CausalLM):
+    if not isinstance(model, tasks.PaliGemma2CausalLM):
         return ""
+    from keras import ops  # The model has brought it.
+
     checksum = 0
     for variable in model.backbone.weights:
         first = ops.reshape(ops.convert_to_tensor(variable.value), (-1,))[:16]

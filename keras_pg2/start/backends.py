@@ -36,7 +36,7 @@ def use_backend(wanted: Backend | None) -> Backend:
             another one.
         ImportError: if the backend, or any backend, is not installed.
     """
-    running = _running()
+    running = running_backend()
     backend = wanted or running or _from_environment() or _default()
     if backend is None:
         raise ImportError(
@@ -146,7 +146,7 @@ def _default() -> Backend | None:
     return next((backend for backend in Backend if find_spec(backend)), None)
 
 
-def _running() -> Backend | None:
+def running_backend() -> Backend | None:
     """Return the backend that Keras was imported with; None if it was not."""
     keras = sys.modules.get("keras")
     return None if keras is None else Backend(keras.config.backend())

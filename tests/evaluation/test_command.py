@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -119,6 +121,27 @@ def test_a_file_of_predictions_needs_no_model(data, tmp_path, monkeypatch):
     found = read_report(output)
     assert found.data_set == str(data / "test.jsonl")
     assert (found.recipe, found.settings["prompt"]) == ("docvqa", "{question}")
+
+
+SCORE_AND_COMPARE = """
+import sys
+from typer.testing import CliRunner
+from keras_pg2.cli import app
+answers, data, folder = sys.argv[1:]
+score = ["evaluate", "--predictions", answers, "--data", data, "--output", folder]
+compare = ["compare", folder, answers, "--data", data]
+for arguments in (score, compare):
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+heavy = {"keras", "keras_hub", "jax", "tensorflow", "torch"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_a_file_of_predictions_is_scored_without_keras(data, tmp_path):
+    code = [sys.executable, "-c", SCORE_AND_COMPARE]
+    paths = [data / "answers.jsonl", data / "test.jsonl", tmp_path / "report"]
+    subprocess.run([*code, *map(str, paths)], check=True)
 
 
 @pytest.fixture

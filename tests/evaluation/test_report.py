@@ -1,6 +1,8 @@
 """Reports are read as a browser and a program read them: what stands where, and that
 nothing that a file or a model says becomes markup."""
 
+import base64
+import io
 import json
 import math
 from html.parser import HTMLParser
@@ -119,7 +121,7 @@ def test_figures_intervals_and_published_ones_stand_beside_each_other(tmp_path):
 
 def test_the_page_needs_nothing_from_elsewhere(tmp_path):
     Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
-    found = evaluation([outcome(0, image=str(tmp_path / "red.png"))])
+    found = evaluation([outcome(0, 0.5, image=str(tmp_path / "red.png"))])
     page, _ = written(found, tmp_path / "report")
     assert page.all("script") == page.all("link") == []
     assert all(image["src"].startswith("data:image/jpeg;") for image in page.all("img"))
@@ -170,15 +172,17 @@ def test_pictures_are_drawn_on_or_named_if_they_are_gone(tmp_path):
     answer = Answer("", things=Detections(("star",), box, None, np.array([0.5])))
     found = evaluation(
         [
-            outcome(0, image=path, answer=answer, truth=truth),
-            outcome(1, image=(path, path)),
-            outcome(2, image=str(tmp_path / "gone.png")),
-            outcome(3, image="https://example.com/a.png"),
-            outcome(4, image=(path,) * 6),
+            outcome(0, 0.5, image=path, answer=answer, truth=truth),
+            outcome(1, 0.5, image=(path, path)),
+            outcome(2, 0.5, image=str(tmp_path / "gone.png")),
+            outcome(3, 0.5, image="https://example.com/a.png"),
+            outcome(4, 0.5, image=(path,) * 6),
         ]
     )
     page, _ = written(found, tmp_path / "report")
     assert len(page.all("img")) == 2 * (2 + 2 + 4)
+    kinds = [each.get("class") for each in page.all("section")]
+    assert kinds.count("examples wide") == 2
     assert "star 0.50" in page.text
     assert page.text.count("no picture: https://example.com/a.png") == 2
     assert page.text.count("gone.png") == 2
@@ -218,8 +222,27 @@ def test_probabilities_have_a_reliability_diagram(tmp_path):
     # One bin: 0.8 is told, half is right.
     assert len(dots) == 1
     x, y = float(dots[0]["cx"]), float(dots[0]["cy"])
-    assert x == pytest.approx(50 + 0.8 * 378, abs=0.1)
+    assert x == pytest.approx(60 + 0.8 * 368, abs=0.1)
     assert y == pytest.approx(236 - 0.5 * 222, abs=0.1)
+
+
+@pytest.mark.parametrize(("text", "right"), [("2", 1), ("3", 0)])
+def test_a_report_of_calibration_shows_what_is_right_not_what_is_lost(
+    tmp_path, text, right
+):
+    answer = Answer(text, log_probability=math.log(0.8), num_tokens=1)
+    lost = (0.8 - right) ** 2
+    outcomes = [outcome(i, lost, answer=answer) for i in range(8)]
+    page, _ = written(evaluation(outcomes, metric="ece"), tmp_path)
+    dots = [each for each in page.all("circle") if float(each["r"]) > 4]
+    assert [float(each["cy"]) for each in dots] == [pytest.approx(236 - right * 222)]
+
+
+@pytest.mark.parametrize("metric", ["cer", "perplexity", "cider"])
+def test_scores_that_are_no_shares_have_no_reliability_diagram(tmp_path, metric):
+    outcomes = [outcome(i, score) for i, score in enumerate((0.5, 1.5))]
+    page, _ = written(evaluation(outcomes, metric=metric), tmp_path)
+    assert "Reliability diagram" not in [d for tag, d in page.texts if tag == "title"]
 
 
 def test_boxes_have_precision_recall_curves(tmp_path):
@@ -231,10 +254,53 @@ def test_boxes_have_precision_recall_curves(tmp_path):
     page, _ = written(evaluation([one], metric="coco_ap"), tmp_path)
     assert "Precision-recall" in [data for tag, data in page.texts if tag == "title"]
     assert ("li", "star") in page.texts
+    assert "recall of boxes at IoU 0.5" in page.text
+
+
+def test_frames_of_boxes_keep_their_colors(tmp_path):
+    """A frame is a pixel wide in a small picture, and JPEG may blur its color away."""
+    Image.new("RGB", (200, 200), "white").save(tmp_path / "a.png")
+    box = np.array([[20, 60, 180, 180]], np.float32)
+    answer = Answer("", things=Detections(("star",), box))
+    one = outcome(0, 0.5, answer=answer, image=str(tmp_path / "a.png"))
+    page, _ = written(evaluation([one]), tmp_path / "report")
+    data = page.all("img")[0]["src"].partition(",")[2]
+    picture = Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
+    red, green, blue = picture.getpixel((20, 120))
+    assert red > 180
+    assert max(green, blue) < 110
+
+
+def test_counts_of_thousands_are_told_in_short(tmp_path):
+    page, _ = written(evaluation([outcome(i) for i in range(1100)]), tmp_path)
+    texts = [data for tag, data in page.texts if tag == "text"]
+    assert {"500", "1k", "1.5k", "2k"} <= set(texts)
+
+
+def test_right_answers_are_none_of_the_worst(tmp_path):
+    found = evaluation([outcome("a", 1.0), outcome("b", 0.5)], metric="exact_match")
+    page, text = written(found, tmp_path / "some", num_examples=2)
+    ids = [data for tag, data in page.texts if tag == "dd" and data in ("a", "b")]
+    assert ids == ["b", "a", "b"]  # The last two by chance.
+    assert "| a |" not in text
+    right = evaluation([outcome("a", 1.0)], metric="exact_match")
+    for shown in written(right, tmp_path / "none"):
+        shown = shown if isinstance(shown, str) else shown.text
+        assert "None: every answer has the best score." in shown
+
+
+def test_long_texts_of_tables_are_broken_into_lines(tmp_path):
+    """On a phone a table of them would be wider than the page; figures stay whole."""
+    failures = [Failure(id=0, image=None, error="cannot be read " * 9)]
+    write_report(evaluation([outcome(0)], failures=failures), tmp_path)
+    text = (tmp_path / "report.html").read_text("utf-8")
+    assert "<td>cannot be read" in text
+    assert "<td>answer en {question}</td>" in text
+    assert "<td class=num>0.750</td>" in text
 
 
 @pytest.mark.parametrize(
-    ("metric", "first"), [("exact_match", ["c", "b"]), ("cer", ["a", "c"])]
+    ("metric", "first"), [("exact_match", ["c", "b"]), ("cer", ["a", "d"])]
 )
 def test_worst_come_first_and_the_surest_of_them(tmp_path, metric, first):
     found = evaluation(
@@ -242,11 +308,14 @@ def test_worst_come_first_and_the_surest_of_them(tmp_path, metric, first):
             outcome("a", 1.0),
             outcome("b", 0.0, answer=Answer("x", math.log(0.3))),
             outcome("c", 0.0, answer=Answer("x", math.log(0.9))),
+            outcome("d", 0.5),
         ],
         metric=metric,
     )
     page, _ = written(found, tmp_path, num_examples=2)
-    ids = [data for tag, data in page.texts if tag == "dd" and data in ("a", "b", "c")]
+    ids = [
+        data for tag, data in page.texts if tag == "dd" and data in ("a", "b", "c", "d")
+    ]
     assert ids[:2] == first
 
 

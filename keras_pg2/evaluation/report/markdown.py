@@ -46,6 +46,8 @@ def markdown(evaluation: Evaluation, num_examples: int) -> str:
     if worst:
         head = ("id", "prompt", "answer", "truth", "score")
         parts += ["## Worst answers", _table(head, worst)]
+    elif num_examples and selection.are_all_right(evaluation):
+        parts += ["## Worst answers", selection.ALL_RIGHT]
     if evaluation.settings:
         parts += ["## Settings", _table(("name", "value"), evaluation.settings.items())]
     return "\n\n".join(parts) + "\n"

@@ -14,7 +14,7 @@ from keras_pg2.evaluation.report.pictures import picture_names, thumbnail
 from keras_pg2.evaluation.report.selection import interval_text, number
 from keras_pg2.evaluation.report.style import STYLE
 from keras_pg2.evaluation.results import Evaluation, Outcome
-from keras_pg2.metrics.calibration import confidence, reliability_table
+from keras_pg2.metrics.calibration import Calibration, confidence, reliability_table
 from keras_pg2.metrics.registry import METRICS
 from keras_pg2.metrics.things.average_precision import (
     CocoAveragePrecision,
@@ -42,9 +42,7 @@ def page(evaluation: Evaluation, num_examples: int, seed: int) -> str:
         _figures(evaluation),
         _kinds(evaluation),
         _plots(evaluation),
-        _examples(
-            "Worst answers", evaluation, selection.worst(evaluation, num_examples)
-        ),
+        _worst(evaluation, num_examples),
         _examples(
             "Answers drawn by chance",
             evaluation,
@@ -77,12 +75,14 @@ def _section(title: str, content: str, kind: str = "") -> str:
     return f"<h2>{_text(title)}</h2><section{attribute}>{content}</section>\n"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of cells that are HTML."""
+def _table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], has_numbers: bool = True
+) -> str:
+    """Return a table of cells that are HTML; numbers stay in a line, texts do not."""
     cells = "".join(f"<th>{name}</th>" for name in head)
+    start = "<td class=num>" if has_numbers else "<td>"
     body = "".join(
-        f"<tr><th>{first}</th>{''.join(f'<td class=num>{cell}</td>' for cell in rest)}"
-        "</tr>"
+        f"<tr><th>{first}</th>{''.join(f'{start}{cell}</td>' for cell in rest)}</tr>"
         for first, *rest in rows
     )
     top = f"<thead><tr>{cells}</tr></thead>" if head else ""
@@ -180,14 +180,15 @@ def _plots(evaluation: Evaluation) -> str:
     found = [
         (plots.histogram(scores), "Scores of single examples."),
         (
-            _reliability(evaluation.outcomes),
+            _reliability(evaluation),
             "Reliability: share that is right of answers of about the same "
             "probability. On the dashed line what is told is what is true; larger dots "
             "are more answers.",
         ),
         (
             plots.precision_recall(_curves(evaluation)),
-            "Precision and recall of boxes at IoU 0.5 as the least score falls.",
+            f"Precision and recall of {_matched(evaluation)} at IoU 0.5 as the least "
+            "score falls.",
         ),
     ]
     figures = "".join(
@@ -198,17 +199,33 @@ def _plots(evaluation: Evaluation) -> str:
     return _section("Plots", figures, "plots") if figures else ""
 
 
-def _reliability(outcomes: Sequence[Outcome]) -> str:
-    """Return the diagram; "" if no answer has both a probability and a share."""
+def _reliability(evaluation: Evaluation) -> str:
+    """Return the diagram; "" where no answer has a probability.
+
+    Nor is there one of scores that are no shares of what is right, as errors and CIDEr.
+    """
+    metric = METRICS.get(evaluation.metric)
     pairs = []
-    for outcome in outcomes:
+    for outcome in evaluation.outcomes:
+        right = outcome.score
+        if isinstance(metric, Calibration):  # Whose score is how far both are apart.
+            right = metric.score(outcome.answer, outcome.truth)
+        elif metric is not None and not metric.is_higher_better:
+            return ""
+        if not 0 <= right <= 1 and not math.isnan(right):
+            return ""
         probability = confidence(outcome.answer)
-        if probability is not None and 0 <= outcome.score <= 1:
-            pairs.append((probability, outcome.score))
+        if probability is not None and not math.isnan(right):
+            pairs.append((probability, right))
     if not pairs:
         return ""
     probabilities, scores = zip(*pairs)
     return plots.reliability(reliability_table(probabilities, scores))
+
+
+def _matched(evaluation: Evaluation) -> str:
+    metric = METRICS.get(evaluation.metric)
+    return metric.kind if isinstance(metric, CocoAveragePrecision) else "boxes"
 
 
 def _curves(evaluation: Evaluation) -> dict[str, Curve]:
@@ -219,22 +236,35 @@ def _curves(evaluation: Evaluation) -> dict[str, Curve]:
     return precision_recall_curves(rows)
 
 
+def _worst(evaluation: Evaluation, count: int) -> str:
+    title = "Worst answers"
+    if count and selection.are_all_right(evaluation):
+        return _section(title, f'<p class="soft">{selection.ALL_RIGHT}</p>')
+    return _examples(title, evaluation, selection.worst(evaluation, count))
+
+
 def _examples(title: str, evaluation: Evaluation, shown: Sequence[Outcome]) -> str:
     if not shown:
         return ""
     is_higher_better = selection.is_higher_better(evaluation)
-    cards = "".join(_card(outcome, is_higher_better) for outcome in shown)
-    return _section(title, cards, "examples")
+    pictures = [_pictures(outcome) for outcome in shown]
+    cards = "".join(
+        _card(outcome, figures, is_higher_better)
+        for outcome, figures in zip(shown, pictures)
+    )
+    # Pictures beside each other need room; cards of two widths would leave gaps.
+    is_wide = any(len(figures) > 1 for figures in pictures)
+    return _section(title, cards, "examples wide" if is_wide else "examples")
 
 
-def _card(outcome: Outcome, is_higher_better: bool) -> str:
+def _card(outcome: Outcome, figures: Sequence[str], is_higher_better: bool) -> str:
     answers = outcome.truth.answers
     right = "\n".join(answers[:_MOST_ANSWERS])
     if len(answers) > _MOST_ANSWERS:
         right += f"\n\u2026 {len(answers) - _MOST_ANSWERS} more"
     kind = ""
     if outcome.score in (0.0, 1.0):
-        kind = "right" if (outcome.score == 1) == is_higher_better else "wrong"
+        kind = "right" if selection.is_right(outcome, is_higher_better) else "wrong"
     said = outcome.answer.text or _names(outcome.answer.things) or "(nothing)"
     rows = [("prompt", _text(outcome.prompt)), ("answer", _text(said))]
     if answers:
@@ -250,10 +280,8 @@ def _card(outcome: Outcome, is_higher_better: bool) -> str:
         rows.append(("kind", _text(outcome.truth.kind)))
     rows.append(("id", _text(outcome.id)))
     lines = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)
-    figures = _pictures(outcome)
     pictures = f'<div class="pictures">{"".join(figures)}</div>' if figures else ""
-    wide = ' class="wide"' if len(figures) > 1 else ""
-    return f"<article{wide}>{pictures}<dl>{lines}</dl></article>"
+    return f"<article>{pictures}<dl>{lines}</dl></article>"
 
 
 def _names(things: Detections | None) -> str:
@@ -302,7 +330,8 @@ def _failures(evaluation: Evaluation) -> str:
     ]
     more = len(evaluation.failures) - len(rows)
     note = f'<p class="soft">{more:,} more in predictions.jsonl.</p>' if more else ""
-    return _section("Without an answer", _table(("id", "error"), rows) + note, "card")
+    table = _table(("id", "error"), rows, has_numbers=False)
+    return _section("Without an answer", table + note, "card")
 
 
 def _settings(evaluation: Evaluation) -> str:
@@ -315,4 +344,4 @@ def _settings(evaluation: Evaluation) -> str:
         rows.append((_text(name), _text(value)))
     if not rows:
         return ""
-    return _section("Settings", _table((), rows), "card")
+    return _section("Settings", _table((), rows, has_numbers=False), "card")

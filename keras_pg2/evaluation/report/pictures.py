@@ -54,7 +54,9 @@ def thumbnail(
         width, height = (max(1, round(side * scale)) for side in picture.size)
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    picture.convert("RGB").save(file, "JPEG", quality=82, optimize=True)
+    # At less than full resolution of colours thin frames of boxes lose theirs.
+    options = {"quality": 82, "optimize": True, "subsampling": "4:4:4"}
+    picture.convert("RGB").save(file, "JPEG", **options)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 

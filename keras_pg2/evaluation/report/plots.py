@@ -13,7 +13,7 @@ from keras_pg2.metrics.calibration import Bin
 from keras_pg2.metrics.things.average_precision import Curve
 
 _WIDTH, _HEIGHT = 440, 280
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 12, 14, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 12, 14, 44
 NUM_COLORS = 6
 """Of lines that the page has colors for."""
 
@@ -90,7 +90,10 @@ class _Axes:
 
 
 def _tick(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 1e5 else f"{value:.0e}"
+    """Return a number that is short: 0.25, 150, 2.5k."""
+    if abs(value) < 1000:
+        return f"{value:.3g}"
+    return f"{value / 1000:.3g}k" if abs(value) < 1e6 else f"{value:.0e}"
 
 
 def histogram(scores: Sequence[float], num_bins: int = 20) -> str:

@@ -78,11 +78,28 @@ def worst(evaluation: Evaluation, count: int) -> list[Outcome]:
     """Return the outcomes of the worst scores, the worst first.
 
     Of equal scores those come first of which the model was surest. Outcomes without a
-    score are none of them.
+    score are none of them, nor are those without a fault.
     """
-    sign = 1 if is_higher_better(evaluation) else -1
-    scored = [one for one in evaluation.outcomes if not math.isnan(one.score)]
-    return sorted(scored, key=lambda one: (sign * one.score, -_sureness(one)))[:count]
+    is_high_good = is_higher_better(evaluation)
+    sign = 1 if is_high_good else -1
+    faulty = [one for one in _scored(evaluation) if not is_right(one, is_high_good)]
+    return sorted(faulty, key=lambda one: (sign * one.score, -_sureness(one)))[:count]
+
+
+def are_all_right(evaluation: Evaluation) -> bool:
+    """Return whether there are answers with a score, and none has a fault."""
+    is_high_good = is_higher_better(evaluation)
+    scored = _scored(evaluation)
+    return bool(scored) and all(is_right(one, is_high_good) for one in scored)
+
+
+def is_right(outcome: Outcome, is_higher_better: bool) -> bool:
+    """Return whether an answer has no fault: a share of 1, or an error of 0."""
+    return outcome.score == (1 if is_higher_better else 0)
+
+
+def _scored(evaluation: Evaluation) -> list[Outcome]:
+    return [one for one in evaluation.outcomes if not math.isnan(one.score)]
 
 
 def _sureness(outcome: Outcome) -> float:
@@ -98,6 +115,10 @@ def sample(evaluation: Evaluation, count: int, seed: int) -> list[Outcome]:
     random = np.random.default_rng(seed)
     chosen = random.permutation(total)[:count]
     return [evaluation.outcomes[i] for i in sorted(chosen.tolist())]
+
+
+ALL_RIGHT = "None: every answer has the best score."
+"""Instead of the worst answers."""
 
 
 def number(value: float | None) -> str:

@@ -34,6 +34,7 @@ table { border-collapse: collapse; width: 100%; font-size: 0.94rem; }
 th, td { text-align: left; padding: 7px 14px 7px 0; vertical-align: top;
   border-bottom: 1px solid var(--rule); }
 tr:last-child td, tr:last-child th { border-bottom: 0; }
+th:last-child, td:last-child { padding-right: 0; }
 th { font-weight: 600; } thead th { color: var(--soft); font-weight: 500;
   font-size: 0.84rem; white-space: nowrap; }
 .num { font-variant-numeric: tabular-nums; white-space: nowrap; }
@@ -45,6 +46,9 @@ svg.plot { width: 100%; height: auto; display: block; }
 svg.bar { width: 160px; height: 18px; display: block; }
 svg text { fill: var(--soft); font-size: 11.5px; } svg .label { font-size: 12.5px; }
 svg .grid { stroke: var(--rule); } svg rect.bar { fill: var(--fill); }
+@media (max-width: 480px) { table { font-size: 0.86rem; } svg.bar { display: none; }
+  th, td { padding-right: 9px; }
+  svg.plot text, svg.plot .label { font-size: 14px; } }
 svg .ideal { fill: none; stroke: var(--soft); stroke-dasharray: 4 4; }
 svg .line { fill: none; stroke-width: 2; } svg .dot { fill: var(--accent); }
 svg .interval { stroke: var(--fill); stroke-width: 7; stroke-linecap: round; }
@@ -62,7 +66,8 @@ svg .published { stroke: var(--other); stroke-width: 3; }
 .examples { display: grid; gap: 14px; align-items: start;
   grid-template-columns: repeat(auto-fill, minmax(min(250px, 100%), 1fr)); }
 article { overflow: hidden; font-size: 0.92rem; }
-@media (min-width: 620px) { article.wide { grid-column: span 2; } }
+.examples.wide {
+  grid-template-columns: repeat(auto-fill, minmax(min(380px, 100%), 1fr)); }
 .pictures { display: flex; gap: 2px; background: var(--rule); }
 .pictures > * { flex: 1 1 0; min-width: 0; margin: 0; background: var(--card); }
 .pictures img { display: block; width: 100%; height: auto; max-height: 320px;
