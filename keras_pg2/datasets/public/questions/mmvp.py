@@ -10,23 +10,17 @@ option.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from pathlib import Path
-from typing import Any
 
-from keras_pg2.checks.texts import printable
 from keras_pg2.datasets.checks import OnBad, Problems
 from keras_pg2.datasets.public.entries import OPTION_SEPARATOR, collect, read_text
 from keras_pg2.datasets.public.examples import DataSet, Example, Examples
-from keras_pg2.datasets.public.published_files import Pictures, find_file
-from keras_pg2.datasets.text_files import decode
+from keras_pg2.datasets.public.packed_files import read_csv
+from keras_pg2.datasets.public.published_files import Entries, Pictures, find_file
 from keras_pg2.files.json_fields import Fields
-from keras_pg2.files.json_files import read_file
 from keras_pg2.metrics.metric import Truth
 
-_COLUMNS = ("Index", "Question", "Options", "Correct Answer")
 _AS_PUBLISHED = {"lndex": "Index"}
 _OPTIONS = re.compile(r"\(a\)\s*(\S.*?)\s*\(b\)\s*(\S.*?)\s*")
 
@@ -61,33 +55,11 @@ def _read(directory: Path, split: str, on_bad: OnBad) -> Examples:
     return collect(_rows(path), read, Problems(on_bad), path)
 
 
-def _rows(path: Path) -> list[tuple[str, Any]]:
-    text = decode(read_file(path), path)
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = reader.fieldnames or []
-    except csv.Error as error:
-        raise _no_table(path, reader, error) from error
-    reader.fieldnames = [_AS_PUBLISHED.get(name, name) for name in header]
-    missing = [name for name in _COLUMNS if name not in reader.fieldnames]
-    if missing:
-        raise ValueError(
-            f"{path}: expected the columns {', '.join(_COLUMNS)}, received none called "
-            f"{', '.join(missing)}. Is it another version of the file?"
-        )
-    try:
-        return [
-            (f"{path}, line {reader.line_num}", {name: row[name] for name in _COLUMNS})
-            for row in reader
-        ]
-    except csv.Error as error:
-        raise _no_table(path, reader, error) from error
-
-
-def _no_table(path: Path, reader: csv.DictReader, error: csv.Error) -> ValueError:
-    return ValueError(
-        f"{path}, line {reader.line_num}: expected a table ({printable(error)})."
-    )
+def _rows(path: Path) -> Entries:
+    return [
+        (source, {_AS_PUBLISHED.get(name, name): cell for name, cell in row.items()})
+        for source, row in read_csv(path, "Question", "Options", "Correct Answer")
+    ]
 
 
 DATA_SETS: tuple[DataSet, ...] = (
