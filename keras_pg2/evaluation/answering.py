@@ -4,61 +4,28 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
-
-import numpy as np
+from typing import Any, TypeAlias, cast
 
 from keras_pg2.checks.texts import printable
-from keras_pg2.codecs.grammars import LocationGrammar
-from keras_pg2.codecs.parsing import has_only_whole_boxes, parse_detections
-from keras_pg2.codecs.thing_records import things_record
+from keras_pg2.codecs.searching import DetectionTask
 from keras_pg2.evaluation.asking import Asked, Plan, check_length
 from keras_pg2.evaluation.records import read_records
 from keras_pg2.files.json_fields import Fields
 from keras_pg2.generation.samplers import BeamSearch, Sampler
 from keras_pg2.preprocessing.image_converter import resized_with
 from keras_pg2.preprocessing.image_sources import source_name
-from keras_pg2.preprocessing.images import load_sized, to_picture
 from keras_pg2.tasks import PaliGemma2CausalLM
-from keras_pg2.tasks.answering.detection_prompts import labels_of
-from keras_pg2.tasks.answering.detection_scores import geometric_mean, token_features
-from keras_pg2.tasks.answering.given_answers import apart, predict_given
-from keras_pg2.tasks.answering.prediction_rows import Row, read_rows
+from keras_pg2.tasks.answering.exported import Runner, is_runner, predict_exported
+from keras_pg2.tasks.answering.given_answers import predict_given
 from keras_pg2.tasks.answering.predictions import predict
-from keras_pg2.tasks.answering.recorded_answers import (
-    Numbered,
-    Record,
-    describe,
-    record_answers,
-)
+from keras_pg2.tasks.answering.recorded_answers import Predictions
 from keras_pg2.tasks.answering.thing_predictions import predict_things
-
-
-class Runner(Protocol):
-    """What runs an exported model: `keras_pg2.deploy.LiteRTModel`, `ONNXModel`."""
-
-    manifest: dict[str, Any]
-
-    @property
-    def tokenizer(self) -> Any:
-        """Its vocabulary."""
-
-    @property
-    def generate(self) -> Callable[..., Any]:
-        """The method that answers a prompt about a picture greedily."""
-
 
 Source: TypeAlias = PaliGemma2CausalLM | Runner | str | os.PathLike[str]
 """What answers: a model, what runs an exported one, or a file of predictions."""
-
-
-def is_runner(model: object) -> bool:
-    """Return whether a value runs an exported model."""
-    return hasattr(model, "manifest") and hasattr(model, "generate")
 
 
 def check_source(model: Any, plan: Plan) -> None:
@@ -77,7 +44,7 @@ def check_source(model: Any, plan: Plan) -> None:
             )
         return
     if is_runner(model):
-        _check_runner(plan)
+        _check_runner(model, plan)
         return
     if not isinstance(model, PaliGemma2CausalLM):
         raise TypeError(
@@ -92,15 +59,17 @@ def check_source(model: Any, plan: Plan) -> None:
     check_length(plan.mode, plan.max_new_tokens)
 
 
-def _check_runner(plan: Plan) -> None:
-    cannot = {
-        "segment": "has no codec for masks",
-        "likelihood": "gives no probabilities of given answers",
-    }
-    if plan.mode in cannot:
+def _check_runner(runner: Runner, plan: Plan) -> None:
+    if plan.mode == "likelihood":
         raise ValueError(
-            f"Expected mode 'answer' or 'detect' for an exported model, which "
-            f"{cannot[plan.mode]}; received {plan.mode!r}. Take the checkpoint."
+            "Expected mode 'answer', 'detect' or 'segment' for an exported model, "
+            "which gives no probabilities of given answers; received 'likelihood'. "
+            "Take the checkpoint."
+        )
+    if plan.mode == "segment" and runner.mask_codec is None:
+        raise ValueError(
+            "Expected a codec of masks for mode 'segment', received an exported model "
+            "whose mask_codec is None. Set it, as to MaskCodec.released()."
         )
     if plan.num_beams > 1:
         raise ValueError(
@@ -141,7 +110,7 @@ def answer_plan(
     rows = [one.row for one in plan.asked]
     common: dict[str, Any] = {"batch_size": batch_size, "show_progress": show_progress}
     if not isinstance(model, PaliGemma2CausalLM):
-        found = _ask_runner(model, plan, rows, output, show_progress)
+        found = _ask_runner(model, plan, rows, output, common)
     else:
         with asked_as_planned(model, plan):
             if plan.mode == "likelihood":
@@ -245,75 +214,27 @@ def _ask_runner(
     plan: Plan,
     rows: list[dict[str, Any]],
     output: Path | None,
-    show_progress: bool,
-) -> Any:
-    answerer = _RunnerAnswerer(runner, plan)
-    asked, total = read_rows(rows, None)
+    common: dict[str, Any],
+) -> Predictions:
     before = runner.manifest["antialias"]
     try:
         if plan.antialias is not None:
             runner.manifest["antialias"] = plan.antialias
-        return record_answers(answerer, asked, total, output, show_progress)
+        if plan.mode in ("detect", "segment"):
+            return predict_things(
+                runner,
+                rows,
+                cast(DetectionTask, plan.mode),
+                output,
+                max_detections=plan.max_detections,
+                **common,
+            )
+        return predict_exported(
+            runner,
+            rows,
+            output=output,
+            max_new_tokens=plan.max_new_tokens,
+            show_progress=common["show_progress"],
+        )
     finally:
         runner.manifest["antialias"] = before
-
-
-@dataclass(frozen=True)
-class _RunnerAnswerer:
-    """Asks an exported model, one example at a time.
-
-    Attributes:
-        runner: What runs it.
-        plan: What is asked.
-    """
-
-    runner: Runner
-    plan: Plan
-    batch_size: int = 1
-
-    def shape(self, row: Row) -> int:
-        """Return the same for all, which keeps their order."""
-        if self.plan.mode == "detect":
-            labels_of(row.prompt, "detect")
-        return 0
-
-    def answer(
-        self, batches: Iterator[list[Numbered]]
-    ) -> Iterator[list[tuple[int, Record]]]:
-        """Yield the record of each example."""
-        for batch in batches:
-            good, records = apart(batch)
-            records += [(number, self._ask(row)) for number, row in good]
-            yield records
-
-    def _ask(self, row: Row) -> Record:
-        size = self.runner.manifest["image_size"]
-        picture = load_sized(row.images, size=(size, size))
-        grammar = None
-        if self.plan.mode == "detect":
-            grammar = LocationGrammar(labels_of(row.prompt, "detect"), "never")
-        scored = self.runner.generate(
-            to_picture(picture.levels),
-            row.prompt,
-            max_new_tokens=self.plan.max_new_tokens,
-            constraint=grammar,
-            return_scores=True,
-        )
-        record: Record = {
-            **describe(row),
-            "text": scored.text,
-            "log_probability": round(scored.log_probability, 4),
-            "num_tokens": len(scored.token_ids),
-        }
-        if has_only_whole_boxes(scored.text):
-            scores = geometric_mean(token_features(scored, self.runner.tokenizer))
-            record["scores"] = [round(float(score), 6) for score in scores]
-        if self.plan.mode == "detect":
-            found = parse_detections(scored.text, picture.width, picture.height)
-            scores = np.array(record.pop("scores", []), np.float32)
-            things = things_record(found)
-            record["things"] = [
-                {**thing, "score": round(float(score), 6)}
-                for thing, score in zip(things, scores, strict=True)
-            ][: self.plan.max_detections]
-        return record

@@ -12,10 +12,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pg2.evaluation.answering import Source, is_runner
+from keras_pg2.evaluation.answering import Source
 from keras_pg2.evaluation.asking import Plan
 from keras_pg2.evaluation.publishing import ModelKind, kind_of
 from keras_pg2.tasks import PaliGemma2CausalLM
+from keras_pg2.tasks.answering.exported import is_runner
 
 
 def settings_of(model: Source, plan: Plan) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def settings_of(model: Source, plan: Plan) -> dict[str, Any]:
             "backend": keras.config.backend(),
         }
     elif is_runner(model):
-        manifest = model.manifest  # type: ignore[union-attr]
+        manifest = model.manifest
         if plan.antialias is None:
             settings["antialias"] = manifest["antialias"]
         settings |= {
