@@ -27,6 +27,7 @@ from keras_pg2.cli.loading import (
 )
 from keras_pg2.cli.messages import (
     fail_in_part,
+    notice,
     print_json,
     print_result,
     print_styled,
@@ -285,6 +286,10 @@ def write_answers(
     check_record_file(output)
     limit = sampling.max_new_tokens
     if isinstance(chosen, ChosenExport):
+        if destination.batch_size != options.BATCH_SIZE:
+            notice(
+                "Exported files answer one picture at a time, whatever --batch-size."
+            )
         runner = chosen.load()
         done = predict_exported(runner, images, prompts, output, max_new_tokens=limit)
     else:

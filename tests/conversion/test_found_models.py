@@ -147,6 +147,10 @@ def test_an_adapter_of_peft_names_its_base(tmp_path):
     config |= {"peft_type": "LORA", "r": 4, "lora_alpha": 4, "target_modules": ["q"]}
     (folder / "adapter_config.json").write_text(json.dumps(config))
     assert find_model(folder).base == "google/paligemma2-3b-mix-224"
+    # Beside a model it is none of its own, unless it is named so.
+    (folder / "config.json").write_text("{}")
+    assert find_model(folder).adapters == ()
+    assert find_model(MIX, [folder]).adapters == (folder,)
 
 
 @pytest.mark.parametrize(

@@ -29,13 +29,16 @@ from keras_pg2.typing import Architecture
 def is_adapter(path: Path) -> bool:
     """Return whether something is an adapter: a file of ours, or a directory with one.
 
-    A file that ends in .safetensors counts if its metadata say so.
+    A file that ends in .safetensors counts if its metadata say so, a directory if there
+    is no configuration of a model in it.
 
     Raises:
         ValueError: if such a file is cut off.
     """
     if path.is_dir():
-        return any((path / name).is_file() for name in (ADAPTER_FILE, CONFIG_FILE))
+        names = (ADAPTER_FILE, CONFIG_FILE)
+        is_model = (path / "config.json").is_file()
+        return not is_model and any((path / name).is_file() for name in names)
     if path.suffix.lower() != ENDING or not path.is_file():
         return False
     return read_metadata(path).value("format", None) == FORMAT
