@@ -11,6 +11,7 @@ from .codecs import Detections as Detections
 from .codecs import Grammar as Grammar
 from .codecs import LocationGrammar as LocationGrammar
 from .codecs import MaskCodec as MaskCodec
+from .codecs import ScoreCalibration as ScoreCalibration
 from .codecs import draw_detections as draw_detections
 from .conversion import convert as convert
 from .conversion import open_checkpoint as open_checkpoint
@@ -38,7 +39,6 @@ from .tasks import MemoryEstimate as MemoryEstimate
 from .tasks import PaliGemma2CausalLM as PaliGemma2CausalLM
 from .tasks import Question as Question
 from .tasks import ResponseLoss as ResponseLoss
-from .tasks import ScoreCalibration as ScoreCalibration
 from .tasks import ScoredAnswer as ScoredAnswer
 from .tasks import cache_image_features as cache_image_features
 from .tasks import estimate_memory as estimate_memory

@@ -30,8 +30,8 @@ from rich.progress import track
 
 from keras_pg2 import metrics
 from keras_pg2.codecs import Detections, box_iou
+from keras_pg2.codecs.detection_scores import fit_calibration
 from keras_pg2.datasets import scenes
-from keras_pg2.tasks.answering.detection_scores import fit_calibration
 
 HELD_OUT_SEED, CALIBRATION_SEED = 3, 4
 """Series of scenes; training sees neither, nor does its curve."""

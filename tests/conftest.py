@@ -53,7 +53,6 @@ ONE_BACKEND = {
     "tasks/adapters/test_registry": "which adapter is whose, and its file",
     "tasks/answering/test_answers": "text of tokens",
     "tasks/answering/test_detecting": "prompts, and the reading of answers",
-    "tasks/answering/test_detection_scores": "arrays of NumPy",
     "tasks/deciding/test_calibration": "arrays of NumPy",
     "tasks/deciding/test_captions": "texts, and what test_deciding asks on all",
     "tasks/deciding/test_questions": "words, before anything is computed",
@@ -175,6 +174,14 @@ def peak_memory(record_testsuite_property: Callable[[str, object], None]):
 @pytest.fixture(scope="session")
 def backbone() -> PaliGemma2Backbone:
     return random_backbone()
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run on the preset `base` beside it; not to be changed."""
+    from tests.support.finetuning_runs import make_run
+
+    return make_run(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture(autouse=True)

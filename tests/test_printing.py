@@ -27,7 +27,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from keras_pg2.checks.texts import LINES_AND_JOINERS, printable
-from keras_pg2.cli import answering, app, checkpoints, detecting, messages
+from keras_pg2.cli import app, checkpoints, describing, loading, messages
 from keras_pg2.codecs import Detections
 from keras_pg2.files.json_fields import Fields
 from keras_pg2.finetuning.evaluation import Sample
@@ -82,8 +82,7 @@ def picture(tmp_path: Path) -> Path:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
     model = FakeModel("")
-    for module in (answering, detecting):
-        monkeypatch.setattr(module, "load_model", lambda *_: model)
+    monkeypatch.setattr(loading.ChosenModel, "load", lambda _: model)
     return model
 
 
@@ -162,7 +161,7 @@ def test_label_in_a_notebook(text) -> None:
 @each_at_door
 def test_description_of_a_checkpoint(text, monkeypatch) -> None:
     record = {"path": text, "left_outs": [text], text: 3, "vision_encoder": {text: 1}}
-    monkeypatch.setattr(checkpoints, "describe", lambda *_: record)
+    monkeypatch.setattr(describing, "describe", lambda *_: record)
     shown = run("info", "anything").stdout
     assert_safe(shown, text)
     assert shown.count("\n") == 5
@@ -175,7 +174,7 @@ def test_error(text, kind, monkeypatch) -> None:
     def fail(*_: object) -> None:
         raise kind(f"Expected this, received {text}")
 
-    monkeypatch.setattr(checkpoints, "describe", fail)
+    monkeypatch.setattr(describing, "describe", fail)
     result = run("info", "anything")
     assert result.exit_code == messages.BAD_INPUT
     assert result.stderr.count("\n") == 1
@@ -283,7 +282,7 @@ def test_an_unforeseen_error_names_the_file(tmp_path, monkeypatch) -> None:
 
         read(file)
 
-    monkeypatch.setattr(checkpoints, "describe", describe)
+    monkeypatch.setattr(describing, "describe", describe)
     result = run("info", "anything")
     assert result.exit_code == messages.BAD_INPUT
     assert result.stderr.startswith("Error: KeyError: 'vision_config'. While reading '")
@@ -299,7 +298,7 @@ def test_an_error_of_writing_names_what_is_written(tmp_path, monkeypatch) -> Non
         def describe(*_: object, path: Path = tmp_path, told=told) -> None:
             raise OSError(28, "No space left on device", *told)
 
-        monkeypatch.setattr(checkpoints, "describe", describe)
+        monkeypatch.setattr(describing, "describe", describe)
         shown = run("info", "anything").stderr
         assert "No space left on device" in shown
         assert "While reading" not in shown
@@ -312,7 +311,7 @@ def test_an_error_of_a_library_names_the_file(tmp_path, monkeypatch) -> None:
     def describe(*_: object, path: Path = file) -> None:
         raise ValueError("bad magic number")
 
-    monkeypatch.setattr(checkpoints, "describe", describe)
+    monkeypatch.setattr(describing, "describe", describe)
     shown = run("info", "anything").stderr
     assert shown == f"Error: bad magic number. While reading {str(file)!r}.\n"
 
@@ -328,7 +327,7 @@ def test_a_file_that_is_named_is_named_once(tmp_path, monkeypatch, is_named) -> 
     def describe(*_: object, path: Path = inner, folder=Path(), own=file) -> None:
         raise ValueError(text)
 
-    monkeypatch.setattr(checkpoints, "describe", describe)
+    monkeypatch.setattr(describing, "describe", describe)
     shown = run("info", "anything").stderr
     assert ("While reading" in shown) is not is_named
 
@@ -337,7 +336,7 @@ def test_ctrl_c_ends_without_a_word(monkeypatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoints, "describe", interrupt)
+    monkeypatch.setattr(describing, "describe", interrupt)
     result = run("info", "anything")
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "")
 

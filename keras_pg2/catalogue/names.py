@@ -91,6 +91,21 @@ def resolve(name_or_path: str | Path) -> Preset | Path | str:
     )
 
 
+def is_name(word: object) -> bool:
+    """Return whether a word is the name of a preset, or an address of a released one.
+
+    As such it is no path, whatever is in the working folder.
+    """
+    name = str(word)
+    return PRESETS.find(_without_revision(name)) is not None or name in bundled_names()
+
+
+def short_name(word: str | Path) -> str:
+    """Return a preset's name; of a directory or file the last part of its path."""
+    path = Path(word).expanduser()
+    return path.resolve().name if path.exists() else str(word)
+
+
 def _without_revision(name: str) -> str:
     """A URI as aliases have it: `hf://o/m@main` and `kaggle://o/m/f/v/3` name both.
 

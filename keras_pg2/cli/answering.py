@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -19,9 +19,15 @@ from keras_pg2.cli.inputs import (
     find_pictures,
     read_picture,
 )
-from keras_pg2.cli.loading import load_model
+from keras_pg2.cli.loading import (
+    ChosenExport,
+    ChosenModel,
+    choose_checkpoint,
+    choose_model,
+)
 from keras_pg2.cli.messages import (
     fail_in_part,
+    notice,
     print_json,
     print_result,
     print_styled,
@@ -33,6 +39,7 @@ from keras_pg2.cli.record_files import check_record_file, print_written
 from keras_pg2.start.backends import use_backend
 
 if TYPE_CHECKING:
+    from keras_pg2.deploy.runners.runner import ExportedModel
     from keras_pg2.tasks import PaliGemma2CausalLM
 
 Language = Annotated[
@@ -94,9 +101,11 @@ def caption(
 
     prompt = prompts.describe(language) if long else prompts.caption(language)
     if check:
-        print_checked(images, prompt, choice, sampling, destination)
+        checkpoint = choose_checkpoint(choice, sampling)
+        print_checked(images, prompt, checkpoint, sampling, destination)
         return
-    print_answers(images, [(prompt, prompt)], choice, sampling, destination)
+    chosen = choose_model(choice, sampling)
+    print_answers(images, [(prompt, prompt)], chosen, sampling, destination)
 
 
 @with_options
@@ -131,7 +140,8 @@ def ask(
     from keras_pg2.preprocessing import prompts
 
     asked = [(prompts.answer(text, language), text) for text in questions]
-    print_answers(paths, asked, choice, sampling, destination)
+    chosen = choose_model(choice, sampling)
+    print_answers(paths, asked, chosen, sampling, destination)
 
 
 @with_options
@@ -159,13 +169,20 @@ def generate(
     """Continue a raw prompt, with a picture or without one."""
     use_backend(choice.backend)
     asked = [(text, text) for text in prompt]
-    print_answers(images or [], asked, choice, sampling, destination)
+    chosen = choose_model(choice, sampling)
+    if not images and isinstance(chosen, ChosenExport):
+        raise ValueError(
+            f"Expected a picture for the exported model {chosen.title}, which has no "
+            "answers without one. Received: a prompt alone. Name a picture, or take "
+            "the checkpoint."
+        )
+    print_answers(images or [], asked, chosen, sampling, destination)
 
 
 def print_checked(
     images: Sequence[Path],
     prompt: str,
-    choice: ModelChoice,
+    chosen: ChosenModel,
     sampling: Sampling,
     destination: Destination,
 ) -> None:
@@ -180,7 +197,7 @@ def print_checked(
             "English captions, and printed. Add --json for probabilities as data."
         )
     images, errors = check_pictures(find_pictures(images), is_drawn=False)
-    model = load_model(choice, sampling)
+    model = chosen.load()
     records = []
     for answer in ask_model(model, images, [prompt], sampling):
         assert answer.image is not None
@@ -209,7 +226,7 @@ class Answer(NamedTuple):
 def print_answers(
     images: Sequence[Path],
     prompts: Sequence[tuple[str, str]],
-    choice: ModelChoice,
+    chosen: ChosenModel | ChosenExport,
     sampling: Sampling,
     destination: Destination,
 ) -> None:
@@ -218,7 +235,7 @@ def print_answers(
     Args:
         images: Picture files and folders; none to ask without a picture.
         prompts: Each raw prompt and what it is called in the output.
-        choice: Model to ask.
+        chosen: Model to ask.
         sampling: Limits, and how answers are drawn.
         destination: Prints, or writes to a file.
     """
@@ -226,12 +243,12 @@ def print_answers(
     raw_prompts = [prompt for prompt, _ in prompts]
     if destination.output is not None:
         write_answers(
-            images, raw_prompts, choice, sampling, destination, destination.output
+            images, raw_prompts, chosen, sampling, destination, destination.output
         )
         return
     as_json = destination.as_json
     images, errors = check_pictures(images, is_drawn=False)
-    model = load_model(choice, sampling)
+    model = chosen.load()
     records = []
     answers = ask_model(model, images or [None], raw_prompts, sampling)
     for answer, (_, name) in zip(answers, cycle(prompts)):
@@ -250,7 +267,7 @@ def print_answers(
 def write_answers(
     images: Sequence[Path],
     prompts: Sequence[str],
-    choice: ModelChoice,
+    chosen: ChosenModel | ChosenExport,
     sampling: Sampling,
     destination: Destination,
     output: Path,
@@ -261,25 +278,35 @@ def write_answers(
         ValueError: if there is no picture, or something else in the file.
         OSError: if it cannot be written.
     """
+    from keras_pg2.tasks.answering.exported import predict_exported
     from keras_pg2.tasks.answering.predictions import predict
 
     if not images:
         raise ValueError("Expected picture files or folders together with --output.")
     check_record_file(output)
-    done = predict(
-        load_model(choice, sampling),
-        images,
-        prompts,
-        output,
-        batch_size=destination.batch_size,
-        max_new_tokens=sampling.max_new_tokens,
-        seed=sampling.seed,
-    )
+    limit = sampling.max_new_tokens
+    if isinstance(chosen, ChosenExport):
+        if destination.batch_size != options.BATCH_SIZE:
+            notice(
+                "Exported files answer one picture at a time, whatever --batch-size."
+            )
+        runner = chosen.load()
+        done = predict_exported(runner, images, prompts, output, max_new_tokens=limit)
+    else:
+        done = predict(
+            chosen.load(),
+            images,
+            prompts,
+            output,
+            batch_size=destination.batch_size,
+            max_new_tokens=limit,
+            seed=sampling.seed,
+        )
     print_written(done, output, "answered", destination.as_json)
 
 
 def ask_model(
-    model: PaliGemma2CausalLM,
+    model: PaliGemma2CausalLM | ExportedModel,
     images: Sequence[Path | None],
     prompts: Sequence[str],
     sampling: Sampling,
@@ -287,7 +314,7 @@ def ask_model(
     """Ask every prompt about every picture, and give each answer as it comes.
 
     Args:
-        model: The model.
+        model: The model, or an exported one, which is asked about pictures alone.
         images: Picture files; None asks without a picture.
         prompts: Raw prompts.
         sampling: Limits and seed.
@@ -295,21 +322,27 @@ def ask_model(
     Raises:
         ValueError: if a prompt is too long.
     """
-    preprocessor = model.preprocessor
-    size = None if preprocessor is None else preprocessor.image_size
+    from keras_pg2.deploy.runners.runner import ExportedModel
+
+    seen = model if isinstance(model, ExportedModel) else model.preprocessor
+    size = None if seen is None else seen.image_size
     for i, image in enumerate(images):
-        inputs: dict[str, object] = {"prompts": list(prompts)}
+        inputs: dict[str, Any] = {"prompts": list(prompts)}
         if image is not None:
             inputs["images"] = read_picture(image, size)
         count = f" ({i + 1} of {len(images)})" if len(images) > 1 else ""
         about = f" about {describe(image)}" if image else ""
         with progress(f"Answering{about}{count}"):
-            texts = model.generate(
-                inputs,
-                strip_prompt=True,
-                max_new_tokens=sampling.max_new_tokens,
-                seed=sampling.seed,
-            )
+            if isinstance(model, ExportedModel):
+                limit = sampling.max_new_tokens
+                texts = model.generate_all(inputs["images"], prompts, limit)
+            else:
+                texts = model.generate(
+                    inputs,
+                    strip_prompt=True,
+                    max_new_tokens=sampling.max_new_tokens,
+                    seed=sampling.seed,
+                )
         for prompt, text in zip(prompts, texts):
             yield Answer(image, prompt, text)
 

@@ -81,6 +81,7 @@ _add(
     "keras-pg2 caption scene.png",
     "keras-pg2 caption photos/*.jpg --preset pg2-mix --dtype bfloat16 --language de",
     "keras-pg2 caption scene.png --long --json",
+    "keras-pg2 caption scene.png --preset run",
     "keras-pg2 caption scene.png --check",
     "keras-pg2 caption photos/ --output captions.jsonl",
 )
@@ -124,17 +125,19 @@ _add(
     "keras-pg2 convert google/paligemma2-3b-pt-224 pg2 --to preset",
     "keras-pg2 convert my-preset my-model --to hf --dtype bf16",
     "keras-pg2 convert my-preset my-model.sbs --to sbs --dtype sfp",
+    "keras-pg2 convert my-preset merged --to hf --adapter run",
 )
 _add(
     checkpoints.info,
     "keras-pg2 info pali_gemma2_mix_3b_448",
     "keras-pg2 info my-model.npz --json",
+    "keras-pg2 info run",
 )
 _add(
     exporting.export,
     "keras-pg2 export pali_gemma2_nano --to litert --quantize int8 --output nano",
     "keras-pg2 export pali_gemma2_nano --to litertlm --output nano.litertlm "
-    "--adapter run/adapter.safetensors",
+    "--adapter run",
 )
 _add(
     finetuning.finetune,

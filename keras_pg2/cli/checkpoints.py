@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import (
@@ -18,7 +18,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from keras_pg2.catalogue.names import Preset, locate, resolve
+from keras_pg2.catalogue.names import locate
 from keras_pg2.checks.texts import printable
 from keras_pg2.cli import options
 from keras_pg2.cli.messages import notice, print_json, print_result, stderr
@@ -31,7 +31,7 @@ Source = Annotated[
     typer.Argument(
         metavar="SOURCE",
         help="Name of a preset, Hugging Face id, hf:// or kaggle:// address, folder, "
-        ".npz or .sbs file.",
+        ".npz or .sbs file, the folder of a run, or an adapter.",
         show_default=False,
     ),
 ]
@@ -54,6 +54,8 @@ def convert(
             metavar="TARGET", help="Directory, .npz or .sbs file.", show_default=False
         ),
     ],
+    adapter: options.Adapters = None,
+    *,
     to: Annotated[
         str,
         typer.Option(
@@ -75,14 +77,19 @@ def convert(
         bool, typer.Option("--overwrite", help="Replace what is at TARGET.")
     ] = False,
 ) -> None:
-    """Write a checkpoint in another format; no model is built."""
+    """Write a checkpoint in another format; no model is built.
+
+    Adapters are merged into the weights.
+    """
     _use_no_backend()
     from keras_pg2.conversion.convert import check_target, write_checkpoint
-    from keras_pg2.conversion.formats import open_checkpoint
+    from keras_pg2.conversion.found_models import find_checkpoint, open_found
 
     _, dtype = check_target(to, dtype, target)
-    path = locate(source)
-    checkpoint = open_checkpoint(path, tokenizer)
+    found = find_checkpoint(source, adapter or ())
+    checkpoint = open_found(found, locate(found.base), tokenizer)
+    for path in found.adapters:
+        notice(f"Merging the adapter {path}.")
     for note in checkpoint.notes:
         notice(f"Note: {note}.")
     with _bytes_progress(f"Writing {target}", checkpoint, dtype) as advance:
@@ -96,8 +103,13 @@ def convert(
 def info(
     source: Source, tokenizer: TokenizerFile = None, as_json: options.AsJson = False
 ) -> None:
-    """Describe a checkpoint, or a preset's name, without loading weights."""
+    """Describe a checkpoint, a preset's name, a run, an adapter or exported files.
+
+    No weights are loaded.
+    """
     _use_no_backend()
+    from keras_pg2.cli.describing import describe
+
     record = describe(source, tokenizer)
     if as_json:
         print_json(record)
@@ -113,43 +125,6 @@ def info(
         else:
             shown = f"{value:,}" if isinstance(value, int) else printable(value)
             print_result(f"{printable(name):28} {shown}")
-
-
-def describe(source: str, tokenizer: Path | None = None) -> dict[str, Any]:
-    """Return what is known of a checkpoint; of a released one not here, by its name."""
-    found = resolve(source)
-    if isinstance(found, Preset):
-        return {
-            "name": found.name,
-            "kind": found.kind,
-            "parameters": found.num_parameters,
-            "sequence_length": found.sequence_length,
-            "huggingface_id": found.huggingface_id,
-            "kaggle_handle": found.kaggle_handle,
-            **found.architecture,
-        }
-    from keras_pg2.conversion.formats import open_checkpoint
-
-    checkpoint = open_checkpoint(locate(source), tokenizer)
-    ignored = checkpoint.check()
-    proto = checkpoint.preprocessing.tokenizer
-    return {
-        "path": str(checkpoint.path),
-        "format": checkpoint.format,
-        "parameters": checkpoint.num_parameters,
-        "weights_bytes": checkpoint.num_bytes,
-        "dtype": ", ".join(checkpoint.stored_types),
-        "tensors": len(checkpoint.keys),
-        "tokenizer": "none" if proto is None else f"{len(proto):,} bytes",
-        "sequence_length": checkpoint.preprocessing.sequence_length,
-        "interpolation": checkpoint.preprocessing.interpolation,
-        **{
-            part: dict(architecture)
-            for part, architecture in checkpoint.architecture.items()
-        },
-        "left_outs": [f"{key} ({reason})" for key, reason in ignored.items()],
-        "notes": list(checkpoint.notes),
-    }
 
 
 def _use_no_backend() -> None:

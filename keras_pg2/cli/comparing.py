@@ -188,7 +188,6 @@ def _score(path: Path, answered: AnsweredData, metric: str | None) -> Evaluation
             options.ModelChoice(),
             asking,
             Path(folder),
-            adapter=None,
             predictions=path,
             batch_size=1,
             num_draws=0,

@@ -13,7 +13,7 @@ from keras_pg2.checks.texts import printable
 from keras_pg2.cli import options
 from keras_pg2.cli.answering import Destination, Language
 from keras_pg2.cli.inputs import check_pictures, describe, find_pictures, read_picture
-from keras_pg2.cli.loading import load_model
+from keras_pg2.cli.loading import ChosenModel, choose_checkpoint
 from keras_pg2.cli.messages import fail_in_part, print_json, print_result, progress
 from keras_pg2.cli.options import ModelChoice, with_options
 from keras_pg2.cli.outputs import expand_user
@@ -76,14 +76,15 @@ def decide(
     use_backend(choice.backend)
     from keras_pg2.preprocessing import prompts
 
+    chosen = choose_checkpoint(choice)
     names, asked = _read(question or [], one_of or [], number or [], questions)
     prompt = prompts.answer("{question}", language)
     paths = find_pictures(images)
     if destination.output is not None:
-        _write(paths, asked, prompt, choice, destination, destination.output)
+        _write(paths, asked, prompt, chosen, destination, destination.output)
         return
     paths, errors = check_pictures(paths, is_drawn=False)
-    model = load_model(choice)
+    model = chosen.load()
     records = []
     for i, path in enumerate(paths):
         picture = read_picture(path)
@@ -105,7 +106,7 @@ def _write(
     paths: Sequence[Path],
     asked: Sequence[Question],
     prompt: str,
-    choice: ModelChoice,
+    chosen: ChosenModel,
     destination: Destination,
     output: Path,
 ) -> None:
@@ -114,7 +115,7 @@ def _write(
 
     check_record_file(output)
     done = predict_decisions(
-        load_model(choice),
+        chosen.load(),
         paths,
         asked,
         output,

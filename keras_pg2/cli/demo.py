@@ -14,7 +14,7 @@ from keras_pg2.cli.answering import ask_model
 from keras_pg2.cli.detecting import TASKS, Search, find_things
 from keras_pg2.cli.detection_records import format_record, keep_detections
 from keras_pg2.cli.inputs import check_pictures, read_picture
-from keras_pg2.cli.loading import load_model
+from keras_pg2.cli.loading import choose_checkpoint
 from keras_pg2.cli.messages import print_result
 from keras_pg2.cli.options import ModelChoice, Sampling, with_options
 from keras_pg2.cli.outputs import plan_outputs, prepare_folder, save_picture
@@ -75,6 +75,7 @@ def demo(
 ) -> None:
     """Caption, answers, text, boxes and masks of one picture, step by step."""
     use_backend(choice.backend)
+    chosen = choose_checkpoint(choice)
     clock = Clock()
     output = prepare_folder(output)
     if image is None:
@@ -86,9 +87,9 @@ def demo(
     searches = [Search(task, labels or names) for task in TASKS]
     names = searches[0].names()
     targets = [plan_outputs([image], output, kind)[0] for kind in TASKS.values()]
-    model = load_model(choice)
+    model = chosen.load()
     parameters = f"{model.count_params():,} parameters"
-    clock.report("Load the model", f"{choice.preset}, {parameters}")
+    clock.report("Load the model", f"{chosen.title}, {parameters}")
     for prompt, right_answer in asked.items():
         [answer] = ask_model(model, [image], [prompt], Sampling())
         clock.report(prompt, _judge(answer.text, right_answer))

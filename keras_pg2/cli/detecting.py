@@ -25,7 +25,7 @@ from keras_pg2.cli.inputs import (
     find_pictures,
     read_picture,
 )
-from keras_pg2.cli.loading import load_model
+from keras_pg2.cli.loading import choose_model
 from keras_pg2.cli.messages import fail_in_part, print_json, print_result, progress
 from keras_pg2.cli.options import ModelChoice, with_options
 from keras_pg2.cli.outputs import ENDINGS, plan_outputs
@@ -33,6 +33,7 @@ from keras_pg2.start.backends import use_backend
 
 if TYPE_CHECKING:
     from keras_pg2.codecs import Detections
+    from keras_pg2.deploy.runners.runner import ExportedModel
     from keras_pg2.tasks import PaliGemma2CausalLM
 
 Task = Literal["detect", "segment"]
@@ -137,6 +138,7 @@ def find(
     """Find things in pictures, as the task that the command is named after."""
     task = cast(Task, context.command.name)
     use_backend(choice.backend)
+    chosen = choose_model(choice, with_codec=task == "segment")
     search = Search(
         task=task,
         labels=labels,
@@ -157,7 +159,7 @@ def find(
     if coco is not None:
         coco = check_coco(coco, images, has_masks=task == "segment")
         coco_file = CocoFile(coco, names)
-    model = load_model(choice)
+    model = chosen.load()
     records = []
     pictures = find_things(model, images, names, search)
     for image, target, (picture, detections) in zip(images, targets, pictures):
@@ -218,7 +220,10 @@ class Search:
 
 
 def find_things(
-    model: PaliGemma2CausalLM, images: Sequence[Path], names: list[str], search: Search
+    model: PaliGemma2CausalLM | ExportedModel,
+    images: Sequence[Path],
+    names: list[str],
+    search: Search,
 ) -> Iterator[tuple[np.ndarray, Detections]]:
     """Give the pixels of each picture, and what is in them; a batch is in memory."""
     opened: deque[np.ndarray] = deque()

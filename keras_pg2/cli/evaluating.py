@@ -89,10 +89,6 @@ def evaluate(
         ),
     ] = False,
     choice: ModelChoice,
-    adapter: Annotated[
-        Path | None,
-        _option(options.MODEL, "An adapter, as finetune writes it."),
-    ] = None,
     predictions: Annotated[
         Path | None,
         _option(
@@ -219,9 +215,7 @@ def evaluate(
             choice,
             asking,
             output,
-            adapter=adapter,
             predictions=predictions,
-            is_preset_given="preset" in given,
             batch_size=batch_size,
             num_draws=num_draws,
             seed=seed,

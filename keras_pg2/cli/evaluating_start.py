@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_pg2.catalogue.names import resolve
 from keras_pg2.cli.evaluating_data import Asking, DataRead, read_data
-from keras_pg2.cli.loading import load_model
+from keras_pg2.cli.loading import ChosenExport, ChosenModel, choose_model
 from keras_pg2.cli.messages import notice, progress
 from keras_pg2.cli.options import ModelChoice
 from keras_pg2.cli.outputs import expand_user
@@ -93,12 +92,10 @@ def evaluate_model(
     asking: Asking,
     output: Path,
     *,
-    adapter: Path | None,
     predictions: Path | None,
     batch_size: int,
     num_draws: int,
     seed: int,
-    is_preset_given: bool = False,
 ) -> Examined:
     """Check everything that can be checked, then load the model and ask it.
 
@@ -112,8 +109,7 @@ def evaluate_model(
     from keras_pg2 import evaluation
     from keras_pg2.evaluation.evaluating import evaluate_plan
 
-    if predictions is None:
-        _check_model(choice, adapter)
+    chosen = choose_model(choice) if predictions is None else expand_user(predictions)
     with progress(f"Reading {asking.data}"):
         read = read_data(asking)
         plan = _make_plan(asking, read)
@@ -123,8 +119,8 @@ def evaluate_model(
             f"Expected --output as a directory, received the file {str(output)!r}."
         )
     if predictions is not None:
-        plan = _with_codec(plan, choice.preset if is_preset_given else None)
-    model, name = _load(choice, adapter, predictions)
+        plan = _with_codec(plan, choice.preset)
+    model, name = _load(chosen, plan)
     found = evaluate_plan(
         model,
         plan,
@@ -187,46 +183,16 @@ def _with_codec(plan: Plan, preset: str | None) -> Plan:
     return with_codec(plan, MaskCodec.released())
 
 
-def _check_model(choice: ModelChoice, adapter: Path | None) -> None:
-    if adapter is not None and not expand_user(adapter).exists():
-        raise FileNotFoundError(
-            f"Expected an adapter. Received: {adapter}, which does not exist."
-        )
-    if _exported_manifest(choice.preset) is None:
-        resolve(choice.preset)
-    elif adapter is not None:
-        raise ValueError(
-            "Expected --adapter with a checkpoint, received an exported model: export "
-            "it with its adapter (keras-pg2 export --adapter)."
-        )
-
-
-def _exported_manifest(preset: str) -> str | None:
-    """Return the name of the manifest of an exported directory, if it is one."""
-    folder = expand_user(preset)
-    found = (name for name in ("litert.json", "onnx.json") if (folder / name).is_file())
-    return next(found, None)
-
-
-def _load(
-    choice: ModelChoice, adapter: Path | None, predictions: Path | None
-) -> tuple[Source, str]:
+def _load(chosen: ChosenModel | ChosenExport | Path, plan: Plan) -> tuple[Source, str]:
     """Return what answers, and what it is called."""
-    if predictions is not None:
-        return expand_user(predictions), str(predictions)
-    manifest = _exported_manifest(choice.preset)
-    if manifest is not None:
-        from keras_pg2.deploy.runners import LiteRTModel, ONNXModel
+    from keras_pg2.evaluation.mask_decoding import needs_decoder
 
-        runner = LiteRTModel if manifest == "litert.json" else ONNXModel
-        with progress(f"Loading {choice.preset}"):
-            return runner(expand_user(choice.preset)), choice.preset
-    model = load_model(choice)
-    if adapter is None:
-        return model, choice.preset
-    with progress(f"Loading {adapter}"):
-        model.adapters.load(adapter)
-    return model, f"{choice.preset} with {adapter}"
+    if isinstance(chosen, Path):
+        return chosen, str(chosen)
+    if isinstance(chosen, ChosenExport):
+        with_codec = plan.mode == "segment" or needs_decoder(plan)
+        chosen = replace(chosen, with_codec=with_codec)
+    return chosen.load(), chosen.title
 
 
 def _tell(plan: Plan, read: DataRead) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from keras_pg2.cli import options
+from keras_pg2.cli.loading import choose_checkpoint
 from keras_pg2.cli.messages import notice, print_result, progress
 from keras_pg2.deploy.formats import FORMATS, check_export
 from keras_pg2.start.backends import use_backend
@@ -20,8 +21,8 @@ def export(
         str,
         typer.Argument(
             metavar="PRESET",
-            help="Name of a preset, Hugging Face id, hf:// or kaggle:// address, or "
-            "folder.",
+            help="Name of a preset, Hugging Face id, hf:// or kaggle:// address, "
+            "folder or file, the folder of a run, or an adapter.",
             show_default=False,
         ),
     ],
@@ -35,33 +36,21 @@ def export(
     quantize: Annotated[
         str, typer.Option(help="float32, or what the format has: float16, int8, int4.")
     ] = "float32",
-    adapter: Annotated[
-        Path | None,
-        typer.Option(
-            help="An adapter that is merged into the weights.", show_default=False
-        ),
-    ] = None,
+    adapter: options.Adapters = None,
     backend: options.BackendName = None,
     dtype: options.DTypeName = options.AUTO,
 ) -> None:
     """Write a model as files for other runtimes, and hold them to it.
 
     The files are run on sample inputs beside the model, and the differences printed;
-    files that are not the model's are not left in place.
+    files that are not the model's are not left in place. Adapters are merged into the
+    weights that are written.
     """
     used = use_backend(backend)
     found = check_export(to, quantize, output, used.value)
-    if adapter is not None and not adapter.exists():
-        raise FileNotFoundError(
-            f"Expected an adapter. Received: {adapter}, which does not exist."
-        )
-    from keras_pg2.tasks import PaliGemma2CausalLM
-
+    chosen = choose_checkpoint(options.ModelChoice(preset, adapter, backend, dtype))
     start = time.monotonic()
-    with progress(f"Loading {preset}"):
-        model = PaliGemma2CausalLM.from_preset(preset, dtype=dtype)
-        if adapter is not None:
-            model.adapters.load(adapter)
+    model = chosen.load()
     with progress(f"Writing and verifying {output} ({to}, {quantize})"):
         comparison = found.export(model, output, quantize)
     files = [output] if output.is_file() else sorted(output.rglob("*"))

@@ -11,6 +11,7 @@ import typer
 from keras_pg2.cli import options
 from keras_pg2.cli.finetuning_choices import RANK, Files, Trained
 from keras_pg2.cli.finetuning_start import run_finetuning
+from keras_pg2.cli.loading import choose_checkpoint
 from keras_pg2.cli.messages import INTERRUPTED, print_result
 from keras_pg2.cli.options import ModelChoice, with_options
 from keras_pg2.cli.outputs import expand_user
@@ -272,7 +273,7 @@ def finetune(
     # Whole weights in bfloat16 would lose small updates, so auto is float32 there.
     is_auto = choice.dtype == options.AUTO
     result = run_finetuning(
-        choice.preset,
+        choose_checkpoint(choice).found,
         "float32" if full and is_auto else choice.dtype,
         _named(Files, given),
         _named(Trained, given),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_pg2.catalogue.names import locate, resolve
+from keras_pg2.catalogue.names import locate
 from keras_pg2.cli.finetuning_choices import Files, Trained
 from keras_pg2.cli.messages import notice, progress
 
 if TYPE_CHECKING:
+    from keras_pg2.conversion.found_models import FoundModel
     from keras_pg2.datasets.detection_rows import EncodeMask
     from keras_pg2.finetuning import Result, Settings
 
@@ -17,7 +18,7 @@ _NUM_TOLD = 5
 
 
 def run_finetuning(
-    preset: str,
+    found: FoundModel,
     dtype: str,
     files: Files,
     trained: Trained,
@@ -43,24 +44,22 @@ def run_finetuning(
     from keras_pg2.finetuning.run import LAST
     from keras_pg2.finetuning.start import prepare_run
     from keras_pg2.tasks import PaliGemma2CausalLM
-    from keras_pg2.tasks.adapters.base import short_name
     from keras_pg2.tasks.deciding.model_files import ModelFiles
     from keras_pg2.tasks.training.precision import check_trained_dtypes
 
     if trained.full:
         check_trained_dtypes([dtype])
     before = find_progress(output / LAST, resume)
-    resolve(preset)
     if not files.data.expanduser().exists():
         raise FileNotFoundError(
             f"Expected a data file, but there is no {str(files.data)!r}."
         )
-    checkpoint = open_checkpoint(locate(preset))
+    checkpoint = open_checkpoint(locate(found.base))
     checkpoint.check_is_float()
     architecture = checkpoint.architecture
     if checkpoint.preprocessing.tokenizer is None:
         raise ValueError(
-            f"Expected a preset with a tokenizer, received {preset!r} without one."
+            f"Expected a preset with a tokenizer, received {found.title!r} without one."
         )
     preprocessor = build_preprocessor(checkpoint)
     trained.check_targets(architecture)
@@ -71,7 +70,7 @@ def run_finetuning(
     def encode_mask() -> EncodeMask:
         from keras_pg2.codecs.mask_codec import MaskCodec
 
-        codec = ModelFiles.of_preset(preset).mask_codec or MaskCodec.released()
+        codec = ModelFiles.of_preset(found).mask_codec or MaskCodec.released()
         return codec.encode_text
 
     with progress(f"Reading {files.data}"):
@@ -94,11 +93,15 @@ def run_finetuning(
             architecture=architecture,
             preprocessor=preprocessor,
             is_lora=not trained.full,
-            known={"base": short_name(preset), "backend": keras.config.backend()},
+            known={"base": found.name, "backend": keras.config.backend()},
         )
     keras.utils.set_random_seed(settings.seed)
     with progress(f"Loading {checkpoint.path.name}"):
-        model = PaliGemma2CausalLM.from_preset(preset, dtype=dtype)
+        model = PaliGemma2CausalLM.from_preset(found, dtype=dtype)
+        if found.adapters:
+            # What is trained now goes on the result of what was trained before.
+            model.adapters.merge(can_unmerge=False)
+            model.adapters.origin, model.adapters.base_name = found, found.name
         trained.apply(model, recipe.freezes_vision)
         if checkpoint_activations:
             parts = ("vision_encoder", "text_decoder")

@@ -99,24 +99,44 @@ AsJson = Annotated[
 ]
 
 
+Adapters = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--adapter",
+        metavar="ADAPTER",
+        help="LoRA adapter on the model: the folder of a run, its adapter.safetensors, "
+        "or a directory of PEFT. Several are taken in the order in which they were "
+        "trained, each on the result of those before it. Without --preset they go on "
+        "the base that the first one knows.",
+        rich_help_panel=MODEL,
+        show_default=False,
+    ),
+]
+
+
 @dataclass(frozen=True)
 class ModelChoice:
     """Which model a command uses, and on what.
 
     Attributes:
-        preset: Name or directory.
+        preset: What the user calls it, as `find_model` takes it; None for the bundled
+            model, or the base of the adapters.
+        adapter: LoRA adapters on it, in their order.
         backend: Backend of Keras; None finds one.
         dtype: Dtype policy.
     """
 
     preset: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Name of a bundled preset, a directory written by save_to_preset, or "
-            "a downloaded Hugging Face directory of PaliGemma or PaliGemma 2.",
+            help="Name of a preset, Hugging Face id, hf:// or kaggle:// address, "
+            "directory or file of any format that is read, the folder of a run of "
+            f"finetune, an adapter, or an exported directory. Default: {NANO_ALIAS}.",
             rich_help_panel=MODEL,
+            show_default=False,
         ),
-    ] = NANO_ALIAS
+    ] = None
+    adapter: Adapters = None
     backend: BackendName = None
     dtype: DTypeName = AUTO
 

@@ -1,5 +1,7 @@
 from .annotations import mask_from_coco as mask_from_coco
 from .annotations import mask_to_rle as mask_to_rle
+from .detection_scores import ScoreCalibration as ScoreCalibration
+from .detection_scores import fit_calibration as fit_calibration
 from .detections import Detections as Detections
 from .detections import box_iou as box_iou
 from .drawing import draw_detections as draw_detections

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from keras_pg2.catalogue.names import locate
 from keras_pg2.checks.dtypes import check_dtype
 from keras_pg2.conversion.formats import (
     WRITERS,
     Writer,
     count_pieces,
     has_config,
-    open_checkpoint,
 )
+from keras_pg2.conversion.found_models import find_checkpoint, open_found
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.conversion.targets import check_apart, check_directory, check_kind
@@ -31,6 +33,7 @@ def convert(
     dtype: str | None = None,
     *,
     tokenizer: str | Path | None = None,
+    adapters: Sequence[str | Path] = (),
     overwrite: bool = False,
     advance: Advance = lambda num_bytes: None,
 ) -> Path:
@@ -39,7 +42,8 @@ def convert(
     Tensors pass one at a time, so memory is that of the largest two of them.
 
     Args:
-        source: a checkpoint of any format, see `open_checkpoint`.
+        source: a checkpoint of any format, see `open_checkpoint`; or the folder of a
+            fine-tuning run, or an adapter that knows its base.
         target: a directory, or a file of the format's ending.
         to: "hf", "preset", "npz" or "sbs".
         dtype: "float32", "bfloat16" or "float16" (or short, "bf16") of all weights, for
@@ -47,6 +51,7 @@ def convert(
             bfloat16).
         tokenizer: a SentencePiece file, for a source that has none, or to take in place
             of its own.
+        adapters: LoRA adapters that are merged into the weights, in their order.
         overwrite: whether something at the target is replaced.
         advance: told the number of bytes of each block of weights when written.
 
@@ -56,14 +61,17 @@ def convert(
     Raises:
         FileNotFoundError, ValueError: as `open_checkpoint`; for an unknown format or
             type, a network the format cannot hold, or a vocabulary that SentencePiece
-            cannot read; when the source is the target, or in it.
+            cannot read; when the source is the target, or in it; for a run that has
+            not ended, or an adapter of another base.
         FileExistsError: when the target is there and `overwrite` is False, or is no
             checkpoint alone.
         OSError: when the disk is full; nothing is left behind.
     """
     target = user_path(target)
     check_target(to, dtype, target)
-    checkpoint = open_checkpoint(source, tokenizer)
+    found = find_checkpoint(source, adapters)
+    path = locate(found.base) if found.adapters else Path(found.base)
+    checkpoint = open_found(found, path, tokenizer)
     return write_checkpoint(
         checkpoint, target, to, dtype, overwrite=overwrite, advance=advance
     )

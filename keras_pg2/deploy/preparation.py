@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from keras_pg2.modeling import PaliGemma2Backbone
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks import PaliGemma2CausalLM
+from keras_pg2.tasks.answering.detection_files import DetectionFiles
 
 BYTES_PER_WEIGHT = {None: 4, "float16": 2, "int8": 1, "int4": 0.5}
 """By quantization of LiteRT and ONNX files, None for float32."""
@@ -39,6 +41,14 @@ def checked_parts(
             f"network wants. Received: {tuple(size)}."
         )
     return backbone, preprocessor
+
+
+def write_own_files(model: PaliGemma2CausalLM, directory: Path) -> None:
+    """Write the mask codec and the calibration of scores of a model, if it has them."""
+    files = DetectionFiles()
+    files.mask_codec = model.mask_codec
+    files.score_calibration = model.score_calibration
+    files.save(directory)
 
 
 def describe_preparation(

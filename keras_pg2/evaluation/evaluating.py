@@ -27,7 +27,7 @@ from keras_pg2.evaluation.publishing import find_published
 from keras_pg2.evaluation.records import read_answer
 from keras_pg2.evaluation.results import Evaluation, Failure, Outcome
 from keras_pg2.evaluation.scoring import score_outcomes
-from keras_pg2.evaluation.sources import Runner, Source, check_source
+from keras_pg2.evaluation.sources import Source, check_source
 from keras_pg2.files.json_fields import Fields
 from keras_pg2.files.json_files import read_json, write_json
 from keras_pg2.metrics.metric import Metric
@@ -36,6 +36,7 @@ from keras_pg2.recipes import Recipe
 
 if TYPE_CHECKING:
     from keras_pg2.tasks import PaliGemma2CausalLM
+    from keras_pg2.tasks.answering.runners import Runner
 
 
 def evaluate(

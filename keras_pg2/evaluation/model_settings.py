@@ -13,8 +13,9 @@ import numpy as np
 from keras_pg2 import tasks
 from keras_pg2.evaluation.asking import Plan
 from keras_pg2.evaluation.publishing import ModelKind, kind_of
-from keras_pg2.evaluation.sources import Runner, Source, is_runner
+from keras_pg2.evaluation.sources import Source
 from keras_pg2.start.backends import running_backend
+from keras_pg2.tasks.answering.runners import Runner, is_runner
 
 if TYPE_CHECKING:
     from keras_pg2.tasks import PaliGemma2CausalLM

@@ -6,38 +6,19 @@ Nothing here imports Keras, which a file of predictions does without.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from keras_pg2 import tasks
 from keras_pg2.evaluation.asking import Plan, check_length
+from keras_pg2.tasks.answering.runners import Runner, is_runner
 
 if TYPE_CHECKING:
     from keras_pg2.tasks import PaliGemma2CausalLM
 
 
-class Runner(Protocol):
-    """What runs an exported model: `keras_pg2.deploy.LiteRTModel`, `ONNXModel`."""
-
-    manifest: dict[str, Any]
-
-    @property
-    def tokenizer(self) -> Any:
-        """Its vocabulary."""
-
-    @property
-    def generate(self) -> Callable[..., Any]:
-        """The method that answers a prompt about a picture greedily."""
-
-
 Source: TypeAlias = "PaliGemma2CausalLM | Runner | str | os.PathLike[str]"
 """What answers: a model, what runs an exported one, or a file of predictions."""
-
-
-def is_runner(model: object) -> bool:
-    """Return whether a value runs an exported model."""
-    return hasattr(model, "manifest") and hasattr(model, "generate")
 
 
 def check_source(model: Any, plan: Plan) -> None:
@@ -56,7 +37,7 @@ def check_source(model: Any, plan: Plan) -> None:
             )
         return
     if is_runner(model):
-        _check_runner(plan)
+        _check_runner(model, plan)
         return
     if not isinstance(model, tasks.PaliGemma2CausalLM):
         raise TypeError(
@@ -71,15 +52,17 @@ def check_source(model: Any, plan: Plan) -> None:
     check_length(plan.mode, plan.max_new_tokens)
 
 
-def _check_runner(plan: Plan) -> None:
-    cannot = {
-        "segment": "has no codec for masks",
-        "likelihood": "gives no probabilities of given answers",
-    }
-    if plan.mode in cannot:
+def _check_runner(runner: Runner, plan: Plan) -> None:
+    if plan.mode == "likelihood":
         raise ValueError(
-            f"Expected mode 'answer' or 'detect' for an exported model, which "
-            f"{cannot[plan.mode]}; received {plan.mode!r}. Take the checkpoint."
+            "Expected mode 'answer', 'detect' or 'segment' for an exported model, "
+            "which gives no probabilities of given answers; received 'likelihood'. "
+            "Take the checkpoint."
+        )
+    if plan.mode == "segment" and runner.mask_codec is None:
+        raise ValueError(
+            "Expected a codec of masks for mode 'segment', received an exported model "
+            "whose mask_codec is None. Set it, as to MaskCodec.released()."
         )
     if plan.num_beams > 1:
         raise ValueError(

@@ -10,8 +10,11 @@ from typing import Any
 
 import keras
 
+from keras_pg2.catalogue.names import is_name
 from keras_pg2.conversion.adapters.files import ADAPTER_FILE, in_words
+from keras_pg2.conversion.adapters.runs import BEST, PRESET, SETTINGS_FILE
 from keras_pg2.datasets.rows import Row
+from keras_pg2.files.user_paths import user_path
 from keras_pg2.files.whole_files import recover
 from keras_pg2.finetuning.checkpoints import read_progress
 from keras_pg2.finetuning.data_files import fingerprint
@@ -21,10 +24,9 @@ from keras_pg2.tasks import PaliGemma2CausalLM
 from keras_pg2.tasks.adapters.layers import dense_layers
 from keras_pg2.tasks.training.memory import estimate_memory
 
-SETTINGS_FILE = "settings.json"
 CLAIM = "run"
 """Stands for the whole run, while a process has it."""
-_LATER = ("best", ADAPTER_FILE, "preset")
+_LATER = (BEST, ADAPTER_FILE, PRESET)
 """What a run has only after its first checkpoint."""
 
 
@@ -32,10 +34,24 @@ def describe_model(model: PaliGemma2CausalLM) -> dict[str, Any]:
     """Return what a run's record says of its model, for JSON."""
     return {
         "base": model.adapters.base_name,
+        **_where_base_lies(model),
         "lora": _describe_lora(model),
         "num_trainable": sum(math.prod(v.shape) for v in model.trainable_variables),
         "dtype": model.backbone.dtype_policy.name,
         "backend": keras.config.backend(),
+    }
+
+
+def _where_base_lies(model: PaliGemma2CausalLM) -> dict[str, Any]:
+    """Return what finds the base again, which has its name alone beside it."""
+    origin = model.adapters.origin
+    if origin is None:
+        return {}
+    base = str(origin.base)
+    is_path = not is_name(base) and "://" not in base
+    return {
+        "base_path": str(user_path(base).absolute()) if is_path else base,
+        "base_adapters": [str(path.absolute()) for path in origin.adapters],
     }
 
 

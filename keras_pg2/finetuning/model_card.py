@@ -30,6 +30,8 @@ model = keras_pg2.PaliGemma2CausalLM.from_preset({preset})
 model.generate({{"images": "picture.jpg", "prompts": {prompt}}}, strip_prompt=True)
 """,
 }
+_LOCAL = ("base_path", "base_adapters")
+"""What a record says of the base that means nothing on another machine."""
 
 
 def write_model_card(
@@ -52,6 +54,9 @@ def write_model_card(
     is_lora = model["lora"] is not None
     base = model["base"] or "a model"
     shown = markdown_text(base)
+    # On a base with adapters of its own, the folder of the run says which.
+    is_beside = is_lora and not model.get("base_adapters")
+    result = folder.name if is_lora else f"{folder.name}/preset"
     lines = [
         "---",
         yaml.safe_dump(_describe_for_hub(base), sort_keys=False).strip(),
@@ -64,11 +69,11 @@ def write_model_card(
         "the [Gemma terms](https://ai.google.dev/gemma/terms).",
         "",
         "```python",
-        _LOAD[is_lora]
+        _LOAD[is_beside]
         .format(
             base=python_text(base),
             adapter=python_text(f"{folder.name}/{ADAPTER_FILE}"),
-            preset=python_text(f"{folder.name}/preset"),
+            preset=python_text(result),
             prompt=python_text(prompt),
         )
         .strip(),
@@ -83,7 +88,7 @@ def write_model_card(
         "",
         "| | |",
         "|---|---|",
-        *_table_lines(model),
+        *_table_lines({k: v for k, v in model.items() if k not in _LOCAL}),
         *_table_lines(record["settings"]),
         "",
     ]

@@ -22,6 +22,7 @@ import numpy as np
 
 from keras_pg2 import metrics
 from keras_pg2.conversion.adapters.files import ADAPTER_FILE
+from keras_pg2.conversion.adapters.runs import BEST, LAST, PRESET, SETTINGS_FILE
 from keras_pg2.datasets.augmentations import Augmentation, JpegJitter, LightCrop
 from keras_pg2.datasets.loading import RowReader
 from keras_pg2.datasets.order import EpochOrder
@@ -33,7 +34,7 @@ from keras_pg2.finetuning.checkpoints import (
     restore_weights,
     write_checkpoint,
 )
-from keras_pg2.finetuning.description import SETTINGS_FILE, find_progress, plan_lines
+from keras_pg2.finetuning.description import find_progress, plan_lines
 from keras_pg2.finetuning.evaluation import evaluate
 from keras_pg2.finetuning.features import describe_features, kept_features
 from keras_pg2.finetuning.logs import (
@@ -52,8 +53,6 @@ from keras_pg2.finetuning.reporting import Report
 from keras_pg2.finetuning.steps import Interruption, Step, StepBatches, StepRecorder
 from keras_pg2.preprocessing.image_converter import resized_with
 from keras_pg2.tasks import PaliGemma2CausalLM
-
-LAST, BEST, PRESET = "last", "best", "preset"
 
 
 class Result(NamedTuple):

@@ -10,8 +10,11 @@ from typing import Any
 
 from keras_pg2.files.json_fields import shown
 
-_MAY_CHANGE = ("patience", "checkpoint_minutes", "checkpoint_steps", "num_samples")
-"""Settings that a resumed run may have otherwise: no number depends on them."""
+_MAY_CHANGE = (
+    *("patience", "checkpoint_minutes", "checkpoint_steps", "num_samples"),
+    *("base_path", "base_adapters"),
+)
+"""What a resumed run may have otherwise: no number depends on it."""
 _SETTLED = {"dropout": 0.0}
 """What a run had before there was a setting, where its default is settled by a plan."""
 

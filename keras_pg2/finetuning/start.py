@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_pg2 import metrics
 from keras_pg2.conversion.adapters.files import ADAPTER_FILE
+from keras_pg2.conversion.adapters.runs import LAST
 from keras_pg2.datasets.rows import Row, choose_rows
 from keras_pg2.files.whole_files import claimed
 from keras_pg2.finetuning.checkpoints import read_progress
@@ -25,7 +26,7 @@ from keras_pg2.finetuning.description import (
 )
 from keras_pg2.finetuning.plan import Plan, make_plan
 from keras_pg2.finetuning.reporting import Report
-from keras_pg2.finetuning.run import LAST, Result, Run
+from keras_pg2.finetuning.run import Result, Run
 from keras_pg2.finetuning.settings import Settings
 from keras_pg2.preprocessing.image_converter import resized_with
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor

@@ -1,6 +1,4 @@
 from .answering.answers import ScoredAnswer as ScoredAnswer
-from .answering.detection_scores import ScoreCalibration as ScoreCalibration
-from .answering.detection_scores import fit_calibration as fit_calibration
 from .answering.predictions import predict as predict
 from .answering.requests import EncodedImages as EncodedImages
 from .causal_lm import PaliGemma2CausalLM as PaliGemma2CausalLM

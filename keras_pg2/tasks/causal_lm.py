@@ -13,8 +13,11 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
+from keras_pg2.catalogue.names import short_name
 from keras_pg2.checks.numbers import check_flag
 from keras_pg2.conversion.adapters.archive import FILE, read_kept, write_kept
+from keras_pg2.conversion.adapters.opening import adapter_name
+from keras_pg2.conversion.found_models import FoundModel
 from keras_pg2.conversion.from_model import write_model
 from keras_pg2.files.whole_files import updated
 from keras_pg2.generation.compilation import CompiledFunctions
@@ -29,14 +32,13 @@ from keras_pg2.modeling.torch_module import TorchModule
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.preprocessing.preset_files import OWN_FILES, PresetFiles
 from keras_pg2.start.preset_loading import PresetNames
-from keras_pg2.tasks.adapters.base import short_name
 from keras_pg2.tasks.adapters.layers import Targets
 from keras_pg2.tasks.adapters.registry import Adapters
 from keras_pg2.tasks.answering import causal_lm as answering
 from keras_pg2.tasks.deciding.deciding_model import DecidingModel
 from keras_pg2.tasks.deciding.model_files import ModelFiles
 from keras_pg2.tasks.loading import registration as registration
-from keras_pg2.tasks.loading.loading import load_parts
+from keras_pg2.tasks.loading.loading import find_with_weights, load_parts
 from keras_pg2.tasks.quantizing import (
     check_can_save,
     check_mode,
@@ -240,7 +242,7 @@ class PaliGemma2CausalLM(
     @classmethod
     def from_preset(
         cls,
-        preset: str | Path,
+        preset: str | Path | FoundModel,
         load_weights: bool = True,
         *,
         dtype: DTypePolicy = "auto",
@@ -259,9 +261,11 @@ class PaliGemma2CausalLM(
                 (`hf://organisation/model[@revision]`, `kaggle://...`), a
                 directory (written by `save_to_preset`, of KerasHub or of Hugging
                 Face), or a file (.npz of big_vision, .sbs of gemma.cpp). What is
-                not on this machine is downloaded.
+                not on this machine is downloaded. Also the folder of a run of
+                `finetune`, or an adapter that knows its base: the adapter is in the
+                network then, as by `adapters.load`.
             load_weights: False builds the model with random weights; for a
-                released name offline, without a preprocessor.
+                released name offline, without a preprocessor; not for an adapter.
             dtype: Dtype policy; "auto" is the policy that was set in Keras
                 (`keras.config.set_dtype_policy`), otherwise bfloat16 on an accelerator
                 and float32 on a CPU; None is always Keras' own. Quantized weights
@@ -281,7 +285,9 @@ class PaliGemma2CausalLM(
 
         Raises:
             ValueError: for an unknown preset (with near matches), another model,
-                numbers that do not fit the weights, NaN among the weights.
+                numbers that do not fit the weights, NaN among the weights, a run that
+                has not ended, an adapter whose base is not found or is another one,
+                exported files.
             FileNotFoundError: when a file of the preset is missing.
             OSError: when a weight file is truncated or not readable.
             PermissionError, ConnectionError: when a download is not allowed (says
@@ -290,8 +296,10 @@ class PaliGemma2CausalLM(
         """
         check_flag("trainable", trainable)
         check_flag("compile", compile)
+        found = find_with_weights(preset, load_weights)
+        base, adapter = found.apart()
         backbone, preprocessor = load_parts(
-            preset,
+            base,
             load_weights,
             dtype=dtype,
             sequence_length=sequence_length,
@@ -300,10 +308,12 @@ class PaliGemma2CausalLM(
             **overrides,
         )
         model = cls(backbone, preprocessor, name=name, compile=compile)
+        model.adapters.origin, model.adapters.base_name = base, base.name
+        model._own_files = ModelFiles.of_preset(base.base)
+        if adapter is not None:
+            model.adapters.load(adapter, name=adapter_name(adapter))
         if not trainable:
             model.trainable = False
-        model.adapters.base_name = short_name(preset)
-        model._own_files = ModelFiles.of_preset(preset)
         return model
 
     def save_to_preset(self, preset_dir: str | Path, **kwargs: Any) -> None:

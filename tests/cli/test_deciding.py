@@ -51,9 +51,7 @@ def picture(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(preset: Path, model: PaliGemma2CausalLM, monkeypatch: pytest.MonkeyPatch):
     """Run a command on the tiny preset, which is loaded once."""
-    for module in ("deciding", "answering"):
-        name = f"keras_pg2.cli.{module}.load_model"
-        monkeypatch.setattr(name, lambda *_: model)
+    monkeypatch.setattr("keras_pg2.cli.loading.ChosenModel.load", lambda _: model)
 
     def run(*words: object) -> Result:
         arguments = [*map(str, words), "--preset", str(preset)]

@@ -203,7 +203,7 @@ def fails(data, tmp_path, monkeypatch) -> Callable[..., None]:
         (["--predictions", "a", "--num-beams", "2"], ["--num-beams too"]),
         (
             ["--predictions", "a", "--adapter", "b", "--dtype", "float32"],
-            ["--dtype, --adapter"],
+            ["--adapter, --dtype"],
         ),
     ],
 )

@@ -82,10 +82,14 @@ def test_a_file_of_answers_has_the_released_codec_or_ones_own(
     assert run(file, example).figures["mask_iou"] == expected
 
 
-def test_an_exported_model_brings_no_codec(example):
+def test_an_exported_model_has_the_codec_it_was_given(example):
     plan = make_plan([example], "mask_iou", "{sentence}")
-    with pytest.raises(ValueError, match=r"Take the checkpoint \(--preset\)"):
-        with_mask_decoder(plan, SimpleNamespace(manifest={}, generate=None))
+    runner = SimpleNamespace(manifest={}, generate=None, mask_codec=None)
+    with pytest.raises(ValueError, match=r"mask_codec=None. Set it"):
+        with_mask_decoder(plan, runner)
+    runner.mask_codec = random_codec()
+    decode = with_mask_decoder(plan, runner).metric.decode_crops
+    assert decode == runner.mask_codec.decode_crops
 
 
 @pytest.mark.parametrize("preset", [(), ("--preset", "pali_gemma2_nano")])

@@ -150,7 +150,9 @@ def test_features_of_pictures_are_kept(run, data, tmp_path):
     line = f"image features of 12 pictures, computed once: {12 * 0.384:.1f} kB of float"
     assert line in " ".join(done.stderr.split())
     files = list((output / "features").iterdir())
-    assert [file.stat().st_size for file in files] == [384] * 12
+    # 64 numbers, and a header of at most 128 bytes.
+    assert len(files) == 12
+    assert all(256 < file.stat().st_size <= 384 for file in files)
     assert "exact_match 0." in done.stdout
 
 

@@ -13,15 +13,15 @@ import pytest
 from PIL import Image
 
 from keras_pg2 import PaliGemma2CausalLM, recipes
+from keras_pg2.codecs.detection_scores import (
+    CALIBRATION_FILE,
+    ScoreCalibration,
+)
 from keras_pg2.conversion.adapters.files import read_adapter
 from keras_pg2.finetuning import DivergedError, Settings, finetune
 from keras_pg2.finetuning.logs import StepLog, read_log
 from keras_pg2.finetuning.steps import Step
 from keras_pg2.preprocessing import image_converter, resizing
-from keras_pg2.tasks.answering.detection_scores import (
-    CALIBRATION_FILE,
-    ScoreCalibration,
-)
 from tests.support.finetuning_runs import make_model, make_rows
 
 SETTINGS = Settings(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import sentencepiece
 
+from keras_pg2.codecs.detection_scores import ScoreCalibration
 from keras_pg2.codecs.exchange import from_coco_dataset
 from keras_pg2.codecs.mask_files import read_network
 from keras_pg2.conversion.adapters.archive import read_kept
@@ -27,7 +28,6 @@ from keras_pg2.modeling import lora_files
 from keras_pg2.preprocessing.images import load_rgb
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
-from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
 from keras_pg2.tasks.answering.record_file import RecordFile
 from keras_pg2.tasks.deciding.calibration import DecisionCalibration
 from tests.fuzz import bases, oracles

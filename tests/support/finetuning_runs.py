@@ -8,7 +8,10 @@ import numpy as np
 from PIL import Image
 
 from keras_pg2 import PaliGemma2CausalLM
+from keras_pg2.codecs.mask_codec import MaskCodec
+from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
 from keras_pg2.datasets.rows import Row
+from keras_pg2.finetuning import Settings, finetune
 from tests.support.tiny_models import random_task
 
 PROMPT = "answer en what is it?"
@@ -26,6 +29,23 @@ def make_rows(folder: Path, count: int) -> list[Row]:
         answer = ("cat", "dog")[i % 2]
         rows.append({"images": str(path), "prompts": PROMPT, "responses": answer})
     return rows
+
+
+def make_run(folder: Path) -> Path:
+    """Train an adapter on the tiny preset `base` for two steps; return the run.
+
+    The preset has a codec of masks, whose weights are random.
+    """
+    preset, run = folder / "base", folder / "run"
+    base = random_task()
+    base.mask_codec = MaskCodec(MaskNetwork(MaskNetworkConfig(8, 16, (4, 4, 8, 8))))
+    base.save_to_preset(preset)
+    model = PaliGemma2CausalLM.from_preset(preset)
+    model.enable_lora(2)
+    rows = make_rows(folder / "pictures", 4)
+    settings = Settings(epochs=2, batch_size=4, learning_rate=0.3, accumulate=1)
+    finetune(model, rows, rows, settings, run, show_progress=False)
+    return run
 
 
 def make_model(

@@ -421,8 +421,8 @@ def predictions(model: Any, pictures: Path) -> Iterator[Job]:
 def runs(make_model: Callable[[], Any], rows: list[Any]) -> Iterator[Job]:
     """Fine-tuning that goes on after each kill."""
     from keras_pg2.conversion.adapters.files import read_adapter
+    from keras_pg2.conversion.adapters.runs import SETTINGS_FILE
     from keras_pg2.finetuning.checkpoints import read_progress
-    from keras_pg2.finetuning.description import SETTINGS_FILE
     from keras_pg2.finetuning.logs import read_log
     from keras_pg2.finetuning.settings import Settings
     from keras_pg2.finetuning.start import finetune

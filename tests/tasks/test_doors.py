@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from keras_pg2 import DecisionCalibration, PaliGemma2CausalLM, convert, write_model
+from keras_pg2.codecs.detection_scores import ScoreCalibration
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
-from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
 from tests.support.tiny_models import random_task
 
 CALIBRATION = ScoreCalibration(0.5, (0.3, 0.2, 0.1), "a test")

@@ -25,6 +25,7 @@ from keras_pg2.deploy.preparation import (
     BYTES_PER_WEIGHT,
     checked_parts,
     describe_preparation,
+    write_own_files,
 )
 from keras_pg2.deploy.runners.files import VOCABULARY
 from keras_pg2.deploy.runners.litert import MANIFEST
@@ -99,6 +100,7 @@ def export_litert(
             "cache_length": cache_length,
             **describe_preparation(preprocessor),
         }
+        write_own_files(model, part)
         (part / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         return verify_litert(model, part)
 

@@ -27,6 +27,7 @@ from keras_pg2.deploy.preparation import (
     BYTES_PER_WEIGHT,
     checked_parts,
     describe_preparation,
+    write_own_files,
 )
 from keras_pg2.deploy.runners.files import VOCABULARY
 from keras_pg2.deploy.runners.onnx import MANIFEST
@@ -121,6 +122,7 @@ def export_onnx(
             "cache_length": CONTEXT_LENGTH,
             **describe_preparation(preprocessor),
         }
+        write_own_files(model, part)
         (part / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         return verify_onnx(model, part)
 

@@ -17,14 +17,15 @@ from typing import Any, Literal, NamedTuple, overload
 import numpy as np
 
 from keras_pg2.checks.numbers import check_at_least_one
-from keras_pg2.codecs import Detections, parse_detections
-from keras_pg2.codecs.grammars import Grammar, LocationGrammar, check_grammar
+from keras_pg2.codecs.detection_scores import ScoreCalibration
+from keras_pg2.codecs.grammars import Grammar, check_grammar
 from keras_pg2.deploy.runners.files import (
     VOCABULARY,
     Manifest,
     read_manifest,
     read_vocabulary,
 )
+from keras_pg2.deploy.runners.finding import FindingRunner
 from keras_pg2.deploy.runners.input_checks import check_prompt
 from keras_pg2.deploy.runners.tokens import (
     GreedyChoice,
@@ -34,12 +35,7 @@ from keras_pg2.deploy.runners.tokens import (
 )
 from keras_pg2.files.json_fields import Fields
 from keras_pg2.preprocessing import prompts
-from keras_pg2.preprocessing.images import (
-    ImageInput,
-    load_rgb,
-    load_sized,
-    to_picture,
-)
+from keras_pg2.preprocessing.images import ImageInput, load_rgb
 from keras_pg2.preprocessing.resizing import stretch, to_model_input
 
 
@@ -55,7 +51,7 @@ class RunnerState(NamedTuple):
     caches: Any
 
 
-class ExportedModel(ABC):
+class ExportedModel(FindingRunner, ABC):
     """A model that was exported to a directory.
 
     Args:
@@ -68,6 +64,10 @@ class ExportedModel(ABC):
     Attributes:
         manifest: what is in that file: sizes, lengths, special tokens.
         tokenizer: its vocabulary.
+        directory: the directory.
+        score_calibration: Makes the scores of what is found; None for their geometric
+            mean. It is that of the model that was exported.
+        mask_codec: What `segment` decodes masks with; None until it is set.
     """
 
     def __init__(
@@ -84,6 +84,9 @@ class ExportedModel(ABC):
             self.manifest["end_token_id"],
             self.manifest["special_token_ids"],
         )
+        self.directory = directory
+        self.score_calibration = ScoreCalibration.from_directory(directory)
+        self.mask_codec = None
 
     @abstractmethod
     def encode_pixels(self, images: np.ndarray) -> np.ndarray:
@@ -150,9 +153,7 @@ class ExportedModel(ABC):
                 the longest prefill, and where no answer of the constraint has room;
                 TypeError for a constraint that is none.
         """
-        limit = self.manifest["cache_length"]
-        if max_new_tokens is not None:
-            limit = check_at_least_one("max_new_tokens", max_new_tokens, ", or None")
+        limit = self._limit(max_new_tokens)
         if constraint is not None:
             check_grammar(constraint)
         token_ids = self.tokenize(prompt)
@@ -172,34 +173,27 @@ class ExportedModel(ABC):
             text, np.array(chosen, np.int32), np.array(scores, np.float32)
         )
 
-    def detect(
+    def generate_all(
         self,
         image: ImageInput,
-        labels: Sequence[str],
+        prompts: Sequence[str],
         max_new_tokens: int | None = None,
-    ) -> Detections:
-        """Finds named things: boxes in pixels of the picture as it was given.
+    ) -> list[str]:
+        """Return the greedy answer to each prompt about a picture, encoded once.
 
-        The answer is held to the form of a detection, as by
-        `PaliGemma2CausalLM.detect`; there are no scores.
-
-        Args:
-            image: as for `generate`.
-            labels: the names to look for.
-            max_new_tokens: as for `generate`.
-
-        Raises:
-            FileNotFoundError, PermissionError, ConnectionError, TypeError, ValueError:
-                as `generate`, and for labels that no prompt can have.
+        The arguments, and what is raised, are as for `generate`.
         """
-        prompts.check_labels(labels)
-        prompt = prompts.detect(labels)
-        picture = load_sized(image, size=self._image_size)
-        names = tuple(label.strip() for label in labels)
-        grammar = LocationGrammar(names, segments="never")
-        shown = to_picture(picture.levels)
-        text = self.generate(shown, prompt, max_new_tokens, grammar)
-        return parse_detections(text, picture.width, picture.height)
+        limit = self._limit(max_new_tokens)
+        asked = list(map(self.tokenize, prompts))
+        features = self.encode_image(image)
+        answers = (self.generate_tokens(features, ids, limit) for ids in asked)
+        return [self.detokenize(list(tokens)) for tokens in answers]
+
+    def _limit(self, max_new_tokens: int | None) -> int:
+        if max_new_tokens is None:
+            length: int = self.manifest["cache_length"]
+            return length
+        return check_at_least_one("max_new_tokens", max_new_tokens, ", or None")
 
     def tokenize(self, prompt: str) -> list[int]:
         """The tokens of a prompt, with what stands before and after it.
@@ -222,8 +216,8 @@ class ExportedModel(ABC):
         interpolation, antialias = (
             self.manifest[key] for key in ("interpolation", "antialias")
         )
-        levels = load_rgb(image, size=self._image_size)
-        levels = stretch(levels, self._image_size, interpolation, antialias)
+        levels = load_rgb(image, size=self.image_size)
+        levels = stretch(levels, self.image_size, interpolation, antialias)
         return self.encode_pixels(to_model_input(levels)[None])
 
     @property
@@ -232,7 +226,8 @@ class ExportedModel(ABC):
         return token
 
     @property
-    def _image_size(self) -> tuple[int, int]:
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the pictures that the network sees."""
         size = self.manifest["image_size"]
         return size, size
 

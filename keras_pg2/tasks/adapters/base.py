@@ -1,30 +1,28 @@
-"""Whether an adapter is for this model: its base in numbers and hashes."""
+"""Whether an adapter is for this model: its network beside the base of the adapter."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 from keras import ops
 
 from keras_pg2.catalogue.architecture import variable_shapes
 from keras_pg2.catalogue.names import PRESETS
-from keras_pg2.conversion.adapters.files import Adapter, Base, read_adapter
-from keras_pg2.conversion.adapters.peft import read_peft
-from keras_pg2.conversion.tables.number_types import DTYPES
-from keras_pg2.files.json_fields import shown
+from keras_pg2.conversion.adapters.bases import (
+    check_base,
+    check_layers,
+    kernel_shapes,
+)
+from keras_pg2.conversion.adapters.bases import describe_base as describe
+from keras_pg2.conversion.adapters.files import Adapter, Base
+from keras_pg2.conversion.adapters.opening import read_any
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
+from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.lora import check_can_adapt
 from keras_pg2.tasks.adapters.layers import dense_layers
-from keras_pg2.typing import Architecture
-
-
-def short_name(preset: str | Path) -> str:
-    """A preset's name; of a directory or file the last part of its path."""
-    path = Path(preset).expanduser()
-    return path.resolve().name if path.exists() else str(preset)
+from keras_pg2.typing import Tensor
 
 
 def hub_name(name: str) -> str:
@@ -37,35 +35,30 @@ def hub_name(name: str) -> str:
 def describe_base(backbone: PaliGemma2Backbone, name: str) -> Base:
     """What an adapter remembers of its base.
 
-    The hashes are of all norms and biases, and of the first row of every kernel
-    without LoRA; rounded to bfloat16, so that a checkpoint of bfloat16 is the same in
-    every dtype. Kernels that are quantised have no hash. LoRA must not be merged.
+    Kernels that are quantised have no hash. LoRA must not be merged.
     """
     architecture = backbone.architecture
     vectors = (
-        (path, backbone.find(path))
+        (path, as_floats(backbone.find(path)))
         for path, shape in variable_shapes(**architecture).items()
         if len(shape) == 1
     )
     layers = dense_layers(backbone)
-    hashes = {"norms and biases": hash_weights(vectors)}
-    if not any(layer.quantization_mode for layer in layers.values()):
-        hashes["kernels"] = hash_weights(
-            (path, layer.base_kernel[0]) for path, layer in layers.items()
-        )
-    # How it was trained, and nothing that another network would have otherwise.
-    architecture["text_decoder"].pop("dropout", None)
-    return Base(name, architecture, hashes)
+    is_quantized = any(layer.quantization_mode for layer in layers.values())
+    return describe(
+        name, architecture, vectors, None if is_quantized else _first_rows(layers)
+    )
 
 
-def hash_weights(values: Iterator[tuple[str, Any]]) -> str:
-    """Of paths and values, the values rounded to bfloat16."""
-    digest = hashlib.sha256()
-    for path, value in values:
-        rounded = ops.convert_to_numpy(ops.cast(value, "float32"))
-        digest.update(path.encode())
-        digest.update(rounded.astype(DTYPES["bfloat16"]).tobytes())
-    return digest.hexdigest()[:32]
+def _first_rows(layers: Mapping[str, Dense]) -> Iterator[tuple[str, np.ndarray]]:
+    for path, layer in layers.items():
+        yield path, as_floats(layer.base_kernel[0])
+
+
+def as_floats(value: Tensor) -> np.ndarray:
+    """Return float32 of the shape of a tensor."""
+    floats: np.ndarray = ops.convert_to_numpy(ops.cast(value, "float32"))
+    return floats
 
 
 def open_adapter(
@@ -80,78 +73,13 @@ def open_adapter(
         FileNotFoundError, ValueError: as `Adapters.load`.
     """
     architecture = backbone.architecture
-    adapter = read_peft(path, architecture) if path.is_dir() else read_adapter(path)
-    check_layers(adapter, backbone, path)
+    adapter = read_any(path, architecture)
     layers = dense_layers(backbone)
+    check_layers(adapter, kernel_shapes(architecture), path)
     check_can_adapt({each: layers[each] for each in adapter.layers})
     if base_name is not None:
-        _check_base(adapter, describe_base(backbone, base_name), path)
+        check_base(adapter, describe_base(backbone, base_name), path)
     return adapter
-
-
-def check_layers(adapter: Adapter, backbone: PaliGemma2Backbone, source: Path) -> None:
-    """Raises ValueError when layers of an adapter are not there or of another shape."""
-    layers = dense_layers(backbone)
-    missing = [path for path in adapter.layers if path not in layers]
-    misfits = []
-    for path, (a, b, _) in adapter.layers.items():
-        if path in layers:
-            shape = tuple(layers[path].base_kernel.shape)
-            if layers[path].quantization_mode == "int4":
-                # Its kernel is stored two numbers a byte.
-                shape = (layers[path].base_kernel.shape[0], layers[path].units)
-            if (a.shape[0], b.shape[1]) != shape:
-                misfits.append(f"{path} {(a.shape[0], b.shape[1])}, here {shape}")
-    if missing or misfits:
-        problems = [
-            f"{len(found)} {problem}: {'; '.join(found[:4])}"
-            for problem, found in (
-                ("layers this model does not have", missing),
-                ("kernels of another shape", misfits),
-            )
-            if found
-        ]
-        raise ValueError(
-            f"Expected an adapter for this model in {source}. Received "
-            f"{', and '.join(problems)}. Load the model it was trained on"
-            f"{_named(adapter.base)}."
-        )
-
-
-def _check_base(adapter: Adapter, here: Base, source: Path) -> None:
-    """Raises ValueError when an adapter was trained on other weights or numbers."""
-    base = adapter.base
-    differences = _different_values(base.architecture, here.architecture)
-    differences += [
-        f"other {group}"
-        for group, value in base.hashes.items()
-        if here.hashes.get(group, value) != value
-    ]
-    if differences:
-        raise ValueError(
-            f"Expected the base that the adapter in {source} was trained on"
-            f"{_named(base)}. Received{_named(here)} another one: "
-            f"{', '.join(differences[:6])}. Load that model, or pass check_base=False "
-            "to use the adapter all the same."
-        )
-
-
-def _different_values(
-    theirs: Architecture | None, ours: Architecture | None
-) -> list[str]:
-    if theirs is None or ours is None:
-        return []
-    return [
-        f"{name}={ours[part].get(name)!r} "
-        f"(the adapter's is {shown(architecture.get(name))})"
-        for part, architecture in theirs.items()
-        for name in {**ours[part], **architecture}
-        if ours[part].get(name) != architecture.get(name)
-    ]
-
-
-def _named(base: Base) -> str:
-    return f" ({base.name})" if base.name else ""
 
 
 def check_nothing_else_trains(backbone: PaliGemma2Backbone, adapter: Adapter) -> None:

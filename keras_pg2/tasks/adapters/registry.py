@@ -12,14 +12,15 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_pg2.conversion.adapters.archive import KeptAdapters
+from keras_pg2.conversion.adapters.bases import check_layers, kernel_shapes
 from keras_pg2.conversion.adapters.files import (
-    ADAPTER_FILE,
     ENDING,
     Adapter,
     write_adapter,
 )
+from keras_pg2.conversion.adapters.opening import find_adapter
 from keras_pg2.conversion.adapters.peft import write_peft
-from keras_pg2.files.whole_files import readable
+from keras_pg2.conversion.found_models import FoundModel
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.modeling.dense import Dense
 from keras_pg2.modeling.dropout import check_dropout
@@ -31,7 +32,6 @@ from keras_pg2.modeling.lora import (
     set_lora_dropout,
 )
 from keras_pg2.tasks.adapters.base import (
-    check_layers,
     check_nothing_else_trains,
     describe_base,
     hub_name,
@@ -75,6 +75,10 @@ class Adapters:
         forget_compiled: Called after a change with True if everything that was compiled
             is out of date, False if only the training steps are.
         preset_name: Returns the name of the preset, where that is known.
+
+    Attributes:
+        origin: Where the weights without the adapters are from; None if that is not
+            known, as after merging for good.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class Adapters:
         self._active: str | None = None
         self._merged: _Merged | None = None
         self._base_name = ""
+        self.origin: FoundModel | None = None
 
     @property
     def base_name(self) -> str:
@@ -209,9 +214,7 @@ class Adapters:
         if name is None:
             named = path.resolve()
             name = named.stem if named.suffix.lower() == ENDING else named.name
-        path = readable(path)
-        if (path / ADAPTER_FILE).is_file():
-            path = path / ADAPTER_FILE
+        path = find_adapter(path)
         _check_name(name)
         if name in self._known:
             raise ValueError(
@@ -283,6 +286,7 @@ class Adapters:
         else:
             # The others were for the kernels that are gone.
             self._known.clear()
+            self.origin = None
         self._active = None
         self._forget_compiled(True)
 
@@ -336,7 +340,7 @@ class Adapters:
             ValueError: if the network has no such layers; names the file `source`.
         """
         for adapter in kept.known.values():
-            check_layers(adapter, self._backbone, source)
+            check_layers(adapter, kernel_shapes(self._backbone.architecture), source)
         self._known, self._active = dict(kept.known), kept.active
         if kept.merged is not None:
             self._merged = _Merged(kept.merged, kept.kernels)

@@ -1,96 +1,33 @@
-"""Boxes and masks of named things: pictures and labels in, `Detections` out.
-
-The answers are held to the location grammar, so each is well formed; they become
-boxes in pixels of the caller's picture, masks by the mask codec, and scores by the
-probabilities of their tokens.
-"""
+"""Boxes and masks of named things: pictures and labels in, `Detections` out."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
-from numbers import Real
-from typing import Any, Literal, TypeAlias, TypedDict, get_args
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-import numpy as np
+from PIL import Image
 
-from keras_pg2.checks.numbers import check_at_least_one
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.grammars import LocationGrammar
 from keras_pg2.codecs.mask_codec import MaskCodec
-from keras_pg2.codecs.parsing import parse_detections
+from keras_pg2.codecs.searching import (
+    DetectionOptions,
+    DetectionTask,
+    Labels,
+    Search,
+)
 from keras_pg2.generation.samplers import BeamSearch
-from keras_pg2.preprocessing import prompts
-from keras_pg2.preprocessing.examples import unpack_axes
-from keras_pg2.preprocessing.images import (
-    ImageInput,
-    is_picture,
-    load_sized,
-    to_picture,
-)
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
+from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
 from keras_pg2.tasks.answering.answering import answer_with_scores
+from keras_pg2.tasks.answering.answers import ScoredAnswer
 from keras_pg2.tasks.answering.detection_files import DetectionFiles
-from keras_pg2.tasks.answering.detection_prompts import DetectionTask
-from keras_pg2.tasks.answering.detection_scores import (
-    RATHER_RIGHT,
-    geometric_mean,
-    token_features,
-)
 from keras_pg2.tasks.answering.requests import (
     AnsweringModel,
     EncodedImages,
     Images,
     Options,
 )
-
-Labels: TypeAlias = Sequence[str] | Sequence[Sequence[str]]
-"""The names to look for in all pictures, or a list of them for each picture."""
-Asked = Literal["together", "each", "both"]
-BOTH_OVERLAP = 0.5
-"""IoU over which what was found in both ways is one thing."""
-
-
-class Thresholds(TypedDict, total=False):
-    """Options of `detect`, which do not change the type of what it returns."""
-
-    max_detections: int
-    max_overlap: float | None
-    min_score: float | None
-    batch_size: int
-    asked: Asked
-
-
-@dataclass(frozen=True)
-class DetectionOptions:
-    """The arguments of `PaliGemma2CausalLM.detect` and `segment`.
-
-    Raises:
-        ValueError: if a number is out of range, or `asked` unknown.
-    """
-
-    task: DetectionTask
-    max_detections: int
-    max_overlap: float | None
-    min_score: float | None
-    batch_size: int
-    asked: Asked
-
-    def __post_init__(self) -> None:
-        check_at_least_one("max_detections", self.max_detections)
-        check_at_least_one("batch_size", self.batch_size)
-        for name in ("max_overlap", "min_score"):
-            share = getattr(self, name)
-            is_share = isinstance(share, Real) and 0 <= float(share) <= 1
-            if share is not None and not is_share:
-                raise ValueError(f"Expected {name} in [0, 1], received {share!r}.")
-        if self.asked not in get_args(Asked):
-            raise ValueError(
-                f"Expected asked to be one of {', '.join(get_args(Asked))}, received "
-                f"{self.asked!r}."
-            )
 
 
 def find_detections(
@@ -101,154 +38,69 @@ def find_detections(
     options: DetectionOptions,
 ) -> Detections | list[Detections] | Iterator[Detections]:
     """Return detections of pictures; see `PaliGemma2CausalLM.detect`."""
-    task = options.task
-    check_can_detect(model, task)
+    preprocessor = check_can_detect(model, options.task)
     if isinstance(images, EncodedImages):
         raise TypeError(
-            f"Expected pictures to {task} things in, whose sizes are needed. Received: "
-            "encoded images. Pass the pictures."
+            f"Expected pictures to {options.task} things in, whose sizes are needed. "
+            "Received: encoded images. Pass the pictures."
         )
-    search = _Search(model, files, options)
-    # An open file is an iterator too, and one picture.
-    if isinstance(images, Iterator) and not is_picture(images):
-        prompts.check_labels(labels)
-        return search.one_by_one(images, _checked(labels, ""))
-    entries = unpack_axes(images)
-    pictures = entries if isinstance(entries, list) else [entries]
-    found = list(search.find(pictures, _labels_of_each(labels, len(pictures))))
-    return found if isinstance(entries, list) else found[0]
+
+    def codec() -> MaskCodec:
+        return files.mask_codec or MaskCodec.released()
+
+    answering = _Model(model, preprocessor)
+    search = Search(answering, options, files.score_calibration, codec)
+    return search.look(images, labels)
 
 
 @dataclass(frozen=True)
-class _Search:
-    """Looks into pictures.
+class _Model:
+    """A model that is asked about pictures, many at a time.
 
     Attributes:
-        model: the model.
-        files: its codec and its calibration.
-        options: what is looked for, and how.
+        model: The model.
+        preprocessor: Its preprocessor, with an image converter.
     """
 
     model: AnsweringModel
-    files: DetectionFiles
-    options: DetectionOptions
+    preprocessor: PaliGemma2CausalLMPreprocessor
 
-    def one_by_one(
-        self, images: Iterator[ImageInput], names: tuple[str, ...]
-    ) -> Iterator[Detections]:
-        """Yield what is in each picture; a batch is in memory at a time."""
-        first = 0
-        while batch := list(islice(images, self.options.batch_size)):
-            yield from self.find(batch, [names] * len(batch), first)
-            first += len(batch)
-            batch.clear()  # Before the next ones are opened.
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the pictures that it is shown."""
+        assert self.preprocessor.image_converter is not None
+        size: tuple[int, int] = self.preprocessor.image_converter.image_size
+        return size
 
-    def find(
+    @property
+    def vocabulary(self) -> PaliGemma2Tokenizer:
+        """Its tokenizer."""
+        return self.preprocessor.tokenizer
+
+    def ask(
         self,
-        pictures: Sequence[ImageInput],
-        labels: Sequence[tuple[str, ...]],
-        first: int = 0,
-    ) -> Iterator[Detections]:
-        """Compute all answers, then yield what they say of one picture after another.
-
-        Masks, which take much memory, are made of what is yielded alone.
-
-        Args:
-            pictures: to look into.
-            labels: names to look for in each.
-            first: what errors count the pictures from.
-        """
-        codec = None
-        if self.options.task == "segment":
-            codec = self.files.mask_codec or MaskCodec.released()
-        sizes: dict[int, tuple[int, int]] = {}
-        answers: dict[int, list[Detections]] = defaultdict(list)
-        for names, indices in _calls(labels, self.options):
-            asked = {f"image {first + i}": pictures[i] for i in indices}
-            for i, (size, found) in zip(indices, self._ask(asked, names)):
-                sizes[i] = size
-                answers[i].append(found)
-        for i in range(len(pictures)):
-            found = self._sure(Detections.concatenate(answers[i]))
-            if codec is not None:
-                tokens = " ; ".join(found.tokens)
-                masks = parse_detections(tokens, *sizes[i], codec).masks
-                found = replace(found, masks=masks)
-            yield found
-
-    def _ask(
-        self, pictures: Mapping[str, ImageInput], names: tuple[str, ...]
-    ) -> Iterator[tuple[tuple[int, int], Detections]]:
-        """Put one question about a batch of pictures, by what errors call them.
-
-        Yields:
-            Width and height of each, and what is found there, without masks.
-        """
-        task, preprocessor = self.options.task, self.model.preprocessor
-        assert preprocessor is not None
-        assert preprocessor.image_converter is not None
-        shown = preprocessor.image_converter.image_size
-        opened = [load_sized(image, name, shown) for name, image in pictures.items()]
-        segments: Literal["always", "never"]
-        segments = "always" if task == "segment" else "never"
-        scored = answer_with_scores(
-            self.model,
-            {
-                "images": [to_picture(picture.levels) for picture in opened],
-                "prompts": [getattr(prompts, task)(names)] * len(opened),
-            },
-            Options(
-                max_new_tokens=_room(preprocessor, self.options, names),
-                constraint=LocationGrammar(names, segments),
-            ),
-        )
-        score = self.files.score_calibration or geometric_mean
-        for picture, answer in zip(opened, scored, strict=True):
-            scores = score(token_features(answer, preprocessor.tokenizer))
-            size = picture.width, picture.height
-            found = replace(parse_detections(answer.text, *size), scores=scores)
-            # There is room for more things if a label is shorter than the longest.
-            yield size, found[: self.options.max_detections]
-
-    def _sure(self, found: Detections) -> Detections:
-        """Return the surest of what several answers about a picture found."""
-        options = self.options
-        max_overlap, min_score = options.max_overlap, options.min_score
-        if max_overlap is None and options.asked == "both":
-            max_overlap = BOTH_OVERLAP
-        if max_overlap is not None:
-            found = found.without_duplicates(max_overlap)
-        if min_score is None:
-            min_score = RATHER_RIGHT if self.files.score_calibration else 0.0
-        assert found.scores is not None
-        order = np.argsort(-found.scores, kind="stable")[: options.max_detections]
-        return found.take(np.sort(order[found.scores[order] >= min_score]))
+        pictures: list[Image.Image],
+        prompt: str,
+        max_new_tokens: int,
+        constraint: LocationGrammar,
+    ) -> Sequence[ScoredAnswer]:
+        """Return the answer to one prompt about each picture."""
+        inputs = {"images": pictures, "prompts": [prompt] * len(pictures)}
+        options = Options(max_new_tokens=max_new_tokens, constraint=constraint)
+        scored: Sequence[ScoredAnswer] = answer_with_scores(self.model, inputs, options)
+        return scored
 
 
-def _calls(
-    labels: Sequence[tuple[str, ...]], options: DetectionOptions
-) -> Iterator[tuple[tuple[str, ...], list[int]]]:
-    """The labels of each prompt, and batches of the pictures that it is put about."""
-    pictures_of: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for i, names in enumerate(labels):
-        for question in _questions(names, options.asked):
-            pictures_of[question].append(i)
-    for names, indices in pictures_of.items():
-        for start in range(0, len(indices), options.batch_size):
-            yield names, indices[start : start + options.batch_size]
+def check_can_detect(
+    model: AnsweringModel, task: DetectionTask
+) -> PaliGemma2CausalLMPreprocessor:
+    """Return the preprocessor of a model that finds things in pictures.
 
-
-def _questions(names: tuple[str, ...], asked: Asked) -> list[tuple[str, ...]]:
-    """The labels of each prompt about a picture."""
-    each: list[tuple[str, ...]] = [(name,) for name in names]
-    if asked == "each":
-        return each
-    return [names] if asked == "together" or len(names) == 1 else [names, *each]
-
-
-def check_can_detect(model: AnsweringModel, task: DetectionTask) -> None:
-    """Raise ValueError if a model cannot find things in pictures."""
-    if model.preprocessor is None or model.preprocessor.image_converter is None:
+    Raises:
+        ValueError: if it cannot.
+    """
+    preprocessor = model.preprocessor
+    if preprocessor is None or preprocessor.image_converter is None:
         raise ValueError(
             f"Expected a model with a preprocessor and an image converter to {task} "
             "things in pictures. Received one without."
@@ -259,37 +111,4 @@ def check_can_detect(model: AnsweringModel, task: DetectionTask) -> None:
             f"Expected a sampler without beams to {task}. Received: {model.sampler}. "
             'Call compile(sampler="greedy") first.'
         )
-
-
-def _labels_of_each(labels: Labels, num_pictures: int) -> list[tuple[str, ...]]:
-    """The labels of each picture, checked."""
-    prompts.check_labels(labels, ", or one such list for each picture")
-    if all(isinstance(label, str) for label in labels):
-        return [_checked(labels, "")] * num_pictures
-    is_row = [isinstance(row, list | tuple) for row in labels]
-    if len(labels) != num_pictures or not all(is_row):
-        raise ValueError(
-            f"Expected one list of labels for all pictures, or one for each of "
-            f"{num_pictures}. Received: {len(labels)} entries, {labels!r}."
-        )
-    return [_checked(row, f" of picture {i}") for i, row in enumerate(labels)]
-
-
-def _checked(labels: Any, whose: str) -> tuple[str, ...]:
-    try:
-        prompts.detect(labels)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"Labels{whose}: {error}") from None
-    return tuple(label.strip() for label in labels)
-
-
-def _room(
-    preprocessor: PaliGemma2CausalLMPreprocessor,
-    options: DetectionOptions,
-    labels: tuple[str, ...],
-) -> int:
-    """Tokens that the most instances of the longest label take, and the end."""
-    box = "<loc0000>" * 4 + ("<seg000>" * 16 if options.task == "segment" else "")
-    texts = [f"{box} {label} ; " for label in labels]
-    tokens: Iterator[int] = map(len, preprocessor.tokenizer.tokenize(texts))
-    return options.max_detections * max(tokens) + 1
+    return preprocessor

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Unpack, overload
 
+from keras_pg2.codecs.detection_scores import ScoreCalibration
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.mask_codec import MaskCodec
+from keras_pg2.codecs.searching import (
+    Asked,
+    DetectionOptions,
+    Labels,
+    Thresholds,
+)
 from keras_pg2.generation.decoding import Generated, Request
 from keras_pg2.generation.samplers import BeamSearch, Sampler
 from keras_pg2.modeling.backbone import PaliGemma2Backbone
 from keras_pg2.preprocessing.images import ImageInput
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
-from keras_pg2.tasks.answering.detecting import (
-    Asked,
-    DetectionOptions,
-    Labels,
-    Thresholds,
-    find_detections,
-)
+from keras_pg2.tasks.answering.detecting import find_detections
 from keras_pg2.tasks.answering.detection_files import DetectionFiles
-from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
 from keras_pg2.tasks.answering.requests import Images, Pictures
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from keras_pg2.codecs.detection_scores import ScoreCalibration
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.preprocessing.preset_files import (
     CALIBRATION_FILE,
@@ -11,7 +12,6 @@ from keras_pg2.preprocessing.preset_files import (
     OWN_FILES,
     PresetFiles,
 )
-from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
 
 
 class DetectionFiles:

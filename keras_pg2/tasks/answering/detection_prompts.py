@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
+from keras_pg2.codecs.searching import DetectionTask
 from keras_pg2.preprocessing import prompts
-
-DetectionTask: TypeAlias = Literal["detect", "segment"]
-"""Boxes, or boxes and masks; also the first word of the prompt."""
 
 
 def labels_of(prompt: str, task: DetectionTask) -> tuple[str, ...]:

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_pg2.checks.numbers import check_at_least_one
+from keras_pg2.codecs.detection_scores import geometric_mean, token_features
 from keras_pg2.codecs.grammars import Grammar
 from keras_pg2.codecs.parsing import has_only_whole_boxes
 from keras_pg2.generation.compilation import bucket_text
 from keras_pg2.preprocessing.examples import unpack_axes
 from keras_pg2.preprocessing.preprocessor import PaliGemma2CausalLMPreprocessor
 from keras_pg2.tasks.answering.answering import read_answers
-from keras_pg2.tasks.answering.detection_scores import geometric_mean, token_features
 from keras_pg2.tasks.answering.prediction_rows import Row, read_rows
 from keras_pg2.tasks.answering.recorded_answers import (
     Numbered,

@@ -22,10 +22,11 @@ from keras_pg2.tasks.answering.recorded_answers import (
     describe,
     record_answers,
 )
+from keras_pg2.tasks.answering.runners import Runner
 
 
 def predict_things(
-    model: DetectingModel,
+    model: DetectingModel | Runner,
     source: Iterable[Mapping[str, Any]],
     task: DetectionTask,
     output: str | os.PathLike[str] | None = None,
@@ -41,7 +42,8 @@ def predict_things(
     lengths as COCO has them). All that is found is recorded, however low its score.
 
     Args:
-        model: A `PaliGemma2CausalLM` with a preprocessor.
+        model: A `PaliGemma2CausalLM` with a preprocessor, or what runs an exported
+            one.
         source: Rows of `images` (one picture), `prompts` ("detect a ; b" or "segment
             a ; b") and `id`.
         task: "detect" or "segment".
@@ -55,7 +57,8 @@ def predict_things(
             `predict` and `PaliGemma2CausalLM.detect`.
     """
     check_at_least_one("batch_size", batch_size)
-    check_can_detect(model, task)
+    if isinstance(model, DetectingModel):
+        check_can_detect(model, task)
     rows, total = read_rows(source, None)
     answerer = _ThingAnswerer(model, task, batch_size, max_detections)
     return record_answers(answerer, rows, total, output, show_progress)
@@ -72,7 +75,7 @@ class _ThingAnswerer:
         max_detections: Most things in a picture.
     """
 
-    model: DetectingModel
+    model: DetectingModel | Runner
     task: DetectionTask
     batch_size: int
     max_detections: int

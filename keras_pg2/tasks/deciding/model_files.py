@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from keras_pg2.catalogue.names import Preset, locate, resolve
+from keras_pg2.conversion.found_models import FoundModel, find_checkpoint
 from keras_pg2.preprocessing.preset_files import DECISION_FILE, PresetFiles, log_note
 from keras_pg2.tasks.answering.detection_files import DetectionFiles
 from keras_pg2.tasks.deciding.calibration import DecisionCalibration
@@ -33,12 +34,12 @@ class ModelFiles(DetectionFiles):
             )
 
     @classmethod
-    def of_preset(cls, preset: str | Path) -> ModelFiles:
+    def of_preset(cls, preset: str | Path | FoundModel) -> ModelFiles:
         """Return those of what `from_preset` has put on this machine.
 
         What the preset says of itself is logged.
         """
-        found = resolve(preset)
+        found = resolve(find_checkpoint(preset).base)
         if isinstance(found, Preset):
             return cls()
         path = found if isinstance(found, Path) else locate(found, with_weights=False)

@@ -21,6 +21,7 @@ from keras_pg2.catalogue.names import Preset, locate, near_names, resolve
 from keras_pg2.checks.dtypes import POLICIES, check_dtype
 from keras_pg2.checks.numbers import check_at_least_one, check_flag
 from keras_pg2.conversion.formats import open_checkpoint
+from keras_pg2.conversion.found_models import FoundModel, find_checkpoint, open_found
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.to_preprocessor import build_preprocessor
 from keras_pg2.files.json_fields import read_config
@@ -66,8 +67,26 @@ ARGUMENTS = tuple(
 """What `from_preset` can override of the network."""
 
 
+def find_with_weights(
+    preset: str | Path | FoundModel, load_weights: bool
+) -> FoundModel:
+    """Return what a preset stands for, of which weights or a description are loaded.
+
+    Raises:
+        ValueError: as `find_checkpoint`, and for an adapter without weights.
+    """
+    found = find_checkpoint(preset)
+    if found.adapters and not load_weights:
+        raise ValueError(
+            f"Expected load_weights=True for {found.title}, which is an adapter on "
+            f"{found.base}. Received: load_weights={load_weights!r}. Name the base for "
+            "its network with random weights."
+        )
+    return found
+
+
 def load_parts(
-    preset: str | Path,
+    preset: str | Path | FoundModel,
     load_weights: bool = True,
     *,
     dtype: DTypePolicy = "auto",
@@ -100,7 +119,7 @@ def load_parts(
             "Expected sequence_length and tokenizer for the preset's own preprocessor. "
             f"Received: preprocessor={preprocessor!r} as well. Set them there."
         )
-    checkpoint = _open(preset, load_weights, tokenizer)
+    checkpoint = _open(find_with_weights(preset, load_weights), load_weights, tokenizer)
     checkpoint = _override(checkpoint, overrides)
     if preprocessor == "auto":
         is_own = tokenizer is None
@@ -121,7 +140,8 @@ def load_backbone(
     """Load a network alone; see `PaliGemma2Backbone.from_preset`."""
     _check_names(overrides, _OF_BACKBONE)
     dtype = _choose_dtype(dtype)
-    checkpoint = _override(_open(preset, load_weights, None), overrides)
+    found = find_with_weights(preset, load_weights)
+    checkpoint = _override(_open(found, load_weights, None), overrides)
     backbone = build_backbone(checkpoint, dtype, cls, name=name)
     if not trainable:
         backbone.trainable = False
@@ -164,12 +184,12 @@ def _check_names(
 
 
 def _open(
-    preset: str | Path, load_weights: bool, tokenizer: str | Path | None
+    model: FoundModel, load_weights: bool, tokenizer: str | Path | None
 ) -> Checkpoint:
     """Open a checkpoint; of a released one without weights only the record."""
-    found = resolve(preset)
+    found = resolve(model.base)
     if load_weights or not isinstance(found, Preset):
-        return open_files(preset, tokenizer, with_weights=load_weights)
+        return open_files(model, tokenizer, with_weights=load_weights)
     proto = None if tokenizer is None else user_path(tokenizer).read_bytes()
     return Checkpoint(
         format="released",
@@ -180,7 +200,7 @@ def _open(
 
 
 def open_files(
-    preset: str | Path,
+    preset: str | Path | FoundModel,
     tokenizer: str | Path | None = None,
     *,
     with_weights: bool = True,
@@ -188,16 +208,20 @@ def open_files(
     """Open the files of a preset of any format, downloaded if they are not here.
 
     Args:
-        preset: Name, URI, directory or file.
+        preset: Name, URI, directory or file; adapters are merged into the weights.
         tokenizer: SentencePiece file to take in place of the preset's own.
         with_weights: False downloads no weights.
 
     Raises:
         ValueError, OSError: as `PaliGemma2CausalLM.from_preset`.
     """
-    found = resolve(preset)
-    path = locate(preset, with_weights)
-    checkpoint = open_checkpoint(path, tokenizer, with_weights=with_weights)
+    model = find_checkpoint(preset)
+    found = resolve(model.base)
+    path = locate(model.base, with_weights)
+    if with_weights:
+        checkpoint = open_found(model, path, tokenizer)
+    else:
+        checkpoint = open_checkpoint(path, tokenizer, with_weights=False)
     if not isinstance(found, Preset):
         return checkpoint
     # The name of a directory in a download cache does not tell the length.

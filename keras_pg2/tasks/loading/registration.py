@@ -23,6 +23,7 @@ from keras_pg2.catalogue.names import (
 )
 from keras_pg2.conversion.checkpoint_files import check_files
 from keras_pg2.conversion.convert import write_checkpoint
+from keras_pg2.conversion.found_models import find_checkpoint
 from keras_pg2.conversion.from_model import from_model
 from keras_pg2.conversion.huggingface.writer import write_tokenizer
 from keras_pg2.conversion.keras.preset import is_preset
@@ -56,6 +57,7 @@ def list_presets() -> dict[str, dict[str, Any]]:
 
 def find_own_files(preset: str | Path, needs_vocabulary: bool) -> str | None:
     """Return the directory of a preset in the layout of ours; None in another."""
+    preset = find_checkpoint(preset).base
     found = resolve(preset)
     if isinstance(found, Preset):
         # Its vocabulary is not ours, and comes with its own files.

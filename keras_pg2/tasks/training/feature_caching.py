@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from keras_pg2.conversion.adapters.bases import hash_weights
 from keras_pg2.datasets.rows import paths_of
 from keras_pg2.generation import rows as generation_rows
 from keras_pg2.generation.compilation import CompiledFunctions
 from keras_pg2.modeling.backbone import PaliGemma2Backbone, with_image_axis
 from keras_pg2.modeling.cpu.scheduling import by_rows
 from keras_pg2.preprocessing.image_features import ImageFeatures
-from keras_pg2.tasks.adapters.base import hash_weights
+from keras_pg2.tasks.adapters.base import as_floats
 from keras_pg2.tasks.training.causal_lm import CausalLM
 from keras_pg2.typing import Tensor
 
@@ -69,7 +70,7 @@ def cache_image_features(
     backbone = model.backbone
     check_is_frozen(backbone)
     encoder, converter = backbone.vision_encoder, preprocessor.image_converter
-    weights = ((weight.path, weight.value) for weight in encoder.weights)
+    weights = ((weight.path, as_floats(weight.value)) for weight in encoder.weights)
     way = (converter.interpolation, converter.antialias, encoder.image_size)
     tower = f"{hash_weights(weights)} {encoder.compute_dtype} {way}"
     shape = (encoder.num_image_tokens, encoder.hidden_dim)

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from keras_pg2.checks.vocabularies import parse_sentencepiece
+from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.huggingface.reader import is_huggingface_directory
 from keras_pg2.conversion.huggingface.tokenizer.to_json import to_tokenizer_json
 from keras_pg2.tasks.loading.loading import load_parts
@@ -241,7 +242,7 @@ def test_directory_without_config(tmp_path: Path) -> None:
     config = {"base_model_name_or_path": "google/paligemma2-3b-pt-224"}
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
     with pytest.raises(FileNotFoundError, match="a PEFT adapter") as error:
-        load_backbone(tmp_path)
+        open_checkpoint(tmp_path)
     assert "'google/paligemma2-3b-pt-224'" in str(error.value)
 
 

@@ -255,7 +255,7 @@ def test_another_base_is_refused(tmp_path: Path, file: Path) -> None:
     )
     merged = adapted(parts=["projection"])
     merged.adapters.merge(can_unmerge=False)
-    refuse(merged, "another one: other kernels. Load")
+    refuse(merged, "another one: other kernels. Take")
     task = random_task(seed=5)
     task.adapters.load(file, check_base=False)
     assert task.adapters.active == "colours"

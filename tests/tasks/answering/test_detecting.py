@@ -11,11 +11,11 @@ from PIL import Image
 from keras_pg2 import BeamSearch, LocationGrammar, PaliGemma2CausalLM
 from keras_pg2.catalogue.names import bundled_names
 from keras_pg2.codecs import Detections, parse_detections
+from keras_pg2.codecs.detection_scores import ScoreCalibration
 from keras_pg2.codecs.mask_codec import MaskCodec
 from keras_pg2.codecs.mask_network import MaskNetwork, MaskNetworkConfig
+from keras_pg2.codecs.searching import DetectionOptions, Search
 from keras_pg2.generation.recording.recording import set_recording
-from keras_pg2.tasks.answering import detecting
-from keras_pg2.tasks.answering.detection_scores import ScoreCalibration
 from keras_pg2.tasks.deciding.model_files import ModelFiles
 from tests.support.tiny_models import random_task
 
@@ -152,14 +152,12 @@ def test_a_calibration_changes_scores_and_is_kept(model, tmp_path):
 )
 def test_the_least_score(is_calibrated, min_score, kept):
     """Rather right than wrong where scores are probabilities, else all."""
-    files = ModelFiles()
-    if is_calibrated:
-        files.score_calibration = ScoreCalibration(0.0, (1.0, 1.0, 1.0))
-    options = detecting.DetectionOptions("detect", 20, None, min_score, 8, "together")
+    calibration = ScoreCalibration(0.0, (1.0, 1.0, 1.0)) if is_calibrated else None
+    options = DetectionOptions("detect", min_score=min_score)
     boxes = np.array([[0, 0, 9, 9]] * 4, np.float32)
     scores = np.array([0.2, 0.5, 0.9, 0.49], np.float32)
     found = Detections(("a", "b", "c", "d"), boxes, scores=scores)
-    sure = detecting._Search(None, files, options)._sure(found)
+    sure = Search(None, options, calibration, None)._sure(found)
     np.testing.assert_allclose(sure.scores, kept)
 
 

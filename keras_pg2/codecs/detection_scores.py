@@ -11,23 +11,57 @@ truth is known, makes it one.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from keras_pg2.files.json_fields import Fields, read_config
 from keras_pg2.files.whole_files import write_text
 from keras_pg2.preprocessing.preset_files import CALIBRATION_FILE
-from keras_pg2.preprocessing.tokenizer import PaliGemma2Tokenizer
-from keras_pg2.tasks.answering.answers import ScoredAnswer
 
 NUM_FEATURES = 3
 _LARGEST = 1e6
 """Bound of weights and bias; what is fitted has up to some tens."""
 RATHER_RIGHT = 0.5
 """Lowest score that is kept where scores are probabilities: rather right than wrong."""
+
+
+class Scored(Protocol):
+    """An answer of a model or a runner with the probabilities of its tokens."""
+
+    @property
+    def text(self) -> str:
+        """The answer."""
+
+    @property
+    def token_ids(self) -> np.ndarray:
+        """int32[N], its tokens, the end token included."""
+
+    @property
+    def token_log_probabilities(self) -> np.ndarray:
+        """float32[N], of each token after those before it."""
+
+
+class Vocabulary(Protocol):
+    """What a tokenizer of a model or a runner knows of tokens."""
+
+    @property
+    def location_ids(self) -> range:
+        """Ids of the location tokens."""
+
+    @property
+    def segment_ids(self) -> range:
+        """Ids of the tokens of masks."""
+
+    @property
+    def end_token_id(self) -> int:
+        """Id of the token that ends an answer."""
+
+    def tokenize(self, texts: list[str]) -> Iterable[Sequence[int]]:
+        """Return the ids of each text, with nothing around them."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +134,7 @@ def geometric_mean(features: np.ndarray) -> np.ndarray:
     return np.exp(total / 5).astype(np.float32)
 
 
-def token_features(answer: ScoredAnswer, tokenizer: PaliGemma2Tokenizer) -> np.ndarray:
+def token_features(answer: Scored, tokenizer: Vocabulary) -> np.ndarray:
     """What a score is made of, for each instance of a well-formed answer.
 
     Args:

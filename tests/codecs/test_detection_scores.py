@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from keras_pg2.tasks.answering.detection_scores import (
+from keras_pg2.codecs.detection_scores import (
     ScoreCalibration,
     fit_calibration,
     geometric_mean,
