@@ -563,7 +563,7 @@ def test_backend_after_keras_has_started(run, picture) -> None:
 
 
 def test_backend_of_the_environment(monkeypatch) -> None:
-    monkeypatch.setattr(backends, "_running", lambda: None)
+    monkeypatch.setattr(backends, "running_backend", lambda: None)
     monkeypatch.setenv("KERAS_BACKEND", "theano")
     with pytest.raises(ValueError, match=r"jax, torch, tensorflow.*'theano'"):
         backends.use_backend(None)
