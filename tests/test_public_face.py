@@ -182,6 +182,8 @@ def test_a_missing_backend_is_told_at_the_first_name() -> None:
     code = "import keras_pg2\nkeras_pg2.PaliGemma2CausalLM"
     found = run(code, KERAS_BACKEND="theano")
     assert "Expected KERAS_BACKEND to be one of jax, torch, tensorflow" in found
+    code_without = "from keras_pg2.catalogue import download; print(download.__name__)"
+    assert run(code_without, KERAS_BACKEND="theano") == "keras_pg2.catalogue.download"
     found = run(without("jax") + code, KERAS_BACKEND="jax")
     assert "the package jax for the backend of that name" in found
     found = run(without("jax", "torch", "tensorflow") + code, KERAS_BACKEND="")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TypeVar
 
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import short_repr
 
 T = TypeVar("T")
 
@@ -29,5 +29,5 @@ def find_by_name(table: Mapping[str, T], name: str, kind: str) -> T:
         f"Did you mean {' or '.join(near)}?" if near else f"One of: {', '.join(table)}."
     )
     raise ValueError(
-        f"Expected the name of {kind}, received {printable(repr(name))}. {advice}"
+        f"Expected the name of {kind}, received {short_repr(name)}. {advice}"
     )

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Collection
 from itertools import islice
+from reprlib import Repr
 
 LINES_AND_JOINERS = "\n\t\u200c\u200d"
 """What an answer may have: lines, and the joiners of Persian and of emoji."""
@@ -15,6 +16,11 @@ _MOST_NAMES = 10
 """How many names a message lists."""
 _LONGEST_NAME = 80
 """Characters of each that it shows."""
+_SHOWN = 80
+"""Characters of a value that a message shows."""
+_REPR = Repr()
+# Lists in lists have no end that `repr` would come to.
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = _SHOWN
 _MARKUP = re.compile(r"[\\`*_\[\]<>&|~#$]")
 
 
@@ -62,6 +68,21 @@ def printable(text: object, kept: str = "") -> str:
 def reason(error: Exception) -> str:
     """Return what another library's error says, as a part of a sentence of ours."""
     return printable(error).removesuffix(".")
+
+
+def short_repr(value: object) -> str:
+    """Return the beginning of how Python writes a value, for a message.
+
+    What is invisible is escaped, and the whole is never built.
+    """
+    is_number = isinstance(value, int | float)  # The usual id of a thing.
+    text = repr(value) if is_number else _REPR.repr(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def shown(value: object) -> str:
+    """Return a value of a file for a message: its beginning, as JSON's null if None."""
+    return "null" if value is None else short_repr(value)
 
 
 def first_names(names: Collection[object]) -> str:

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from keras_pg2.checks.texts import shown
 from keras_pg2.codecs.packages import import_coco_mask
-from keras_pg2.files.json_fields import shown
 
 # Drawn masks take time and memory by the length of their outline, so a polygon in
 # other units, such as micrometres, is told before it is drawn.

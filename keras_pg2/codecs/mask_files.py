@@ -19,14 +19,13 @@ import numpy as np
 from keras import ops
 from numpy.lib import format as npy_format
 
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import printable, shown
 from keras_pg2.codecs.mask_network import (
     MaskNetwork,
     MaskNetworkConfig,
     named_convolutions,
 )
 from keras_pg2.codecs.segment_tokens import NUM_CODES
-from keras_pg2.files.json_fields import shown
 from keras_pg2.files.json_files import read_file
 from keras_pg2.files.whole_files import replaced
 

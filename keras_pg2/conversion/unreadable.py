@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from keras_pg2.checks.texts import first_names
 from keras_pg2.files.json_fields import Fields
 
 _FORMATS = (
@@ -91,7 +92,7 @@ def describe(directory: Path) -> str:
         names = sorted(p.name for glob in patterns for p in directory.glob(glob))
         found = [name for name in names if not _STATE.fullmatch(name)]
         if found:
-            return f"{directory} with {_listed(found)}, {what}"
+            return f"{directory} with {first_names(found)}, {what}"
     files = sorted(
         p.name for p in directory.iterdir() if p.suffix.lower() in (".npz", ".sbs")
     )
@@ -101,7 +102,7 @@ def describe(directory: Path) -> str:
     if models:
         return (
             f"{directory}, with models in folders of it. Pass one of them: "
-            f"{_listed(models)}."
+            f"{first_names(models)}."
         )
     return (
         f"the directory {str(directory)!r} without one. Download the whole "
@@ -160,7 +161,3 @@ def _by_number(name: str) -> list[int | str]:
     """A key that sorts checkpoint-500 before checkpoint-1000."""
     parts = re.split(r"(\d+)", name)
     return [int(part) if i % 2 else part for i, part in enumerate(parts)]
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:4]) + (f", ... ({len(names)})" if len(names) > 4 else "")

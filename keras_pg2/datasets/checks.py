@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
-from keras_pg2.checks.texts import printable
-from keras_pg2.files.json_fields import shown
+from keras_pg2.checks.texts import printable, shown
 from keras_pg2.preprocessing.prompts import ADDED_TOKENS, find_control_token
 
 OnBad: TypeAlias = Literal["raise", "skip"]

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from keras_pg2.checks.texts import shown
 from keras_pg2.codecs.annotations import check_mask_size, mask_from_coco
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.datasets.coco_entries import (
@@ -37,7 +38,6 @@ from keras_pg2.datasets.coco_entries import (
     read_image,
 )
 from keras_pg2.datasets.text_files import read_json_object
-from keras_pg2.files.json_fields import shown
 
 
 @dataclass(frozen=True)

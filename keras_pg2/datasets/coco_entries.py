@@ -12,9 +12,9 @@ from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from keras_pg2.checks.texts import shown
 from keras_pg2.codecs.annotations import check_segmentation
 from keras_pg2.datasets.checks import as_integer
-from keras_pg2.files.json_fields import shown
 
 # COCO's own are numbers; other tools write texts.
 CocoId: TypeAlias = int | str

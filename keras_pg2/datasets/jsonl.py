@@ -16,12 +16,12 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+from keras_pg2.checks.texts import shown
 from keras_pg2.datasets.checks import OnBad, Problems
 from keras_pg2.datasets.entries import EntryReader
 from keras_pg2.datasets.image_finder import ImageFinder
 from keras_pg2.datasets.rows import Row, Rows, paths_of
 from keras_pg2.datasets.text_files import to_utf8
-from keras_pg2.files.json_fields import shown
 from keras_pg2.files.json_files import read_file
 from keras_pg2.files.whole_files import write_text
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_pg2.checks.texts import shown
 from keras_pg2.codecs.exchange.labelme import from_labelme
 from keras_pg2.datasets.checks import OnBad, Problems
 from keras_pg2.datasets.coco import CocoFile
@@ -15,7 +16,6 @@ from keras_pg2.datasets.coco_pictures import picture_size
 from keras_pg2.datasets.collecting import Collector
 from keras_pg2.datasets.image_finder import ImageFinder
 from keras_pg2.datasets.text_files import read_json_object
-from keras_pg2.files.json_fields import shown
 
 
 def read_labelme(

@@ -22,14 +22,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import printable, shown
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.datasets.coco import CocoFile
 from keras_pg2.datasets.coco_entries import CocoAnnotation, CocoId
 from keras_pg2.datasets.coco_pictures import find_images
 from keras_pg2.datasets.detection_rows import EncodeMask, instance_text
 from keras_pg2.datasets.rows import Row
-from keras_pg2.files.json_fields import shown
 from keras_pg2.files.json_files import load_json, read_file
 
 # Python 2 wrote the official files and had other names for the builtin module.

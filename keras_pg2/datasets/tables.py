@@ -13,14 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_pg2.checks.texts import first_names, printable
+from keras_pg2.checks.texts import first_names, printable, shown
 from keras_pg2.datasets.checks import OnBad, Problems
 from keras_pg2.datasets.entries import EntryReader, missing_key_advice
 from keras_pg2.datasets.image_finder import ImageFinder
 from keras_pg2.datasets.jsonl import to_entry
 from keras_pg2.datasets.rows import Row, Rows
 from keras_pg2.datasets.text_files import decode
-from keras_pg2.files.json_fields import shown
 from keras_pg2.files.json_files import read_file
 from keras_pg2.files.whole_files import write_text
 

@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_pg2.checks.texts import first_names
+from keras_pg2.checks.texts import first_names, shown
 from keras_pg2.datasets.answer_turns import answer_of_epoch
 from keras_pg2.datasets.checks import OnBad, Problems, as_integer, check_text
 from keras_pg2.datasets.entries import fill_prompt
 from keras_pg2.datasets.image_finder import ImageFinder
 from keras_pg2.datasets.rows import Row, Rows
 from keras_pg2.datasets.text_files import read_json_object
-from keras_pg2.files.json_fields import shown
 from keras_pg2.metrics.metric import Truth
 
 PROMPT = "answer en {question}"

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
-from keras_pg2.checks.texts import check_unicode, first_names, printable
+from keras_pg2.checks.texts import check_unicode, first_names, printable, shown
 from keras_pg2.codecs.exchange.yolo import from_yolo
 from keras_pg2.datasets.checks import OnBad, Problems
 from keras_pg2.datasets.coco import CocoFile
@@ -21,7 +21,7 @@ from keras_pg2.datasets.coco_pictures import picture_size
 from keras_pg2.datasets.collecting import Collector
 from keras_pg2.datasets.text_files import decode
 from keras_pg2.datasets.yolo_lines import check_lines
-from keras_pg2.files.json_fields import MAX_SMALL_BYTES, shown
+from keras_pg2.files.json_fields import MAX_SMALL_BYTES
 from keras_pg2.files.json_files import read_file
 from keras_pg2.preprocessing.image_files import check_image_file
 

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping
 
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import shown
 from keras_pg2.evaluation.asking import Asked, Plan
 from keras_pg2.evaluation.records import read_records
 from keras_pg2.files.json_fields import Fields
@@ -71,6 +71,6 @@ def _check_picture(record: Fields, one: Asked) -> None:
     if os.path.basename(image) != os.path.basename(own[0]):
         raise ValueError(
             f"{record.source}: expected an answer about {own[0]!r}, the picture of the "
-            f"example {one.id!r}, received one about {printable(repr(image))}. Are "
+            f"example {one.id!r}, received one about {shown(image)}. Are "
             "they of this data set and split?"
         )

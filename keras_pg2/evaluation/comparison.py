@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from keras_pg2 import metrics
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import printable, short_repr
 from keras_pg2.evaluation.files import read_report
 from keras_pg2.evaluation.intervals import draw_figures, intervals_of
 from keras_pg2.evaluation.paired_tests import (
@@ -251,7 +251,7 @@ def _common_examples(
         raise ValueError(
             f"Expected two evaluations of the same examples, received {left_out[0]} "
             f"that only the first has and {left_out[1]} that only the second has, of "
-            f"{_both(a, b)}; {printable(repr(example))} is {had}. Compare those that "
+            f"{_both(a, b)}; {short_repr(example)} is {had}. Compare those that "
             "both have with only_common=True (--only-common)."
         )
     return common, left_out
@@ -261,9 +261,9 @@ def _check_truth(a: Outcome, b: Outcome, of: tuple[Evaluation, Evaluation]) -> N
     if truth_record(a.truth) != truth_record(b.truth):
         raise ValueError(
             "Expected two evaluations of the same examples, received another truth of "
-            f"the example {printable(repr(a.id))} in each, of {_both(*of)}: "
-            f"{printable(repr(a.truth.answers))[:80]} and "
-            f"{printable(repr(b.truth.answers))[:80]}. Evaluate both on the same files."
+            f"the example {short_repr(a.id)} in each, of {_both(*of)}: "
+            f"{short_repr(a.truth.answers)} and "
+            f"{short_repr(b.truth.answers)}. Evaluate both on the same files."
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import short_repr
 from keras_pg2.codecs.parsing import parse_detections
 from keras_pg2.codecs.thing_records import read_things, things_record
 from keras_pg2.files.json_fields import Fields
@@ -55,7 +55,7 @@ def read_records(path: str | os.PathLike[str]) -> dict[tuple[str, str | None], F
         if place in found:
             raise ValueError(
                 f"{record.source}: expected every id once, received "
-                f"{printable(repr(key))} twice."
+                f"{short_repr(key)} twice."
             )
         if "error" not in record:
             record.text("text")  # What is no answer is told before what is missing.

@@ -19,8 +19,7 @@ from typing import Any
 import h5py
 from h5py import h5d, h5g, h5l, h5o, h5z
 
-from keras_pg2.checks.texts import printable
-from keras_pg2.files.json_fields import shown
+from keras_pg2.checks.texts import printable, shown
 from keras_pg2.files.named_files import check_is_file, indexed_files
 from keras_pg2.files.unpacking import check_expansion
 

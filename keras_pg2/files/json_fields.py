@@ -10,10 +10,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from reprlib import Repr
 from typing import Any, TypeVar
 
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import printable, shown
 from keras_pg2.files.json_files import parse_json, read_file, read_json
 
 T = TypeVar("T")
@@ -22,22 +21,8 @@ REQUIRED: Any = object()
 """The default of fields that must be there."""
 MAX_SMALL_BYTES = 1_000_000
 """Bound of a configuration; parsed, it may take 50 times that."""
-_SHOWN = 80
-"""Characters of a value that a message shows."""
 _LONGEST_PATH = 200
 """Characters of the path of a field that a message shows."""
-_REPR = Repr()
-# Lists in lists have no end that `repr` would come to.
-_REPR.maxstring = _REPR.maxother = _REPR.maxlong = _SHOWN
-
-
-def shown(value: Any) -> str:
-    """Return a value of a file for a message: its beginning, as JSON's null if None."""
-    if value is None:
-        return "null"
-    is_number = isinstance(value, int | float)  # The usual id of a thing.
-    text = repr(value) if is_number else _REPR.repr(value)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
 class Fields:

@@ -11,8 +11,8 @@ import re
 import stat
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from keras_pg2.checks.texts import printable
-from keras_pg2.files.json_fields import Fields, shown
+from keras_pg2.checks.texts import printable, shown
+from keras_pg2.files.json_fields import Fields
 
 _BLOB = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 """Name of a blob of the hub's cache: the SHA-1 or SHA-256 of its content."""

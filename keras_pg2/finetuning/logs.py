@@ -10,8 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from keras_pg2.checks.texts import printable
-from keras_pg2.files.json_fields import shown
+from keras_pg2.checks.texts import printable, shown
 from keras_pg2.files.whole_files import replaced
 from keras_pg2.finetuning.steps import Step
 

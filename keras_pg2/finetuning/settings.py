@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from keras_pg2.files.json_fields import shown
+from keras_pg2.checks.texts import shown
 
 _MAY_CHANGE = (
     *("patience", "checkpoint_minutes", "checkpoint_steps", "num_samples"),

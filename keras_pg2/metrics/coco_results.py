@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_pg2.checks.texts import shown
 from keras_pg2.codecs.annotations import check_mask_size, mask_from_coco, mask_to_rle
 from keras_pg2.codecs.exchange.class_ids import read_id
-from keras_pg2.files.json_fields import Fields, shown
+from keras_pg2.files.json_fields import Fields
 from keras_pg2.files.json_files import load_json
 from keras_pg2.metrics.detection import AveragePrecision, Kind, evaluate_entries
 

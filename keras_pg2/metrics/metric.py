@@ -22,7 +22,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import short_repr
 from keras_pg2.codecs.detections import Detections
 
 Id: TypeAlias = int | str
@@ -56,7 +56,7 @@ class Truth:
         ):
             raise TypeError(
                 "Expected answers as a tuple of texts, as ('cat', 'a cat'), received "
-                f"{printable(repr(self.answers))[:80]}."
+                f"{short_repr(self.answers)}."
             )
 
 
@@ -83,8 +83,7 @@ class Answer:
         """Raise TypeError unless the answer is a text."""
         if not isinstance(self.text, str):
             raise TypeError(
-                "Expected an answer as text, received "
-                f"{printable(repr(self.text))[:80]}."
+                f"Expected an answer as text, received {short_repr(self.text)}."
             )
 
 

@@ -26,6 +26,8 @@ def attach(
     find, _, names = lazy_loader.attach_stub(package, file)
 
     def find_or_explain(name: str) -> object:
+        if name not in names:  # Such as a module, which Python then imports.
+            return find(name)
         with explained_imports(), paused_collection():
             found = find(name)
         register_classes()  # Of all of them, whichever was asked for.

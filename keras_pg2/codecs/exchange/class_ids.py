@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_pg2.files.json_fields import Fields, shown
+from keras_pg2.checks.texts import shown
+from keras_pg2.files.json_fields import Fields
 
 
 def id_of(label: str, ids: Mapping[str, int]) -> int:

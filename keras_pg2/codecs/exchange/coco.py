@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_pg2.checks.texts import shown
 from keras_pg2.codecs.annotations import (
     as_floats,
     check_mask_size,
@@ -22,7 +23,6 @@ from keras_pg2.codecs.annotations import (
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.exchange.class_ids import fill_scores, id_of, name_of
 from keras_pg2.codecs.exchange.polygons import box_around, edge_polygons
-from keras_pg2.files.json_fields import shown
 
 _LARGEST = 1e9
 """Bound of a coordinate, as in the reader of annotation files."""

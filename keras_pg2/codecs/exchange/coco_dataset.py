@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from keras_pg2.checks.texts import shown
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.exchange.class_ids import read_id
 from keras_pg2.codecs.exchange.coco import from_coco_results, to_coco_annotations
-from keras_pg2.files.json_fields import Fields, shown
+from keras_pg2.files.json_fields import Fields
 
 
 @dataclass(frozen=True, eq=False)

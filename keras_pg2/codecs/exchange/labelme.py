@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from keras_pg2.checks.texts import printable, reason
+from keras_pg2.checks.texts import printable, reason, shown
 from keras_pg2.codecs.annotations import as_floats, check_mask_size
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.exchange.class_ids import fill_scores
@@ -25,7 +25,6 @@ from keras_pg2.codecs.exchange.polygons import (
     paint_polygon,
     pixel_polygons,
 )
-from keras_pg2.files.json_fields import shown
 
 VERSION = "5.5.0"
 """Of the format. LabelMe warns at another first number than its own."""

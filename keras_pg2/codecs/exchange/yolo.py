@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from keras_pg2.checks.texts import shown
 from keras_pg2.codecs.annotations import check_mask_size
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.exchange.class_ids import fill_scores, id_of, name_of, positions
@@ -21,7 +22,6 @@ from keras_pg2.codecs.exchange.polygons import (
     paint_polygon,
     pixel_polygons,
 )
-from keras_pg2.files.json_fields import shown
 
 _OVERHANG = 0.01
 """How far coordinates may be outside, as Ultralytics' own check has it."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from keras_pg2.checks.texts import shown
 from keras_pg2.conversion.adapters.files import (
     KERNELS,
     Adapter,
@@ -28,7 +29,7 @@ from keras_pg2.conversion.adapters.tensors import (
     read_floats,
     read_metadata,
 )
-from keras_pg2.files.json_fields import Fields, shown
+from keras_pg2.files.json_fields import Fields
 
 FILE = "adapters.safetensors"
 _FORMAT = "keras_pg2 adapters 1"

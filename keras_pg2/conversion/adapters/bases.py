@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from keras_pg2.catalogue.architecture import variable_shapes
+from keras_pg2.checks.texts import shown
 from keras_pg2.conversion.adapters.files import Adapter, Base
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.number_types import DTYPES
 from keras_pg2.conversion.tables.transforms import Shape
 from keras_pg2.conversion.tables.weight_table import read_variable
-from keras_pg2.files.json_fields import shown
 from keras_pg2.typing import Architecture
 
 

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 from safetensors.numpy import save_file
 
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import printable, shown
 from keras_pg2.conversion.adapters.tensors import (
     check_finite,
     parse_metadata,
@@ -28,7 +28,7 @@ from keras_pg2.conversion.adapters.tensors import (
     read_floats,
     read_metadata,
 )
-from keras_pg2.files.json_fields import Fields, shown
+from keras_pg2.files.json_fields import Fields
 from keras_pg2.files.whole_files import readable, staged
 from keras_pg2.typing import Architecture
 

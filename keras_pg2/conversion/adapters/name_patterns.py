@@ -15,7 +15,7 @@ from pathlib import Path
 
 import regex
 
-from keras_pg2.files.json_fields import shown
+from keras_pg2.checks.texts import shown
 
 MOST_SECONDS = 5.0
 """CPU seconds for all expressions of a file; honest ones take milliseconds."""

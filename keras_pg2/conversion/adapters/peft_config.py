@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keras_pg2.checks.texts import shown
 from keras_pg2.conversion.adapters.tensors import read_alpha, read_dropout
-from keras_pg2.files.json_fields import Fields, read_config, shown
+from keras_pg2.files.json_fields import Fields, read_config
 
 CONFIG_FILE = "adapter_config.json"
 

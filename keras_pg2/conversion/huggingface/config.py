@@ -16,7 +16,8 @@ from typing import Any
 from keras_pg2.catalogue.architecture import num_image_tokens, read_part
 from keras_pg2.catalogue.released import NUM_EXTRA_ROWS
 from keras_pg2.checks.architecture import check_part
-from keras_pg2.files.json_fields import Fields, shown
+from keras_pg2.checks.texts import shown
+from keras_pg2.files.json_fields import Fields
 from keras_pg2.typing import Architecture
 
 Config = Mapping[str, Any]

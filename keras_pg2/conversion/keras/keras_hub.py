@@ -15,12 +15,13 @@ from typing import Any
 from keras_pg2.catalogue.architecture import check_known, read_part
 from keras_pg2.catalogue.released import text_length
 from keras_pg2.checks.architecture import MAX_TOKENS, check_part
+from keras_pg2.checks.texts import shown
 from keras_pg2.conversion.keras.preset import read_vocabulary
 from keras_pg2.conversion.keras.weight_files import KerasWeightsSource
 from keras_pg2.conversion.tables.checkpoint import Checkpoint, Preprocessing
 from keras_pg2.conversion.tables.transforms import heads_first, heads_last
 from keras_pg2.conversion.tables.weight_table import Row, expand_layers, named_rows
-from keras_pg2.files.json_fields import Fields, read_config, shown
+from keras_pg2.files.json_fields import Fields, read_config
 from keras_pg2.files.json_files import read_json
 from keras_pg2.typing import Architecture
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import printable, shown
 from keras_pg2.conversion.tables.blocks import (
     Block,
     BlockSource,
@@ -25,7 +25,6 @@ from keras_pg2.conversion.tables.outgoing import Outgoing, in_shards
 from keras_pg2.conversion.tables.weight_table import Part
 from keras_pg2.files.hdf5_datasets import opened_hdf5, read_dataset
 from keras_pg2.files.hdf5_files import new_hdf5
-from keras_pg2.files.json_fields import shown
 from keras_pg2.files.named_files import file_inside, indexed_files
 from keras_pg2.files.opened_files import OpenedFile
 from keras_pg2.typing import Advance

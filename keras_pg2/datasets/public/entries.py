@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_pg2.checks.texts import shown
 from keras_pg2.datasets.checks import Problems, as_integer, check_text
 from keras_pg2.datasets.public.examples import Example, Examples
-from keras_pg2.files.json_fields import REQUIRED, Fields, shown
+from keras_pg2.files.json_fields import REQUIRED, Fields
 from keras_pg2.metrics.metric import Id
 
 OPTION_SEPARATOR = " \t "

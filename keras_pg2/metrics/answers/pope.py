@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import short_repr
 from keras_pg2.metrics.answers.exact import right_answers
 from keras_pg2.metrics.metric import (
     Answer,
@@ -78,7 +78,7 @@ class Pope(PreparedMetric):
         if not right:
             raise ValueError(
                 "expected yes or no as the right answer, received "
-                f"{printable(repr(truth.answers[0]))}."
+                f"{short_repr(truth.answers[0])}."
             )
         return {"said": self.read(answer.text), "right": right, "kind": truth.kind}
 

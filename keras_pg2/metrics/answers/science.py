@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import short_repr
 from keras_pg2.metrics.answers.exact import right_answers
 from keras_pg2.metrics.metric import (
     Answer,
@@ -40,7 +40,7 @@ def is_right_choice(answer: Answer, truth: Truth) -> float:
     if None in right:
         raise ValueError(
             "expected right answers of the form 'The answer is A.', received "
-            f"{printable(repr(truth.answers))}."
+            f"{short_repr(truth.answers)}."
         )
     return float(read_choice(answer.text) in right)
 

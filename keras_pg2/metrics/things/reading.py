@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import short_repr
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.codecs.parsing import parse_detections
 from keras_pg2.metrics.metric import Answer, Truth
@@ -37,7 +37,7 @@ def read_truth(truth: Truth) -> Detections:
     if text.strip() and not len(found):
         raise ValueError(
             "expected boxes as truth, as things or as one text of <loc....> tokens, "
-            f"received the text {printable(repr(text))[:80]}, which has none."
+            f"received the text {short_repr(text)}, which has none."
         )
     return found
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from keras_pg2.checks.texts import printable
+from keras_pg2.checks.texts import printable, shown
 from keras_pg2.files.whole_files import replaced, try_lock
 
 BEGINNING = b'{"id": '
@@ -121,7 +121,7 @@ class RecordFile:
         raise ValueError(
             f"Expected answers about the same pictures in {str(self.path)!r}, received "
             f"one of {key[0]!r} about {printable(before)}, which is now "
-            f"{printable(repr(image))}. Choose another output, or remove this one."
+            f"{shown(image)}. Choose another output, or remove this one."
         )
 
     def append(self, records: Sequence[Mapping[str, Any]]) -> None:

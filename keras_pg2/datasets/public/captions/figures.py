@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from keras_pg2.checks.texts import shown
 from keras_pg2.datasets.checks import OnBad, Problems, check_text
 from keras_pg2.datasets.public.captions.grouping import captioned
 from keras_pg2.datasets.public.entries import collect, read_text
@@ -23,7 +24,7 @@ from keras_pg2.datasets.public.published_files import (
     read_entries,
 )
 from keras_pg2.datasets.public.transfers import transfer
-from keras_pg2.files.json_fields import Fields, shown
+from keras_pg2.files.json_fields import Fields
 
 _FORM = "1-lowercase-and-token-and-remove-figure-index"
 _LISTS = "List-of-Files-for-Each-Experiments/First-Sentence/No-Subfig"

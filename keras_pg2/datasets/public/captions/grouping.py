@@ -6,9 +6,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from keras_pg2.checks.texts import shown
 from keras_pg2.datasets.checks import Problems
 from keras_pg2.datasets.public.examples import Example
-from keras_pg2.files.json_fields import Fields, shown
+from keras_pg2.files.json_fields import Fields
 from keras_pg2.metrics.metric import Id, Truth
 from keras_pg2.preprocessing.images import ImageInput
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from keras_pg2.checks.texts import first_names
+from keras_pg2.checks.texts import first_names, shown
 from keras_pg2.datasets.checks import OnBad, Problems
 from keras_pg2.datasets.public.captions.grouping import (
     captioned,
@@ -43,7 +43,7 @@ from keras_pg2.datasets.public.published_files import (
     read_lines,
 )
 from keras_pg2.datasets.public.transfers import transfer
-from keras_pg2.files.json_fields import Fields, shown
+from keras_pg2.files.json_fields import Fields
 from keras_pg2.metrics.metric import Id
 
 _KARPATHY = ("val", "test", "train", "restval")

@@ -21,6 +21,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+from keras_pg2.checks.texts import shown
 from keras_pg2.datasets.checks import OnBad, Problems
 from keras_pg2.datasets.coco_pictures import picture_size
 from keras_pg2.datasets.public.captions.boxed_pictures import BoxedPicture
@@ -30,7 +31,7 @@ from keras_pg2.datasets.public.examples import Example, Examples
 from keras_pg2.datasets.public.packed_files import read_csv, stream_lines
 from keras_pg2.datasets.public.published_files import Pictures, find_file, read_content
 from keras_pg2.datasets.public.transfers import transfer
-from keras_pg2.files.json_fields import Fields, shown
+from keras_pg2.files.json_fields import Fields
 
 _RICO = ("combined", "rico/combined", "unique_uis/combined")
 _CANVAS_HEIGHT = 2560

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_pg2.checks.texts import shown
 from keras_pg2.codecs.detections import Detections
 from keras_pg2.datasets.checks import OnBad, Problems, check_text
 from keras_pg2.datasets.coco_entries import check_label
@@ -34,7 +35,7 @@ from keras_pg2.datasets.public.entries import collect, read_id, read_text
 from keras_pg2.datasets.public.examples import DataSet, Example, Examples
 from keras_pg2.datasets.public.published_files import Pictures, find_file, read_lines
 from keras_pg2.datasets.public.structures.detection import things_text
-from keras_pg2.files.json_fields import Fields, shown
+from keras_pg2.files.json_fields import Fields
 from keras_pg2.metrics.metric import Truth
 
 _KEYS = {

@@ -19,6 +19,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from keras_pg2.checks.texts import shown
 from keras_pg2.datasets.checks import OnBad, Problems
 from keras_pg2.datasets.public.entries import (
     OPTION_SEPARATOR,
@@ -35,7 +36,7 @@ from keras_pg2.datasets.public.published_files import (
     read_content,
 )
 from keras_pg2.datasets.public.transfers import transfer
-from keras_pg2.files.json_fields import Fields, shown
+from keras_pg2.files.json_fields import Fields
 from keras_pg2.metrics.metric import Truth
 from keras_pg2.preprocessing.images import load_rgb
 

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from keras_pg2.checks.texts import shown
 from keras_pg2.datasets.checks import OnBad, Problems
 from keras_pg2.datasets.public.captions.grouping import (
     captioned,
@@ -45,7 +46,7 @@ from keras_pg2.datasets.public.videos.folders import (
     msrvtt_folders,
     reader_of,
 )
-from keras_pg2.files.json_fields import Fields, shown
+from keras_pg2.files.json_fields import Fields
 
 _MSRVTT = ("test", "validate", "train")
 _VATEX = {
