@@ -49,7 +49,9 @@ OF_SEARCH = pytest.mark.one_backend("other numbers of the same search")
     ("num_beams", "length_penalty", "num_ends"),
     [
         (2, 1.0, 55),
-        (4, -1.0, 8),
+        pytest.param(
+            4, -1.0, 8, marks=pytest.mark.two_backends("other numbers of that search")
+        ),
         pytest.param(1, 1.0, 1, marks=OF_SEARCH),
         pytest.param(3, 1.0, 8, marks=OF_SEARCH),
         pytest.param(4, 0.0, 55, marks=OF_SEARCH),

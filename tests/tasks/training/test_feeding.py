@@ -403,6 +403,7 @@ class Noted(keras.utils.PyDataset):
 @pytest.mark.parametrize(
     "workers", [2, pytest.param(1, marks=pytest.mark.one_backend("no threads"))]
 )
+@pytest.mark.eager
 def test_each_batch_is_read_once_between_begin_and_end(compiled, rows, workers):
     """Also in a first epoch, for which Keras looks at batches to learn their shapes."""
     task, _ = compiled

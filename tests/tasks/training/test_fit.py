@@ -12,6 +12,7 @@ from tests.support.tiny_models import random_task
 from tests.support.tiny_networks import random_inputs
 
 
+@pytest.mark.eager
 def test_fit_takes_files_and_texts(tmp_path):
     rng = np.random.default_rng(0)
     paths = []
@@ -78,6 +79,7 @@ def test_lora_trains_only_its_layers():
     assert "lora_kernel_b" in changed
 
 
+@pytest.mark.eager
 def test_generate_takes_a_dataset_of_batches_or_of_examples(tf):
     task = random_task()
     options = {"max_new_tokens": 3, "stop_token_ids": None}

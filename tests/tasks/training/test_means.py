@@ -72,6 +72,7 @@ def test_evaluate_by_examples(model, losses):
         assert evaluate(model, batch_size)["loss"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.eager
 def test_history_of_fit(model, losses):
     """Compiled steps, those of validation too; a rate of 0 leaves the weights."""
     model.compile(keras.optimizers.SGD(0.0))
