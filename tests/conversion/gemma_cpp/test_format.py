@@ -13,7 +13,7 @@ import pytest
 from keras import ops
 from sentencepiece import sentencepiece_model_pb2
 
-from keras_pg2.cli.checkpoints import describe
+from keras_pg2.cli.describing import describe
 from keras_pg2.conversion.convert import write_checkpoint
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.from_model import from_model, write_model
