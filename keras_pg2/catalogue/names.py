@@ -81,12 +81,15 @@ def resolve(name_or_path: str | Path) -> Preset | Path | str:
     if "://" in name:
         return name
     near = near_names(name, [*bundled, *PRESETS])
+    is_file = os.path.isfile(os.path.expanduser(name))
+    what = "a file of another kind" if is_file else "where nothing is"
+    is_repository = _is_repository(name) and not is_file
     raise ValueError(
-        "Expected the name of a preset, an existing directory or .npz or .sbs file, or "
-        "a URI such as "
-        f"'hf://organisation/model'. Received: {name!r}. "
+        "Expected the name of a preset, the path of a checkpoint, of a run, of an "
+        "adapter or of exported files, or a URI such as 'hf://organisation/model'. "
+        f"Received: {name!r}, {what}. "
         + (f"Did you mean {' or '.join(map(repr, near))}? " if near else "")
-        + (f"On Hugging Face that is 'hf://{name}'. " if _is_repository(name) else "")
+        + (f"On Hugging Face that is 'hf://{name}'. " if is_repository else "")
         + "The command `keras-pg2 presets` lists all presets."
     )
 

@@ -106,8 +106,8 @@ Adapters = Annotated[
         metavar="ADAPTER",
         help="LoRA adapter on the model: the folder of a run, its adapter.safetensors, "
         "or a directory of PEFT. Several are taken in the order in which they were "
-        "trained, each on the result of those before it. Without --preset they go on "
-        "the base that the first one knows.",
+        "trained, each on the result of those before it. Where no model is named they "
+        "go on the base that the first one knows.",
         rich_help_panel=MODEL,
         show_default=False,
     ),

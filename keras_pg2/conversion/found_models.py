@@ -236,25 +236,38 @@ def _of_adapter(path: Path) -> FoundModel:
     if run is not None and run.trains_lora:
         return _on_base(run, path)
     name = base_name(path)
-    return FoundModel(str(path), _find_base(path, name), (path,))
+    return FoundModel(str(path), _find_base((path,), name), (path,))
 
 
 def _on_base(run: RunFolder, adapter: Path) -> FoundModel:
     names = (run.base_path, "" if run.base_adapters else run.base_name)
-    base = _find_base(adapter, *names)
-    before = tuple(map(find_adapter, run.base_adapters))
-    return FoundModel(str(run.path), base, (*before, adapter))
+    before = run.base_adapters
+    base = _find_base((*before, adapter), *names)
+    gone = [path for path in before if not path.exists()]
+    if gone:
+        raise FileNotFoundError(
+            f"Expected the adapter at {gone[0]}, on whose result the run {run.path} "
+            "was trained. There is none. Say where it is: "
+            f"{_by_hand(base, (*before, adapter))}."
+        )
+    return FoundModel(str(run.path), base, (*map(find_adapter, before), adapter))
 
 
-def _find_base(adapter: Path, *names: str) -> str | Path:
-    """Return the first of some names that stands for a model."""
+def _by_hand(base: object, adapters: Iterable[Path]) -> str:
+    """Return how a user names a base and adapters."""
+    return f"--preset {base}" + "".join(f" --adapter {path}" for path in adapters)
+
+
+def _find_base(adapters: Sequence[Path], *names: str) -> str | Path:
+    """Return the first of some names that stands for the model of adapters."""
     for name in filter(None, names):
         if is_name(name) or "://" in name or find_path(name) is not None:
             return name
     known = [repr(name) for name in names if name]
     said = f"which calls it {' and '.join(known)}" if known else "which does not tell"
     raise ValueError(
-        f"Expected the base of the adapter {adapter}, {said}, as the name of a preset "
-        "or a path that is there. Received: neither. Say where it is: --preset BASE "
-        f"--adapter {adapter}; in Python from_preset(BASE), then adapters.load."
+        f"Expected the base of the adapter {adapters[-1]}, {said}, as the name of a "
+        "preset or a path that is there. Received: neither. Say where it is: "
+        f"{_by_hand('BASE', adapters)} (convert, export and info take BASE as their "
+        "first argument); in Python from_preset(BASE), then adapters.load."
     )

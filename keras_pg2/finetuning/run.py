@@ -86,6 +86,7 @@ class Run:
         plan: what to do.
         folder: of everything that is written.
         record: what the run is, for its files.
+        text_length: of the preset that is written, in tokens.
         step: steps done.
         evaluations: so far.
         best: of these; None for none.
@@ -97,6 +98,7 @@ class Run:
     plan: Plan
     folder: Path
     record: dict[str, Any]
+    text_length: int
     step: int = 0
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None
@@ -334,6 +336,7 @@ class Run:
             self.model.score_calibration = None
             self.model.decision_calibration = None
             assert self.model.preprocessor is not None
+            self.model.preprocessor.sequence_length = self.text_length
             converter = self.model.preprocessor.image_converter
             with (
                 replaced(self.folder / PRESET) as part,

@@ -137,6 +137,8 @@ class PreparedRun:
                 # Another model may have the same name.
                 adapter = self.folder / LAST / ADAPTER_FILE
                 open_adapter(adapter, model.backbone, model.adapters.base_name)
+        # Short rows in training are no reason to cut long answers later.
+        lengths = (model.preprocessor.sequence_length, settings.text_length)
         run = Run(
             model=model,
             rows=self.rows,
@@ -144,6 +146,7 @@ class PreparedRun:
             plan=self.plan,
             folder=self.folder,
             record=record,
+            text_length=max(filter(None, lengths)),
         )
         with (
             _only_run(self.folder, self.before),

@@ -17,6 +17,7 @@ from keras_pg2.catalogue.names import short_name
 from keras_pg2.checks.numbers import check_flag
 from keras_pg2.conversion.adapters.archive import FILE, read_kept, write_kept
 from keras_pg2.conversion.adapters.opening import adapter_name
+from keras_pg2.conversion.adapters.runs import trained_length
 from keras_pg2.conversion.found_models import FoundModel
 from keras_pg2.conversion.from_model import write_model
 from keras_pg2.files.whole_files import updated
@@ -298,6 +299,7 @@ class PaliGemma2CausalLM(
         check_flag("compile", compile)
         found = find_with_weights(preset, load_weights)
         base, adapter = found.apart()
+        is_length_free = preprocessor == "auto" and sequence_length is None
         backbone, preprocessor = load_parts(
             base,
             load_weights,
@@ -312,6 +314,10 @@ class PaliGemma2CausalLM(
         model._own_files = ModelFiles.of_preset(base.base)
         if adapter is not None:
             model.adapters.load(adapter, name=adapter_name(adapter))
+            if is_length_free and preprocessor is not None:
+                # It may have learnt longer answers than the base gives.
+                length = max(preprocessor.sequence_length, trained_length(adapter))
+                preprocessor.sequence_length = length
         if not trainable:
             model.trainable = False
         return model

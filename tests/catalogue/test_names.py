@@ -194,7 +194,7 @@ def test_files_are_models(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert resolve(tmp_path / "model.npz") == tmp_path / "model.npz"
     assert resolve(tmp_path / "model.sbs") == tmp_path / "model.sbs"
-    with pytest.raises(ValueError, match=r"\.npz or \.sbs"):
+    with pytest.raises(ValueError, match="a file of another kind"):
         resolve(tmp_path / "model.txt")
 
 

@@ -95,8 +95,11 @@ def test_a_run_knows_adapters_that_were_merged_before(tmp_path, base):
         adapter,
     )
     first.unlink()
-    with pytest.raises(FileNotFoundError, match=r"first\.safetensors"):
+    by_hand = r"--adapter .*first\.safetensors --adapter .*run.adapter\.safetensors"
+    with pytest.raises(FileNotFoundError, match=f"result the run .*base {by_hand}"):
         find_model(run)
+    base.rmdir()
+    refuses(f"--preset BASE {by_hand}", run)
 
 
 def test_a_run_of_whole_weights_is_its_preset(tmp_path):
@@ -138,6 +141,9 @@ def test_adapters_go_on_a_model_in_their_order(tmp_path, base):
     assert find_model(one, [two]).adapters == (one, two)
     with pytest.raises(FileNotFoundError, match="Expected an adapter file"):
         find_model(MIX, [tmp_path / "none"])
+    (base / "config.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match="of a whole model: take that as the"):
+        find_model(None, [base])
 
 
 def test_an_adapter_of_peft_names_its_base(tmp_path):
@@ -146,6 +152,7 @@ def test_an_adapter_of_peft_names_its_base(tmp_path):
     config = {"base_model_name_or_path": "google/paligemma2-3b-mix-224"}
     config |= {"peft_type": "LORA", "r": 4, "lora_alpha": 4, "target_modules": ["q"]}
     (folder / "adapter_config.json").write_text(json.dumps(config))
+    (folder / "adapter_model.safetensors").touch()
     assert find_model(folder).base == "google/paligemma2-3b-mix-224"
     # Beside a model it is none of its own, unless it is named so.
     (folder / "config.json").write_text("{}")

@@ -207,6 +207,8 @@ def test_whole_weights_without_lora(rows, tmp_path):
     finetune(model, rows, (), settings, output, show_progress=False)
     loaded = PaliGemma2CausalLM.from_preset(str(output / "preset"))
     assert_same(values(model), values(loaded))
+    # Not that of the short rows, which would cut its answers.
+    assert loaded.preprocessor.sequence_length == model.preprocessor.sequence_length
     for before, now in zip(frozen, loaded.backbone.vision_encoder.get_weights()):
         np.testing.assert_array_equal(before, now)
     assert 'from_preset("run/preset")' in (output / "README.md").read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 from PIL import Image
 
@@ -37,6 +38,7 @@ def make_run(folder: Path) -> Path:
     The preset has a codec of masks, whose weights are random.
     """
     preset, run = folder / "base", folder / "run"
+    keras.utils.set_random_seed(0)  # For the first factors.
     base = random_task()
     base.mask_codec = MaskCodec(MaskNetwork(MaskNetworkConfig(8, 16, (4, 4, 8, 8))))
     base.save_to_preset(preset)

@@ -140,9 +140,9 @@ def check_base(adapter: Adapter, here: Base, source: Path) -> None:
         raise ValueError(
             f"Expected the base that the adapter in {source} was trained on"
             f"{_named(base)}. Received{_named(here)} another one: "
-            f"{', '.join(differences[:6])}. Take that model (--preset, from_preset), "
-            "or in Python load the adapter with check_base=False to use it all the "
-            "same."
+            f"{', '.join(differences[:6])}. Take that model (--preset), and name the "
+            "adapters that were merged into it first (--adapter, in their order); or "
+            "in Python load the adapter with check_base=False to use it all the same."
         )
 
 

@@ -15,9 +15,9 @@ from keras_pg2.conversion.adapters.files import (
     Adapter,
     read_adapter,
 )
-from keras_pg2.conversion.adapters.peft import read_peft
+from keras_pg2.conversion.adapters.peft import check_peft_files, read_peft
 from keras_pg2.conversion.adapters.peft_config import CONFIG_FILE, read_peft_config
-from keras_pg2.conversion.adapters.runs import read_run
+from keras_pg2.conversion.adapters.runs import read_run, trained_length
 from keras_pg2.conversion.adapters.tensors import read_metadata
 from keras_pg2.conversion.tables.checkpoint import Checkpoint
 from keras_pg2.conversion.tables.weight_table import Row
@@ -101,6 +101,7 @@ def base_name(path: Path) -> str:
         OSError, ValueError: if what describes it cannot be read.
     """
     if path.is_dir():
+        check_peft_files(path)
         return read_peft_config(path).base
     name: str = read_metadata(path).text("base_name", "")
     return name
@@ -128,7 +129,10 @@ def with_adapter(checkpoint: Checkpoint, path: Path) -> Checkpoint:
     adapter = read_any(path, checkpoint.architecture)
     check_adapter_fits(adapter, checkpoint, path)
     rows = [_added(row, adapter) for row in checkpoint.rows]
-    return replace(checkpoint, rows=rows)
+    preprocessing = checkpoint.preprocessing
+    length = max(preprocessing.sequence_length, trained_length(path))
+    preprocessing = replace(preprocessing, sequence_length=length)
+    return replace(checkpoint, rows=rows, preprocessing=preprocessing)
 
 
 def _added(row: Row, adapter: Adapter) -> Row:

@@ -47,7 +47,7 @@ def read_peft(directory: Path, architecture: Architecture) -> Adapter:
             layer that its configuration names, has some of another layer or others
             than it says, or is cut off. Names the file and the field.
     """
-    _check_files(directory)
+    check_peft_files(directory)
     config = read_peft_config(directory)
     targets = PeftTargets(config)
     path = directory / WEIGHTS_FILE
@@ -189,10 +189,11 @@ def _layers_by_module(architecture: Architecture) -> dict[str, str]:
     }
 
 
-def _check_files(directory: Path) -> None:
-    """Raise FileNotFoundError, which says what is there, if a file is missing.
+def check_peft_files(directory: Path) -> None:
+    """Check that a directory has the two files of an adapter.
 
     Raises:
+        FileNotFoundError: if one is missing; says what is there instead.
         ValueError: if one is a link to a file elsewhere.
     """
     missing = [
@@ -213,7 +214,10 @@ def _check_files(directory: Path) -> None:
             + (f" ({len(folders)} such: {', '.join(folders)})." if folders[1:] else ".")
         )
     elif (directory / "config.json").is_file():
-        advice = "It is of a whole model: load that by PaliGemma2CausalLM.from_preset."
+        advice = (
+            "It is of a whole model: take that as the model itself (--preset, "
+            "from_preset)."
+        )
     raise FileNotFoundError(
         f"Expected {CONFIG_FILE} and {WEIGHTS_FILE} in {directory}. "
         f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. "

@@ -94,6 +94,19 @@ def read_run(path: Path) -> RunFolder | None:
     )
 
 
+def trained_length(adapter: Path) -> int:
+    """Return how many tokens the run of an adapter gave to a text; 0 without a run.
+
+    Raises:
+        ValueError: as `read_run`.
+    """
+    run = run_around(adapter)
+    if run is None:
+        return 0
+    length = run.record.fields("settings").integer("text_length", None, at_least=1)
+    return length or 0
+
+
 def run_around(path: Path) -> RunFolder | None:
     """Return the run whose adapter or checkpoint something is; None if it is of none.
 

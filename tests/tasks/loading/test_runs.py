@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import keras_pg2
 from keras_pg2 import PaliGemma2Backbone, PaliGemma2CausalLM, PaliGemma2Tokenizer
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (28, 28, 3)).astype("uint8")
 ASKED = {"images": PICTURE, "prompts": "caption en"}
 
 
-def answer(model: PaliGemma2CausalLM) -> str:
-    return model.generate(ASKED, strip_prompt=True, max_new_tokens=8)
+def answer(model: PaliGemma2CausalLM) -> tuple[str, float]:
+    found = model.generate(ASKED, max_new_tokens=8, return_scores=True)
+    return found.text, round(found.log_probability, 3)
 
 
 def assert_same(ours: PaliGemma2Backbone, theirs: PaliGemma2Backbone) -> None:
@@ -43,6 +46,28 @@ def test_parts_of_a_run(trained_run: Path) -> None:
     assert_same(PaliGemma2Backbone.from_preset(trained_run), model.backbone)
     tokenizer = PaliGemma2Tokenizer.from_preset(trained_run)
     assert tokenizer.proto == model.preprocessor.tokenizer.proto
+
+
+def test_answers_are_as_long_as_those_of_training(trained_run, tmp_path):
+    """And never shorter than those of the base."""
+    base = PaliGemma2CausalLM.from_preset(trained_run.parent / "base")
+    length = base.preprocessor.sequence_length
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    record = json.loads((run / "settings.json").read_text())
+    assert record["settings"]["text_length"] < length
+    lengths = {}
+    for trained in (record["settings"]["text_length"], length + 8):
+        record["settings"]["text_length"] = trained
+        (run / "settings.json").write_text(json.dumps(record))
+        model = PaliGemma2CausalLM.from_preset(run)
+        keras_pg2.convert(run, tmp_path / f"{trained}", "preset")
+        merged = PaliGemma2CausalLM.from_preset(tmp_path / f"{trained}")
+        given = PaliGemma2CausalLM.from_preset(run, sequence_length=7)
+        assert given.preprocessor.sequence_length == 7
+        lengths[trained] = {
+            each.preprocessor.sequence_length for each in (model, merged)
+        }
+    assert list(lengths.values()) == [{length}, {length + 8}]
 
 
 def test_what_cannot_be_loaded(trained_run: Path, tmp_path: Path) -> None:
