@@ -11,7 +11,13 @@ from keras_pg2.conversion.adapters.files import in_words, read_adapter
 from keras_pg2.conversion.adapters.opening import find_adapter, is_adapter
 from keras_pg2.conversion.adapters.peft import WEIGHTS_FILE
 from keras_pg2.conversion.adapters.peft_config import read_peft_config
-from keras_pg2.conversion.adapters.runs import BEST, LAST, RunFolder, read_run
+from keras_pg2.conversion.adapters.runs import (
+    BEST,
+    LAST,
+    PROGRESS_FILE,
+    RunFolder,
+    read_run,
+)
 from keras_pg2.conversion.adapters.tensors import float_blocks
 from keras_pg2.conversion.formats import open_checkpoint
 from keras_pg2.conversion.found_models import ExportedFiles, find_exported, find_path
@@ -19,7 +25,6 @@ from keras_pg2.deploy.runners.files import read_manifest
 from keras_pg2.files.json_fields import Fields, read_config
 from keras_pg2.preprocessing.preset_files import CODEC_FILE
 
-_PROGRESS_FILE = "progress.json"
 _MANIFESTS = {"LiteRT": "export_litert", "ONNX": "export_onnx"}
 """Functions that write a manifest, by the name of the runtime."""
 
@@ -61,7 +66,7 @@ def _describe_special(path: Path) -> dict[str, Any] | None:
 
 def _describe_run(run: RunFolder) -> dict[str, Any]:
     data, settings = run.record.fields("data"), run.record.fields("settings")
-    files = [run.path / name / _PROGRESS_FILE for name in (LAST, BEST)]
+    files = [run.path / name / PROGRESS_FILE for name in (LAST, BEST)]
     progress = next((read_config(file) for file in files if file.is_file()), None)
     best = None if progress is None else progress.fields("best", None)
     found: dict[str, Any] = {

@@ -60,8 +60,8 @@ def open_exported(found: ExportedFiles, with_codec: bool = False) -> ExportedMod
 
     Args:
         found: What was exported.
-        with_codec: Whether masks are decoded: by the codec in its directory, or if
-            there is none the released one.
+        with_codec: Whether masks are decoded: by the codec in its directory, or
+            without one by that of the released checkpoints.
 
     Raises:
         ValueError: if this package does not run it, or a file is damaged.

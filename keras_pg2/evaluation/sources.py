@@ -25,7 +25,7 @@ def check_source(model: Any, plan: Plan) -> None:
     """Check that a model can do what is planned.
 
     Raises:
-        TypeError: if it is none of `Source`.
+        TypeError: if it is not a `Source`.
         ValueError: if it has no preprocessor, or cannot do what is planned.
         FileNotFoundError: if it is a file that is not there.
     """

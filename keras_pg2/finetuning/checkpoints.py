@@ -22,6 +22,7 @@ from safetensors.numpy import load_file, save_file
 
 from keras_pg2.checks.texts import printable
 from keras_pg2.conversion.adapters.files import ADAPTER_FILE
+from keras_pg2.conversion.adapters.runs import PROGRESS_FILE
 from keras_pg2.conversion.tables.number_types import is_finite
 from keras_pg2.files.json_fields import Fields
 from keras_pg2.files.whole_files import replaced
@@ -30,7 +31,6 @@ from keras_pg2.metrics.registry import METRICS
 from keras_pg2.tasks import PaliGemma2CausalLM
 
 STATE_FILE = "state.safetensors"
-PROGRESS_FILE = "progress.json"
 _RECORD = ("model", "data", "settings")
 """What a run is, which it has to be when it goes on."""
 

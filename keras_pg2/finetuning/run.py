@@ -86,7 +86,7 @@ class Run:
         plan: what to do.
         folder: of everything that is written.
         record: what the run is, for its files.
-        text_length: of the preset that is written, in tokens.
+        text_length: number of text tokens of the preset that is written.
         step: steps done.
         evaluations: so far.
         best: of these; None for none.

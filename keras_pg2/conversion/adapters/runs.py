@@ -12,6 +12,8 @@ from keras_pg2.files.whole_files import readable
 SETTINGS_FILE = "settings.json"
 LAST, BEST, PRESET = "last", "best", "preset"
 """Folders in it: two checkpoints, and the result of a run that trained all weights."""
+PROGRESS_FILE = "progress.json"
+"""File in a checkpoint: steps and evaluations until then."""
 PARTS = ("model", "data", "settings")
 """What its record says: on what was trained, with what, and how."""
 

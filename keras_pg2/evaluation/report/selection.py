@@ -78,7 +78,7 @@ def worst(evaluation: Evaluation, count: int) -> list[Outcome]:
     """Return the outcomes of the worst scores, the worst first.
 
     Of equal scores those come first of which the model was surest. Outcomes without a
-    score are none of them, nor are those without a fault.
+    score are left out, and so are those without a fault.
     """
     is_high_good = is_higher_better(evaluation)
     sign = 1 if is_high_good else -1
